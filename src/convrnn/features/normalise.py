@@ -1,0 +1,176 @@
+"""Z-scores per feature at frame level, over a speaker, an utterance or a corpus (section IV-A)."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Self, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convrnn.errors import InputError
+
+NormalisePolicy = Literal["speaker", "utterance", "corpus"]
+"""Whose frames give mean and deviation: the speaker's (the paper), the utterance's own, or the training data's."""
+
+# Features are float32: a deviation below its resolution at the mean is rounding, not signal.
+_CONSTANT = float(np.finfo(np.float32).eps)
+
+
+@dataclass(frozen=True, eq=False)
+class Statistics:
+    """Mean and population standard deviation of every feature.
+
+    Attributes:
+        mean: float64 ``[features]``.
+        std: float64 ``[features]``, with the number of frames as divisor; 0 for a constant feature.
+
+    Raises:
+        ValueError: The two are not vectors of one length, are not finite, or a deviation is negative.
+
+    Example:
+        >>> statistics = Statistics.of([np.array([[0.0, 5.0], [2.0, 5.0]]), np.array([[4.0, 5.0]])])
+        >>> statistics.mean.tolist(), statistics.std.round(3).tolist()
+        ([2.0, 5.0], [1.633, 0.0])
+        >>> statistics.apply(np.array([[2.0, 5.0]])).tolist()
+        [[0.0, 0.0]]
+    """
+
+    mean: NDArray[np.float64]
+    std: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        mean, std = (np.array(values, dtype=np.float64) for values in (self.mean, self.std))
+        if mean.ndim != 1 or mean.shape != std.shape:
+            raise ValueError(f"mean and std must be vectors of one length; got shapes {mean.shape} and {std.shape}")
+        if not (np.isfinite(mean).all() and np.isfinite(std).all() and (std >= 0).all()):
+            raise ValueError("mean and std must be finite, and std not negative")
+        object.__setattr__(self, "mean", mean)
+        object.__setattr__(self, "std", std)
+
+    @classmethod
+    def of(cls, arrays: Iterable[NDArray[Any]]) -> Self:
+        """Statistics over all frames of all arrays, accumulated in float64.
+
+        Args:
+            arrays: Each ``[frames, features]``; an array without frames counts for nothing.
+
+        Raises:
+            ValueError: No frame at all, arrays of different width, or values that are not finite.
+        """
+        count = 0
+        mean = squares = np.zeros(0)
+        for array in arrays:
+            x = np.asarray(array, dtype=np.float64)
+            if x.ndim != 2:
+                raise ValueError(f"expected [frames, features]; got shape {x.shape}")
+            if len(x) == 0:
+                continue
+            if not np.isfinite(x).all():
+                raise ValueError("features hold values that are not finite")
+            if count and x.shape[1] != len(mean):
+                raise ValueError(f"expected {len(mean)} features per frame as in the first array; got {x.shape[1]}")
+            x_mean = x.mean(axis=0)
+            x_squares = np.square(x - x_mean).sum(axis=0)
+            if count == 0:
+                count, mean, squares = len(x), x_mean, x_squares
+                continue
+            # Merging centred sums loses no digits when the mean is large against the deviation.
+            total = count + len(x)
+            shift = x_mean - mean
+            mean = mean + shift * (len(x) / total)
+            squares = squares + x_squares + np.square(shift) * (count * len(x) / total)
+            count = total
+        if count == 0:
+            raise ValueError("statistics need at least one frame; got none")
+        return cls(mean, np.sqrt(squares / count))
+
+    def apply(self, x: NDArray[Any]) -> NDArray[np.float32]:
+        """``(x - mean) / std`` per feature; a constant feature gives 0.
+
+        A feature counts as constant where its deviation is at most float32's resolution at its mean.
+
+        Args:
+            x: ``[frames, features]``.
+
+        Returns:
+            float32, of the same shape.
+
+        Raises:
+            ValueError: The number of features differs from that of the statistics.
+        """
+        if x.ndim != 2 or x.shape[1] != len(self.mean):
+            raise ValueError(f"expected [frames, {len(self.mean)}]; got shape {x.shape}")
+        constant = self.std <= _CONSTANT * np.abs(self.mean)
+        scaled = (x.astype(np.float64) - self.mean) / np.where(constant, 1.0, self.std)
+        return np.where(constant, 0.0, scaled).astype(np.float32)
+
+
+class Normaliser:
+    """Normalises the features of many utterances by one policy.
+
+    Args:
+        policy: ``"speaker"``: each speaker over all the frames that :meth:`transform` is given of them (section IV-A).
+            ``"utterance"``: each utterance over its own frames. ``"corpus"``: all by the statistics of :meth:`fit`.
+        statistics: What :meth:`fit` would compute, from a saved model; only for ``"corpus"``.
+
+    Raises:
+        InputError: An unknown policy.
+
+    Example:
+        >>> normaliser = Normaliser("corpus").fit([np.array([[1.0], [3.0]])])
+        >>> normaliser.transform([np.array([[5.0]])])[0].tolist()
+        [[3.0]]
+    """
+
+    def __init__(self, policy: NormalisePolicy, statistics: Statistics | None = None) -> None:
+        if policy not in get_args(NormalisePolicy):
+            raise InputError(f"normalise: unknown policy {policy!r}; choose {', '.join(get_args(NormalisePolicy))}")
+        self.policy: NormalisePolicy = policy
+        self.statistics = statistics if policy == "corpus" else None
+
+    def fit(self, arrays: Iterable[NDArray[Any]]) -> Self:
+        """Computes the statistics of ``"corpus"`` from training data; the other policies learn nothing.
+
+        Args:
+            arrays: Each ``[frames, features]``.
+
+        Raises:
+            ValueError: As :meth:`Statistics.of`.
+        """
+        if self.policy == "corpus":
+            self.statistics = Statistics.of(arrays)
+        return self
+
+    def transform(
+        self, arrays: Sequence[NDArray[Any]], speakers: Sequence[str] | None = None
+    ) -> list[NDArray[np.float32]]:
+        """Normalised copies, in the order given.
+
+        Args:
+            arrays: One ``[frames, features]`` per utterance, each with at least one frame.
+            speakers: The speaker of each utterance; only ``"speaker"`` looks at it, and should be given all of a
+                speaker's utterances in one call.
+
+        Raises:
+            InputError: The policy is ``"speaker"`` and ``speakers`` is ``None``.
+            RuntimeError: The policy is ``"corpus"`` and there are no statistics yet.
+            ValueError: As many speakers as utterances are needed; or as :meth:`Statistics.of`.
+        """
+        if self.policy == "corpus":
+            if self.statistics is None:
+                raise RuntimeError('Normaliser("corpus") has no statistics yet: call fit with the training data first')
+            return [self.statistics.apply(x) for x in arrays]
+        if self.policy == "utterance":
+            return [Statistics.of([x]).apply(x) for x in arrays]
+        if speakers is None:
+            raise InputError(
+                "normalise: the policy 'speaker' needs the speaker of every utterance, and none were given; give them "
+                "or choose 'utterance' or 'corpus'"
+            )
+        if len(speakers) != len(arrays):
+            raise ValueError(f"expected one speaker per utterance; got {len(speakers)} for {len(arrays)}")
+        utterances: dict[str, list[NDArray[Any]]] = {}
+        for speaker, x in zip(speakers, arrays, strict=True):
+            utterances.setdefault(speaker, []).append(x)
+        statistics = {speaker: Statistics.of(xs) for speaker, xs in utterances.items()}
+        return [statistics[speaker].apply(x) for speaker, x in zip(speakers, arrays, strict=True)]
