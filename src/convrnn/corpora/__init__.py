@@ -1,1 +1,9 @@
-"""Labelled speech: one module per corpus, all giving the same :class:`~convrnn.corpora.corpus.Corpus` table; splits, balancing, checks."""
+"""Labelled speech. One module per corpus, all giving the same table; splits, balancing and checks on that table.
+
+- :mod:`~convrnn.corpora.corpus`: the :class:`~convrnn.corpora.corpus.Corpus` table.
+- :mod:`~convrnn.corpora.registry`: :func:`~convrnn.corpora.registry.open_corpus`, from ``csv:PATH`` to a corpus.
+- :mod:`~convrnn.corpora.csv_table`, :mod:`~convrnn.corpora.emodb`, :mod:`~convrnn.corpora.demo`: the corpora.
+- :mod:`~convrnn.corpora.splits`: speakers into train, validation and test.
+- :mod:`~convrnn.corpora.balancing`: classes of equal size (section IV-A).
+- :mod:`~convrnn.corpora.check`: what a corpus holds and what is wrong with it, before any training.
+"""

@@ -1,0 +1,243 @@
+"""The one table that every corpus becomes."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path, PurePath
+from typing import Self
+
+import pandas as pd
+
+from convrnn.errors import InputError
+from convrnn.features.audio import audio_info
+from convrnn.features.extract import Segment
+
+PARTITIONS = ("train", "validation", "test")
+RESERVED_COLUMNS = ("id", "file", "start", "end", "speaker", "partition")
+
+
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """Labelled utterances with their speakers.
+
+    Build one with :meth:`from_columns`; the constructor itself only checks and tidies the table it is given.
+
+    Attributes:
+        name: The corpus as the user gave it, such as ``"csv:data.csv"``.
+        table: One row per utterance, numbered from 0. Columns: ``id`` (unique text: the file as listed, followed by
+            ``#start-end`` where a segment is given), ``file`` (absolute path), ``start`` and ``end`` (seconds; NaN
+            means the file's own start or end), ``speaker``, ``partition`` (``"train"``, ``"validation"``, ``"test"``
+            or None), then one column per task with the label as text, None where it is missing.
+        tasks: Task name to its class names, in the order that the class numbers follow.
+        synthetic: True where no person spoke.
+
+    Raises:
+        ValueError: If the table does not have this form (a mistake of the adapter, not of the user).
+    """
+
+    name: str
+    table: pd.DataFrame
+    tasks: dict[str, tuple[str, ...]]
+    synthetic: bool = False
+
+    def __post_init__(self) -> None:
+        missing = [column for column in (*RESERVED_COLUMNS, *self.tasks) if column not in self.table.columns]
+        if missing:
+            raise ValueError(f"table lacks the columns {missing}")
+        columns: dict[str, pd.Series] = {}
+        for column in (*RESERVED_COLUMNS, *self.tasks):
+            values = self.table[column].tolist()
+            if column in ("start", "end"):
+                columns[column] = pd.Series(values, dtype="float64")
+            else:
+                # Object columns keep None as None in every pandas version; its text type turns None into NaN.
+                columns[column] = pd.Series([None if pd.isna(value) else str(value) for value in values], dtype=object)
+        table = pd.DataFrame(columns)
+        for column in ("id", "file", "speaker"):
+            if table[column].isna().any():
+                raise ValueError(f"table has rows without {column!r}")
+        if not table["id"].is_unique:
+            raise ValueError(f"table repeats the ids {sorted(set(table['id'][table['id'].duplicated()]))[:3]}")
+        for column, allowed in (("partition", PARTITIONS), *self.tasks.items()):
+            if unknown := set(table[column].dropna()) - set(allowed):
+                raise ValueError(f"column {column!r} has {sorted(unknown)[:3]}; allowed: {', '.join(allowed)}")
+        object.__setattr__(self, "table", table)
+
+    @classmethod
+    def from_columns(
+        cls,
+        name: str,
+        *,
+        files: Sequence[str | Path],
+        speakers: Sequence[str],
+        labels: Mapping[str, Sequence[str | None]],
+        ids: Sequence[str] | None = None,
+        partitions: Sequence[str | None] | None = None,
+        starts: Sequence[float | None] | None = None,
+        ends: Sequence[float | None] | None = None,
+        classes: Mapping[str, Sequence[str]] | None = None,
+        synthetic: bool = False,
+    ) -> Self:
+        """Build a corpus from columns of equal length.
+
+        Args:
+            name: The corpus as the user gave it.
+            files: Audio files; made absolute.
+            speakers: The speaker of each.
+            labels: Task name to one label (or None) per file.
+            ids: What to call each utterance; by default the file as given, followed by ``#start-end``.
+            partitions: ``"train"``, ``"validation"``, ``"test"`` or None for each; by default None.
+            starts: Seconds, None for the file's start.
+            ends: Seconds, None for the file's end.
+            classes: The order of a task's classes; classes without an example are left out. By default sorted, and
+                numbers by their value.
+            synthetic: True where no person spoke.
+
+        Example:
+            >>> corpus = Corpus.from_columns(
+            ...     "two", files=["a.wav", "b.wav"], speakers=["1", "2"], labels={"grade": ["10", "9"]}
+            ... )
+            >>> corpus.tasks
+            {'grade': ('9', '10')}
+            >>> corpus.table["id"].tolist()
+            ['a.wav', 'b.wav']
+        """
+        count = len(files)
+        starts = [None] * count if starts is None else starts
+        ends = [None] * count if ends is None else ends
+        if ids is None:
+            ids = [utterance_id(str(f), s, e) for f, s, e in zip(files, starts, ends, strict=True)]
+        columns: dict[str, Sequence[object]] = {
+            "id": ids,
+            "file": [str(Path(file).absolute()) for file in files],
+            "start": starts,
+            "end": ends,
+            "speaker": speakers,
+            "partition": [None] * count if partitions is None else partitions,
+            **labels,
+        }
+        table = pd.DataFrame({column: pd.Series(list(values), dtype=object) for column, values in columns.items()})
+        tasks = {}
+        for task, values in labels.items():
+            found = {value for value in values if value is not None}
+            order = (classes or {}).get(task)
+            tasks[task] = tuple(c for c in order if c in found) if order else tuple(sorted(found, key=_class_order))
+        return cls(name, table, tasks, synthetic)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def speakers(self) -> tuple[str, ...]:
+        """Every speaker once, sorted."""
+        return tuple(sorted(set(self.table["speaker"])))
+
+    def segments(self) -> list[Segment]:
+        """The audio of every row, in table order."""
+        return [
+            Segment(file, None if pd.isna(start) else start, None if pd.isna(end) else end)
+            for file, start, end in zip(
+                self.table["file"].tolist(), self.table["start"].tolist(), self.table["end"].tolist(), strict=True
+            )
+        ]
+
+    def classes(self, task: str) -> tuple[str, ...]:
+        """The class names of a task, in the order of the class numbers.
+
+        Raises:
+            InputError: If the corpus has no such task; the message names those it has.
+        """
+        if task not in self.tasks:
+            known = ", ".join(self.tasks) or "none"
+            raise InputError(f"{self.name}: unknown task {task!r}; tasks of this corpus: {known}")
+        return self.tasks[task]
+
+    def labels(self, task: str) -> list[str]:
+        """The label of every row, in table order.
+
+        Raises:
+            InputError: If the corpus has no such task, or if a row has no label (:meth:`for_task` drops such rows).
+        """
+        self.classes(task)
+        values: list[str | None] = self.table[task].tolist()
+        labels = [value for value in values if value is not None]
+        if len(labels) < len(values):
+            utterance = self.table["id"][values.index(None)]
+            raise InputError(f"{self.name}: {utterance} has no label for the task {task!r}")
+        return labels
+
+    def for_task(self, task: str) -> "Corpus":
+        """The corpus without the rows that have no label for ``task``.
+
+        Raises:
+            InputError: If the corpus has no such task, or if no row has a label for it.
+        """
+        self.classes(task)
+        labelled = self.table[task].notna()
+        if not labelled.any():
+            raise InputError(f"{self.name}: no row has a label for the task {task!r}")
+        return self if labelled.all() else replace(self, table=self.table[labelled])
+
+    def sample_rate(self) -> int:
+        """The lowest sample rate among the files, in Hz.
+
+        Raises:
+            InputError: If a file is missing or unreadable, or if the corpus has no rows.
+        """
+        return self._lowest_rate
+
+    @cached_property
+    def _lowest_rate(self) -> int:
+        if not len(self):
+            raise InputError(f"{self.name}: the corpus has no utterances")
+        return min(audio_info(file).sample_rate for file in sorted(set(self.table["file"])))
+
+    def fingerprint(self, task: str) -> str:
+        """A hash of everything in the corpus that results for ``task`` depend on.
+
+        Covers the labelled rows in order: ids, speakers, partitions, labels, start and end, and the bytes of the audio
+        files; and the order of the classes. Where the corpus lies on the disk does not matter.
+
+        Raises:
+            InputError: If the task is unknown or a file cannot be read.
+        """
+        corpus = self.for_task(task)
+        digests = {file: _hash_file(file) for file in sorted(set(corpus.table["file"]))}
+        total = hashlib.sha256(json.dumps([task, corpus.tasks[task]]).encode())
+        for row, segment in zip(corpus.table.to_dict("records"), corpus.segments(), strict=True):
+            identity = row["id"]
+            if PurePath(identity).is_absolute():
+                identity = PurePath(identity).name
+            fields = [identity, row["speaker"], row["partition"], row[task], segment.start, segment.end]
+            total.update(json.dumps([*fields, digests[segment.file]]).encode())
+        return total.hexdigest()
+
+
+def utterance_id(file: str, start: float | None = None, end: float | None = None) -> str:
+    """What an utterance is called in tables and messages.
+
+    Example:
+        >>> utterance_id("a.wav"), utterance_id("a.wav", 0.5, 2.0), utterance_id("a.wav", end=2.0)
+        ('a.wav', 'a.wav#0.5-2.0', 'a.wav#-2.0')
+    """
+    if start is None and end is None:
+        return file
+    return f"{file}#{'' if start is None else start}-{'' if end is None else end}"
+
+
+def _class_order(label: str) -> tuple[bool, float, str]:
+    """Sort numbers by value, before any text."""
+    try:
+        return False, float(label), label
+    except ValueError:
+        return True, 0.0, label
+
+
+def _hash_file(file: str) -> str:
+    try:
+        with Path(file).open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error.strerror})") from error

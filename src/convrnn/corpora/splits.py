@@ -1,0 +1,271 @@
+"""Speakers into train, validation and test: no speaker is ever on two sides."""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from convrnn.corpora.assign import assign_speakers
+from convrnn.corpora.corpus import PARTITIONS, Corpus
+from convrnn.errors import InputError
+
+KINDS = ("partitions", "random", "folds:K", "loso", "file:PATH")
+VALIDATION_SHARE = 0.2
+TEST_SHARE = 0.2
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Split:
+    """One division of a corpus's speakers.
+
+    Attributes:
+        name: What messages, run directories and tables call it: ``"partitions"``, ``"random"``, ``"fold-1-of-5"``,
+            ``"loso-03"``.
+        train: Speakers to learn from; sorted, as are the others.
+        validation: Speakers for choosing the epoch.
+        test: Speakers for the result.
+
+    Raises:
+        InputError: If a side has no speaker or if a speaker is on two sides.
+
+    Example:
+        >>> Split("mine", train=("b", "a"), validation=("c",), test=("d",)).train
+        ('a', 'b')
+        >>> Split("mine", train=("a", "b"), validation=("a",), test=("c",))
+        Traceback (most recent call last):
+        ...
+        convrnn.errors.InputError: split 'mine': speaker 'a' is in train and in validation
+    """
+
+    name: str
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+    test: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        sides: dict[str, str] = {}
+        for side in PARTITIONS:
+            speakers: tuple[str, ...] = tuple(sorted(set(getattr(self, side))))
+            if not speakers:
+                raise InputError(f"split {self.name!r}: {side} has no speaker")
+            object.__setattr__(self, side, speakers)
+            for speaker in speakers:
+                if speaker in sides:
+                    raise InputError(f"split {self.name!r}: speaker {speaker!r} is in {sides[speaker]} and in {side}")
+                sides[speaker] = side
+
+    @property
+    def sides(self) -> dict[str, str]:
+        """Every speaker to ``"train"``, ``"validation"`` or ``"test"``."""
+        return {speaker: side for side in PARTITIONS for speaker in getattr(self, side)}
+
+    def rows(self, corpus: Corpus) -> dict[str, list[int]]:
+        """Row numbers of each side, in table order.
+
+        Args:
+            corpus: A corpus with exactly this split's speakers, without unlabelled rows
+                (:meth:`~convrnn.corpora.corpus.Corpus.for_task`).
+
+        Raises:
+            InputError: If the corpus lacks a speaker of this split or has another.
+        """
+        self.check_speakers(corpus)
+        sides = self.sides
+        rows: dict[str, list[int]] = {side: [] for side in PARTITIONS}
+        for row, speaker in enumerate(corpus.table["speaker"].tolist()):
+            rows[sides[speaker]].append(row)
+        return rows
+
+    def check_speakers(self, corpus: Corpus) -> None:
+        """Raise an InputError unless the corpus has exactly the speakers of this split."""
+        named, present = set(self.sides), set(corpus.speakers)
+        if unknown := sorted(named - present):
+            raise InputError(f"split {self.name!r} names speaker {unknown[0]!r}, who is not in {corpus.name}")
+        if absent := sorted(present - named):
+            raise InputError(f"split {self.name!r} does not name speaker {absent[0]!r} of {corpus.name}")
+
+    def check_classes(self, corpus: Corpus, task: str) -> None:
+        """Raise an InputError unless every class of the task has a training example."""
+        labels = corpus.labels(task)
+        rows = self.rows(corpus)
+        trained = {labels[row] for row in rows["train"]}
+        for name in corpus.tasks[task]:
+            if name not in trained:
+                held_out = {side: sum(labels[row] == name for row in rows[side]) for side in ("validation", "test")}
+                found = " and ".join(f"{count} in {side}" for side, count in held_out.items() if count) or "none at all"
+                raise InputError(f"split {self.name!r}: class {name!r} of {task} has no training example ({found})")
+
+
+def make_splits(corpus: Corpus, task: str, kind: str, *, seed: int = 0) -> list[Split]:
+    """Divide the speakers of a corpus.
+
+    A validation side always exists: 20 % of the training speakers, rounded, at least one, and where possible at least
+    one per class (which may take more, up to half of the training speakers). The same corpus, kind and seed always
+    give the same split; the order of the rows does not matter.
+
+    Args:
+        corpus: Rows without a label for ``task`` are left out first.
+        task: The task whose classes are spread evenly.
+        kind: ``"partitions"``, the corpus's own, validation taken from the training speakers if it has none;
+            ``"random"``, about 60, 20 and 20 % of the speakers, stratified by class; ``"folds:K"``, K splits in which
+            each speaker is tested exactly once, stratified likewise; ``"loso"``, one split per speaker (leave one
+            speaker out); ``"file:PATH"``, splits saved by :func:`save_splits`.
+        seed: The split seed, which alone decides what is random here.
+
+    Raises:
+        InputError: If the kind or task is unknown, the corpus has too few speakers, a class has no training example,
+            the corpus has no usable partitions, or a saved split does not fit the corpus.
+    """
+    corpus = corpus.for_task(task)
+    classes = corpus.tasks[task]
+    if len(classes) < 2:
+        raise InputError(f"{corpus.name}: task {task!r} has one class only, {classes[0]!r}; at least two are needed")
+    if len(corpus.speakers) < 3:
+        raise InputError(
+            f"{corpus.name}: task {task!r} has {len(corpus.speakers)} speaker(s); at least three are needed, one each "
+            "for train, validation and test"
+        )
+    name, colon, argument = kind.partition(":")
+    if kind == "partitions":
+        splits = [_partitions(corpus, task, seed)]
+    elif kind == "random":
+        splits = [_random(corpus, task, seed)]
+    elif kind == "loso":
+        splits = _leave_out(corpus, task, {f"loso-{speaker}": (speaker,) for speaker in corpus.speakers}, seed)
+    elif name == "folds" and colon:
+        splits = _folds(corpus, task, argument, seed)
+    elif name == "file" and argument:
+        splits = load_splits(Path(argument).expanduser())
+        for split in splits:
+            split.check_speakers(corpus)
+    else:
+        raise InputError(f"unknown split {kind!r}; allowed: {', '.join(KINDS)}")
+    for split in splits:
+        split.check_classes(corpus, task)
+    return splits
+
+
+def save_splits(splits: Sequence[Split], path: Path | str) -> None:
+    """Write splits to a JSON file that ``file:PATH`` and :func:`load_splits` read; folders are made as needed.
+
+    Raises:
+        InputError: If the file cannot be written.
+    """
+    path = Path(path)
+    text = json.dumps({"format_version": FORMAT_VERSION, "splits": [asdict(split) for split in splits]}, indent=1)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(text + "\n", encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
+
+
+def load_splits(path: Path | str) -> list[Split]:
+    """Read splits that :func:`save_splits` wrote.
+
+    Raises:
+        InputError: If the file is missing, is no such file, or holds a split that shares a speaker between two sides.
+    """
+    path = Path(path)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise InputError(f"{path}: is not a split file ({error})") from error
+    entries = content.get("splits") if isinstance(content, dict) else None
+    if not isinstance(entries, list) or not entries or content.get("format_version") != FORMAT_VERSION:
+        raise InputError(f"{path}: is not a split file of format {FORMAT_VERSION}: a list 'splits' is expected")
+    splits = []
+    for number, entry in enumerate(entries, start=1):
+        if not isinstance(entry, dict) or set(entry) != {"name", *PARTITIONS} or not isinstance(entry["name"], str):
+            raise InputError(f"{path}: split {number} must have name, {', '.join(PARTITIONS)} and nothing else")
+        for side in PARTITIONS:
+            if not isinstance(entry[side], list) or not all(isinstance(speaker, str) for speaker in entry[side]):
+                raise InputError(f"{path}: split {number}: {side!r} must be a list of speakers, as text")
+        splits.append(Split(entry["name"], **{side: tuple(entry[side]) for side in PARTITIONS}))
+    names = [split.name for split in splits]
+    if len(set(names)) < len(names):
+        raise InputError(f"{path}: two splits have the same name; names found: {', '.join(names)}")
+    return splits
+
+
+def _partitions(corpus: Corpus, task: str, seed: int) -> Split:
+    table = corpus.table
+    if table["partition"].isna().all():
+        raise InputError(f"{corpus.name}: has no partitions; split by random, folds:K or loso")
+    sides: dict[str, str] = {}
+    for identity, speaker, side in zip(table["id"], table["speaker"], table["partition"], strict=True):
+        if side is None:
+            raise InputError(f"{corpus.name}: {identity} has no partition, but others have; give it one or remove it")
+        if sides.setdefault(speaker, side) != side:
+            raise InputError(
+                f"{corpus.name}: speaker {speaker!r} is in the partitions {sides[speaker]} and {side}; "
+                "a speaker may be in one only"
+            )
+    groups = {side: [s for s, found in sides.items() if found == side] for side in PARTITIONS}
+    for side in ("train", "test"):
+        if not groups[side]:
+            raise InputError(f"{corpus.name}: the partition {side!r} has no speaker")
+    if not groups["validation"]:
+        groups["train"], groups["validation"] = _hold_out(corpus, task, groups["train"], [seed])
+    return Split("partitions", *(tuple(groups[side]) for side in PARTITIONS))
+
+
+def _random(corpus: Corpus, task: str, seed: int) -> Split:
+    counts = _class_counts(corpus, task)
+    validation, test = (max(1, round(share * len(counts))) for share in (VALIDATION_SHARE, TEST_SHARE))
+    sizes = [len(counts) - validation - test, validation, test]
+    sides = assign_speakers(counts, sizes, np.random.default_rng([seed]), train=0)
+    return Split("random", *(tuple(side) for side in sides))
+
+
+def _folds(corpus: Corpus, task: str, argument: str, seed: int) -> list[Split]:
+    counts = _class_counts(corpus, task)
+    folds = int(argument) if argument.isascii() and argument.isdigit() else 0
+    if not 2 <= folds <= len(counts):
+        raise InputError(
+            f"split 'folds:{argument}': the number of folds must be from 2 to {len(counts)}, the number of speakers in "
+            f"{corpus.name}"
+        )
+    sizes = [len(counts) // folds + (fold < len(counts) % folds) for fold in range(folds)]
+    tests = assign_speakers(counts, sizes, np.random.default_rng([seed]))
+    return _leave_out(corpus, task, {f"fold-{k}-of-{folds}": tuple(t) for k, t in enumerate(tests, start=1)}, seed)
+
+
+def _leave_out(corpus: Corpus, task: str, tests: dict[str, tuple[str, ...]], seed: int) -> list[Split]:
+    splits = []
+    for number, (name, test) in enumerate(tests.items()):
+        rest = [speaker for speaker in corpus.speakers if speaker not in test]
+        train, validation = _hold_out(corpus, task, rest, [seed, number])
+        splits.append(Split(name, tuple(train), tuple(validation), test))
+    return splits
+
+
+def _hold_out(corpus: Corpus, task: str, speakers: Sequence[str], seed: Sequence[int]) -> tuple[list[str], list[str]]:
+    """Divide training speakers into train and validation."""
+    if len(speakers) < 2:
+        raise InputError(
+            f"{corpus.name}: one training speaker only, {speakers[0]!r}; a second one is needed for validation"
+        )
+    every = _class_counts(corpus, task)
+    counts = {speaker: every[speaker] for speaker in speakers}
+    held = max(1, round(VALIDATION_SHARE * len(counts)))
+    train, validation = assign_speakers(counts, [len(counts) - held, held], np.random.default_rng(seed), train=0)
+    return train, validation
+
+
+def _class_counts(corpus: Corpus, task: str) -> dict[str, list[int]]:
+    """Utterances of each class, per speaker."""
+    classes = {name: number for number, name in enumerate(corpus.tasks[task])}
+    counts = {speaker: [0] * len(classes) for speaker in corpus.speakers}
+    for speaker, label in zip(corpus.table["speaker"].tolist(), corpus.labels(task), strict=True):
+        counts[speaker][classes[label]] += 1
+    return counts
