@@ -1,0 +1,65 @@
+"""From the outputs of every frame to one prediction for a sequence."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from convrnn import ops
+from convrnn.nn.options import require_positive
+from convrnn.ops import geometry
+
+
+class MeanSoftmax(nn.Module):
+    """Mean of the softmax outputs over time, as log-probabilities (sections IV-A and IV-B).
+
+    Computed in log space, so that the cross-entropy of the mean, ``F.nll_loss`` of this, stays exact for small
+    probabilities.
+
+    Args:
+        last: Average this many last valid frames, or all there are if a sequence has fewer; None averages all.
+
+    Shape:
+        - Input: logits ``[batch, frames, classes]``, and optionally ``lengths``, int64 ``[batch]``, each at least 1.
+        - Output: log-probabilities ``[batch, classes]``.
+
+    Raises:
+        ValueError: for a sequence without a valid frame.
+
+    Example:
+        >>> logits = torch.tensor([[[0.0, 5.0], [0.0, 0.0], [0.0, 0.0]]])
+        >>> MeanSoftmax(last=2)(logits).exp()
+        tensor([[0.5000, 0.5000]])
+    """
+
+    def __init__(self, last: int | None = None) -> None:
+        super().__init__()
+        require_positive(last=last)
+        self.last = last
+
+    def forward(self, logits: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Log-probabilities of each sequence: ``[batch, frames, classes]`` to ``[batch, classes]``."""
+        if logits.dim() != 3 or logits.size(1) == 0:
+            raise ValueError(
+                f"logits must be [batch, frames, classes] with a frame, but has shape {list(logits.shape)}"
+            )
+        lengths = ops.check_lengths(lengths, logits)
+        if lengths is None:
+            if self.last is not None:
+                logits = logits[:, -self.last :]
+            return logits.log_softmax(-1).logsumexp(dim=1) - math.log(logits.size(1))
+        if not torch.compiler.is_compiling() and lengths.device.type == "cpu" and bool((lengths < 1).any()):
+            raise ValueError("lengths must be at least 1 for a prediction, but a sequence has no valid frame")
+        lengths = lengths.clamp(min=1)
+        used = geometry.frame_mask(lengths, logits.size(1))
+        counted = lengths
+        if self.last is not None:
+            used = used & ~geometry.frame_mask(lengths - self.last, logits.size(1))
+            counted = lengths.clamp(max=self.last)
+        log_probabilities = geometry.mask_frames(logits, lengths).log_softmax(-1)
+        total = log_probabilities.masked_fill(~used.unsqueeze(-1), -torch.inf).logsumexp(dim=1)
+        return total - counted.to(total.dtype).log().unsqueeze(-1)
+
+    def extra_repr(self) -> str:
+        """The argument."""
+        return f"last={self.last}"

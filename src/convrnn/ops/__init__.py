@@ -1,0 +1,17 @@
+"""Pure functions on tensors: recurrent networks over every window of a sequence, and over whole sequences."""
+
+from convrnn.ops import geometry, library
+from convrnn.ops.backend import BACKENDS, use_backend
+from convrnn.ops.functional import check_lengths, lstm, windowed_gru, windowed_lstm, windowed_rnn
+
+__all__ = [
+    "BACKENDS",
+    "check_lengths",
+    "geometry",
+    "library",
+    "lstm",
+    "use_backend",
+    "windowed_gru",
+    "windowed_lstm",
+    "windowed_rnn",
+]

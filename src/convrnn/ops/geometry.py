@@ -1,0 +1,142 @@
+"""Window arithmetic: how frames, windows and lengths relate.
+
+With a kernel of ``r1 = 5`` frames and a stride of ``r2 = 2``, nine frames give three windows::
+
+    frames    0 1 2 3 4 5 6 7 8
+    window 0  * * * * *
+    window 1      * * * * *
+    window 2          * * * * *
+
+A window exists only where all its frames do. Under "same" padding, zeros are added at both ends of each sequence until
+one window starts at every ``r2``-th frame. Every function takes plain integers or int64 tensors.
+"""
+
+from collections.abc import Iterable
+from typing import TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Count = TypeVar("Count", int, Tensor)
+
+
+def _at_least_zero(count: Count) -> Count:
+    if isinstance(count, Tensor):
+        return count.clamp(min=0)
+    # Stays symbolic where a compiler traces with a length of its own choosing.
+    at_least_zero: int = torch.sym_max(count, 0)
+    return at_least_zero
+
+
+def num_windows(length: Count, kernel_size: int, stride: int) -> Count:
+    """Number of whole windows in ``length`` frames: ``floor((L - r1) / r2) + 1``, 0 where ``L < r1`` (section III-A).
+
+    Example:
+        >>> num_windows(9, kernel_size=5, stride=2)
+        3
+        >>> num_windows(torch.tensor([9, 5, 4]), kernel_size=5, stride=2)
+        tensor([3, 1, 0])
+    """
+    return _at_least_zero((length - kernel_size) // stride + 1)
+
+
+def num_windows_same(length: Count, stride: int) -> Count:
+    """Number of windows under "same" padding: ``ceil(L / r2)``.
+
+    Example:
+        >>> num_windows_same(9, stride=2)
+        5
+    """
+    return (length + stride - 1) // stride
+
+
+def same_padding(length: Count, kernel_size: int, stride: int) -> Count:
+    """Number of zero frames that "same" padding adds in all; the smaller half stands in front.
+
+    Example:
+        >>> same_padding(9, kernel_size=4, stride=2)
+        3
+    """
+    return _at_least_zero((num_windows_same(length, stride) - 1) * stride + kernel_size - length)
+
+
+def frame_mask(lengths: Tensor, frames: int) -> Tensor:
+    """True where a frame lies within its sequence: bool ``[batch, frames]``.
+
+    Example:
+        >>> frame_mask(torch.tensor([2, 0]), 3)
+        tensor([[ True,  True, False],
+                [False, False, False]])
+    """
+    return torch.arange(frames, device=lengths.device) < lengths.unsqueeze(1)
+
+
+def mask_frames(x: Tensor, lengths: Tensor | None) -> Tensor:
+    """``x`` ``[batch, frames, ...]`` with zeros past each sequence's length; ``x`` itself where ``lengths`` is None.
+
+    The zeros replace whatever was there, NaN and infinity too, and no gradient flows through them.
+
+    Example:
+        >>> mask_frames(torch.tensor([[[1.0], [float("nan")]]]), torch.tensor([1])).tolist()
+        [[[1.0], [0.0]]]
+    """
+    if lengths is None:
+        return x
+    mask = frame_mask(lengths, x.size(1))
+    return torch.where(mask.view(*mask.shape, *(1 for _ in x.shape[2:])), x, x.new_zeros(()))
+
+
+def pad_same(x: Tensor, lengths: Tensor | None, kernel_size: int, stride: int) -> tuple[Tensor, Tensor | None]:
+    """Pad ``x`` ``[batch, frames, features]`` so that :func:`num_windows` of it is :func:`num_windows_same` of ``x``.
+
+    The padding of a sequence depends on its own length alone, never on the batch it is in.
+
+    Returns:
+        The padded frames and the padded lengths (None where ``lengths`` is None).
+
+    Example:
+        >>> pad_same(torch.ones(1, 2, 1), None, kernel_size=3, stride=1)[0].flatten().tolist()
+        [0.0, 1.0, 1.0, 0.0]
+    """
+    frames = x.size(1)
+    if lengths is None:
+        total = same_padding(frames, kernel_size, stride)
+        return F.pad(x, (0, 0, total // 2, total - total // 2)), None
+    front = same_padding(lengths, kernel_size, stride) // 2
+    padded_frames = (num_windows_same(frames, stride) - 1) * stride + kernel_size
+    source = torch.arange(padded_frames, device=x.device) - front.unsqueeze(1)
+    inside = (source >= 0) & (source < lengths.unsqueeze(1))
+    moved = torch.take_along_dim(x, source.clamp(0, frames - 1).unsqueeze(-1), dim=1)
+    padded_lengths = ((num_windows_same(lengths, stride) - 1) * stride + kernel_size).clamp(min=0)
+    return torch.where(inside.unsqueeze(-1), moved, x.new_zeros(())), torch.where(lengths > 0, padded_lengths, 0)
+
+
+def reverse_frames(x: Tensor, lengths: Tensor | None) -> Tensor:
+    """``x`` ``[batch, frames, features]`` with each sequence's frames reversed and its padding still behind it.
+
+    Example:
+        >>> reverse_frames(torch.tensor([[[1.0], [2.0], [0.0]]]), torch.tensor([2])).flatten().tolist()
+        [2.0, 1.0, 0.0]
+    """
+    if lengths is None:
+        return x.flip(1)
+    frame = torch.arange(x.size(1), device=x.device)
+    source = lengths.unsqueeze(1) - 1 - frame
+    return torch.take_along_dim(x, torch.where(source >= 0, source, frame).unsqueeze(-1), dim=1)
+
+
+def receptive_field(layers: Iterable[tuple[int, int]]) -> tuple[int, int]:
+    """Frames that one output sees, and frames between two outputs, of stacked ``(kernel_size, stride)`` layers.
+
+    Example:
+        The front end of section IV-A: two layers of windows 5 by 2, each with pooling 2 by 2.
+
+        >>> receptive_field([(5, 2), (2, 2), (5, 2), (2, 2)])
+        (31, 16)
+    """
+    field, step = 1, 1
+    for kernel_size, stride in layers:
+        field += (kernel_size - 1) * step
+        step *= stride
+    return field, step

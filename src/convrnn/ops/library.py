@@ -1,0 +1,82 @@
+"""The operations as PyTorch knows them: ``torch.ops.convrnn.*``.
+
+The windowed operations are composites of PyTorch's own: compilers see through them and fuse the few steps of a window.
+The whole-sequence ``lstm`` is opaque, because a graph with every frame of a recording unrolled would be useless; its
+backward pass recomputes the states.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from convrnn.ops import reference
+
+_library = torch.library.Library("convrnn", "DEF")
+
+for _operation in (reference.windowed_rnn, reference.windowed_gru, reference.windowed_lstm):
+    _library.define(_operation.__name__ + torch.library.infer_schema(_operation, mutates_args=()))
+    _library.impl(_operation.__name__, _operation, "CompositeImplicitAutograd")
+
+
+@torch.library.custom_op("convrnn::lstm", mutates_args=())
+def _lstm(
+    x: Tensor,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias: Tensor | None,
+    weight_peephole: Tensor | None,
+    initial_hidden: Tensor | None,
+    initial_cell: Tensor | None,
+    lengths: Tensor | None,
+    reverse: bool,
+) -> tuple[Tensor, Tensor]:
+    return reference.lstm(
+        x, weight_ih, weight_hh, bias, weight_peephole, initial_hidden, initial_cell, lengths=lengths, reverse=reverse
+    )
+
+
+@_lstm.register_fake
+def _(x: Tensor, _weight_ih: Tensor, weight_hh: Tensor, *_: Any) -> tuple[Tensor, Tensor]:  # noqa: ANN401
+    states = x.new_empty(x.size(0), x.size(1), weight_hh.size(1))
+    return states, torch.empty_like(states)
+
+
+@torch.library.custom_op("convrnn::lstm_backward", mutates_args=())
+def _lstm_backward(
+    grad_hidden: Tensor,
+    grad_cell: Tensor,
+    x: Tensor,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias: Tensor | None,
+    weight_peephole: Tensor | None,
+    initial_hidden: Tensor | None,
+    initial_cell: Tensor | None,
+    lengths: Tensor | None,
+    reverse: bool,
+) -> list[Tensor]:
+    """Gradients of those of the first seven inputs that are tensors."""
+    inputs = (x, weight_ih, weight_hh, bias, weight_peephole, initial_hidden, initial_cell)
+    with torch.enable_grad():
+        leaves = [None if t is None else t.detach().requires_grad_() for t in inputs]
+        states = reference.lstm(*leaves, lengths=lengths, reverse=reverse)  # type: ignore[arg-type]
+        return list(torch.autograd.grad(states, [t for t in leaves if t is not None], (grad_hidden, grad_cell)))
+
+
+@_lstm_backward.register_fake
+def _(grad_hidden: Tensor, grad_cell: Tensor, *inputs: Any) -> list[Tensor]:  # noqa: ANN401, ARG001
+    return [torch.empty_like(t) for t in inputs[:7] if t is not None]
+
+
+def _save_inputs(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:  # noqa: ANN401, ARG001
+    *tensors, ctx.reverse = inputs
+    ctx.save_for_backward(*tensors)
+
+
+def _backward(ctx: Any, grad_hidden: Tensor, grad_cell: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+    gradients = iter(_lstm_backward(grad_hidden, grad_cell, *ctx.saved_tensors, ctx.reverse))
+    return (*(None if t is None else next(gradients) for t in ctx.saved_tensors[:7]), None, None)
+
+
+_lstm.register_autograd(_backward, setup_context=_save_inputs)
