@@ -1,0 +1,59 @@
+"""From a piece of an audio file to its features."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convrnn.errors import InputError
+from convrnn.features.audio import read_audio
+from convrnn.features.config import FeatureConfig
+from convrnn.features.logmel import log_mel
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A file, or the part of it between two times.
+
+    Attributes:
+        file: Path of the audio file.
+        start: Seconds, or ``None`` for the file's beginning.
+        end: Seconds, or ``None`` for the file's end.
+
+    Example:
+        >>> str(Segment("a.wav", 0.5, 2.0)), str(Segment("a.wav"))
+        ('a.wav (0.5 s to 2 s)', 'a.wav')
+    """
+
+    file: str
+    start: float | None = None
+    end: float | None = None
+
+    def __str__(self) -> str:
+        """The file and, where given, the times; for messages."""
+        if self.start is None and self.end is None:
+            return self.file
+        start = "start" if self.start is None else f"{self.start:g} s"
+        end = "end" if self.end is None else f"{self.end:g} s"
+        return f"{self.file} ({start} to {end})"
+
+
+def extract_features(segment: Segment, config: FeatureConfig) -> NDArray[np.float32]:
+    """Reads a segment at the config's sample rate and computes its features.
+
+    Args:
+        segment: What to read.
+        config: What to compute.
+
+    Returns:
+        float32 ``[frames, features]``, at least one frame.
+
+    Raises:
+        InputError: The audio cannot be read (see :func:`~convrnn.features.audio.read_audio`) or is shorter than one
+            frame; the sentence names the file.
+    """
+    samples, _ = read_audio(segment.file, sample_rate=config.sample_rate, start=segment.start, end=segment.end)
+    try:
+        return log_mel(samples, config)
+    except ValueError as error:
+        raise InputError(f"{segment}: {error}") from error

@@ -1,0 +1,36 @@
+import numpy as np
+import pytest
+import soundfile
+
+from convrnn.errors import InputError
+from convrnn.features.config import LogMelConfig
+from convrnn.features.extract import Segment, extract_features
+from convrnn.features.logmel import log_mel
+
+
+@pytest.fixture
+def noise(tmp_path):
+    samples = np.random.default_rng(0).uniform(-0.5, 0.5, (16000, 2)).astype(np.float32)
+    soundfile.write(tmp_path / "a.wav", samples, 16000, subtype="FLOAT")
+    return samples
+
+
+def test_is_the_log_mel_of_the_mixed_down_part(tmp_path, noise):
+    config = LogMelConfig(sample_rate=16000)
+    got = extract_features(Segment(str(tmp_path / "a.wav"), 0.25, 0.75), config)
+    want = log_mel(noise[4000:12000].mean(axis=1), config)
+    np.testing.assert_allclose(got, want, atol=1e-4)
+
+
+@pytest.mark.usefixtures("noise")
+def test_resamples_to_the_rate_of_the_config(tmp_path):
+    got = extract_features(Segment(str(tmp_path / "a.wav")), LogMelConfig(sample_rate=8000))
+    assert got.shape == (98, 26)
+    assert np.isfinite(got).all()
+
+
+@pytest.mark.usefixtures("noise")
+def test_a_clip_shorter_than_a_frame_names_the_file(tmp_path):
+    segment = Segment(str(tmp_path / "a.wav"), 0.5, 0.52)
+    with pytest.raises(InputError, match=r"a.wav \(0.5 s to 0.52 s\): 320 samples .* less than one frame of 25 ms"):
+        extract_features(segment, LogMelConfig(sample_rate=16000))

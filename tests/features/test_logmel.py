@@ -1,0 +1,115 @@
+"""Log-mel against its definition, written here in numpy without looking at the library."""
+
+import hashlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from convrnn.features.config import LogMelConfig
+from convrnn.features.logmel import log_mel
+
+FLOOR = np.finfo(np.float32).eps
+
+
+def defined(samples, rate, bands=26, low_hz=20.0, high_hz=None, preemphasis=0.97):
+    """[frames, bands] in float64: 25 ms frames every 10 ms."""
+    length, shift = rate * 25 // 1000, rate * 10 // 1000
+    x = np.asarray(samples, dtype=np.float64) * 32768
+    frames = np.stack([x[i : i + length] for i in range(0, len(x) - length + 1, shift)])
+    frames = frames - frames.mean(axis=1, keepdims=True)
+    previous = np.concatenate([frames[:, :1], frames[:, :-1]], axis=1)
+    frames = frames - preemphasis * previous
+    frames = frames * (0.54 - 0.46 * np.cos(2 * np.pi * np.arange(length) / (length - 1)))
+    size = 1 << (length - 1).bit_length()
+    power = np.abs(np.fft.rfft(frames, size)) ** 2
+
+    def mel(hz):
+        return 1127 * np.log(1 + hz / 700)
+
+    edges = np.linspace(mel(low_hz), mel(high_hz or rate / 2), bands + 2)
+    bins = mel(np.arange(size // 2 + 1) * rate / size)
+    left, centre, right = edges[:-2, None], edges[1:-1, None], edges[2:, None]
+    weights = np.clip(np.minimum((bins - left) / (centre - left), (right - bins) / (right - centre)), 0, None)
+    return np.log(np.maximum(power @ weights.T, FLOOR))
+
+
+def speechlike(rate, seconds=1.0, seed=0):
+    rng = np.random.default_rng(seed)
+    time = np.arange(int(rate * seconds)) / rate
+    voice = sum(np.sin(2 * np.pi * 130 * k * time) / k for k in range(1, 25))
+    envelope = 0.5 + 0.5 * np.sin(2 * np.pi * 3 * time)
+    return (0.1 * voice * envelope + 0.01 * rng.standard_normal(len(time)) + 0.05).astype(np.float32)
+
+
+@pytest.mark.parametrize("rate", [8000, 16000])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_agrees_with_the_definition(rate, seed):
+    samples = speechlike(rate, seed=seed)
+    got = log_mel(samples, LogMelConfig(sample_rate=rate))
+    want = defined(samples, rate)
+    assert got.dtype == np.float32
+    assert got.shape == want.shape == (98, 26)
+    np.testing.assert_allclose(got, want, atol=5e-3, rtol=0)
+    assert np.abs(got - want).mean() < 1e-4
+
+
+def test_options_reach_the_library():
+    samples = speechlike(16000)
+    config = LogMelConfig(sample_rate=16000, num_bands=40, low_hz=100.0, high_hz=7000.0, preemphasis=0.5)
+    want = defined(samples, 16000, bands=40, low_hz=100.0, high_hz=7000.0, preemphasis=0.5)
+    np.testing.assert_allclose(log_mel(samples, config), want, atol=5e-3, rtol=0)
+    longer = log_mel(samples, LogMelConfig(sample_rate=16000, frame_ms=50.0, shift_ms=20.0))
+    assert longer.shape == (1 + (16000 - 800) // 320, 26)
+
+
+def test_silence_and_constants_give_the_floor():
+    for level in (0.0, 0.25):
+        got = log_mel(np.full(4000, level), LogMelConfig(sample_rate=16000))
+        np.testing.assert_allclose(got, np.log(FLOOR), rtol=1e-6)
+
+
+def test_the_scale_is_that_of_16_bits():
+    samples = speechlike(16000)
+    config = LogMelConfig(sample_rate=16000)
+    np.testing.assert_allclose(
+        log_mel(samples, config) - log_mel(samples / 2, config), np.full((98, 26), np.log(4)), atol=2e-3
+    )
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.sampled_from([8000, 16000]), st.integers(400, 6000))
+def test_only_whole_frames_count(rate, samples):
+    length, shift = rate // 40, rate // 100
+    got = log_mel(np.zeros(samples), LogMelConfig(sample_rate=rate))
+    assert len(got) == (samples - length) // shift + 1
+
+
+@pytest.mark.parametrize("samples", [0, 1, 399])
+def test_less_than_a_frame_is_an_error(samples):
+    with pytest.raises(ValueError, match=f"{samples} samples at 16000 Hz are less than one frame of 25 ms"):
+        log_mel(np.zeros(samples), LogMelConfig(sample_rate=16000))
+
+
+def test_stereo_is_an_error():
+    with pytest.raises(ValueError, match="mono"):
+        log_mel(np.zeros((16000, 2)), LogMelConfig(sample_rate=16000))
+
+
+def test_the_same_bits_in_every_run_and_process():
+    samples = (np.random.default_rng(3).integers(-3000, 3000, 16000) / 32768).astype(np.float32)
+    config = LogMelConfig(sample_rate=16000)
+    here = log_mel(samples, config)
+    assert here.tobytes() == log_mel(samples, config).tobytes()
+    code = (
+        "import hashlib, numpy as np\n"
+        "from convrnn.features.config import LogMelConfig\n"
+        "from convrnn.features.logmel import log_mel\n"
+        "samples = (np.random.default_rng(3).integers(-3000, 3000, 16000) / 32768).astype(np.float32)\n"
+        "print(hashlib.sha256(log_mel(samples, LogMelConfig(sample_rate=16000)).tobytes()).hexdigest())"
+    )
+    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    assert other == hashlib.sha256(here.tobytes()).hexdigest()
