@@ -1,0 +1,111 @@
+"""The measures of section IV, from class indices: UA recall, accuracy, recalls, confusion."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import audmetric
+import numpy as np
+from numpy.typing import NDArray
+
+Indices = Sequence[int] | NDArray[np.int64]
+
+
+def recalls(truth: Indices, prediction: Indices, num_classes: int) -> list[float | None]:
+    """The recall of each class, None for a class that no example belongs to.
+
+    Args:
+        truth: Class index of each example.
+        prediction: Predicted class index of each example.
+        num_classes: Number of classes.
+
+    Example:
+        >>> recalls([0, 0, 1], [0, 1, 1], 3)
+        [0.5, 1.0, None]
+    """
+    present = set(np.asarray(truth).tolist())
+    found = audmetric.recall_per_class(_plain(truth), _plain(prediction), list(range(num_classes)))
+    return [float(found[index]) if index in present else None for index in range(num_classes)]
+
+
+def ua_recall(truth: Indices, prediction: Indices, num_classes: int) -> float:
+    """Unweighted average recall: the mean over the classes of the recall of each (section IV-A).
+
+    Args:
+        truth: Class index of each example.
+        prediction: Predicted class index of each example.
+        num_classes: Number of classes.
+
+    Raises:
+        ValueError: Where a class has no example, because its recall does not exist.
+
+    Example:
+        >>> ua_recall([0, 0, 1, 1], [0, 1, 1, 1], 2)
+        0.75
+    """
+    present = set(np.asarray(truth).tolist())
+    if missing := [index for index in range(num_classes) if index not in present]:
+        raise ValueError(f"UA recall needs an example of each of the {num_classes} classes; there is none of {missing}")
+    return float(audmetric.unweighted_average_recall(_plain(truth), _plain(prediction), list(range(num_classes))))
+
+
+def accuracy(truth: Indices, prediction: Indices) -> float:
+    """The share of examples predicted correctly.
+
+    Raises:
+        ValueError: Without any example.
+
+    Example:
+        >>> accuracy([0, 0, 1, 1], [0, 1, 1, 1])
+        0.75
+    """
+    if len(truth) == 0:
+        raise ValueError("accuracy needs at least one example")
+    return float(audmetric.accuracy(_plain(truth), _plain(prediction)))
+
+
+def confusion(truth: Indices, prediction: Indices, num_classes: int) -> list[list[int]]:
+    """Counts of examples, rows true classes, columns predicted ones.
+
+    Example:
+        >>> confusion([0, 0, 1, 1], [0, 1, 1, 1], 2)
+        [[1, 1], [0, 2]]
+    """
+    matrix = audmetric.confusion_matrix(_plain(truth), _plain(prediction), list(range(num_classes)))
+    return [[int(count) for count in row] for row in matrix]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """All measures of one set of predictions.
+
+    Attributes:
+        ua_recall: Unweighted average recall in 0..1, None where a class has no example.
+        accuracy: Share of correct predictions.
+        recalls: Recall per class, None where a class has no example.
+        confusion: Counts, rows true classes, columns predicted ones.
+    """
+
+    ua_recall: float | None
+    accuracy: float
+    recalls: tuple[float | None, ...]
+    confusion: tuple[tuple[int, ...], ...]
+
+    @classmethod
+    def of(cls, truth: Indices, prediction: Indices, num_classes: int) -> "Scores":
+        """The measures of predictions.
+
+        Example:
+            >>> Scores.of([0, 0], [0, 1], 2).ua_recall is None  # no example of class 1
+            True
+        """
+        per_class = recalls(truth, prediction, num_classes)
+        return cls(
+            ua_recall=None if None in per_class else ua_recall(truth, prediction, num_classes),
+            accuracy=accuracy(truth, prediction),
+            recalls=tuple(per_class),
+            confusion=tuple(tuple(row) for row in confusion(truth, prediction, num_classes)),
+        )
+
+
+def _plain(indices: Indices) -> list[int]:
+    return [int(index) for index in indices]
