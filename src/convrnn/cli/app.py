@@ -1,0 +1,48 @@
+"""The commands put together, and their errors turned into sentences."""
+
+from importlib.metadata import version
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from convrnn.cli import compare, console
+
+
+class Commands(TyperGroup):
+    """All commands; what the user can put right ends as one sentence on stderr and exit code 2."""
+
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]  # noqa: ANN401 - whatever a command returns
+        """Run the chosen command."""
+        with console.errors_as_sentences():
+            return super().invoke(ctx)
+
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Convolutional recurrent layers (CRNN, CLSTM, CBLSTM) and the paper's whole speech experiment around them.",
+    epilog="Start with: convrnn compare demo --task gender --setting paralinguistic --max-epochs 15 --seeds 1",
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"convrnn {version('convrnn')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""
+
+
+for _module in (compare,):
+    _module.register(app)

@@ -1,0 +1,198 @@
+"""``convrnn compare``: the paper's comparison on a corpus."""
+
+import json
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from convrnn.cli import options
+from convrnn.errors import InputError
+
+if TYPE_CHECKING:
+    from convrnn.corpora.corpus import Corpus
+    from convrnn.experiments.compare import FinishedRun, GridRun
+    from convrnn.experiments.table import Table
+
+_EXAMPLES = """
+[bold]Examples[/bold]
+
+convrnn compare demo --task gender --setting paralinguistic --seeds 1 --max-epochs 15 --out demo-results
+
+convrnn compare csv:data.csv --task emotion --setting emotion --split folds:5 --seeds 5 --jobs 2 --out results
+
+convrnn compare emodb:emodb --task emotion --split loso --models baseline,clstm --yardstick --out results
+"""
+
+
+def compare(
+    corpus: options.CorpusArgument,
+    task: options.TaskOption,
+    out: Annotated[Path, typer.Option("--out", help="Folder for runs, tables and pictures.", show_default=False)],
+    models: Annotated[
+        str, typer.Option("--models", help="Front ends, separated by commas; `convrnn models` lists all.")
+    ] = "baseline,conv,clstm,extended-clstm,cblstm",
+    setting: options.SettingOption = "emotion",
+    split: options.SplitOption = "",
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Number of seeds: 0, 1, … The split stays.")] = 5,
+    jobs: options.JobsOption = 1,
+    normalise: options.NormaliseOption = "speaker",
+    max_epochs: options.MaxEpochsOption = 100,
+    batch_size: options.BatchSizeOption = 32,
+    sample_rate: options.SampleRateOption = None,
+    yardstick: Annotated[
+        bool, typer.Option("--yardstick", help="Add a linear SVM on utterance statistics under the same protocol.")
+    ] = False,
+    cache: options.CacheOption = None,
+    as_json: options.JsonOption = False,
+) -> None:
+    """Train every model with every seed on every fold, and print the table of UA recall.
+
+    Each run has a directory of its own under OUT/runs, named by its content: a finished one is never done twice, and an
+    interrupted comparison continues with the same command. The table (models × UA recall as mean ± standard deviation
+    over seeds, folds pooled into one recall per seed; accuracy; parameters; training time of a seed) is also written to
+    OUT/table.csv (percent, seconds) and OUT/table.md, with a confusion matrix per model as a picture.
+    """
+    from convrnn.cli.prepare import default_split, extract, feature_config, open_task, use_cache
+    from convrnn.corpora.splits import make_splits, save_splits
+    from convrnn.experiments.compare import caption, outcomes, plan
+    from convrnn.experiments.table import Table, summarise
+    from convrnn.models.presets import FRONT_ENDS, SETTINGS
+    from convrnn.training.spec import TrainingConfig
+
+    chosen = options.choose_several("--models", models, FRONT_ENDS)
+    options.choose("--setting", setting, SETTINGS)
+    policy = options.choose_policy(normalise)
+    if yardstick:
+        from convrnn.experiments.yardstick import check_policy
+
+        check_policy(policy)
+    cache_dir = use_cache(cache)
+    data = open_task(corpus, task)
+    split = split or default_split(data)
+    splits = make_splits(data, task, split)
+    runs = plan(
+        data,
+        task,
+        splits,
+        models=chosen,
+        setting=setting,
+        seeds=range(seeds),
+        features=feature_config(data, sample_rate),
+        normalise=policy,
+        training=TrainingConfig(max_epochs=max_epochs, batch_size=batch_size),
+    )
+    save_splits(splits, out / "split.json")
+    _save_request(out / "compare.json", runs, split, yardstick=yardstick)
+    store = extract(data, runs[0].spec.features, cache_dir, jobs)
+    found = outcomes(runs, train_all(runs, data, cache_dir, out, jobs))
+    if yardstick:
+        from convrnn.experiments.yardstick import linear_svm
+
+        features = [store.load(segment) for segment in data.segments()]
+        found += linear_svm(features, data, task, splits, normalise=policy, seeds=range(seeds))
+    classes = data.classes(task)
+    table = Table(tuple(summarise(found, classes)), classes, caption(data, task, split, runs))
+    table.save(out)
+    _save_pictures(out, table, task)
+    if as_json:
+        typer.echo(table.to_json())
+    else:
+        _show(table, out)
+
+
+def train_all(runs: "list[GridRun]", data: "Corpus", cache_dir: Path, out: Path, jobs: int) -> "list[FinishedRun]":
+    """Do all runs under ``out/runs``, with progress on stderr.
+
+    Raises:
+        InputError: if a run fails or Ctrl-C is pressed; the sentence says what is kept.
+    """
+    from convrnn.cli.console import say
+    from convrnn.cli.progress import GridDisplay
+    from convrnn.experiments.compare import run_grid
+
+    display = GridDisplay(len(runs), runs[0].spec.training.max_epochs)
+    try:
+        with display:
+            results = run_grid(runs, data, cache_dir=cache_dir, runs_dir=out / "runs", jobs=jobs, on_progress=display)
+    except KeyboardInterrupt:
+        raise InputError(
+            f"interrupted: {display.done} of {len(runs)} runs are finished and kept in {out}; the same "
+            "command continues from there"
+        ) from None
+    if display.found:
+        say(f"{display.found} of {len(runs)} runs had been finished before and were not done again")
+    return results
+
+
+def _save_request(path: Path, runs: "list[GridRun]", split: str, *, yardstick: bool) -> None:
+    """What was asked for and which run directories answer it."""
+    from convrnn.training.run_directory import write_atomically
+
+    spec = runs[0].spec
+    request = {
+        "command": ["convrnn", *sys.argv[1:]],
+        "convrnn": version("convrnn"),
+        "corpus": spec.corpus,
+        "fingerprint": spec.fingerprint,
+        "task": spec.task,
+        "classes": spec.classes,
+        "setting": spec.setting,
+        "split": split,
+        "normalise": spec.normalise,
+        "features": spec.features.model_dump(mode="json"),
+        "training": spec.training.model_dump(mode="json"),
+        "yardstick": yardstick,
+        "runs": [
+            {"model": run.spec.model_name, "seed": run.spec.seed, "split": run.spec.split.name, "hash": run.spec.hash}
+            for run in runs
+        ],
+    }
+    write_atomically(path, json.dumps(request, indent=2) + "\n")
+
+
+def _save_pictures(out: Path, table: "Table", task: str) -> None:
+    from convrnn.experiments.figures import confusion_figure, save_figure
+
+    for row in table.rows:
+        seeds = f"{row.seeds} seed{'s' if row.seeds > 1 else ''}"
+        title = f"{row.model}, {task}: UA recall {row.ua_recall_mean:.1f} %, {seeds}"
+        name = row.model.lower().replace(" ", "-")
+        save_figure(confusion_figure(row.confusion, table.classes, title), out / f"confusion-{name}.png")
+
+
+def _show(table: "Table", out: Path) -> None:
+    from rich import box
+    from rich import table as rich_table
+
+    from convrnn.cli.console import results
+    from convrnn.experiments.table import format_recall, format_seconds
+
+    grid = rich_table.Table(box=box.SIMPLE_HEAD)
+    grid.add_column("model")
+    for heading in ("UA recall [%]", "accuracy [%]", "parameters", "training time", "seeds"):
+        grid.add_column(heading, justify="right")
+    best = max(row.ua_recall_mean for row in table.rows)
+    for row in table.rows:
+        grid.add_row(
+            row.model,
+            format_recall(row),
+            f"{row.accuracy:.1f}",
+            f"{row.parameters:,}",
+            format_seconds(row.seconds),
+            str(row.seeds),
+            style="bold" if row.ua_recall_mean == best else None,
+        )
+    stdout = results()
+    stdout.print(grid)
+    stdout.print(table.caption, markup=False)
+    stdout.print(
+        f"Files: {out}/table.csv, table.md, confusion-<model>.png; runs and models in {out}/runs", markup=False
+    )
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(epilog=_EXAMPLES)(compare)

@@ -1,0 +1,111 @@
+"""What the commands say on stderr: errors as one sentence, notes, progress."""
+
+import contextlib
+import errno
+import sys
+import time
+from collections.abc import Iterator
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from convrnn.errors import InputError
+
+_FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_USER_ERRNOS = frozenset(
+    {
+        errno.EACCES,
+        errno.EEXIST,
+        errno.EISDIR,
+        errno.ENOENT,
+        errno.ENOTDIR,
+        errno.EPERM,
+        errno.EROFS,
+        errno.ENAMETOOLONG,
+    }
+)
+
+
+def talk() -> Console:
+    """The console on stderr, made anew so that it follows whatever ``sys.stderr`` is at the moment."""
+    return Console(file=sys.stderr, highlight=False, soft_wrap=True)
+
+
+def results() -> Console:
+    """The console on stdout; wide where it is a file or a pipe, so that no column is cut."""
+    return Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 160)
+
+
+def say(message: str) -> None:
+    """Print one line on stderr."""
+    talk().print(Text(message))
+
+
+def warn(message: str) -> None:
+    """Print one line that begins with ``warning:`` on stderr."""
+    talk().print(Text.assemble(("warning: ", "bold yellow"), message))
+
+
+def stop(message: str) -> typer.Exit:
+    """Print the one sentence that an error is told in; the result is to be raised and ends the command with code 2."""
+    talk().print(Text.assemble(("convrnn: error: ", "bold red"), " ".join(message.split())))
+    return typer.Exit(2)
+
+
+@contextlib.contextmanager
+def errors_as_sentences() -> Iterator[None]:
+    """Turn what the user can put right into one sentence and exit code 2; anything else keeps its traceback."""
+    try:
+        yield
+    except InputError as error:
+        raise stop(str(error)) from None
+    except KeyboardInterrupt:
+        raise stop("interrupted; whatever was finished is kept, and the same command continues from there") from None
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        if error.errno in _FULL_ERRNOS:
+            raise stop(f"{place}{error.strerror}; whatever was finished is kept: make room and run it again") from None
+        if error.errno in _USER_ERRNOS and error.filename:
+            raise stop(f"{place}{error.strerror}") from None
+        raise
+
+
+class Counter:
+    """Progress of one loop: a bar on a terminal, else a line at the end.
+
+    Use it as a context manager; it is called with how many are done and how many there are.
+    """
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._console = talk()
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._task: TaskID | None = None
+        self._last = (0, 0)
+        self._began = time.monotonic()
+
+    def __enter__(self) -> "Counter":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+        done, total = self._last
+        if not self._console.is_terminal and total:
+            say(f"{self._what}: {done} of {total} in {time.monotonic() - self._began:.1f} s")
+
+    def __call__(self, done: int, total: int) -> None:
+        """Show that ``done`` of ``total`` are done."""
+        self._last = (done, total)
+        if self._task is None:
+            self._task = self._progress.add_task(self._what, total=total)
+        self._progress.update(self._task, completed=done)

@@ -1,0 +1,108 @@
+"""Options that several commands share, and the choice among names."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, get_args
+
+import typer
+
+from convrnn.errors import InputError
+from convrnn.features.normalise import NormalisePolicy
+
+POLICIES: tuple[NormalisePolicy, ...] = get_args(NormalisePolicy)
+
+CorpusArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="CORPUS",
+        help="csv:PATH (columns file, speaker, labels, optional partition, start, end), emodb:PATH, or demo.",
+        show_default=False,
+    ),
+]
+TaskOption = Annotated[str, typer.Option("--task", help="The label column to predict.", show_default=False)]
+SettingOption = Annotated[
+    str,
+    typer.Option(
+        "--setting",
+        help="emotion (section IV-A: two layers, LSTM, last four frames) or paralinguistic (IV-B: one layer, BLSTM, "
+        "all frames).",
+    ),
+]
+SplitOption = Annotated[
+    str,
+    typer.Option(
+        "--split",
+        help="partitions (the corpus's own), random, folds:K, loso (leave one speaker out) or file:PATH; always "
+        "disjoint by speaker.",
+    ),
+]
+NormaliseOption = Annotated[
+    str, typer.Option("--normalise", help="Frames that features are standardised over: speaker, utterance or corpus.")
+]
+SampleRateOption = Annotated[
+    int | None,
+    typer.Option("--sample-rate", help="Hz to resample to; by default the corpus's lowest.", show_default=False),
+]
+MaxEpochsOption = Annotated[int, typer.Option("--max-epochs", min=1, help="Epochs at most.")]
+BatchSizeOption = Annotated[int, typer.Option("--batch-size", min=1, help="Utterances per training step.")]
+JobsOption = Annotated[
+    int, typer.Option("--jobs", min=1, help="Processes; the numbers are the same for any number of them.")
+]
+CacheOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--cache",
+        help="Folder of extracted features and synthesised speech; by default $CONVRNN_CACHE or ~/.cache/convrnn.",
+        show_default=False,
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def choose(option: str, value: str, allowed: Iterable[str]) -> str:
+    """The value, if it is allowed.
+
+    Raises:
+        InputError: naming the option and all allowed values.
+
+    Example:
+        >>> choose("--setting", "emotion", ("emotion", "paralinguistic"))
+        'emotion'
+    """
+    names = tuple(allowed)
+    if value not in names:
+        raise InputError(f"{option}: unknown value {value!r}; allowed: {', '.join(names)}")
+    return value
+
+
+def choose_several(option: str, value: str, allowed: Iterable[str]) -> tuple[str, ...]:
+    """Names separated by commas, each allowed and given once.
+
+    Raises:
+        InputError: for an unknown name, one given twice, or none at all.
+
+    Example:
+        >>> choose_several("--models", "conv, clstm", ("baseline", "conv", "clstm"))
+        ('conv', 'clstm')
+    """
+    names = tuple(name.strip() for name in value.split(",") if name.strip())
+    known = tuple(allowed)
+    if not names:
+        raise InputError(f"{option}: no name given; allowed: {', '.join(known)}")
+    for name in names:
+        choose(option, name, known)
+        if names.count(name) > 1:
+            raise InputError(f"{option}: {name!r} is given {names.count(name)} times; give it once")
+    return names
+
+
+def choose_policy(normalise: str) -> NormalisePolicy:
+    """The normalisation policy of that name.
+
+    Raises:
+        InputError: naming all policies.
+    """
+    for policy in POLICIES:
+        if normalise == policy:
+            return policy
+    raise InputError(f"--normalise: unknown value {normalise!r}; allowed: {', '.join(POLICIES)}")

@@ -1,0 +1,355 @@
+"""The paper's comparison: every model with every seed on every fold, each a run of its own."""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import pandas as pd
+
+from convrnn.corpora.corpus import Corpus
+from convrnn.corpora.splits import Split
+from convrnn.errors import InputError
+from convrnn.experiments.pool import Event, WorkFailedError, run_in_processes
+from convrnn.experiments.table import Outcome
+from convrnn.features.config import FeatureConfig
+from convrnn.features.normalise import NormalisePolicy
+from convrnn.training.run_directory import RunDirectory, write_atomically
+from convrnn.training.spec import RunSpec, TrainingConfig, make_spec
+
+SECONDS_BETWEEN_STEPS = 0.25
+"""A worker reports its training steps no more often than this."""
+
+
+@dataclass(frozen=True, slots=True)
+class GridRun:
+    """One cell of the grid.
+
+    Attributes:
+        spec: what to train.
+        fold: the split's position, from 0.
+        folds: number of splits.
+    """
+
+    spec: RunSpec
+    fold: int
+    folds: int
+
+    def __str__(self) -> str:
+        fold = f", fold {self.fold + 1} of {self.folds}" if self.folds > 1 else ""
+        return f"{self.spec.model_name}, seed {self.spec.seed}{fold}"
+
+
+def plan(
+    corpus: Corpus,
+    task: str,
+    splits: Sequence[Split],
+    *,
+    models: Sequence[str],
+    setting: str,
+    seeds: Sequence[int],
+    features: FeatureConfig,
+    normalise: NormalisePolicy = "speaker",
+    training: TrainingConfig | None = None,
+) -> list[GridRun]:
+    """Every model × seed × fold, seed by seed, so that an early stop leaves whole seeds.
+
+    Args:
+        corpus: rows without a label for the task are left out.
+        task: the label column.
+        splits: the folds.
+        models: names of front ends.
+        setting: ``"emotion"`` or ``"paralinguistic"``.
+        seeds: seeds of the runs.
+        features: what is computed from the audio.
+        normalise: over which frames the features are standardised.
+        training: the optimisation; the paper's by default.
+
+    Raises:
+        InputError: for an unknown task, model or setting, a class without training example in a fold, or one without a
+            test example in all of them.
+    """
+    corpus = corpus.for_task(task)
+    check_test_classes(corpus, task, splits)
+    fingerprint = corpus.fingerprint(task)
+    return [
+        GridRun(
+            spec=make_spec(
+                corpus,
+                task,
+                split,
+                front_end=model,
+                setting=setting,
+                features=features,
+                normalise=normalise,
+                training=training,
+                seed=seed,
+                fingerprint=fingerprint,
+            ),
+            fold=fold,
+            folds=len(splits),
+        )
+        for seed in seeds
+        for fold, split in enumerate(splits)
+        for model in models
+    ]
+
+
+def check_test_classes(corpus: Corpus, task: str, splits: Sequence[Split]) -> None:
+    """Refuse splits whose test sets together lack a class, since UA recall does not exist then.
+
+    Raises:
+        InputError: naming the class.
+    """
+    labels = corpus.labels(task)
+    tested = {labels[row] for split in splits for row in split.rows(corpus)["test"]}
+    if absent := [name for name in corpus.classes(task) if name not in tested]:
+        raise InputError(
+            f"{corpus.name}: no test example of class {', '.join(repr(name) for name in absent)} of task {task!r}, so "
+            "its recall cannot be computed; choose another --split"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Epochs:
+    """How far a run is.
+
+    Attributes:
+        done: epochs done, with the part of the current one.
+        loss: mean training loss of the epoch that has just ended; None within an epoch, as are the others.
+        validation_error: misclassification rate on the validation set, 0 to 1.
+        is_best: whether that is the lowest so far.
+    """
+
+    done: float
+    loss: float | None = None
+    validation_error: float | None = None
+    is_best: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedRun:
+    """What a finished run's directory holds, as far as a comparison looks at it.
+
+    Attributes:
+        directory: the run's directory; the trained model is the bundle ``best`` in it.
+        found: whether it had been finished before.
+        truth: label of each test utterance.
+        prediction: predicted class of each.
+        ua_recall: on this run's test set, 0 to 1; None where a class has no test example.
+        accuracy: on this run's test set, 0 to 1.
+        epochs: number of epochs trained.
+        best_epoch: the selected one, from 1.
+        parameters: trained numbers.
+        seconds: training time.
+    """
+
+    directory: Path
+    found: bool
+    truth: tuple[str, ...]
+    prediction: tuple[str, ...]
+    ua_recall: float | None
+    accuracy: float
+    epochs: int
+    best_epoch: int
+    parameters: int
+    seconds: float
+
+    @classmethod
+    def read(cls, directory: Path, *, found: bool) -> Self:
+        """Read a finished run's ``result.json`` and ``predictions.csv``.
+
+        Raises:
+            InputError: for a missing or damaged file.
+        """
+        try:
+            result = json.loads((directory / "result.json").read_text(encoding="utf-8"))
+            # Labels such as "NA" or "01" are text, whatever they look like.
+            table = pd.read_csv(directory / "predictions.csv", dtype=str, keep_default_na=False)
+            return cls(
+                directory=directory,
+                found=found,
+                truth=tuple(table["label"]),
+                prediction=tuple(table["prediction"]),
+                ua_recall=result["ua_recall"],
+                accuracy=result["accuracy"],
+                epochs=result["epochs"],
+                best_epoch=result["best_epoch"],
+                parameters=result["parameters"],
+                seconds=result["seconds"],
+            )
+        except (OSError, ValueError, KeyError) as error:
+            raise InputError(
+                f"{directory}: the finished run is damaged ({error}); delete the folder to do the run again"
+            ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Something happened to one run of the grid.
+
+    Attributes:
+        run: which one.
+        state: None when it starts, :class:`Epochs` while it is trained, :class:`FinishedRun` at the end.
+    """
+
+    run: GridRun
+    state: Epochs | FinishedRun | None = None
+
+
+class RunFailedError(InputError):
+    """A run of the grid failed; the others were stopped and continue when the grid is run again."""
+
+
+def run_grid(
+    runs: Sequence[GridRun],
+    corpus: Corpus,
+    *,
+    cache_dir: Path,
+    runs_dir: Path,
+    jobs: int = 1,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> list[FinishedRun]:
+    """Train every run that is not finished yet.
+
+    Runs are taken in order by ``jobs`` processes. Each is fixed by its spec alone, so the results are the same for any
+    number of jobs. A finished run is read, an interrupted one continues after its last whole epoch.
+
+    Args:
+        runs: what :func:`plan` gave.
+        corpus: the same corpus.
+        cache_dir: folder of extracted features.
+        runs_dir: folder of the run directories.
+        jobs: processes.
+        on_progress: called in this process.
+
+    Returns:
+        One result per run, in their order.
+
+    Raises:
+        RunFailedError: for the first run that fails. For anything but bad input, the traceback is written to
+            ``failed-<hash>.txt`` beside the run directories.
+        InputError: for a finished run whose files are damaged.
+    """
+    tell = on_progress or (lambda _: None)
+    finished: dict[str, FinishedRun] = {}
+    waiting = []
+    for run in runs:
+        directory = RunDirectory(runs_dir, run.spec.hash)
+        if directory.finished:
+            finished[run.spec.hash] = FinishedRun.read(directory.final, found=True)
+            tell(Progress(run, finished[run.spec.hash]))
+        else:
+            waiting.append(run)
+
+    def on_event(event: Event) -> None:
+        run = waiting[event.index]
+        if event.kind == "done":
+            directory = RunDirectory(runs_dir, run.spec.hash).final
+            finished[run.spec.hash] = FinishedRun.read(directory, found=False)
+            tell(Progress(run, finished[run.spec.hash]))
+        else:
+            tell(Progress(run, event.value))
+
+    if waiting:
+        context = _Context(corpus.for_task(waiting[0].spec.task), cache_dir, runs_dir)
+        try:
+            run_in_processes(_train, context, [run.spec for run in waiting], jobs=jobs, on_event=on_event)
+        except WorkFailedError as error:
+            raise _failed(waiting[error.index], error, runs_dir) from error
+    return [finished[run.spec.hash] for run in runs]
+
+
+def outcomes(runs: Sequence[GridRun], results: Sequence[FinishedRun]) -> list[Outcome]:
+    """The runs' test predictions in the form that :func:`~convrnn.experiments.table.summarise` takes."""
+    return [
+        Outcome(
+            model=run.spec.model_name,
+            seed=run.spec.seed,
+            fold=run.fold,
+            truth=result.truth,
+            prediction=result.prediction,
+            parameters=result.parameters,
+            seconds=result.seconds,
+        )
+        for run, result in zip(runs, results, strict=True)
+    ]
+
+
+def _failed(run: GridRun, error: WorkFailedError, runs_dir: Path) -> RunFailedError:
+    where = ""
+    if error.details and not error.is_input_error:
+        report = runs_dir / f"failed-{run.spec.hash}.txt"
+        runs_dir.mkdir(parents=True, exist_ok=True)
+        write_atomically(report, f"{run}\n\n{error.details}")
+        where = f" (traceback in {report})"
+    return RunFailedError(f"{run}: {error.message}{where}; finished runs are kept")
+
+
+@dataclass(frozen=True, slots=True)
+class _Context:
+    corpus: Corpus
+    cache_dir: Path
+    runs_dir: Path
+
+
+def _train(context: _Context, spec: RunSpec, report: Callable[[object], None]) -> None:
+    """One run, in a worker process."""
+    # Lightning takes seconds to load, and the parent process never needs it.
+    from convrnn.training.fit import run
+    from convrnn.training.selection import EpochReport, StepReport
+
+    last = time.monotonic()
+
+    def on_step(step: StepReport) -> None:
+        nonlocal last
+        if (now := time.monotonic()) - last >= SECONDS_BETWEEN_STEPS:
+            last = now
+            report(Epochs(step.epoch - 1 + step.batch / step.num_batches))
+
+    def on_epoch(epoch: EpochReport) -> None:
+        report(Epochs(epoch.epoch, epoch.train_loss, epoch.validation_misclassification, epoch.is_best))
+
+    run(
+        spec,
+        context.corpus,
+        cache_dir=context.cache_dir,
+        runs_dir=context.runs_dir,
+        on_epoch=on_epoch,
+        on_step=on_step,
+    )
+
+
+def caption(corpus: Corpus, task: str, split: str, runs: Sequence[GridRun]) -> str:
+    """What stands under the table: everything that a reader has to know to judge the numbers.
+
+    Args:
+        corpus: the corpus.
+        task: the label column.
+        split: how it was split, as the user gave it.
+        runs: the grid, at least one run.
+    """
+    spec = runs[0].spec
+    seeds = len({run.spec.seed for run in runs})
+    parts = [
+        f"{corpus.name}, task {task} ({', '.join(spec.classes)})",
+        f"setting {spec.setting}",
+        f"split {split}" + (f" ({runs[0].folds} folds pooled per seed)" if runs[0].folds > 1 else ""),
+        f"{seeds} seed{'s' if seeds > 1 else ''}",
+        f"features standardised per {spec.normalise}",
+    ]
+    default = TrainingConfig()
+    if spec.training.max_epochs != default.max_epochs:
+        parts.append(f"at most {spec.training.max_epochs} epochs")
+    if spec.training.batch_size != default.batch_size:
+        parts.append(f"batches of {spec.training.batch_size}")
+    text = "; ".join(parts) + "."
+    if seeds > 1:
+        text += " ± is the standard deviation over seeds (ddof = 1)."
+    else:
+        text += " One seed, so no standard deviation."
+    if corpus.synthetic:
+        text += " The corpus is synthetic speech, not recordings of people."
+    return text

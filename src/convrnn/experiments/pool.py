@@ -1,0 +1,196 @@
+"""Independent pieces of work in processes that start fresh, report while they run, and stop with their parent."""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+import traceback
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any, Generic, Literal, TypeVar
+
+from convrnn.errors import InputError
+
+Context = TypeVar("Context")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+SECONDS_TO_STOP = 5.0
+"""How long a worker gets to end by itself before it is killed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What happened to one item: it was started, it reported something, or it is done.
+
+    Attributes:
+        kind: ``"started"``, ``"report"`` or ``"done"``.
+        index: the item's position in the list given to :func:`run_in_processes`.
+        value: what the work function reported or returned; None for ``"started"``.
+    """
+
+    kind: Literal["started", "report", "done"]
+    index: int
+    value: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """An exception of a worker as text, since not every exception can be pickled."""
+
+    message: str
+    details: str
+    is_input_error: bool
+
+
+class WorkFailedError(Exception):
+    """One item failed; the other workers have been stopped.
+
+    Attributes:
+        index: the item's position.
+        message: one line: the exception's text, with its type in front unless it is an ``InputError``.
+        details: the worker's traceback, or "" when the process died without one.
+        is_input_error: whether the work function raised :class:`~convrnn.errors.InputError`.
+    """
+
+    def __init__(self, index: int, failure: _Failure) -> None:
+        super().__init__(failure.message)
+        self.index = index
+        self.message = failure.message
+        self.details = failure.details
+        self.is_input_error = failure.is_input_error
+
+
+class _Worker(Generic[Context, Item]):
+    """A process and the parent's end of its pipe."""
+
+    def __init__(self, work: Callable[..., object], context: Context) -> None:
+        spawn = multiprocessing.get_context("spawn")
+        self.connection, theirs = spawn.Pipe()
+        self.process: BaseProcess = spawn.Process(target=_serve, args=(theirs, work, context), daemon=True)
+        self.process.start()
+        # The parent has to let go of the worker's end, or the pipe never tells it that the worker is gone.
+        theirs.close()
+        self.index = -1
+
+    def give(self, index: int, item: Item) -> None:
+        self.index = index
+        # A worker that is gone is noticed by receive, which can tell how it ended.
+        with contextlib.suppress(BrokenPipeError):
+            self.connection.send(item)
+
+    def receive(self) -> Event | _Failure:
+        try:
+            message: Event | _Failure = self.connection.recv()
+        except (EOFError, ConnectionResetError):
+            self.process.join(SECONDS_TO_STOP)
+            code = self.process.exitcode
+            why = "was killed, perhaps for want of memory" if code == -signal.SIGKILL else f"ended with code {code}"
+            return _Failure(f"its worker process {why}", "", is_input_error=False)
+        return message
+
+    def stop(self) -> None:
+        self.connection.close()
+        self.process.terminate()
+        self.process.join(SECONDS_TO_STOP)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+
+
+def run_in_processes(
+    work: Callable[[Context, Item, Callable[[object], None]], Result],
+    context: Context,
+    items: Iterable[Item],
+    *,
+    jobs: int,
+    on_event: Callable[[Event], None] | None = None,
+) -> list[Result]:
+    """The results of ``work(context, item, report)`` for each item, in the order of the items.
+
+    Items are handed out in order, each to the next free one of ``jobs`` processes. Processes are spawned, also for
+    ``jobs=1``, so that an item sees the same interpreter state whatever the number of jobs. They end when the parent
+    does, however it ends; Ctrl-C reaches only the parent, which stops them.
+
+    Args:
+        work: a function that a fresh interpreter can import; calls ``report`` with anything that can be pickled.
+        context: what all items share, sent to each process once.
+        items: what differs.
+        jobs: processes at most, at least 1.
+        on_event: called in the parent for every start, report and result.
+
+    Raises:
+        WorkFailedError: for the first item that fails; items that run at that moment are stopped, later ones not begun.
+        ValueError: for ``jobs`` below 1.
+
+    Example:
+        >>> run_in_processes(print, None, [], jobs=2)
+        []
+    """
+    if jobs < 1:
+        raise ValueError(f"jobs must be at least 1, got {jobs}")
+    waiting = list(enumerate(items))
+    results: dict[int, Result] = {}
+    tell = on_event or (lambda _: None)
+    workers: list[_Worker[Context, Item]] = []
+    busy: dict[Connection, _Worker[Context, Item]] = {}
+
+    def hand_out(worker: _Worker[Context, Item]) -> None:
+        index, item = waiting.pop(0)
+        busy[worker.connection] = worker
+        worker.give(index, item)
+        tell(Event("started", index))
+
+    try:
+        for _ in range(min(jobs, len(waiting))):
+            workers.append(_Worker(work, context))
+            hand_out(workers[-1])
+        while busy:
+            for ready in wait(list(busy)):
+                worker = busy[ready]  # type: ignore[index]
+                message = worker.receive()
+                if isinstance(message, _Failure):
+                    raise WorkFailedError(worker.index, message)
+                event = Event(message.kind, worker.index, message.value)
+                if event.kind == "done":
+                    results[worker.index] = event.value
+                    del busy[worker.connection]
+                    if waiting:
+                        hand_out(worker)
+                tell(event)
+    finally:
+        for worker in workers:
+            worker.stop()
+    return [results[index] for index in sorted(results)]
+
+
+def _serve(connection: Connection, work: Callable[..., object], context: Context) -> None:
+    """The life of a worker process: items in, reports and results out, until the parent hangs up."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+    def report(value: object) -> None:
+        connection.send(Event("report", -1, value))
+
+    while True:
+        try:
+            item = connection.recv()
+        except EOFError:
+            return
+        try:
+            answer: Event | _Failure = Event("done", -1, work(context, item, report))
+        except Exception as error:  # noqa: BLE001 - it is raised again in the parent
+            is_input_error = isinstance(error, InputError)
+            message = str(error) if is_input_error else f"{type(error).__name__}: {error}"
+            answer = _Failure(message, traceback.format_exc(), is_input_error)
+        connection.send(answer)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
