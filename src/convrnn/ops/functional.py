@@ -347,8 +347,12 @@ def lstm(
         }
     )
     lengths = check_lengths(lengths, x)
+    if torch.is_autocast_enabled(x.device.type):
+        # A state that adds up over a whole recording keeps the parameters' precision.
+        x = x.to(weight_hh.dtype)
     tensors = (x, weight_ih, weight_hh, bias, weight_peephole, initial_hidden, initial_cell)
     if torch.compiler.is_compiling():
         states: tuple[Tensor, Tensor] = torch.ops.convrnn.lstm(*tensors, lengths, reverse)
         return states
-    return reference.lstm(*tensors, lengths=lengths, reverse=reverse)
+    with torch.autocast(x.device.type, enabled=False):
+        return reference.lstm(*tensors, lengths=lengths, reverse=reverse)

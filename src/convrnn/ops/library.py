@@ -1,8 +1,8 @@
 """The operations as PyTorch knows them: ``torch.ops.convrnn.*``.
 
 The windowed operations are composites of PyTorch's own: compilers see through them and fuse the few steps of a window.
-The whole-sequence ``lstm`` is opaque, because a graph with every frame of a recording unrolled would be useless; its
-backward pass recomputes the states.
+The whole-sequence ``lstm`` is opaque: a graph with every frame of a recording unrolled would be useless. Its backward
+pass computes the states again.
 """
 
 from typing import Any
@@ -31,9 +31,9 @@ def _lstm(
     lengths: Tensor | None,
     reverse: bool,
 ) -> tuple[Tensor, Tensor]:
-    return reference.lstm(
-        x, weight_ih, weight_hh, bias, weight_peephole, initial_hidden, initial_cell, lengths=lengths, reverse=reverse
-    )
+    tensors = (x, weight_ih, weight_hh, bias, weight_peephole, initial_hidden, initial_cell)
+    with torch.autocast(x.device.type, enabled=False):
+        return reference.lstm(*tensors, lengths=lengths, reverse=reverse)
 
 
 @_lstm.register_fake
@@ -56,20 +56,21 @@ def _lstm_backward(
     lengths: Tensor | None,
     reverse: bool,
 ) -> list[Tensor]:
-    """Gradients of those of the first seven inputs that are tensors."""
+    """Gradients of those of the seven differentiable inputs that are there, in this order."""
     inputs = (x, weight_ih, weight_hh, bias, weight_peephole, initial_hidden, initial_cell)
-    with torch.enable_grad():
+    with torch.autocast(x.device.type, enabled=False), torch.enable_grad():
         leaves = [None if t is None else t.detach().requires_grad_() for t in inputs]
         states = reference.lstm(*leaves, lengths=lengths, reverse=reverse)  # type: ignore[arg-type]
-        return list(torch.autograd.grad(states, [t for t in leaves if t is not None], (grad_hidden, grad_cell)))
+        gradients = torch.autograd.grad(states, [t for t in leaves if t is not None], (grad_hidden, grad_cell))
+    return [gradient.contiguous() for gradient in gradients]
 
 
 @_lstm_backward.register_fake
-def _(grad_hidden: Tensor, grad_cell: Tensor, *inputs: Any) -> list[Tensor]:  # noqa: ANN401, ARG001
-    return [torch.empty_like(t) for t in inputs[:7] if t is not None]
+def _(_grad_hidden: Tensor, _grad_cell: Tensor, *inputs: Any) -> list[Tensor]:  # noqa: ANN401
+    return [torch.empty_like(t, memory_format=torch.contiguous_format) for t in inputs[:7] if t is not None]
 
 
-def _save_inputs(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:  # noqa: ANN401, ARG001
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:  # noqa: ANN401, ARG001
     *tensors, ctx.reverse = inputs
     ctx.save_for_backward(*tensors)
 
@@ -79,4 +80,4 @@ def _backward(ctx: Any, grad_hidden: Tensor, grad_cell: Tensor) -> tuple[Tensor 
     return (*(None if t is None else next(gradients) for t in ctx.saved_tensors[:7]), None, None)
 
 
-_lstm.register_autograd(_backward, setup_context=_save_inputs)
+_lstm.register_autograd(_backward, setup_context=_save)
