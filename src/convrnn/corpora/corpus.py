@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -227,12 +228,23 @@ def utterance_id(file: str, start: float | None = None, end: float | None = None
     return f"{file}#{'' if start is None else start}-{'' if end is None else end}"
 
 
+def is_number(text: str) -> bool:
+    """Whether a label or cell is a finite number.
+
+    Example:
+        >>> is_number("07"), is_number("1e3"), is_number("seven"), is_number("nan")
+        (True, True, False, False)
+    """
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
 def _class_order(label: str) -> tuple[bool, float, str]:
     """Sort numbers by value, before any text."""
-    try:
-        return False, float(label), label
-    except ValueError:
-        return True, 0.0, label
+    number = is_number(label)
+    return not number, float(label) if number else 0.0, label
 
 
 def _hash_file(file: str) -> str:

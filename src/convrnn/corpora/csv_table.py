@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from convrnn.corpora.corpus import RESERVED_COLUMNS, Corpus, utterance_id
+from convrnn.corpora.corpus import RESERVED_COLUMNS, Corpus, is_number, utterance_id
 from convrnn.errors import InputError
 
 MAX_NUMERIC_CLASSES = 50
@@ -157,7 +157,7 @@ def _task_columns(path: Path, header: list[str], rows: list[_Row]) -> list[str]:
         values = [row.values[column] for row in rows if row.values[column]]
         distinct = set(values)
         few = len(distinct) <= MAX_NUMERIC_CLASSES
-        if few or (not all(map(_is_number, distinct)) and len(values) >= 2 * len(distinct)):
+        if few or (not all(map(is_number, distinct)) and len(values) >= 2 * len(distinct)):
             tasks.append(column)
     if not tasks:
         raise InputError(
@@ -165,14 +165,6 @@ def _task_columns(path: Path, header: list[str], rows: list[_Row]) -> list[str]:
             "values each"
         )
     return tasks
-
-
-def _is_number(value: str) -> bool:
-    try:
-        float(value)
-    except ValueError:
-        return False
-    return True
 
 
 def _partition(path: Path, row: _Row) -> str | None:
@@ -198,7 +190,7 @@ def _seconds(path: Path, row: _Row, column: str) -> float | None:
     value = row.values.get(column, "")
     if not value:
         return None
-    seconds = float(value) if _is_number(value) else math.nan
-    if not (math.isfinite(seconds) and seconds >= 0):
+    seconds = float(value) if is_number(value) else math.nan
+    if not seconds >= 0:
         raise InputError(f"{path}, line {row.line}: column {column!r} has {value!r}; allowed: seconds, zero or more")
     return seconds

@@ -1,5 +1,6 @@
 """Speakers into train, validation and test: no speaker is ever on two sides."""
 
+import contextlib
 import json
 import os
 from collections.abc import Sequence
@@ -163,7 +164,9 @@ def save_splits(splits: Sequence[Split], path: Path | str) -> None:
         temporary.write_text(text + "\n", encoding="utf-8")
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        # What failed may be the folder itself, and then there is nothing to remove.
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise InputError(f"{path}: cannot be written ({error.strerror})") from error
 
 

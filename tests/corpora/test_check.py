@@ -1,0 +1,216 @@
+import json
+
+import numpy as np
+import pytest
+import soundfile
+
+from convrnn.corpora.check import Defect, check_corpus
+from convrnn.corpora.csv_table import open_csv
+from convrnn.errors import InputError
+
+
+@pytest.fixture
+def check(tmp_path, write_noise):
+    """Write six sound clips, apply changes to the table, and check it."""
+
+    def check(rows=None, task=None, columns="file,speaker,partition,mood", **options):
+        if rows is None:
+            rows = sound_rows()
+        for row in sound_rows():
+            name = row.split(",")[0]
+            if not (tmp_path / name).exists():
+                write_noise(name)
+        (tmp_path / "d.csv").write_text("\n".join([columns, *rows]) + "\n")
+        return check_corpus(open_csv(tmp_path / "d.csv"), task, **options)
+
+    return check
+
+
+def sound_rows():
+    return [
+        f"{side}-{mood}.wav,{side}-{mood},{side},{mood}"
+        for side in ("train", "validation", "test")
+        for mood in ("x", "y")
+    ] + ["train-x2.wav,train-x2,train,x", "train-y2.wav,train-y2,train,y"]
+
+
+def with_extra(*rows):
+    return [*sound_rows(), *rows]
+
+
+def found(report, kind):
+    return [defect for defect in report.defects if defect.kind == kind]
+
+
+def only(report, severity, kind):
+    """The one defect there is."""
+    assert [(d.severity, d.kind) for d in report.defects] == [(severity, kind)]
+    return report.defects[0].message
+
+
+def test_sound_corpus(check, write_noise):
+    write_noise("test-x.wav", rate=16000, seconds=1.5)
+    ticks = []
+    report = check(on_progress=lambda done, total: ticks.append((done, total)))
+    # Two of the classes' speakers per partition are enough for every check to be silent.
+    assert report.defects == report.errors == report.warnings == []
+    assert ticks == [(i, 8) for i in range(1, 9)]
+    assert report.utterances == report.speakers == {"train": 4, "validation": 2, "test": 2}
+    assert report.classes == {
+        "mood": {name: {"train": 2, "validation": 1, "test": 1} for name in ("x", "y")},
+    }
+    assert report.sample_rates == {8000: 7, 16000: 1}
+    assert report.seconds["test"] == {"total": 1.7, "min": 0.2, "median": 0.85, "max": 1.5}
+    assert not report.synthetic
+    assert json.loads(json.dumps(report.to_dict()))["utterances"] == report.utterances
+
+
+def test_without_partitions(check):
+    rows = [row.replace(",train,", ",,").replace(",test,", ",,").replace(",validation,", ",,") for row in sound_rows()]
+    report = check(rows)
+    assert report.defects == []
+    assert report.speakers == {"none": 8}
+
+
+def test_unknown_task(check):
+    with pytest.raises(InputError, match="unknown task 'age'"):
+        check(task="age")
+
+
+def test_missing_unreadable_and_empty_files(check, tmp_path):
+    (tmp_path / "text.wav").write_text("no audio")
+    (tmp_path / "zero.wav").touch()
+    soundfile.write(tmp_path / "header.wav", np.zeros(0, dtype=np.int16), 8000)
+    rows = [f"{name}.wav,train-x,train,x" for name in ("gone", "text", "zero", "header")]
+    report = check(with_extra(*rows))
+    assert [(d.severity, d.kind) for d in report.defects] == [
+        ("error", "missing-file"),
+        ("error", "unreadable"),
+        ("error", "zero-length"),
+        ("error", "zero-length"),
+    ]
+    for defect, name in zip(report.defects, ("gone", "text", "zero", "header"), strict=True):
+        assert f"{name}.wav" in defect.message
+    assert report.sample_rates == {8000: 9}
+
+
+def test_samples_that_are_not_finite(check, tmp_path):
+    samples = np.random.default_rng(0).normal(0, 0.1, 4000).astype(np.float32)
+    samples[7] = np.nan
+    soundfile.write(tmp_path / "nan.wav", samples, 8000, subtype="FLOAT")
+    assert "NaN" in only(check(with_extra("nan.wav,train-x,train,x")), "error", "unreadable")
+
+
+def test_segment_outside_the_file(check):
+    rows = [f"{row},," for row in sound_rows()]
+    report = check([*rows, "train-x.wav,train-x,train,x,0.1,5"], columns="file,speaker,partition,mood,start,end")
+    assert "end 5 s lies outside the file" in only(report, "error", "unreadable")
+
+
+def test_too_short(check, write_noise):
+    write_noise("short.wav", seconds=199 / 8000)
+    write_noise("enough.wav", seconds=200 / 8000)
+    report = check(with_extra("short.wav,train-x,train,x", "enough.wav,train-x,train,x"))
+    assert "short.wav is 24.88 ms long" in only(report, "error", "too-short")
+
+
+def test_silence(check, tmp_path):
+    soundfile.write(tmp_path / "zeros.wav", np.zeros(4000, dtype=np.int16), 8000)
+    soundfile.write(tmp_path / "constant.wav", np.full(4000, 12, dtype=np.int16), 8000)
+    # Two silent clips of one length in two partitions are not called a shared recording.
+    report = check(with_extra("zeros.wav,train-x,train,x", "constant.wav,test-x,test,x"))
+    assert [(d.severity, d.kind) for d in report.defects] == [("warning", "silence")] * 2
+
+
+@pytest.mark.parametrize(
+    ("positions", "clipped"),
+    [
+        ([100, 101, 102], True),
+        ([100, 101, 200, 201], False),
+        ([100, 500, 900, 1300], False),
+        (range(0, 4000, 900), True),
+    ],
+)
+def test_clipping(check, tmp_path, positions, clipped):
+    samples = np.random.default_rng(0).integers(-9000, 9000, 4001, dtype=np.int16)
+    samples[list(positions)] = [32767, -32768, 32767, 32767, -32768][: len(positions)]
+    soundfile.write(tmp_path / "loud.wav", samples, 8000)
+    report = check(with_extra("loud.wav,train-x,train,x"))
+    assert report.defects == [] or "loud.wav is clipped" in only(report, "warning", "clipping")
+    assert bool(report.defects) == clipped
+
+
+def test_same_content_in_another_container(check, tmp_path, write_noise):
+    samples, rate = soundfile.read(write_noise("train-x.wav"), dtype="int16")
+    soundfile.write(tmp_path / "copy.flac", samples, rate)
+    message = only(check(with_extra("copy.flac,test-x,test,x")), "error", "shared-content")
+    assert "train-x.wav (train), copy.flac (test)" in message
+    message = only(check(with_extra("copy.flac,train-x,train,x")), "warning", "repeated-content")
+    assert "there 2 times: train-x.wav (train), copy.flac (train)" in message
+    report = check(with_extra("copy.flac,train-x,train,y"))
+    assert {(d.severity, d.kind) for d in report.defects} == {
+        ("warning", "repeated-content"),
+        ("error", "conflicting-labels"),
+    }
+
+
+def test_overlapping_parts_in_two_partitions(check, write_noise):
+    write_noise("long.wav", seconds=3)
+    columns = "file,speaker,partition,mood,start,end"
+    rows = [f"{row},," for row in sound_rows()]
+    parts = ["long.wav,train-x,train,x,0,2", "long.wav,train-x,train,x,0.5,1", "long.wav,test-x,test,x,1.5,3"]
+    message = only(check(rows + parts, columns=columns), "error", "shared-content")
+    assert "long.wav#0.0-2.0, long.wav#1.5-3.0" in message
+    assert check([*rows, *parts[1:]], columns=columns).defects == []
+
+
+def test_speaker_in_two_partitions(check, write_noise):
+    write_noise("more.wav")
+    message = only(check(with_extra("more.wav,train-x,test,x")), "error", "speaker-overlap")
+    assert message == "speaker 'train-x' is in several partitions: 1 utterance(s) in train, 1 utterance(s) in test"
+
+
+def test_missing_labels_and_partitions(check, write_noise):
+    write_noise("more.wav")
+    assert "more.wav has no label for the task 'mood'" in only(
+        check(with_extra("more.wav,train-x,train,")), "warning", "missing-label"
+    )
+    report = check(with_extra("more.wav,train-x,,x"))
+    assert "more.wav has no partition" in only(report, "warning", "no-partition")
+    assert report.utterances["none"] == 1
+
+
+@pytest.mark.parametrize(("side", "severity"), [("train", "error"), ("test", "error"), ("validation", "warning")])
+def test_class_absent_from_a_partition(check, side, severity):
+    report = check([row for row in sound_rows() if not row.endswith(f"{side},y")], "mood")
+    assert f"no example in {side} of 'y'" in only(report, severity, "absent-class")
+
+
+def test_partition_absent(check):
+    report = check([row for row in sound_rows() if ",test," not in row])
+    assert "no utterance is in the partition test" in only(report, "error", "absent-partition")
+
+
+def test_few_speakers_and_classes(check):
+    report = check(["train-x.wav,1,,x", "train-y.wav,1,,x"], "mood")
+    assert [d.kind for d in report.errors] == ["too-few-speakers", "few-classes"]
+    assert "class 'x' has one speaker only, '1'" in found(report, "single-speaker")[0].message
+
+
+def test_columns_never_meant_as_classes_only_warn_unless_asked_for(check):
+    rows = [f"{row},{20 + number},german" for number, row in enumerate(sound_rows())]
+    columns = "file,speaker,partition,mood,age,language"
+    report = check(rows, columns=columns)
+    assert report.errors == []
+    assert {d.kind for d in report.warnings} == {"absent-class", "single-speaker", "few-classes"}
+    assert set(report.classes) == {"mood", "age", "language"}
+    assert {d.kind for d in check(rows, "age", columns=columns).errors} == {"absent-class"}
+    assert {d.kind for d in check(rows, "language", columns=columns).errors} == {"few-classes"}
+    assert check(rows, "mood", columns=columns).defects == []
+
+
+def test_errors_come_first(check, write_noise):
+    write_noise("more.wav")
+    report = check(with_extra("more.wav,train-x,train,", "gone.wav,train-x,train,x"))
+    assert [defect.severity for defect in report.defects] == ["error", "warning"]
+    assert isinstance(report.errors[0], Defect)

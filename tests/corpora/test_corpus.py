@@ -1,0 +1,121 @@
+import pickle
+import shutil
+
+import pandas as pd
+import pytest
+
+from convrnn.corpora.corpus import Corpus
+from convrnn.corpora.csv_table import open_csv
+from convrnn.errors import InputError
+from convrnn.features.extract import Segment
+
+
+def make(**changes):
+    columns = {
+        "files": ["a.wav", "b.wav", "b.wav"],
+        "speakers": ["01", "02", "02"],
+        "labels": {"mood": ["calm", None, "angry"], "grade": ["10", "9", "x"]},
+        "starts": [None, 0.5, 2.0],
+        "ends": [None, 2.0, None],
+    }
+    return Corpus.from_columns("three", **(columns | changes))
+
+
+def test_from_columns_gives_the_documented_table():
+    corpus = make()
+    assert list(corpus.table.columns) == ["id", "file", "start", "end", "speaker", "partition", "mood", "grade"]
+    assert corpus.table["id"].tolist() == ["a.wav", "b.wav#0.5-2.0", "b.wav#2.0-"]
+    assert corpus.table["speaker"].tolist() == ["01", "02", "02"]
+    assert corpus.table["mood"].tolist() == ["calm", None, "angry"]
+    assert corpus.table["partition"].tolist() == [None, None, None]
+    assert corpus.tasks == {"mood": ("angry", "calm"), "grade": ("9", "10", "x")}
+    assert corpus.speakers == ("01", "02")
+    file = corpus.table["file"][1]
+    assert corpus.segments()[1:] == [Segment(file, 0.5, 2.0), Segment(file, 2.0, None)]
+
+
+def test_given_class_order_is_kept_without_unused_classes():
+    assert make(classes={"mood": ["calm", "bored", "angry"]}).tasks["mood"] == ("calm", "angry")
+
+
+def test_for_task_drops_unlabelled_rows_and_renumbers():
+    corpus = make().for_task("mood")
+    assert corpus.table.index.tolist() == [0, 1]
+    assert corpus.labels("mood") == ["calm", "angry"]
+    assert corpus.for_task("mood") is corpus
+    assert corpus.labels("grade") == ["10", "x"]
+
+
+def test_missing_labels_and_unknown_tasks_are_told():
+    with pytest.raises(InputError, match=r"b\.wav#0\.5-2\.0 has no label for the task 'mood'"):
+        make().labels("mood")
+    for ask in (make().labels, make().for_task, make().fingerprint, make().classes):
+        with pytest.raises(InputError, match="unknown task 'age'; tasks of this corpus: mood, grade"):
+            ask("age")
+    with pytest.raises(InputError, match="no row has a label for the task 'mood'"):
+        make(labels={"mood": [None] * 3}).for_task("mood")
+
+
+def test_adapter_mistakes_are_value_errors():
+    with pytest.raises(ValueError, match="lacks the columns"):
+        Corpus("x", pd.DataFrame({"id": ["a"]}), {})
+    with pytest.raises(ValueError, match="repeats the ids"):
+        make(ids=["a", "a", "b"])
+    with pytest.raises(ValueError, match="'partition' has"):
+        make(partitions=["train", "devel", None])
+    with pytest.raises(ValueError, match="without 'speaker'"):
+        make(speakers=["1", None, "2"])
+    with pytest.raises(ValueError, match="'mood' has"):
+        Corpus("x", make().table, {"mood": ("calm",)})
+
+
+def test_pickles():
+    corpus = make()
+    copy = pickle.loads(pickle.dumps(corpus))  # noqa: S301
+    pd.testing.assert_frame_equal(copy.table, corpus.table)
+    assert (copy.name, copy.tasks, copy.synthetic) == (corpus.name, corpus.tasks, corpus.synthetic)
+
+
+def write_csv(folder, text="file,speaker,mood,noise\na.wav,1,x,p\nb.wav,2,y,q\n"):
+    (folder / "data.csv").write_text(text)
+    return open_csv(folder / "data.csv")
+
+
+def test_sample_rate_is_the_lowest(tmp_path, write_noise):
+    write_noise("a.wav", rate=16000)
+    write_noise("b.wav", rate=11025)
+    assert write_csv(tmp_path).sample_rate() == 11025
+    (tmp_path / "b.wav").unlink()
+    with pytest.raises(InputError, match="does not exist"):
+        write_csv(tmp_path).sample_rate()
+
+
+def test_fingerprint_is_free_of_place_and_sees_content(tmp_path, write_noise):
+    write_noise("a.wav")
+    write_noise("b.wav")
+    corpus = write_csv(tmp_path)
+    original = corpus.fingerprint("mood")
+    assert corpus.fingerprint("noise") != original
+    moved = tmp_path / "elsewhere"
+    moved.mkdir()
+    for name in ("a.wav", "b.wav"):
+        shutil.copy(tmp_path / name, moved / name)
+    assert write_csv(moved).fingerprint("mood") == original
+    header = "file,speaker,mood"
+    assert write_csv(moved, f"{header}\n{moved}/a.wav,1,x\n{moved}/b.wav,2,y\n").fingerprint("mood") == original
+    for row in ("a.wav,2,x", "a.wav,1,z"):
+        assert write_csv(moved, f"{header}\n{row}\nb.wav,2,y\n").fingerprint("mood") != original
+    assert write_csv(moved, f"{header},end\na.wav,1,x,0.1\nb.wav,2,y,\n").fingerprint("mood") != original
+    assert write_csv(moved, f"{header},partition\na.wav,1,x,test\nb.wav,2,y,train\n").fingerprint("mood") != original
+    write_noise("elsewhere/a.wav", seed=5)
+    assert write_csv(moved).fingerprint("mood") != original
+    (moved / "a.wav").unlink()
+    with pytest.raises(InputError, match=r"a\.wav: cannot be read"):
+        write_csv(moved).fingerprint("mood")
+
+
+def test_fingerprint_ignores_unlabelled_rows(tmp_path, write_noise):
+    write_noise("a.wav")
+    write_noise("b.wav")
+    one = write_csv(tmp_path, "file,speaker,mood\na.wav,1,x\n").fingerprint("mood")
+    assert write_csv(tmp_path, "file,speaker,mood\na.wav,1,x\nb.wav,2,\n").fingerprint("mood") == one

@@ -1,0 +1,108 @@
+import math
+
+import pytest
+
+from convrnn.corpora.csv_table import open_csv
+from convrnn.errors import InputError
+
+
+@pytest.fixture
+def read(tmp_path):
+    def read(content, name="data.csv"):
+        path = tmp_path / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return open_csv(path)
+
+    return read
+
+
+def test_reads_text_paths_and_partitions(read, tmp_path):
+    absolute = tmp_path / "deep" / "b.wav"
+    corpus = read(
+        "speaker,file,partition,emotion\n"
+        f"0001,a.wav,Train,calm\n0002,{absolute},DEVEL,\n0003,../c.wav,test,angry\n 0004 ,d.wav,,angry\n"
+    )
+    table = corpus.table
+    assert table["speaker"].tolist() == ["0001", "0002", "0003", "0004"]
+    assert table["partition"].tolist() == ["train", "validation", "test", None]
+    assert table["emotion"].tolist() == ["calm", None, "angry", "angry"]
+    assert table["id"].tolist() == ["a.wav", "deep/b.wav", "../c.wav", "d.wav"]
+    assert table["file"].tolist() == [
+        str(tmp_path / "a.wav"),
+        str(absolute),
+        str(tmp_path.parent / "c.wav"),
+        str(tmp_path / "d.wav"),
+    ]
+    assert corpus.tasks == {"emotion": ("angry", "calm")}
+    assert corpus.name == f"csv:{tmp_path / 'data.csv'}"
+
+
+def test_segments(read):
+    table = read("file,speaker,start,end,c\na.wav,1,,1.5,x\na.wav,1,1.5,3,y\nb.wav,2,,,x\n").table
+    assert table["id"].tolist() == ["a.wav#-1.5", "a.wav#1.5-3.0", "b.wav"]
+    assert math.isnan(table["start"][0])
+    assert table["end"].tolist()[:2] == [1.5, 3.0]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "file,speaker,c\r\na.wav,1,x\r\n\r\nb.wav,2,y\r\n",
+        "\ufefffile;speaker;c\na.wav;1;x\nb.wav;2;y",
+        '\nfile\tspeaker\tc\na.wav\t1\tx\n\t\t\n"b.wav"\t2\ty\n',
+    ],
+    ids=["crlf", "bom-semicolon", "tab-blank-lines"],
+)
+def test_dialects(read, content):
+    table = read(content).table
+    assert table[["id", "speaker", "c"]].to_numpy().tolist() == [["a.wav", "1", "x"], ["b.wav", "2", "y"]]
+
+
+def test_which_columns_are_tasks(read):
+    lines = [f"{i}.wav,{i},{20 + i % 30},{i / 7},some text {i},{'word' + str(i % 55)},n{i % 2}," for i in range(120)]
+    corpus = read("file,speaker,age,loudness,transcript,word,id,empty\n" + "\n".join(lines).replace(",n", ",n"))
+    assert list(corpus.tasks) == ["age", "word", "empty"]
+    assert corpus.tasks["age"][:2] == ("20", "21")
+    assert corpus.tasks["empty"] == ()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "is empty"),
+        (b"\xef\xbb\xbf\n\n", "is empty"),
+        ("file,speaker,c\n", "has no rows"),
+        (b"file,speaker,c\n\xff\xfe.wav,1,x\n", "is not UTF-8 text .byte 15."),
+        ("path,speaker,c\na,1,x\n", "column 'file' is missing; found: path, speaker, c"),
+        ("file,c\na,1\n", "column 'speaker' is missing; found: file, c"),
+        ("file,speaker\na,1\n", "has no label column; found: file, speaker"),
+        ("file,speaker,c,c\na,1,x,x\n", "column 'c' appears more than once"),
+        ("file,speaker,c\na.wav,1,x\nb.wav,1\n", "line 3: 2 values, but the first line names 3 columns"),
+        ("file,speaker,c\na.wav,1,x\n,1,y\n", "line 3: column 'file' is empty"),
+        ('file,speaker,c\n"a\n.wav",1,x\nb.wav,,y\n', "line 4: column 'speaker' is empty"),
+        ("file,speaker,c,partition\na.wav,1,x,training\n", "line 2: column 'partition' has 'training'; allowed: train"),
+        ("file,speaker,c,start\na.wav,1,x,-1\n", "line 2: column 'start' has '-1'; allowed: seconds"),
+        ("file,speaker,c,end\na.wav,1,x,nan\n", "line 2: column 'end' has 'nan'; allowed: seconds"),
+        ("file,speaker,c,start,end\na.wav,1,x,2,2.0\n", "line 2: column 'end' has '2.0', which is not after"),
+        ("file,speaker,c,end\na.wav,1,x,0\n", "line 2: column 'end' has '0', which is not after"),
+        ("file,speaker,c\na.wav,1,x\nb.wav,1,x\n./a.wav,1,y\n", "lines 2 and 4: both give ./a.wav"),
+        ("file,speaker,c,end\na.wav,1,x,1\na.wav,1,y,1.0\n", "lines 2 and 3: both give a.wav#-1.0"),
+    ],
+)
+def test_bad_tables_are_told_in_one_sentence(read, content, message):
+    with pytest.raises(InputError, match=message) as caught:
+        read(content)
+    assert "data.csv" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_column_can_be_a_task(read):
+    with pytest.raises(InputError, match="no column can be a task; level have more than 50"):
+        read("file,speaker,level\n" + "".join(f"{i}.wav,1,{i}\n" for i in range(60)))
+
+
+def test_missing_file_and_folder(tmp_path):
+    with pytest.raises(InputError, match=r"nothing\.csv: cannot be read"):
+        open_csv(tmp_path / "nothing.csv")
+    with pytest.raises(InputError, match="cannot be read"):
+        open_csv(tmp_path)
