@@ -1,0 +1,143 @@
+import json
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from convrnn.corpora.corpus import Corpus
+from convrnn.corpora.splits import Split
+from convrnn.errors import InputError
+from convrnn.features.config import FeatureConfig
+from convrnn.training.spec import PROTOCOL_VERSION, RunSpec, TrainingConfig, make_spec, split_rows
+
+SPLIT = Split("by-hand", train=("s0", "s1", "s2", "s3"), validation=("s4",), test=("s5", "s6"))
+
+
+def leaves(data: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    if isinstance(data, dict):
+        return [leaf for key, value in data.items() for leaf in leaves(value, (*path, key))]
+    if isinstance(data, list):
+        return [leaf for i, value in enumerate(data) for leaf in leaves(value, (*path, i))]
+    return [path]
+
+
+def changed(value: Any) -> Any:
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, str):
+        return value + "x"
+    return 1 if value is None else value * 2 + 1
+
+
+def raw_hash(data: dict[str, Any]) -> str:
+    """The hash of a spec whose values need not be valid."""
+    spec = RunSpec.model_construct(**data)
+    return spec.hash
+
+
+def test_hash_is_pinned(make):
+    # A change here makes every finished run of every user be done again: raise PROTOCOL_VERSION instead if results
+    # change, and otherwise keep the hash.
+    assert make(fingerprint="f" * 64).hash == "1e138b13046a3394"
+
+
+@pytest.mark.filterwarnings("ignore:Pydantic serializer")
+def test_hash_ignores_the_corpus_name_alone(make):
+    spec = make()
+    assert make(corpus="csv:elsewhere/data.csv").hash == spec.hash
+    data = spec.model_dump(mode="json")
+    assert raw_hash(data) == spec.hash
+    paths = [path for path in leaves(data) if path != ("corpus",)]
+    assert len(paths) > 40
+    hashes = {spec.hash}
+    for path in paths:
+        copy = json.loads(json.dumps(data))
+        inner = copy
+        for key in path[:-1]:
+            inner = inner[key]
+        inner[path[-1]] = changed(inner[path[-1]])
+        hashes.add(raw_hash(copy))
+    assert len(hashes) == len(paths) + 1
+
+
+def test_spec_survives_json(make):
+    spec = make(training=TrainingConfig(lr=1 / 3, max_epochs=7))
+    again = RunSpec.model_validate_json(spec.model_dump_json())
+    assert again == spec
+    assert again.hash == spec.hash
+
+
+def test_defaults_are_the_papers():
+    config = TrainingConfig()
+    assert (config.lr, config.betas, config.eps, config.patience, config.max_epochs, config.batch_size) == (
+        0.002,
+        (0.9, 0.999),
+        1e-8,
+        12,
+        100,
+        32,
+    )
+    assert config.gradient_clip_norm is None
+
+
+@pytest.mark.parametrize(
+    "field", [{"batch_size": 0}, {"lr": 0.0}, {"patience": 0}, {"max_epochs": 0}, {"momentum": 0.9}]
+)
+def test_impossible_training_is_refused(field):
+    with pytest.raises(ValidationError):
+        TrainingConfig(**field)
+
+
+def test_make_spec(tones: Corpus):
+    spec = make_spec(tones, "pitch", SPLIT, front_end="clstm", setting="emotion", seed=3)
+    assert spec.protocol_version == PROTOCOL_VERSION
+    assert spec.classes == ("high", "low", "middle")
+    assert spec.features == FeatureConfig(sample_rate=8000)
+    assert spec.model.in_features == 26
+    assert spec.model.num_classes == 3
+    assert spec.fingerprint == tones.fingerprint("pitch")
+    assert spec.split.test == ("s5", "s6")
+    assert spec.seed == 3
+    assert make_spec(tones, "pitch", SPLIT, front_end="clstm", setting="emotion", seed=3).hash == spec.hash
+
+
+def test_make_spec_takes_a_known_fingerprint(tones: Corpus):
+    spec = make_spec(tones, "pitch", SPLIT, front_end="conv", setting="emotion", fingerprint="known")
+    assert spec.fingerprint == "known"
+
+
+def test_rows_leave_out_unlabelled_examples(tones: Corpus):
+    rows = split_rows(tones, "partial", SPLIT)
+    table = tones.for_task("partial").table
+    assert {part: set(table["speaker"].iloc[found]) for part, found in rows.items()} == {
+        "train": {"s0", "s1", "s2", "s3"},
+        "validation": {"s4"},
+        "test": {"s5", "s6"},
+    }
+    assert sum(map(len, rows.values())) == len(table) == 25
+
+
+@pytest.mark.parametrize(
+    ("task", "front_end", "setting", "word"),
+    [("tone", "clstm", "emotion", "tone"), ("pitch", "clsm", "emotion", "clsm"), ("pitch", "clstm", "music", "music")],
+)
+def test_unknown_names_are_refused(tones: Corpus, task, front_end, setting, word):
+    with pytest.raises(InputError, match=word):
+        make_spec(tones, task, SPLIT, front_end=front_end, setting=setting)
+
+
+def corpus_of(labels: list[str]) -> Corpus:
+    files = [f"{i}.wav" for i in range(len(labels))]
+    return Corpus.from_columns("few", files=files, speakers=list("abc"), labels={"task": labels})
+
+
+def test_a_class_without_training_example_is_refused():
+    split = Split("s", train=("a",), validation=("b",), test=("c",))
+    with pytest.raises(InputError, match=r"class 'y' .* no training example"):
+        split_rows(corpus_of(["x", "y", "x"]), "task", split)
+
+
+def test_a_single_class_is_refused():
+    split = Split("s", train=("a",), validation=("b",), test=("c",))
+    with pytest.raises(InputError, match="one class only, 'x'"):
+        split_rows(corpus_of(["x", "x", "x"]), "task", split)
