@@ -1,12 +1,13 @@
 """The convolutional recurrent layers: a small recurrent network over every window of frames."""
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convrnn import ops
+from convrnn.nn import exchange
 from convrnn.nn.init import glorot_, orthogonal_
 from convrnn.nn.options import flatten_frames, require_one_of, require_positive
 from convrnn.ops import geometry
@@ -73,6 +74,7 @@ class ConvRNN(nn.Module):
         torch.Size([8, 88, 100])
     """
 
+    _fixed: ClassVar[dict[str, Any]] = {}
     weight_hh_l0: nn.Parameter
     weight_ho: nn.Parameter
     weight_ho_reverse: nn.Parameter
@@ -217,6 +219,83 @@ class ConvRNN(nn.Module):
         if self.num_layers > 1:
             y = y.view(shape)
         return geometry.mask_frames(y, windows)
+
+    @classmethod
+    def from_torch(cls, module: nn.LSTM | nn.GRU | nn.RNN, kernel_size: int, stride: int = 1, **options: Any) -> Self:  # noqa: ANN401
+        """A layer that slides PyTorch's ``module`` over windows, with a copy of its weights.
+
+        Args:
+            module: Layers and directions are taken over; dropout between its layers is not.
+            kernel_size: Frames in a window.
+            stride: Frames between the starts of two windows.
+            options: ``reduce``, ``padding`` and ``sequence`` as for the constructor. Features come from the hidden
+                states, the module's output, unless ``sequence="cell"``.
+
+        Raises:
+            ValueError: for a module that is not one of the three or projects its hidden state, and for options that
+                would need other weights.
+
+        Example:
+            >>> lstm, window = nn.LSTM(26, 100, batch_first=True), torch.randn(1, 5, 26)
+            >>> layer = ConvRNN.from_torch(lstm, kernel_size=5)
+            >>> torch.allclose(layer(window)[:, 0], lstm(window)[0][:, -1], atol=1e-6)
+            True
+        """
+        rnn_type = exchange.rnn_type_of(module)
+        if unknown := set(options) - {"reduce", "padding", "sequence"}:
+            raise ValueError(f"{unknown.pop()} is fixed by the module; free are reduce, padding and sequence")
+        arguments = exchange.factory_options(module) | {"num_layers": module.num_layers, "sequence": "hidden"} | options
+        if rnn_type == "lstm":
+            arguments["peepholes"] = False
+        elif rnn_type == "gru":
+            arguments["reset_after"] = True
+        else:
+            arguments["nonlinearity"] = module.nonlinearity
+        arguments["rnn_type"] = rnn_type
+        for name, value in cls._fixed.items():
+            if arguments.pop(name, False) != value:
+                raise ValueError(f"{cls.__name__} has {name}={value!r}, which this {type(module).__name__} has not")
+        directions = 2 if module.bidirectional else 1
+        layer = cls(module.input_size, directions * module.hidden_size, kernel_size, stride, **arguments)
+        exchange.copy_from_torch(layer, module)
+        return layer
+
+    def to_torch(self) -> nn.RNNBase:
+        """PyTorch's own recurrent module (``batch_first=True``) with a copy of the weights, to run on single windows.
+
+        Raises:
+            ValueError: where the layer has what PyTorch's modules lack: peepholes or learned initial states that are
+                not zero, a projection, position weights, "sigmoid", or the reset gate before the product.
+
+        Example:
+            >>> from convrnn.nn import CGRU
+            >>> layer, window = CGRU(26, 100, kernel_size=5, reset_after=True), torch.randn(1, 5, 26)
+            >>> torch.allclose(layer(window)[:, 0], layer.to_torch()(window)[0][:, -1], atol=1e-6)
+            True
+        """
+        for name, value, refused in (
+            ("projection", self.projection, True),
+            ("position_weights", self.position_weights, True),
+            ("nonlinearity", self.nonlinearity, "sigmoid"),
+            ("reset_after", self.rnn_type != "gru" or self.reset_after, False),
+        ):
+            if value == refused:
+                raise ValueError(f"{name} is {value!r}, which PyTorch's recurrent modules do not have")
+        exchange.require_plain(self)
+        options = {"nonlinearity": self.nonlinearity} if self.rnn_type == "rnn" else {}
+        module = exchange.TORCH_TYPES[self.rnn_type](
+            self.in_features,
+            self.hidden_size,
+            self.num_layers,
+            bias=self.bias,
+            batch_first=True,
+            bidirectional=self.bidirectional,
+            device=self.weight_hh_l0.device,
+            dtype=self.weight_hh_l0.dtype,
+            **options,
+        )
+        exchange.copy_to_torch(self, module)
+        return module
 
     def _features(self, x: Tensor, lengths: Tensor | None, stride: int) -> Tensor:
         """The top layer's states, projected and reduced."""

@@ -1,6 +1,6 @@
 """The paper's layers by their names: thin names over :class:`~convrnn.nn.ConvRNN`."""
 
-from typing import Literal, TypedDict, Unpack
+from typing import Any, ClassVar, Literal, TypedDict, Unpack
 
 import torch
 
@@ -63,10 +63,12 @@ class CRNN(ConvRNN):
         torch.Size([8, 88, 100])
     """
 
+    _fixed: ClassVar[dict[str, Any]] = {"rnn_type": "rnn"}
+
     def __init__(
         self, in_features: int, out_features: int, kernel_size: int, stride: int = 1, **options: Unpack[_SimpleOptions]
     ) -> None:
-        super().__init__(in_features, out_features, kernel_size, stride, rnn_type="rnn", **options)
+        super().__init__(in_features, out_features, kernel_size, stride, **self._fixed, **options)
 
 
 class CGRU(ConvRNN):
@@ -79,10 +81,12 @@ class CGRU(ConvRNN):
         torch.Size([8, 88, 100])
     """
 
+    _fixed: ClassVar[dict[str, Any]] = {"rnn_type": "gru"}
+
     def __init__(
         self, in_features: int, out_features: int, kernel_size: int, stride: int = 1, **options: Unpack[_GRUOptions]
     ) -> None:
-        super().__init__(in_features, out_features, kernel_size, stride, rnn_type="gru", **options)
+        super().__init__(in_features, out_features, kernel_size, stride, **self._fixed, **options)
 
 
 class CLSTM(ConvRNN):
@@ -97,10 +101,12 @@ class CLSTM(ConvRNN):
         (torch.Size([2, 88, 100]), tensor([88, 46]))
     """
 
+    _fixed: ClassVar[dict[str, Any]] = {"rnn_type": "lstm"}
+
     def __init__(
         self, in_features: int, out_features: int, kernel_size: int, stride: int = 1, **options: Unpack[_LSTMOptions]
     ) -> None:
-        super().__init__(in_features, out_features, kernel_size, stride, rnn_type="lstm", **options)
+        super().__init__(in_features, out_features, kernel_size, stride, **self._fixed, **options)
 
 
 class ExtendedCLSTM(ConvRNN):
@@ -113,6 +119,8 @@ class ExtendedCLSTM(ConvRNN):
         torch.Size([5, 400, 26])
     """
 
+    _fixed: ClassVar[dict[str, Any]] = {"rnn_type": "lstm", "position_weights": True}
+
     def __init__(
         self,
         in_features: int,
@@ -121,9 +129,7 @@ class ExtendedCLSTM(ConvRNN):
         stride: int = 1,
         **options: Unpack[_ExtendedOptions],
     ) -> None:
-        super().__init__(
-            in_features, out_features, kernel_size, stride, rnn_type="lstm", position_weights=True, **options
-        )
+        super().__init__(in_features, out_features, kernel_size, stride, **self._fixed, **options)
 
 
 class CBLSTM(ConvRNN):
@@ -136,6 +142,8 @@ class CBLSTM(ConvRNN):
         torch.Size([8, 88, 100])
     """
 
+    _fixed: ClassVar[dict[str, Any]] = {"rnn_type": "lstm", "bidirectional": True, "projection": True}
+
     def __init__(
         self,
         in_features: int,
@@ -144,13 +152,4 @@ class CBLSTM(ConvRNN):
         stride: int = 1,
         **options: Unpack[_BidirectionalOptions],
     ) -> None:
-        super().__init__(
-            in_features,
-            out_features,
-            kernel_size,
-            stride,
-            rnn_type="lstm",
-            bidirectional=True,
-            projection=True,
-            **options,
-        )
+        super().__init__(in_features, out_features, kernel_size, stride, **self._fixed, **options)

@@ -1,11 +1,12 @@
 """The LSTM with peepholes over whole sequences."""
 
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from convrnn import ops
+from convrnn.nn import exchange
 from convrnn.nn.init import glorot_, orthogonal_
 from convrnn.nn.options import flatten_frames, require_positive
 
@@ -93,6 +94,51 @@ class LSTM(nn.Module):
             h, _ = ops.lstm(x, *parameters, lengths=lengths, reverse=suffix.endswith("_reverse"))
             hidden.append(h)
         return torch.cat(hidden, dim=-1)
+
+    @classmethod
+    def from_torch(cls, module: nn.LSTM) -> Self:
+        """An LSTM without peepholes and with a copy of the weights of PyTorch's ``module``, which has one layer.
+
+        Raises:
+            ValueError: for another module, one with more layers, or one that projects its hidden state.
+
+        Example:
+            >>> lstm, x = nn.LSTM(26, 100, batch_first=True), torch.randn(2, 50, 26)
+            >>> torch.allclose(LSTM.from_torch(lstm)(x), lstm(x)[0], atol=1e-6)
+            True
+        """
+        if exchange.rnn_type_of(module) != "lstm":
+            raise ValueError(f"module is a {type(module).__name__}; it must be a torch.nn.LSTM")
+        if module.num_layers > 1:
+            raise ValueError(f"module has num_layers={module.num_layers}; only one layer can be taken over")
+        options = exchange.factory_options(module)
+        layer = cls(module.input_size, module.hidden_size, peepholes=False, **options)
+        exchange.copy_from_torch(layer, module)
+        return layer
+
+    def to_torch(self) -> nn.LSTM:
+        """PyTorch's own LSTM (``batch_first=True``) with a copy of the weights.
+
+        Raises:
+            ValueError: where peepholes or learned initial states are not zero, which PyTorch's LSTM does not have.
+
+        Example:
+            >>> layer, x = LSTM(26, 100, bidirectional=True), torch.randn(2, 50, 26)
+            >>> torch.allclose(layer.to_torch()(x)[0], layer(x), atol=1e-6)
+            True
+        """
+        exchange.require_plain(self)
+        module = nn.LSTM(
+            self.input_size,
+            self.hidden_size,
+            bias=self.bias,
+            batch_first=True,
+            bidirectional=self.bidirectional,
+            device=self.weight_hh_l0.device,
+            dtype=self.weight_hh_l0.dtype,
+        )
+        exchange.copy_to_torch(self, module)
+        return module
 
     def _suffixes(self) -> tuple[str, ...]:
         return ("_l0", "_l0_reverse") if self.bidirectional else ("_l0",)
