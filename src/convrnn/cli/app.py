@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from convrnn.cli import compare, console
+from convrnn.cli import check, compare, console, evaluate, models, options, predict, train
 
 
 class Commands(TyperGroup):
@@ -25,7 +25,9 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Convolutional recurrent layers (CRNN, CLSTM, CBLSTM) and the paper's whole speech experiment around them.",
-    epilog="Start with: convrnn compare demo --task gender --setting paralinguistic --max-epochs 15 --seeds 1",
+    epilog=options.examples(
+        "convrnn compare demo --task gender --setting paralinguistic --seeds 1 --max-epochs 15 --out demo-results"
+    ),
 )
 
 
@@ -36,7 +38,7 @@ def _print_version(wanted: bool) -> None:
 
 
 @app.callback()
-def options(
+def before_command(
     _version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
     ] = False,
@@ -44,5 +46,5 @@ def options(
     """Take the options that stand before a command."""
 
 
-for _module in (compare,):
+for _module in (check, compare, train, evaluate, predict, models):
     _module.register(app)

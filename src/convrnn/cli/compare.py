@@ -9,22 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from convrnn.cli import options
-from convrnn.errors import InputError
 
 if TYPE_CHECKING:
-    from convrnn.corpora.corpus import Corpus
-    from convrnn.experiments.compare import FinishedRun, GridRun
+    from convrnn.experiments.compare import GridRun
     from convrnn.experiments.table import Table
 
-_EXAMPLES = """
-[bold]Examples[/bold]
-
-convrnn compare demo --task gender --setting paralinguistic --seeds 1 --max-epochs 15 --out demo-results
-
-convrnn compare csv:data.csv --task emotion --setting emotion --split folds:5 --seeds 5 --jobs 2 --out results
-
-convrnn compare emodb:emodb --task emotion --split loso --models baseline,clstm --yardstick --out results
-"""
+_EXAMPLES = options.examples(
+    "convrnn compare demo --task gender --setting paralinguistic --seeds 1 --max-epochs 15 --out demo-results",
+    "convrnn compare csv:data.csv --task emotion --split folds:5 --seeds 5 --jobs 2 --out results",
+    "convrnn compare emodb:emodb --task emotion --split loso --models baseline,clstm --yardstick --out results",
+)
 
 
 def compare(
@@ -55,7 +49,9 @@ def compare(
     over seeds, folds pooled into one recall per seed; accuracy; parameters; training time of a seed) is also written to
     OUT/table.csv (percent, seconds) and OUT/table.md, with a confusion matrix per model as a picture.
     """
+    from convrnn.cli.console import say
     from convrnn.cli.prepare import default_split, extract, feature_config, open_task, use_cache
+    from convrnn.cli.progress import train_all
     from convrnn.corpora.splits import make_splits, save_splits
     from convrnn.experiments.compare import caption, outcomes, plan
     from convrnn.experiments.table import Table, summarise
@@ -86,11 +82,14 @@ def compare(
     )
     save_splits(splits, out / "split.json")
     _save_request(out / "compare.json", runs, split, yardstick=yardstick)
-    store = extract(data, runs[0].spec.features, cache_dir, jobs)
-    found = outcomes(runs, train_all(runs, data, cache_dir, out, jobs))
+    runs_dir = out / "runs"
+    if yardstick or not all(run.finished(runs_dir) for run in runs):
+        store = extract(data, runs[0].spec.features, cache_dir, jobs)
+    found = outcomes(runs, train_all(runs, data, cache_dir, runs_dir, jobs))
     if yardstick:
         from convrnn.experiments.yardstick import linear_svm
 
+        say("linear SVM")
         features = [store.load(segment) for segment in data.segments()]
         found += linear_svm(features, data, task, splits, normalise=policy, seeds=range(seeds))
     classes = data.classes(task)
@@ -101,30 +100,6 @@ def compare(
         typer.echo(table.to_json())
     else:
         _show(table, out)
-
-
-def train_all(runs: "list[GridRun]", data: "Corpus", cache_dir: Path, out: Path, jobs: int) -> "list[FinishedRun]":
-    """Do all runs under ``out/runs``, with progress on stderr.
-
-    Raises:
-        InputError: if a run fails or Ctrl-C is pressed; the sentence says what is kept.
-    """
-    from convrnn.cli.console import say
-    from convrnn.cli.progress import GridDisplay
-    from convrnn.experiments.compare import run_grid
-
-    display = GridDisplay(len(runs), runs[0].spec.training.max_epochs)
-    try:
-        with display:
-            results = run_grid(runs, data, cache_dir=cache_dir, runs_dir=out / "runs", jobs=jobs, on_progress=display)
-    except KeyboardInterrupt:
-        raise InputError(
-            f"interrupted: {display.done} of {len(runs)} runs are finished and kept in {out}; the same "
-            "command continues from there"
-        ) from None
-    if display.found:
-        say(f"{display.found} of {len(runs)} runs had been finished before and were not done again")
-    return results
 
 
 def _save_request(path: Path, runs: "list[GridRun]", split: str, *, yardstick: bool) -> None:
@@ -164,16 +139,10 @@ def _save_pictures(out: Path, table: "Table", task: str) -> None:
 
 
 def _show(table: "Table", out: Path) -> None:
-    from rich import box
-    from rich import table as rich_table
-
-    from convrnn.cli.console import results
+    from convrnn.cli.console import result_grid, results
     from convrnn.experiments.table import format_recall, format_seconds
 
-    grid = rich_table.Table(box=box.SIMPLE_HEAD)
-    grid.add_column("model")
-    for heading in ("UA recall [%]", "accuracy [%]", "parameters", "training time", "seeds"):
-        grid.add_column(heading, justify="right")
+    grid = result_grid("model", "UA recall [%]", "accuracy [%]", "parameters", "training time", "seeds")
     best = max(row.ua_recall_mean for row in table.rows)
     for row in table.rows:
         grid.add_row(
@@ -195,4 +164,4 @@ def _show(table: "Table", out: Path) -> None:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(epilog=_EXAMPLES)(compare)
+    app.command(help=options.help_of(compare), epilog=_EXAMPLES)(compare)

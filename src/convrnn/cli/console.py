@@ -7,8 +7,10 @@ import time
 from collections.abc import Iterator
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
 from rich.text import Text
 
 from convrnn.errors import InputError
@@ -36,6 +38,15 @@ def talk() -> Console:
 def results() -> Console:
     """The console on stdout; wide where it is a file or a pipe, so that no column is cut."""
     return Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 160)
+
+
+def result_grid(first: str, *others: str) -> Table:
+    """An empty table for stdout: one column of names, then columns of numbers."""
+    grid = Table(box=box.SIMPLE_HEAD)
+    grid.add_column(Text(first))
+    for heading in others:
+        grid.add_column(Text(heading), justify="right")
+    return grid
 
 
 def say(message: str) -> None:

@@ -1,6 +1,7 @@
 """Options that several commands share, and the choice among names."""
 
-from collections.abc import Iterable
+import inspect
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, get_args
 
@@ -57,6 +58,17 @@ CacheOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def help_of(function: Callable[..., None]) -> str:
+    """A command's docstring with one line per paragraph, so that it is wrapped to the reader's terminal."""
+    paragraphs = inspect.cleandoc(function.__doc__ or "").split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+
+
+def examples(*commands: str) -> str:
+    """The epilog that shows how a command is used."""
+    return "\n\n".join(["Examples:", *(f"[cyan]{command}[/cyan]" for command in commands)])
 
 
 def choose(option: str, value: str, allowed: Iterable[str]) -> str:

@@ -1,13 +1,17 @@
 """Progress of a grid of runs: bars on a terminal, else one line per finished run."""
 
 import math
+from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from convrnn.cli import console
-from convrnn.experiments.compare import Epochs, FinishedRun, GridRun
+from convrnn.corpora.corpus import Corpus
+from convrnn.errors import InputError
+from convrnn.experiments.compare import Epochs, FinishedRun, GridRun, run_grid
 from convrnn.experiments.compare import Progress as GridProgress
 from convrnn.experiments.table import format_seconds
 
@@ -90,3 +94,25 @@ class GridDisplay:
             f"best epoch {result.best_epoch} of {result.epochs}, {format_seconds(result.seconds)}",
             markup=False,
         )
+
+
+def train_all(
+    runs: Sequence[GridRun], corpus: Corpus, cache_dir: Path, runs_dir: Path, jobs: int, *, every_epoch: bool = False
+) -> list[FinishedRun]:
+    """Do all runs, with progress on stderr.
+
+    Raises:
+        InputError: if a run fails or Ctrl-C is pressed; the sentence says what is kept.
+    """
+    display = GridDisplay(len(runs), runs[0].spec.training.max_epochs, every_epoch=every_epoch)
+    try:
+        with display:
+            results = run_grid(runs, corpus, cache_dir=cache_dir, runs_dir=runs_dir, jobs=jobs, on_progress=display)
+    except KeyboardInterrupt:
+        raise InputError(
+            f"interrupted: {display.done} of {len(runs)} runs are finished and kept in {runs_dir}; the same command "
+            "continues from there"
+        ) from None
+    if display.found:
+        console.say(f"{display.found} of {len(runs)} runs had been finished before and were not done again")
+    return results

@@ -41,6 +41,10 @@ class GridRun:
         fold = f", fold {self.fold + 1} of {self.folds}" if self.folds > 1 else ""
         return f"{self.spec.model_name}, seed {self.spec.seed}{fold}"
 
+    def finished(self, runs_dir: Path) -> bool:
+        """Whether the run is finished in this folder of runs."""
+        return RunDirectory(runs_dir, self.spec.hash).finished
+
 
 def plan(
     corpus: Corpus,
@@ -342,7 +346,8 @@ def caption(corpus: Corpus, task: str, split: str, runs: Sequence[GridRun]) -> s
     ]
     default = TrainingConfig()
     if spec.training.max_epochs != default.max_epochs:
-        parts.append(f"at most {spec.training.max_epochs} epochs")
+        epochs = spec.training.max_epochs
+        parts.append(f"at most {epochs} epoch{'s' if epochs > 1 else ''}")
     if spec.training.batch_size != default.batch_size:
         parts.append(f"batches of {spec.training.batch_size}")
     text = "; ".join(parts) + "."

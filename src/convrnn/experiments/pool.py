@@ -18,8 +18,8 @@ Context = TypeVar("Context")
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-SECONDS_TO_STOP = 5.0
-"""How long a worker gets to end by itself before it is killed."""
+SECONDS_TO_END = 5.0
+"""How long a worker that has hung up may take to end, before its exit code is looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class _Worker(Generic[Context, Item]):
         try:
             message: Event | _Failure = self.connection.recv()
         except (EOFError, ConnectionResetError):
-            self.process.join(SECONDS_TO_STOP)
+            self.process.join(SECONDS_TO_END)
             code = self.process.exitcode
             why = "was killed, perhaps for want of memory" if code == -signal.SIGKILL else f"ended with code {code}"
             return _Failure(f"its worker process {why}", "", is_input_error=False)
@@ -94,11 +94,9 @@ class _Worker(Generic[Context, Item]):
 
     def stop(self) -> None:
         self.connection.close()
-        self.process.terminate()
-        self.process.join(SECONDS_TO_STOP)
-        if self.process.is_alive():
-            self.process.kill()
-            self.process.join()
+        # Asking politely would wait for the end of a training step or more; work has to survive a kill anyway.
+        self.process.kill()
+        self.process.join()
 
 
 def run_in_processes(
@@ -113,7 +111,8 @@ def run_in_processes(
 
     Items are handed out in order, each to the next free one of ``jobs`` processes. Processes are spawned, also for
     ``jobs=1``, so that an item sees the same interpreter state whatever the number of jobs. They end when the parent
-    does, however it ends; Ctrl-C reaches only the parent, which stops them.
+    does, however it ends; Ctrl-C reaches only the parent, which kills them: work has to leave nothing half done that
+    a later attempt would trip over.
 
     Args:
         work: a function that a fresh interpreter can import; calls ``report`` with anything that can be pickled.

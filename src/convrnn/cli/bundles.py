@@ -1,0 +1,66 @@
+"""The bundle that a command is given, and what the run that made it tells about it."""
+
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from convrnn.corpora.corpus import Corpus
+from convrnn.errors import InputError
+from convrnn.models.bundle import Bundle
+from convrnn.training.spec import RunSpec, SplitSpec
+
+
+def open_bundle(path: Path) -> tuple[Bundle, RunSpec | None]:
+    """The bundle at ``path``, or the one in the run directory ``path``; and the spec of the run, if it lies in one.
+
+    Raises:
+        InputError: if there is no bundle, or a damaged one or one of another version.
+    """
+    if not (path / "config.json").exists() and (path / "best" / "config.json").exists():
+        path = path / "best"
+    bundle = Bundle.load(path)
+    try:
+        spec = RunSpec.model_validate_json((path.absolute().parent / "spec.json").read_text(encoding="utf-8"))
+    except (OSError, ValidationError, UnicodeDecodeError):
+        # A bundle may lie anywhere; what stands beside it is then not a run's.
+        return bundle, None
+    return bundle, spec
+
+
+def training_split(spec: RunSpec | None, corpus: Corpus) -> SplitSpec | None:
+    """The split that the model was trained on, if it is known and this is the corpus that it was trained on."""
+    if spec is None or spec.task not in corpus.tasks:
+        return None
+    if not set(spec.split.train) & set(corpus.speakers):
+        return None
+    try:
+        same = corpus.fingerprint(spec.task) == spec.fingerprint
+    except InputError:
+        return None
+    return spec.split if same else None
+
+
+def partition_rows(corpus: Corpus, partition: str, split: SplitSpec | None) -> list[int]:
+    """The rows of a partition: of the training split where it is known, else of the corpus.
+
+    Args:
+        corpus: the corpus.
+        partition: ``"train"``, ``"validation"``, ``"test"``, ``"all"``, or "" for test if there is one, else all.
+        split: what :func:`training_split` gave.
+
+    Raises:
+        InputError: if nothing is in that partition.
+    """
+    table = corpus.table
+    if split is not None:
+        sides = {speaker: side for side in ("train", "validation", "test") for speaker in getattr(split, side)}
+        found = [sides.get(speaker) for speaker in table["speaker"]]
+    else:
+        found = table["partition"].tolist()
+    wanted = partition or ("test" if "test" in found else "all")
+    if wanted == "all":
+        return list(range(len(table)))
+    rows = [row for row, side in enumerate(found) if side == wanted]
+    if not rows:
+        raise InputError(f"--partition {wanted}: {corpus.name} has no such rows; choose --partition all")
+    return rows

@@ -1,0 +1,123 @@
+"""``convrnn evaluate``: a trained model on a labelled corpus."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from convrnn.cli import options
+
+if TYPE_CHECKING:
+    from convrnn.corpora.corpus import Corpus
+    from convrnn.training.evaluate import Evaluation
+    from convrnn.training.spec import RunSpec
+
+_EXAMPLES = options.examples(
+    "convrnn evaluate runs/3f2a9c0d11e85b77/best csv:data.csv",
+    "convrnn evaluate model csv:other.csv --task emotion --partition all --normalise utterance --json",
+)
+
+PARTITIONS = ("test", "validation", "train", "all")
+
+
+def evaluate(
+    bundle: Annotated[
+        Path, typer.Argument(metavar="BUNDLE", help="A trained model, or its run directory.", show_default=False)
+    ],
+    corpus: options.CorpusArgument,
+    task: Annotated[
+        str | None, typer.Option("--task", help="The label column; by default the model's.", show_default=False)
+    ] = None,
+    partition: Annotated[
+        str, typer.Option("--partition", help="test, validation, train or all; by default test, if there is one.")
+    ] = "",
+    normalise: Annotated[
+        str | None,
+        typer.Option("--normalise", help="Another policy than the model's: speaker, utterance, corpus."),
+    ] = None,
+    cache: options.CacheOption = None,
+    as_json: options.JsonOption = False,
+) -> None:
+    """Test a trained model on a labelled corpus: UA recall, accuracy, recalls, confusion matrix.
+
+    On the corpus that the model was trained on, the partitions are those of its run, if it lies in its run directory;
+    on any other they are the corpus's own.
+    """
+    from convrnn.cli.bundles import open_bundle, partition_rows, training_split
+    from convrnn.cli.console import warn
+    from convrnn.cli.prepare import use_cache
+    from convrnn.corpora.registry import open_corpus
+    from convrnn.training.evaluate import evaluate as evaluate_bundle
+
+    if partition:
+        options.choose("--partition", partition, PARTITIONS)
+    policy = None if normalise is None else options.choose_policy(normalise)
+    cache_dir = use_cache(cache)
+    model, spec = open_bundle(bundle)
+    data = open_corpus(corpus)
+    data.classes(task or model.config.task)
+    split = training_split(spec, data)
+    rows = partition_rows(data, partition, split)
+    if overlap := _seen_speakers(spec, data, rows, same_corpus=split is not None):
+        warn(overlap)
+    found = evaluate_bundle(model, data, task, rows=rows, normalise=policy, cache_dir=cache_dir)
+    if as_json:
+        scores = found.scores
+        facts = {
+            "corpus": corpus,
+            "task": task or model.config.task,
+            "synthetic": data.synthetic,
+            "utterances": len(found.predictions),
+            "classes": found.classes,
+            "ua_recall": scores.ua_recall,
+            "accuracy": scores.accuracy,
+            "recalls": dict(zip(found.classes, scores.recalls, strict=True)),
+            "confusion": scores.confusion,
+        }
+        typer.echo(json.dumps(facts, indent=2))
+    else:
+        _show(found, data, task or model.config.task)
+
+
+def _seen_speakers(spec: "RunSpec | None", data: "Corpus", rows: list[int], *, same_corpus: bool) -> str:
+    """What to say about rows of speakers whom the model has seen; "" if there are none, or if nothing is known."""
+    if spec is None:
+        return ""
+    speakers = set(data.table["speaker"].iloc[rows])
+    seen = {*spec.split.train, *spec.split.validation} & speakers
+    if not seen:
+        return ""
+    share = f"{len(seen)} of {len(speakers)} speakers"
+    if same_corpus:
+        return f"the model was trained or selected on {share}, so these numbers are not those of unseen speakers"
+    return (
+        f"{share} have names of speakers that the model was trained or selected on; if they are the same people, these "
+        "numbers are not those of unseen speakers"
+    )
+
+
+def _show(found: "Evaluation", data: "Corpus", task: str) -> None:
+    from rich.text import Text
+
+    from convrnn.cli.console import result_grid, results
+
+    scores = found.scores
+    stdout = results()
+    speech = " (synthetic speech)" if data.synthetic else ""
+    stdout.print(Text(f"{data.name}{speech}, task {task}, {len(found.predictions)} utterances"))
+    if scores.ua_recall is None:
+        absent = [name for name, recall in zip(found.classes, scores.recalls, strict=True) if recall is None]
+        recall = f"undefined, there is no example of {', '.join(absent)}"
+    else:
+        recall = f"{100 * scores.ua_recall:.2f} %"
+    stdout.print(Text(f"UA recall  {recall}\naccuracy   {100 * scores.accuracy:.2f} %"))
+    grid = result_grid("true class", *(f"→ {name}" for name in found.classes), "recall [%]")
+    for name, counts, value in zip(found.classes, scores.confusion, scores.recalls, strict=True):
+        grid.add_row(Text(name), *map(str, counts), "–" if value is None else f"{100 * value:.1f}")
+    stdout.print(grid)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(help=options.help_of(evaluate), epilog=_EXAMPLES)(evaluate)

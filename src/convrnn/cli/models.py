@@ -1,0 +1,84 @@
+"""``convrnn models``: what the paper's models look like."""
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from convrnn.cli import options
+
+_EXAMPLES = options.examples("convrnn models", "convrnn models --setting paralinguistic --classes 3 --json")
+
+SHIFT_MS, FRAME_MS = 10.0, 25.0
+
+
+def models(
+    setting: Annotated[
+        str | None,
+        typer.Option("--setting", help="emotion or paralinguistic; by default both.", show_default=False),
+    ] = None,
+    in_features: Annotated[int, typer.Option("--in-features", min=1, help="Values per input frame.")] = 26,
+    classes: Annotated[int, typer.Option("--classes", min=2, help="Classes to tell apart.")] = 5,
+    as_json: options.JsonOption = False,
+) -> None:
+    """List the models: parameters, output rate and receptive field.
+
+    Rate and receptive field are those of the front end's output, which the (B)LSTM reads, for input frames of 25 ms
+    with a shift of 10 ms.
+    """
+    from convrnn.models.presets import FRONT_ENDS, SETTINGS
+
+    settings = SETTINGS if setting is None else (options.choose("--setting", setting, SETTINGS),)
+    rows = [_describe(name, each, in_features, classes) for each in settings for name in FRONT_ENDS]
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+    else:
+        _show(rows)
+
+
+def _describe(front_end: str, setting: str, in_features: int, classes: int) -> dict[str, Any]:
+    import torch
+
+    from convrnn.models.classifier import SequenceClassifier
+    from convrnn.models.presets import preset
+
+    # Shapes are all that is counted; drawing the numbers would take seconds.
+    with torch.device("meta"):
+        model = SequenceClassifier(preset(front_end, setting, in_features=in_features, num_classes=classes))
+    return {
+        "model": front_end,
+        "setting": setting,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "frame_stride": model.frame_stride,
+        "output_shift_ms": model.frame_stride * SHIFT_MS,
+        "output_rate_hz": 1000 / (model.frame_stride * SHIFT_MS),
+        "receptive_field_frames": model.receptive_field,
+        "receptive_field_ms": (model.receptive_field - 1) * SHIFT_MS + FRAME_MS,
+    }
+
+
+def _show(rows: list[dict[str, Any]]) -> None:
+    from convrnn.cli.console import result_grid, results
+
+    grid = result_grid("model", "setting", "parameters", "output every", "output rate", "receptive field")
+    grid.columns[1].justify = "left"
+    previous = rows[0]["setting"]
+    for row in rows:
+        if row["setting"] != previous:
+            grid.add_section()
+            previous = row["setting"]
+        frames = row["receptive_field_frames"]
+        grid.add_row(
+            row["model"],
+            row["setting"],
+            f"{row['parameters']:,}",
+            f"{row['output_shift_ms']:g} ms",
+            f"{row['output_rate_hz']:.4g} Hz",
+            f"{frames} frame{'s' if frames > 1 else ''}, {row['receptive_field_ms']:g} ms",
+        )
+    results().print(grid)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(help=options.help_of(models), epilog=_EXAMPLES)(models)

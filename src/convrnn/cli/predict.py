@@ -1,0 +1,163 @@
+"""``convrnn predict``: classes and probabilities of recordings."""
+
+import csv
+import io
+import json
+import math
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from convrnn.cli import options
+from convrnn.errors import InputError
+
+if TYPE_CHECKING:
+    from convrnn.features.extract import Segment
+
+_EXAMPLES = options.examples(
+    "convrnn predict runs/3f2a9c0d11e85b77/best one.wav two.flac --speaker anna",
+    "convrnn predict model recordings.csv > predictions.csv",
+    "convrnn predict model one.wav --normalise utterance --json",
+)
+
+
+def predict(
+    bundle: Annotated[
+        Path, typer.Argument(metavar="BUNDLE", help="A trained model, or its run directory.", show_default=False)
+    ],
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE...",
+            help="Audio files, or one .csv with columns file, speaker and optionally start and end in seconds.",
+            show_default=False,
+        ),
+    ],
+    speaker: Annotated[
+        str | None, typer.Option("--speaker", help="All files are of this one speaker.", show_default=False)
+    ] = None,
+    normalise: Annotated[
+        str | None,
+        typer.Option(
+            "--normalise", help="Another policy than the model's: speaker, utterance, corpus.", show_default=False
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of CSV.")] = False,
+) -> None:
+    """Predict the class of recordings, with the probability of each class, as CSV on stdout.
+
+    A model trained with --normalise speaker standardises features over all recordings of a speaker: tell who speaks
+    with --speaker or a .csv, and give all recordings of a speaker at once. Nothing is printed if a file is bad.
+    """
+    import numpy as np
+
+    from convrnn.cli.bundles import open_bundle
+    from convrnn.training.evaluate import predict as predict_bundle
+
+    policy = None if normalise is None else options.choose_policy(normalise)
+    segments, speakers = _recordings(files, speaker)
+    model, _ = open_bundle(bundle)
+    if (policy or model.config.normalise) == "speaker" and speakers is None:
+        raise InputError(
+            "the model's features are standardised per speaker: give --speaker NAME if all files are of one speaker, "
+            "or one .csv with columns file and speaker, or choose --normalise utterance"
+        )
+    probabilities = np.exp(predict_bundle(model, segments, speakers=speakers, normalise=policy))
+    classes = model.config.classes
+    rows = [
+        _row(segment, classes, [float(value) for value in values])
+        for segment, values in zip(segments, probabilities, strict=True)
+    ]
+    # Written in one go, so that a reader gets all or nothing.
+    sys.stdout.write(json.dumps(rows, indent=2) + "\n" if as_json else _csv(rows, classes))
+
+
+def _recordings(files: list[Path], speaker: str | None) -> "tuple[list[Segment], list[str] | None]":
+    """What to read, and who speaks in each, where that is known."""
+    from convrnn.features.extract import Segment
+
+    lists = [file for file in files if file.suffix.lower() == ".csv"]
+    if not lists:
+        return [Segment(str(file)) for file in files], None if speaker is None else [speaker] * len(files)
+    if len(files) > 1:
+        raise InputError(f"{lists[0]}: a .csv has to be the only FILE, but {len(files)} were given")
+    segments, speakers = read_list(lists[0])
+    if speaker is not None:
+        if speakers is not None:
+            raise InputError(f"--speaker {speaker}: {lists[0]} has a column 'speaker' already; leave out one of them")
+        speakers = [speaker] * len(segments)
+    return segments, speakers
+
+
+def read_list(path: Path) -> "tuple[list[Segment], list[str] | None]":
+    """The recordings that a CSV lists, and their speakers; None without a column ``speaker``.
+
+    Args:
+        path: columns ``file`` (relative to the CSV or absolute), optionally ``speaker``, ``start`` and ``end`` in
+            seconds; others are ignored.
+
+    Raises:
+        InputError: naming the file, the line and the column.
+    """
+    from convrnn.features.extract import Segment
+
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    columns = reader.fieldnames or []
+    if "file" not in columns:
+        raise InputError(f"{path}: column 'file' is missing; found: {', '.join(columns) or 'nothing'}")
+    segments, speakers = [], []
+    for row in reader:
+        where = f"{path}, line {reader.line_num}"
+        for column in ("file", "speaker"):
+            if column in columns and not row[column]:
+                raise InputError(f"{where}: column {column!r} is empty")
+        start, end = (_seconds(row.get(column) or "", f"{where}: column {column!r}") for column in ("start", "end"))
+        segments.append(Segment(str(path.parent / row["file"]), start, end))
+        speakers.append(row.get("speaker") or "")
+    if not segments:
+        raise InputError(f"{path}: has no rows below its column names")
+    return segments, speakers if "speaker" in columns else None
+
+
+def _seconds(text: str, where: str) -> float | None:
+    if not text.strip():
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not (math.isfinite(seconds) and seconds >= 0):
+        raise InputError(f"{where} has {text!r}; allowed: seconds, zero or more")
+    return seconds
+
+
+def _row(segment: "Segment", classes: tuple[str, ...], probabilities: list[float]) -> dict[str, Any]:
+    times = {name: value for name, value in (("start", segment.start), ("end", segment.end)) if value is not None}
+    return {
+        "file": segment.file,
+        **times,
+        "prediction": classes[probabilities.index(max(probabilities))],
+        "probabilities": dict(zip(classes, probabilities, strict=True)),
+    }
+
+
+def _csv(rows: list[dict[str, Any]], classes: tuple[str, ...]) -> str:
+    times = [name for name in ("start", "end") if any(name in row for row in rows)]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["file", *times, "prediction", *(f"p_{name}" for name in classes)])
+    for row in rows:
+        shares = [f"{row['probabilities'][name]:.6f}" for name in classes]
+        writer.writerow([row["file"], *(row.get(name, "") for name in times), row["prediction"], *shares])
+    return text.getvalue()
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(help=options.help_of(predict), epilog=_EXAMPLES)(predict)
