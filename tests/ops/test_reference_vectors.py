@@ -88,7 +88,7 @@ def test_blocks_lstm_states_and_every_gradient(path):
         "initial_state": v["initial_state"],
         "initial_cells": v["initial_cells"],
     }
-    inputs = {name: tensor.contiguous().requires_grad_() for name, tensor in inputs.items()}
+    inputs = {name: tensor.clone().requires_grad_() for name, tensor in inputs.items()}
     hidden, cell = (
         ops.lstm(*inputs.values())
         if path == "eager"

@@ -58,10 +58,16 @@ def _lstm_backward(
 ) -> list[Tensor]:
     """Gradients of those of the seven differentiable inputs that are there, in this order."""
     inputs = (x, weight_ih, weight_hh, bias, weight_peephole, initial_hidden, initial_cell)
-    with torch.autocast(x.device.type, enabled=False), torch.enable_grad():
-        leaves = [None if t is None else t.detach().requires_grad_() for t in inputs]
-        states = reference.lstm(*leaves, lengths=lengths, reverse=reverse)  # type: ignore[arg-type]
-        gradients = torch.autograd.grad(states, [t for t in leaves if t is not None], (grad_hidden, grad_cell))
+
+    def states(*given: Tensor) -> tuple[Tensor, Tensor]:
+        there = iter(given)
+        tensors = [None if t is None else next(there) for t in inputs]
+        return reference.lstm(*tensors, lengths=lengths, reverse=reverse)  # type: ignore[arg-type]
+
+    # Inside a registered operation autograd no longer records; the function transform differentiates here too.
+    with torch.autocast(x.device.type, enabled=False):
+        pull_back = torch.func.vjp(states, *(t for t in inputs if t is not None))[1]
+        gradients = pull_back((grad_hidden, grad_cell))
     return [gradient.contiguous() for gradient in gradients]
 
 
