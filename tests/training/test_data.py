@@ -14,9 +14,7 @@ def as_lists(batches):
 
 
 @settings(deadline=None, max_examples=50)
-@given(
-    count=st.integers(1, 300), batch_size=st.integers(1, 40), seed=st.integers(0, 2**31), epoch=st.integers(1, 1000)
-)
+@given(count=st.integers(1, 300), batch_size=st.integers(1, 40), seed=st.integers(0, 2**31), epoch=st.integers(1, 1000))
 def test_an_epoch_has_every_example_once(count, batch_size, seed, epoch):
     batches = training_batches(LENGTHS[:count], batch_size, seed=seed, epoch=epoch)
     assert sorted(np.concatenate(batches).tolist()) == list(range(count))

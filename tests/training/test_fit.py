@@ -120,7 +120,7 @@ def test_result_says_how_it_came_about(finished):
 
 
 def test_training_set_is_balanced_and_validation_set_is_not(finished, tones, make, folders):
-    result, reports, steps = finished
+    _, reports, steps = finished
     # 4 speakers with 1, 4 and 2 examples: 28, and 3 x 16 after balancing, in batches of 8
     assert {step.num_batches for step in steps} == {6}
     assert [(step.epoch, step.batch) for step in steps] == [(e.epoch, b) for e in reports for b in range(1, 7)]
@@ -233,6 +233,23 @@ def test_gradient_clipping_is_off_unless_asked_for(tones, make, folders):
         losses[norm] = [report.validation_loss for report in reports]
     assert losses[None][1] < losses[None][0]
     assert losses[1e-6][1] == pytest.approx(losses[1e-6][0], abs=1e-5)
+
+
+def test_mixed_precision_trains_too(tones, make, folders):
+    reports = []
+    training = TrainingConfig(batch_size=8, lr=0.01, max_epochs=3)
+    mixed = run(make(training=training, precision="bf16-mixed"), tones, **folders, on_epoch=reports.append)
+    full = run(make(training=training), tones, **folders, on_epoch=reports.append)
+    assert mixed.hash != full.hash
+    assert reports[2].train_loss < reports[0].train_loss
+    assert reports[2].train_loss == pytest.approx(reports[5].train_loss, rel=0.05)
+    assert reports[2].train_loss != reports[5].train_loss
+
+
+def test_a_cluster_job_is_not_joined(tones, make, folders, monkeypatch):
+    monkeypatch.setenv("SLURM_NTASKS", "4")
+    monkeypatch.setenv("SLURM_JOB_NAME", "job")
+    assert run(make(), tones, **folders).epochs == 3
 
 
 def test_another_corpus_is_refused(tones, make, folders):

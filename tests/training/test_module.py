@@ -18,7 +18,10 @@ def module(make):
     training = TrainingConfig(batch_size=4, lr=0.01, betas=(0.8, 0.99), eps=1e-6)
     loader = EvaluationLoader(examples, 4)
     return ClassifierModule(
-        SequenceClassifier(make().model), training, lambda epoch: TrainingLoader(examples, 4, seed=0, epoch=epoch), loader
+        SequenceClassifier(make().model),
+        training,
+        lambda epoch: TrainingLoader(examples, 4, seed=0, epoch=epoch),
+        loader,
     )
 
 

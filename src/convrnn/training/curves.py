@@ -44,20 +44,27 @@ def draw_curves(epochs: "Sequence[EpochReport]", title: str = "") -> bytes:
         ),
     )
     for axes, label, train, validation in panels:
-        axes.plot(numbers, train, color=_TRAIN, marker="o", markersize=3, label="training")
-        axes.plot(numbers, validation, color=_VALIDATION, marker="s", markersize=3, label="validation")
+        axes.plot(numbers, train, color=_TRAIN, marker="o", markersize=3, clip_on=False, label="training")
+        axes.plot(numbers, validation, color=_VALIDATION, marker="s", markersize=3, clip_on=False, label="validation")
         axes.axvline(best.epoch, color=_BEST, linestyle=":", linewidth=1.2, label=f"best epoch ({best.epoch})")
         axes.set_xlabel("epoch")
         axes.set_ylabel(label)
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.1 * max(*train, *validation, 1e-3))
         axes.set_xlim(0.5, max(numbers) + 0.5)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(visible=True, alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     best_rate = 100 * best.validation_misclassification
-    right.plot([best.epoch], [best_rate], marker="s", markersize=8, markerfacecolor="none", color=_BEST)
+    right.plot([best.epoch], [best_rate], marker="s", markersize=8, markerfacecolor="none", color=_BEST, clip_on=False)
+    late, low = best.epoch > 0.8 * max(numbers), best_rate < 0.15 * right.get_ylim()[1]
     right.annotate(
-        f"{best_rate:.1f} %", (best.epoch, best_rate), xytext=(6, -14), textcoords="offset points", color=_BEST
+        f"{best_rate:.1f} %",
+        (best.epoch, best_rate),
+        xytext=(-8 if late else 8, 8 if low else -8),
+        textcoords="offset points",
+        ha="right" if late else "left",
+        va="bottom" if low else "top",
+        color=_BEST,
     )
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
     if title:

@@ -9,6 +9,7 @@ from typing import Any
 import lightning.pytorch as pl
 import numpy as np
 import torch
+from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.pytorch.plugins.io import CheckpointIO
 from safetensors import SafetensorError
 from torch import Tensor
@@ -153,7 +154,8 @@ class _Run:
             reload_dataloaders_every_n_epochs=1,
             num_sanity_val_steps=0,
             callbacks=[selection],
-            plugins=[_CheckpointFile()],
+            # One process, also inside a SLURM or torchrun job, which Lightning would otherwise join.
+            plugins=[_CheckpointFile(), LightningEnvironment()],
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,

@@ -1,0 +1,121 @@
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from convrnn.corpora.corpus import Corpus
+from convrnn.errors import InputError
+from convrnn.features.extract import Segment
+from convrnn.features.store import FeatureStore
+from convrnn.models.bundle import Bundle
+from convrnn.training.evaluate import evaluate, predict, predictions_csv, predictions_table
+from convrnn.training.fit import run
+from convrnn.training.result import RunResult
+from convrnn.training.spec import TrainingConfig
+
+
+@pytest.fixture(scope="module")
+def finished(tones, make, cache, tmp_path_factory) -> RunResult:
+    spec = make(training=TrainingConfig(batch_size=8, lr=0.01, max_epochs=3))
+    return run(spec, tones, cache_dir=cache, runs_dir=tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture
+def bundle(finished) -> Bundle:
+    return Bundle.load(finished.directory / "best")
+
+
+def test_evaluation_of_the_test_set_is_the_runs_result(finished, bundle, tones, cache):
+    rows = [row for row, speaker in enumerate(tones.table["speaker"]) if speaker in ("s5", "s6")]
+    for folder in (cache, None):
+        found = evaluate(bundle, tones, rows=rows, cache_dir=folder)
+        assert found.scores.ua_recall == finished.ua_recall
+        assert found.scores.confusion == finished.confusion
+        assert found.classes == finished.classes
+        saved = pd.read_csv(finished.directory / "predictions.csv")
+        pd.testing.assert_frame_equal(found.predictions, saved, check_dtype=False, check_exact=False, rtol=1e-5)
+
+
+def test_evaluation_leaves_out_unlabelled_rows(bundle, tones, cache):
+    assert len(evaluate(bundle, tones, "partial", cache_dir=cache).predictions) == 25
+    assert len(evaluate(bundle, tones, cache_dir=cache).predictions) == 49
+
+
+def relabelled(tones: Corpus, labels: list[str | None]) -> Corpus:
+    table = tones.table
+    return Corpus.from_columns("other", files=table["file"], speakers=table["speaker"], labels={"pitch": labels})
+
+
+def test_a_label_unknown_to_the_model_is_refused(bundle, tones):
+    other = relabelled(tones, ["shrill"] + ["low"] * 48)
+    with pytest.raises(InputError, match=r"'shrill' .* classes are high, low, middle"):
+        evaluate(bundle, other)
+
+
+def test_a_corpus_with_some_of_the_classes(bundle, tones, cache):
+    found = evaluate(bundle, relabelled(tones, ["high", "low"] + [None] * 47), cache_dir=cache)
+    assert found.scores.ua_recall is None
+    assert len(found.predictions) == 2
+    assert found.scores.recalls[2] is None
+
+
+def test_no_labelled_row_is_told(bundle, tones):
+    with pytest.raises(InputError, match="no example has a label for 'pitch'"):
+        evaluate(bundle, tones, rows=[])
+    with pytest.raises(InputError, match="nothing"):
+        evaluate(bundle, tones, "nothing")
+
+
+def test_predict_needs_speakers_or_another_policy(bundle, tones):
+    segments = tones.segments()[:4]
+    with pytest.raises(InputError, match="needs the speaker of every recording"):
+        predict(bundle, segments)
+    with pytest.raises(InputError, match="corpus"):
+        predict(bundle, segments, normalise="corpus")
+    result = predict(bundle, segments, normalise="utterance")
+    assert result.shape == (4, 3)
+    np.testing.assert_allclose(np.exp(result).sum(axis=1), 1, rtol=1e-5)
+
+
+def test_predictions_come_in_the_order_asked_for(bundle, tones, cache):
+    segments = tones.segments()[:9]
+    store = FeatureStore(cache / "features", bundle.config.features)
+    whole = predict(bundle, segments, normalise="utterance", store=store, batch_size=4)
+    single = np.concatenate([predict(bundle, [segment], normalise="utterance", store=store) for segment in segments])
+    np.testing.assert_allclose(whole, single, atol=1e-5)
+    assert predict(bundle, [], normalise="utterance").shape == (0, 3)
+
+
+def test_speaker_policy_uses_all_of_a_speakers_recordings(bundle, tones):
+    segments, speakers = tones.segments()[:7], ["s0"] * 7
+    together = predict(bundle, segments, speakers=speakers)
+    apart = predict(bundle, segments, speakers=[str(i) for i in range(7)])
+    assert not np.allclose(together, apart, atol=1e-3)
+    np.testing.assert_allclose(apart, predict(bundle, segments, normalise="utterance"), atol=1e-6)
+
+
+def test_a_part_of_a_recording_is_listed_under_its_file():
+    corpus = Corpus.from_columns(
+        "parts",
+        files=["a#1.wav", "a#1.wav", "b#2.wav"],
+        starts=[0.5, 1.0, None],
+        ends=[1.0, None, None],
+        speakers=["x", "x", "y"],
+        labels={"task": ["u", "v", "u"]},
+    )
+    log_probs = np.log(np.array([[0.9, 0.1], [0.75, 0.25], [0.1, 0.9]], dtype=np.float32))
+    table = predictions_table(corpus, [2, 0, 1], "task", ("u", "v"), log_probs)
+    assert table["id"].tolist() == ["b#2.wav", "a#1.wav#0.5-1.0", "a#1.wav#1.0-"]
+    assert table["file"].tolist() == ["b#2.wav", "a#1.wav", "a#1.wav"]
+    assert table["label"].tolist() == ["u", "u", "v"]
+    assert table["prediction"].tolist() == ["u", "u", "v"]
+    lines = predictions_csv(table).splitlines()
+    assert lines[0] == "id,file,speaker,label,prediction,p_u,p_v"
+    assert np.float32(lines[1].split(",")[5]) == np.exp(log_probs[0, 0])
+
+
+def test_an_unreadable_recording_is_named(bundle, tmp_path: Path):
+    (tmp_path / "noise.wav").write_bytes(b"RIFF")
+    with pytest.raises(InputError, match=r"noise\.wav"):
+        predict(bundle, [Segment(str(tmp_path / "noise.wav"))], normalise="utterance")
