@@ -193,9 +193,9 @@ def format_seconds(seconds: float) -> str:
         >>> format_seconds(4.32), format_seconds(250), format_seconds(7300)
         ('4.3 s', '4 min 10 s', '2 h 02 min')
     """
-    if seconds < 60:
+    if round(seconds, 1) < 60:
         return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
+    if round(seconds) < 3600:
+        return f"{round(seconds) // 60} min {round(seconds) % 60:02d} s"
+    minutes = round(seconds / 60)
     return f"{minutes // 60} h {minutes % 60:02d} min"

@@ -1,0 +1,135 @@
+import json
+from dataclasses import replace
+
+import pytest
+
+from convrnn.corpora.splits import Split, make_splits
+from convrnn.errors import InputError
+from convrnn.experiments.compare import (
+    Epochs,
+    FinishedRun,
+    RunFailedError,
+    caption,
+    check_test_classes,
+    outcomes,
+    plan,
+    run_grid,
+)
+from convrnn.features.config import FeatureConfig
+from convrnn.training.spec import TrainingConfig
+
+
+@pytest.fixture
+def grid(tones):
+    def make(**changes):
+        options = {
+            "models": ("conv", "baseline"),
+            "setting": "emotion",
+            "seeds": (0, 1),
+            "features": FeatureConfig(sample_rate=8000),
+            "training": TrainingConfig(max_epochs=1),
+        } | changes
+        splits = options.pop("splits", None) or make_splits(tones, "pitch", "folds:2")
+        return plan(tones, "pitch", splits, **options)
+
+    return make
+
+
+def test_plan_is_every_model_seed_and_fold_seed_by_seed(grid):
+    runs = grid()
+    assert [str(run) for run in runs] == [
+        "conv, seed 0, fold 1 of 2",
+        "baseline, seed 0, fold 1 of 2",
+        "conv, seed 0, fold 2 of 2",
+        "baseline, seed 0, fold 2 of 2",
+        "conv, seed 1, fold 1 of 2",
+        "baseline, seed 1, fold 1 of 2",
+        "conv, seed 1, fold 2 of 2",
+        "baseline, seed 1, fold 2 of 2",
+    ]
+    assert len({run.spec.hash for run in runs}) == 8
+    assert all(run.spec.threads == 1 for run in runs)
+
+
+def test_the_split_does_not_depend_on_the_seed(grid):
+    speakers = {(run.fold, run.spec.seed): run.spec.split for run in grid(models=("conv",))}
+    assert speakers[0, 0] == speakers[0, 1] != speakers[1, 0]
+
+
+def test_class_absent_from_all_test_sets_is_refused(tones):
+    speakers = tones.speakers
+    split = Split("mine", train=(*speakers[:6], *speakers[9:]), validation=speakers[6:8], test=speakers[8:9])
+    with pytest.raises(InputError, match=r"no test example of class 'x' of task 'other'"):
+        check_test_classes(tones.for_task("other"), "other", [split])
+
+
+def test_class_absent_from_one_fold_only_is_fine(tones):
+    check_test_classes(tones.for_task("other"), "other", make_splits(tones, "other", "loso"))
+
+
+def test_grid_trains_reports_and_finds_what_is_finished(grid, tones, tmp_path):
+    runs = grid(models=("conv",), seeds=(0,), splits=make_splits(tones, "pitch", "partitions"))
+    places = {"cache_dir": tmp_path / "cache", "runs_dir": tmp_path / "runs"}
+    events = []
+    [result] = run_grid(runs, tones, **places, on_progress=events.append)
+    assert [type(event.state) for event in events if not _within_epoch(event)] == [type(None), Epochs, FinishedRun]
+    assert len(result.truth) == len(result.prediction) == 16
+    assert set(result.truth) == {"low", "high"}
+    assert result.directory == tmp_path / "runs" / runs[0].spec.hash
+    assert (result.epochs, result.best_epoch, result.found) == (1, 1, False)
+    saved = json.loads((result.directory / "result.json").read_text())
+    assert result.accuracy == pytest.approx(saved["accuracy"])
+    assert result.accuracy == pytest.approx(
+        sum(t == p for t, p in zip(result.truth, result.prediction, strict=True)) / 16
+    )
+
+    events.clear()
+    assert run_grid(runs, tones, **places, on_progress=events.append) == [replace(result, found=True)]
+    assert [type(event.state) for event in events] == [FinishedRun]
+
+    [outcome] = outcomes(runs, [result])
+    assert (outcome.model, outcome.seed, outcome.fold) == ("conv", 0, 0)
+    assert (outcome.truth, outcome.parameters) == (result.truth, result.parameters)
+
+    (result.directory / "predictions.csv").write_text("label\n")
+    with pytest.raises(InputError, match=r"the finished run is damaged .* delete the folder"):
+        run_grid(runs, tones, **places)
+
+
+def test_failed_run_is_told_in_a_sentence_that_names_it(grid, tones, tmp_path):
+    runs = grid(models=("conv",), seeds=(0,), splits=make_splits(tones, "pitch", "partitions"))
+    partial = tmp_path / "runs" / f"{runs[0].spec.hash}.partial"
+    partial.mkdir(parents=True)
+    (partial / "last.ckpt").write_bytes(b"not a checkpoint")
+    with pytest.raises(RunFailedError, match=r"^conv, seed 0: .*last\.ckpt.*damaged.*finished runs are kept$"):
+        run_grid(runs, tones, cache_dir=tmp_path / "cache", runs_dir=tmp_path / "runs")
+
+
+def test_defect_in_a_worker_leaves_its_traceback_in_a_file(grid, tones, tmp_path):
+    [run] = grid(models=("conv",), seeds=(0,), splits=make_splits(tones, "pitch", "partitions"))
+    # A spec that make_spec would not give: the model does not fit the features.
+    broken = replace(run, spec=run.spec.model_copy(update={"features": FeatureConfig(sample_rate=8000, num_bands=5)}))
+    with pytest.raises(RunFailedError, match=r"^conv, seed 0: \w+: .*traceback in .*failed-") as caught:
+        run_grid([broken], tones, cache_dir=tmp_path / "cache", runs_dir=tmp_path / "runs")
+    assert "\n" not in str(caught.value)
+    report = tmp_path / "runs" / f"failed-{broken.spec.hash}.txt"
+    assert "Traceback" in report.read_text()
+
+
+def test_caption_tells_what_limits_the_numbers(grid, tones):
+    text = caption(tones, "pitch", "folds:2", grid())
+    assert text.startswith(
+        "tones, task pitch (high, low); setting emotion; split folds:2 (2 folds pooled per seed); 2 seeds;"
+    )
+    assert "at most 1 epoch." in text
+    assert "ddof = 1" in text
+    assert "synthetic" not in text
+    one = caption(replace(tones, synthetic=True), "pitch", "random", grid(seeds=(0,), training=None))
+    assert "1 seed;" in one
+    assert "no standard deviation" in one
+    assert "synthetic speech" in one
+    assert "at most" not in one
+
+
+def _within_epoch(event):
+    return isinstance(event.state, Epochs) and event.state.loss is None

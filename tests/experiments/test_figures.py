@@ -1,0 +1,44 @@
+import numpy as np
+from matplotlib.image import imread
+
+from convrnn.experiments.figures import confusion_figure, save_figure
+
+CONFUSION = np.array([[3, 1, 0], [0, 0, 0], [5, 5, 10]])
+
+
+def test_cells_show_share_of_the_row_and_count():
+    figure = confusion_figure(CONFUSION, ("a", "b", "c"), "the title")
+    axes = figure.axes[0]
+    texts = [(text.get_position(), text.get_text()) for text in axes.texts]
+    shares = {(round(y), round(x)): text for (x, y), text in texts if text.endswith("%")}
+    counts = {(round(y), round(x)): text for (x, y), text in texts if not text.endswith("%")}
+    assert shares[0, 0] == "75 %"
+    assert shares[2, 0] == "25 %"
+    assert shares[1, 1] == "0 %"  # a class without examples divides by nothing
+    assert (counts[0, 1], counts[2, 2]) == ("1", "10")
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["a", "b", "c"]
+    assert axes.get_title() == "the title"
+
+
+def test_text_is_white_on_dark_cells_only():
+    axes = confusion_figure(CONFUSION, ("a", "b", "c"), "").axes[0]
+    colors = {text.get_text(): text.get_color() for text in axes.texts if text.get_text().endswith("%")}
+    assert colors["75 %"] == "white"
+    assert colors["25 %"] == "black"
+
+
+def test_picture_is_written_whole(tmp_path):
+    save_figure(confusion_figure(CONFUSION, ("a", "b", "c"), "t"), tmp_path / "confusion.png")
+    assert [path.name for path in tmp_path.iterdir()] == ["confusion.png"]
+    assert imread(tmp_path / "confusion.png").std() > 0.05
+
+
+def test_long_class_names_are_not_cut(tmp_path):
+    names = ("a class with a long name", "another with an even longer name", "c")
+    figure = confusion_figure(CONFUSION, names, "t")
+    save_figure(figure, tmp_path / "confusion.png")
+    whole = figure.bbox
+    for label in (*figure.axes[0].get_xticklabels(), *figure.axes[0].get_yticklabels()):
+        box = label.get_window_extent()
+        assert box.x0 >= whole.x0 - 1
+        assert box.y0 >= whole.y0 - 1

@@ -1,0 +1,145 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from convrnn.experiments.pool import Event, WorkFailedError, run_in_processes
+
+WORK = """
+import os, signal, time
+from convrnn.errors import InputError
+
+def double(context, item, report):
+    report(f"{context}{item}")
+    return 2 * item, os.getpid()
+
+def slow_first(context, item, report):
+    time.sleep(0.3 if item == 0 else 0.0)
+    return item
+
+def fail_at_two(context, item, report):
+    open(os.path.join(context, str(item)), "w").close()
+    if item == 2:
+        raise InputError("two is not allowed")
+    return item
+
+def crash(context, item, report):
+    raise ZeroDivisionError("no message\\nof one line")
+
+def die(context, item, report):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def leave_pid_and_sleep(context, item, report):
+    with open(os.path.join(context, "tmp"), "w") as file:
+        file.write(str(os.getpid()))
+    os.rename(os.path.join(context, "tmp"), os.path.join(context, "pid"))
+    time.sleep(600)
+"""
+
+
+@pytest.fixture
+def work(tmp_path, monkeypatch):
+    """A module of work functions that spawned processes can import."""
+    (tmp_path / "pool_work.py").write_text(WORK)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield __import__("pool_work")
+    del sys.modules["pool_work"]
+
+
+def test_results_come_in_the_order_of_the_items_with_every_event(work):
+    events = []
+    results = run_in_processes(work.double, "item ", [3, 1, 2], jobs=1, on_event=events.append)
+    assert [value for value, _ in results] == [6, 2, 4]
+    assert all(pid != os.getpid() for _, pid in results)
+    assert len({pid for _, pid in results}) == 1
+    kinds = [(event.kind, event.index) for event in events]
+    assert sorted(kinds) == sorted((kind, index) for kind in ("started", "report", "done") for index in range(3))
+    assert Event("report", 1, "item 1") in events
+    assert kinds.index(("started", 1)) < kinds.index(("report", 1)) < kinds.index(("done", 1))
+
+
+def test_order_of_results_does_not_depend_on_who_is_first(work):
+    done = []
+    results = run_in_processes(
+        work.slow_first, None, [0, 1, 2], jobs=2, on_event=lambda e: done.append(e.index) if e.kind == "done" else None
+    )
+    assert results == [0, 1, 2]
+    assert sorted(done) == [0, 1, 2]
+
+
+def test_first_failure_stops_the_rest_and_keeps_its_sentence(work, tmp_path):
+    folder = tmp_path / "seen"
+    folder.mkdir()
+    with pytest.raises(WorkFailedError, match="^two is not allowed$") as caught:
+        run_in_processes(work.fail_at_two, str(folder), [1, 2, 3, 4], jobs=1)
+    assert caught.value.index == 1
+    assert caught.value.is_input_error
+    assert sorted(path.name for path in folder.iterdir()) == ["1", "2"]
+
+
+def test_programming_error_carries_its_type_and_traceback(work):
+    with pytest.raises(WorkFailedError) as caught:
+        run_in_processes(work.crash, None, [0], jobs=1)
+    assert caught.value.message.startswith("ZeroDivisionError: no message")
+    assert "in crash" in caught.value.details
+    assert not caught.value.is_input_error
+
+
+def test_killed_worker_is_noticed(work):
+    with pytest.raises(WorkFailedError, match="was killed, perhaps for want of memory"):
+        run_in_processes(work.die, None, [0, 1], jobs=2)
+
+
+def test_jobs_below_one_are_refused():
+    with pytest.raises(ValueError, match="jobs must be at least 1, got 0"):
+        run_in_processes(print, None, [1], jobs=0)
+
+
+def test_workers_end_with_a_parent_that_is_killed(work, tmp_path):
+    script = (
+        "from convrnn.experiments.pool import run_in_processes\n"
+        "import pool_work\n"
+        "if __name__ == '__main__':\n"
+        f"    run_in_processes(pool_work.leave_pid_and_sleep, {str(tmp_path)!r}, [0], jobs=1)\n"
+    )
+    (tmp_path / "parent.py").write_text(script)
+    with subprocess.Popen([sys.executable, str(tmp_path / "parent.py")]) as parent:
+        pid = int(_wait_for(tmp_path / "pid").read_text())
+        assert _alive(pid)
+        parent.send_signal(signal.SIGKILL)
+    deadline = time.monotonic() + 10
+    while _alive(pid):
+        assert time.monotonic() < deadline, "the worker outlived its parent"
+        time.sleep(0.05)
+
+
+def test_interrupt_stops_the_workers(work, tmp_path):
+    def interrupt(event):
+        _wait_for(tmp_path / "pid")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_in_processes(work.leave_pid_and_sleep, str(tmp_path), [0], jobs=1, on_event=interrupt)
+    assert not _alive(int((tmp_path / "pid").read_text()))
+
+
+def _wait_for(path: Path) -> Path:
+    deadline = time.monotonic() + 30
+    while not path.exists():
+        assert time.monotonic() < deadline, f"{path} did not appear"
+        time.sleep(0.05)
+    return path
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    # A process that nobody has waited for yet is still listed.
+    status = Path(f"/proc/{pid}/stat")
+    return not status.exists() or status.read_text().rpartition(")")[2].split()[0] != "Z"
