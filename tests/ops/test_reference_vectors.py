@@ -126,7 +126,7 @@ def adam_steps(betas: tuple[float, float]) -> torch.Tensor:
 
 
 def test_adam_with_the_usual_decays_is_what_the_paper_ran():
-    # Blocks put epsilon beside another factor: on gradients of size 1 that shows in the sixth digit of 0.002.
+    # Blocks adds epsilon before it corrects the bias, which a small gradient feels in the first steps.
     torch.testing.assert_close(adam_steps((0.9, 0.999)), BLOCKS_ADAM["steps"], rtol=0, atol=2e-6)
 
 
