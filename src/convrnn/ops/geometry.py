@@ -87,6 +87,11 @@ def mask_frames(x: Tensor, lengths: Tensor | None) -> Tensor:
     return torch.where(mask.view(*mask.shape, *(1 for _ in x.shape[2:])), x, x.new_zeros(()))
 
 
+def _take_frames(x: Tensor, source: Tensor) -> Tensor:
+    # take_along_dim would fix the batch and time sizes of an exported or compiled graph.
+    return x.gather(1, source.unsqueeze(-1).expand(-1, -1, x.size(2)))
+
+
 def pad_same(x: Tensor, lengths: Tensor | None, kernel_size: int, stride: int) -> tuple[Tensor, Tensor | None]:
     """Pad ``x`` ``[batch, frames, features]`` so that :func:`num_windows` of it is :func:`num_windows_same` of ``x``.
 
@@ -107,7 +112,7 @@ def pad_same(x: Tensor, lengths: Tensor | None, kernel_size: int, stride: int) -
     padded_frames = (num_windows_same(frames, stride) - 1) * stride + kernel_size
     source = torch.arange(padded_frames, device=x.device) - front.unsqueeze(1)
     inside = (source >= 0) & (source < lengths.unsqueeze(1))
-    moved = torch.take_along_dim(x, source.clamp(0, frames - 1).unsqueeze(-1), dim=1)
+    moved = _take_frames(x, source.clamp(0, frames - 1))
     padded_lengths = ((num_windows_same(lengths, stride) - 1) * stride + kernel_size).clamp(min=0)
     return torch.where(inside.unsqueeze(-1), moved, x.new_zeros(())), torch.where(lengths > 0, padded_lengths, 0)
 
@@ -123,7 +128,7 @@ def reverse_frames(x: Tensor, lengths: Tensor | None) -> Tensor:
         return x.flip(1)
     frame = torch.arange(x.size(1), device=x.device)
     source = lengths.unsqueeze(1) - 1 - frame
-    return torch.take_along_dim(x, torch.where(source >= 0, source, frame).unsqueeze(-1), dim=1)
+    return _take_frames(x, torch.where(source >= 0, source, frame))
 
 
 def receptive_field(layers: Iterable[tuple[int, int]]) -> tuple[int, int]:
