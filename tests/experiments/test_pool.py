@@ -74,7 +74,7 @@ def test_order_of_results_does_not_depend_on_who_is_first(work):
 def test_first_failure_stops_the_rest_and_keeps_its_sentence(work, tmp_path):
     folder = tmp_path / "seen"
     folder.mkdir()
-    with pytest.raises(WorkFailedError, match="^two is not allowed$") as caught:
+    with pytest.raises(WorkFailedError, match=r"^two is not allowed$") as caught:
         run_in_processes(work.fail_at_two, str(folder), [1, 2, 3, 4], jobs=1)
     assert caught.value.index == 1
     assert caught.value.is_input_error
@@ -99,7 +99,8 @@ def test_jobs_below_one_are_refused():
         run_in_processes(print, None, [1], jobs=0)
 
 
-def test_workers_end_with_a_parent_that_is_killed(work, tmp_path):
+@pytest.mark.usefixtures("work")
+def test_workers_end_with_a_parent_that_is_killed(tmp_path):
     script = (
         "from convrnn.experiments.pool import run_in_processes\n"
         "import pool_work\n"
@@ -118,7 +119,7 @@ def test_workers_end_with_a_parent_that_is_killed(work, tmp_path):
 
 
 def test_interrupt_stops_the_workers(work, tmp_path):
-    def interrupt(event):
+    def interrupt(_):
         _wait_for(tmp_path / "pid")
         raise KeyboardInterrupt
 

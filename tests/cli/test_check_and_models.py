@@ -1,0 +1,66 @@
+import json
+
+import pytest
+import soundfile
+
+
+def test_check_of_a_good_corpus(convrnn, corpus):
+    said = convrnn("check", corpus)
+    assert said.code == 0
+    assert corpus in said.out
+    assert "Sample rates: 8000 Hz: 32 files" in said.out
+    assert "0 errors, 0 warnings" in said.out.splitlines()[-1]
+    table = [line.split() for line in said.out.splitlines()]
+    assert ["train", "16", "4", "0.00", "0.30", "0.30", "0.30"] in table
+    assert ["low", "8", "4", "4"] in table
+
+
+def test_check_of_a_bad_corpus_exits_with_one(convrnn, tmp_path):
+    soundfile.write(tmp_path / "a.wav", [0.0] * 4000, 8000)
+    lines = ["file,speaker,[mood]", "a.wav,anna,[bold]", *(f"gone{number}.wav,b,calm" for number in range(25))]
+    (tmp_path / "data.csv").write_text("\n".join(lines) + "\n")
+    said = convrnn("check", f"csv:{tmp_path / 'data.csv'}")
+    assert said.code == 1
+    assert said.out.count("gone") == 20
+    assert "… and 5 more of the kind missing-file; --json lists all" in said.out
+    assert "too-few" not in said.out
+    assert "[bold]" in said.out  # a class's name is not markup
+    everything = json.loads(convrnn("check", f"csv:{tmp_path / 'data.csv'}", "--json").out)
+    assert sum(defect["kind"] == "missing-file" for defect in everything["defects"]) == 25
+    assert {"silence", "too-few-speakers"} <= {defect["kind"] for defect in everything["defects"]}
+
+
+def test_check_of_one_task(convrnn, corpus):
+    assert convrnn("check", corpus, "--task", "pitch").code == 0
+    said = convrnn("check", corpus, "--task", "mood")
+    assert said.code == 2
+    assert "unknown task 'mood'" in said.err
+
+
+def test_models_are_described(convrnn):
+    rows = json.loads(convrnn("models", "--setting", "emotion", "--json").out)
+    by_name = {row["model"]: row for row in rows}
+    # Two layers of windows of 5 with a shift of 2, each followed by pooling of 2 by 2: 1 + (4 + 2) + 4 * (4 + 2) = 31.
+    assert by_name["clstm"]["receptive_field_frames"] == 31
+    assert by_name["clstm"]["receptive_field_ms"] == 30 * 10 + 25
+    assert by_name["clstm"]["output_rate_hz"] == pytest.approx(100 / 16)
+    assert by_name["baseline"]["output_rate_hz"] == pytest.approx(100)
+    # LSTM: input, recurrent, bias, peepholes, initial states; dense; softmax.
+    lstm = 4 * 256 * (26 + 256 + 1) + 3 * 256 + 2 * 256
+    assert by_name["baseline"]["parameters"] == lstm + 400 * 257 + 5 * 401
+    assert by_name["extended-clstm"]["parameters"] - by_name["clstm"]["parameters"] == 4 * (26 + 100) * 4 * 100
+
+
+def test_models_options_change_the_count(convrnn):
+    few, many = (
+        json.loads(convrnn("models", "--classes", classes, "--in-features", 26, "--json").out) for classes in (2, 7)
+    )
+    assert {row["setting"] for row in few} == {"emotion", "paralinguistic"}
+    assert all(b["parameters"] - a["parameters"] == 5 * 401 for a, b in zip(few, many, strict=True))
+
+
+def test_models_table_is_for_reading(convrnn):
+    said = convrnn("models", "--setting", "paralinguistic")
+    lines = {words[0]: " ".join(words[1:]) for words in map(str.split, said.out.splitlines()) if words}
+    assert lines["baseline"].endswith("10 ms 100 Hz 1 frame, 25 ms")
+    assert lines["clstm"].endswith("40 ms 25 Hz 7 frames, 85 ms")

@@ -1,0 +1,130 @@
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from convrnn.models.bundle import Bundle
+from convrnn.training.evaluate import predict
+
+
+def folder_of(corpus):
+    return Path(corpus.removeprefix("csv:")).parent
+
+
+@pytest.fixture(scope="module")
+def scores(convrnn, trained, corpus):
+    said = convrnn("evaluate", trained, corpus, "--json")
+    assert said.code == 0, said.err
+    return json.loads(said.out)
+
+
+def test_train_tells_the_result_and_the_bundle(convrnn, trained, corpus):
+    command = ("train", corpus, "--task", "pitch", "--model", "conv", "--max-epochs", 2, "--out", trained.parent)
+    said = convrnn(*command)
+    assert said.code == 0
+    assert "had been finished before" in said.err
+    assert f"bundle         {trained / 'best'}" in said.out.splitlines()
+    facts = json.loads(convrnn(*command, "--json").out)
+    saved = json.loads((trained / "result.json").read_text())
+    assert facts["bundle"] == str(trained / "best")
+    assert (facts["ua_recall"], facts["accuracy"], facts["epochs"]) == (saved["ua_recall"], saved["accuracy"], 2)
+
+
+def test_evaluating_on_the_test_set_gives_the_runs_own_result(scores, trained):
+    saved = json.loads((trained / "result.json").read_text())
+    assert scores["utterances"] == 8
+    assert scores["ua_recall"] == pytest.approx(saved["ua_recall"])
+    assert scores["accuracy"] == pytest.approx(saved["accuracy"])
+    assert scores["confusion"] == saved["confusion"]
+    assert scores["recalls"] == pytest.approx(saved["recalls"])
+
+
+def test_speakers_seen_in_training_are_told(convrnn, trained, corpus):
+    quiet = convrnn("evaluate", trained / "best", corpus)
+    assert "warning" not in quiet.err
+    assert "pitch, 8 utterances" in quiet.out
+    loud = convrnn("evaluate", trained / "best", corpus, "--partition", "all")
+    assert "warning: the model was trained or selected on 6 of 8 speakers" in loud.err
+    assert "pitch, 32 utterances" in loud.out
+
+
+def test_same_names_in_another_corpus_are_told_as_names(convrnn, trained, corpus, tmp_path):
+    for path in sorted(folder_of(corpus).iterdir())[:12]:
+        shutil.copy(path, tmp_path)
+    lines = (folder_of(corpus) / "data.csv").read_text().splitlines()[:9]
+    (tmp_path / "data.csv").write_text("\n".join(line.rpartition(",")[0] for line in lines) + "\n")
+    said = convrnn("evaluate", trained, f"csv:{tmp_path / 'data.csv'}")
+    assert said.code == 0, said.err
+    assert "8 utterances" in said.out
+    assert "warning: 2 of 2 speakers have names of speakers" in said.err
+
+
+def test_a_bundle_may_lie_anywhere(convrnn, trained, corpus, tmp_path, scores):
+    shutil.copytree(trained / "best", tmp_path / "model")
+    said = convrnn("evaluate", tmp_path / "model", corpus, "--json")
+    assert said.code == 0
+    assert json.loads(said.out) == scores
+
+
+def test_evaluation_of_one_class_has_no_ua_recall(convrnn, trained, corpus, tmp_path):
+    for path in folder_of(corpus).glob("s7-*.wav"):
+        shutil.copy(path, tmp_path)
+    (tmp_path / "data.csv").write_text("file,speaker,pitch\ns7-0.wav,s7,low\ns7-2.wav,s7,low\n")
+    said = convrnn("evaluate", trained, f"csv:{tmp_path / 'data.csv'}")
+    assert said.code == 0, said.err
+    assert "UA recall  undefined, there is no example of high" in said.out
+    assert json.loads(convrnn("evaluate", trained, f"csv:{tmp_path / 'data.csv'}", "--json").out)["ua_recall"] is None
+
+
+@pytest.fixture(scope="module")
+def test_predictions(trained):
+    with (trained / "predictions.csv").open() as file:
+        return {row["file"]: row for row in csv.DictReader(file)}
+
+
+def test_predicting_the_test_set_gives_the_runs_own_predictions(convrnn, trained, corpus, test_predictions, tmp_path):
+    lines = [
+        "file,speaker",
+        *(f"{folder_of(corpus) / name},{row['speaker']}" for name, row in test_predictions.items()),
+    ]
+    (tmp_path / "list.csv").write_text("\n".join(lines) + "\n")
+    said = convrnn("predict", trained, tmp_path / "list.csv")
+    assert said.code == 0, said.err
+    assert said.err == ""
+    rows = list(csv.DictReader(said.out.splitlines()))
+    assert list(rows[0]) == ["file", "prediction", "p_high", "p_low"]
+    for row, (name, expected) in zip(rows, test_predictions.items(), strict=True):
+        assert Path(row["file"]).name == name
+        assert row["prediction"] == expected["prediction"]
+        assert float(row["p_high"]) == pytest.approx(float(expected["p_high"]), abs=2e-6)
+
+
+def test_one_speaker_may_be_named_once(convrnn, trained, corpus, test_predictions):
+    names = [name for name, row in test_predictions.items() if row["speaker"] == "s7"]
+    said = convrnn("predict", trained, *(folder_of(corpus) / name for name in names), "--speaker", "anyone", "--json")
+    rows = json.loads(said.out)
+    assert [row["prediction"] for row in rows] == [test_predictions[name]["prediction"] for name in names]
+    assert all(sum(row["probabilities"].values()) == pytest.approx(1) for row in rows)
+
+
+def test_another_policy_is_another_input(convrnn, trained, corpus):
+    from convrnn.features.extract import Segment
+
+    clip = folder_of(corpus) / "s7-1.wav"
+    [row] = json.loads(convrnn("predict", trained, clip, "--normalise", "utterance", "--json").out)
+    bundle = Bundle.load(trained / "best")
+    expected = np.exp(predict(bundle, [Segment(str(clip))], normalise="utterance"))[0]
+    assert list(row["probabilities"].values()) == pytest.approx(expected.tolist())
+
+
+def test_parts_of_a_file_are_listed_with_their_times(convrnn, trained, corpus, tmp_path):
+    shutil.copy(folder_of(corpus) / "s7-1.wav", tmp_path / "clip.wav")
+    (tmp_path / "list.csv").write_text("file,speaker,start,end\nclip.wav,a,,0.2\nclip.wav,a,0.1,\n")
+    said = convrnn("predict", trained, tmp_path / "list.csv")
+    assert said.code == 0, said.err
+    rows = list(csv.DictReader(said.out.splitlines()))
+    assert [(row["start"], row["end"]) for row in rows] == [("", "0.2"), ("0.1", "")]
+    assert rows[0]["p_low"] != rows[1]["p_low"]
