@@ -289,7 +289,8 @@ def _failed(run: GridRun, error: WorkFailedError, runs_dir: Path) -> RunFailedEr
         runs_dir.mkdir(parents=True, exist_ok=True)
         write_atomically(report, f"{run}\n\n{error.details}")
         where = f" (traceback in {report})"
-    return RunFailedError(f"{run}: {error.message}{where}; finished runs are kept")
+    kept = "" if "kept" in error.message else "; finished runs are kept"
+    return RunFailedError(f"{run}: {error.message}{where}{kept}")
 
 
 @dataclass(frozen=True, slots=True)

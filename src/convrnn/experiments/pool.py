@@ -71,7 +71,13 @@ class _Worker(Generic[Context, Item]):
         spawn = multiprocessing.get_context("spawn")
         self.connection, theirs = spawn.Pipe()
         self.process: BaseProcess = spawn.Process(target=_serve, args=(theirs, work, context), daemon=True)
-        self.process.start()
+        # Ctrl-C on a terminal reaches every process of the command; one that is still starting up would answer it with
+        # a traceback of its own. A blocked signal stays blocked in the child.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self.process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         # The parent has to let go of the worker's end, or the pipe never tells it that the worker is gone.
         theirs.close()
         self.index = -1
@@ -168,7 +174,6 @@ def run_in_processes(
 
 def _serve(connection: Connection, work: Callable[..., object], context: Context) -> None:
     """The life of a worker process: items in, reports and results out, until the parent hangs up."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
     def report(value: object) -> None:
