@@ -1,7 +1,7 @@
 """Convolutional recurrent layers of Keren & Schuller, and the paper's whole experiment around them.
 
-``convrnn.nn`` has the layers, ``convrnn.ops`` the functions they stand on; both need torch and numpy alone, and load when
-they are first used.
+``convrnn.nn`` has the layers, ``convrnn.ops`` the functions they stand on; both need torch and numpy alone, and load
+when they are first used.
 """
 
 import importlib

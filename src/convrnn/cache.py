@@ -7,7 +7,7 @@ from pathlib import Path
 def default_cache_dir() -> Path:
     """The folder for extracted features and synthesised speech.
 
-    ``$CONVRNN_CACHE`` if set, else ``$XDG_CACHE_HOME/convrnn``, else ``~/.cache/convrnn``. The folder may not exist yet.
+    ``$CONVRNN_CACHE`` if set, else ``$XDG_CACHE_HOME/convrnn``, else ``~/.cache/convrnn``. It may not exist yet.
 
     Example:
         >>> import os

@@ -1,6 +1,7 @@
 import csv
 import json
 import statistics
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -83,6 +84,13 @@ def test_markdown_marks_the_best_and_ends_with_the_caption(table):
     assert lines[2] == "| m | 62.50 ± 17.68 | 64.3 | 1,234 | 8.0 s | 2 |"
     assert lines[3].startswith("| svm | **100.00 ± –** |")
     assert lines[-1] == "a caption"
+
+
+def test_models_with_the_same_recall_in_the_table_are_all_marked(table):
+    row = table.rows[1]
+    twin = replace(row, model="twin", ua_recall_mean=row.ua_recall_mean - 1e-9)
+    lines = replace(table, rows=(*table.rows, twin)).to_markdown().splitlines()
+    assert ["**" in line for line in lines[2:5]] == [False, True, True]
 
 
 def test_json_holds_rows_and_confusion(table):

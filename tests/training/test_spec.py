@@ -38,16 +38,16 @@ def raw_hash(data: dict[str, Any]) -> str:
 def test_hash_is_pinned(make):
     # A change here makes every finished run of every user be done again: raise PROTOCOL_VERSION instead if results
     # change, and otherwise keep the hash.
-    assert make(fingerprint="f" * 64).hash == "1e138b13046a3394"
+    assert make(fingerprint="f" * 64).hash == "1d3babcee872636a"
 
 
 @pytest.mark.filterwarnings("ignore:Pydantic serializer")
-def test_hash_ignores_the_corpus_name_alone(make):
+def test_hash_ignores_names_alone(make):
     spec = make()
-    assert make(corpus="csv:elsewhere/data.csv").hash == spec.hash
+    assert make(corpus="csv:elsewhere/data.csv", model_name="other", setting="other").hash == spec.hash
     data = spec.model_dump(mode="json")
     assert raw_hash(data) == spec.hash
-    paths = [path for path in leaves(data) if path != ("corpus",)]
+    paths = [path for path in leaves(data) if path not in {("corpus",), ("model_name",), ("setting",)}]
     assert len(paths) > 40
     hashes = {spec.hash}
     for path in paths:

@@ -143,7 +143,6 @@ def _show(table: "Table", out: Path) -> None:
     from convrnn.experiments.table import format_recall, format_seconds
 
     grid = result_grid("model", "UA recall [%]", "accuracy [%]", "parameters", "training time", "seeds")
-    best = max(row.ua_recall_mean for row in table.rows)
     for row in table.rows:
         grid.add_row(
             row.model,
@@ -152,7 +151,7 @@ def _show(table: "Table", out: Path) -> None:
             f"{row.parameters:,}",
             format_seconds(row.seconds),
             str(row.seeds),
-            style="bold" if row.ua_recall_mean == best else None,
+            style="bold" if table.is_best(row) else None,
         )
     stdout = results()
     stdout.print(grid)

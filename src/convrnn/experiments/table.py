@@ -74,6 +74,10 @@ class Table:
     classes: tuple[str, ...]
     caption: str
 
+    def is_best(self, row: Row) -> bool:
+        """Whether no other model has a higher UA recall, as far as the table shows digits."""
+        return round(row.ua_recall_mean, 2) == max(round(other.ua_recall_mean, 2) for other in self.rows)
+
     def records(self) -> list[dict[str, str | float | int | None]]:
         """One dictionary per row with the keys of :data:`COLUMNS`, unrounded."""
         return [{column: getattr(row, column) for column in COLUMNS} for row in self.rows]
@@ -100,14 +104,13 @@ class Table:
 
     def to_markdown(self) -> str:
         """A Markdown table with the caption under it; the best UA recall is bold, as in the paper."""
-        best = max(row.ua_recall_mean for row in self.rows)
         lines = [
             "| model | UA recall [%] | accuracy [%] | parameters | training time | seeds |",
             "|---|---:|---:|---:|---:|---:|",
         ]
         for row in self.rows:
             recall = format_recall(row)
-            if row.ua_recall_mean == best:
+            if self.is_best(row):
                 recall = f"**{recall}**"
             lines.append(
                 f"| {row.model} | {recall} | {row.accuracy:.1f} | {row.parameters:,} "

@@ -100,11 +100,16 @@ def pad_same(x: Tensor, lengths: Tensor | None, kernel_size: int, stride: int) -
     Returns:
         The padded frames and the padded lengths (None where ``lengths`` is None).
 
+    Raises:
+        ValueError: for ``x`` without a frame.
+
     Example:
         >>> pad_same(torch.ones(1, 2, 1), None, kernel_size=3, stride=1)[0].flatten().tolist()
         [0.0, 1.0, 1.0, 0.0]
     """
     frames = x.size(1)
+    if frames == 0:
+        raise ValueError("x must have at least one frame, but has none")
     if lengths is None:
         total = same_padding(frames, kernel_size, stride)
         return F.pad(x, (0, 0, total // 2, total - total // 2)), None

@@ -21,6 +21,9 @@ from convrnn.models.presets import preset
 PROTOCOL_VERSION = 1
 """Raised whenever a change of the code changes the results of an unchanged spec."""
 
+NOT_HASHED = ("corpus", "model_name", "setting")
+"""Fields of a spec that only name what other fields hold."""
+
 Precision = Literal["32", "bf16-mixed"]
 Device = Literal["cpu", "cuda"]
 
@@ -85,8 +88,8 @@ class RunSpec(BaseModel):
         features: Input features.
         normalise: Over which frames features are standardised: "speaker", "utterance" or "corpus".
         balance: Whether the smaller classes of the training set are filled up to the size of the largest (IV-A).
-        model_name: Name of the front end, as the user knows it.
-        setting: "emotion" (section IV-A) or "paralinguistic" (IV-B).
+        model_name: Name of the front end, as the user knows it. Not hashed: two names can mean the same model.
+        setting: "emotion" (section IV-A) or "paralinguistic" (IV-B). Not hashed: ``model`` says what it comes to.
         model: The whole classifier.
         training: Optimisation.
         seed: Varies initialisation, balancing and the order of the examples; never the split.
@@ -117,8 +120,8 @@ class RunSpec(BaseModel):
 
     @property
     def hash(self) -> str:
-        """The first 16 hexadecimal digits of the SHA-256 of the spec's canonical JSON, without ``corpus``."""
-        data = self.model_dump(mode="json", exclude={"corpus"})
+        """The first 16 hexadecimal digits of the SHA-256 of the spec's canonical JSON without the names of things."""
+        data = self.model_dump(mode="json", exclude=set(NOT_HASHED))
         canonical = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
         return hashlib.sha256(canonical.encode("ascii")).hexdigest()[:16]
 
