@@ -1,0 +1,106 @@
+"""What makes no sense is refused at once, with a sentence that names the argument."""
+
+import pytest
+import torch
+
+from convrnn import nn
+
+CONSTRUCTIONS = [
+    (lambda: nn.CLSTM(0, 4, 3), "in_features is 0; it must be a whole number of at least 1"),
+    (lambda: nn.CLSTM(3, -4, 3), "out_features is -4"),
+    (lambda: nn.CLSTM(3, 4, 0), "kernel_size is 0"),
+    (lambda: nn.CLSTM(3, 4, 2.5), r"kernel_size is 2\.5"),
+    (lambda: nn.CLSTM(3, 4, 3, True), "stride is True"),
+    (lambda: nn.CLSTM(3, 4, 3, num_layers=0), "num_layers is 0"),
+    (lambda: nn.CLSTM(3, 4, 3, projection=True, hidden_size=0), "hidden_size is 0"),
+    (lambda: nn.ConvRNN(3, 4, 3, rnn_type="LSTM"), "rnn_type is 'LSTM'; it must be one of 'rnn', 'gru', 'lstm'"),
+    (lambda: nn.CLSTM(3, 4, 3, reduce="none"), "reduce is 'none'; it must be one of 'last', 'mean', 'max'"),
+    (lambda: nn.CLSTM(3, 4, 3, padding="causal"), "padding is 'causal'; it must be one of 'valid', 'same'"),
+    (lambda: nn.CLSTM(3, 4, 3, sequence="output"), "sequence is 'output'"),
+    (lambda: nn.CRNN(3, 4, 3, nonlinearity="elu"), "nonlinearity is 'elu'"),
+    (lambda: nn.CRNN(3, 4, 3, sequence="cell"), "sequence is 'cell', but rnn_type 'rnn' has no cell states"),
+    (lambda: nn.CGRU(3, 4, 3, sequence="cell"), "sequence is 'cell', but rnn_type 'gru' has no cell states"),
+    (lambda: nn.CRNN(3, 4, 3, peepholes=True), "peepholes is True, but rnn_type is 'rnn'; only 'lstm' has it"),
+    (lambda: nn.CGRU(3, 4, 3, peepholes=True), "peepholes is True, but rnn_type is 'gru'"),
+    (lambda: nn.CGRU(3, 4, 3, nonlinearity="tanh"), "nonlinearity is 'tanh', but rnn_type is 'gru'; only 'rnn'"),
+    (lambda: nn.CLSTM(3, 4, 3, nonlinearity="relu"), "nonlinearity is 'relu', but rnn_type is 'lstm'"),
+    (lambda: nn.CLSTM(3, 4, 3, reset_after=True), "reset_after is True, but rnn_type is 'lstm'; only 'gru' has it"),
+    (lambda: nn.CRNN(3, 4, 3, reset_after=True), "reset_after is True, but rnn_type is 'rnn'"),
+    (lambda: nn.CLSTM(3, 5, 3, bidirectional=True), "out_features is 5; two directions .* need an even number"),
+    (lambda: nn.CLSTM(3, 4, 3, hidden_size=5), "hidden_size is 5, .* it must be 4, .* projection=True sets it free"),
+    (lambda: nn.CLSTM(3, 4, 3, bidirectional=True, hidden_size=4), "hidden_size is 4, .* it must be 2"),
+    (lambda: nn.ConvFeatures(3, 0, 3), "out_features is 0"),
+    (lambda: nn.ConvFeatures(3, 4, 3, 0), "stride is 0"),
+    (lambda: nn.ConvFeatures(3, 4, 3, nonlinearity="gelu"), "nonlinearity is 'gelu'"),
+    (lambda: nn.ConvFeatures(3, 4, 3, padding="full"), "padding is 'full'"),
+    (lambda: nn.MaxPool(0), "kernel_size is 0"),
+    (lambda: nn.MaxPool(2, 0), "stride is 0"),
+    (lambda: nn.LSTM(3, 0), "hidden_size is 0"),
+    (lambda: nn.LSTM("3", 4), "input_size is '3'"),
+    (lambda: nn.MeanSoftmax(0), "last is 0"),
+]
+
+
+@pytest.mark.parametrize(("construct", "sentence"), CONSTRUCTIONS, ids=[row[1][:40] for row in CONSTRUCTIONS])
+def test_construction(construct, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        construct()
+
+
+@pytest.mark.parametrize(
+    "construct",
+    [
+        lambda: nn.CGRU(3, 4, 3, peepholes=False),
+        lambda: nn.CBLSTM(3, 4, 3, bidirectional=False),
+        lambda: nn.CBLSTM(3, 4, 3, projection=False),
+        lambda: nn.ExtendedCLSTM(3, 4, 3, position_weights=False),
+        lambda: nn.CLSTM(3, 4, 3, rnn_type="gru"),
+        lambda: nn.CRNN(3, 4, 3, reset_after=False),
+    ],
+)
+def test_a_name_keeps_what_it_stands_for(construct):
+    """Saying what is so anyway is no contradiction; changing what the name means is a TypeError of Python's own."""
+    try:
+        layer = construct()
+    except TypeError as error:
+        assert "multiple values for keyword argument" in str(error)  # noqa: PT017
+    else:
+        assert not layer.peepholes
+        assert not layer.reset_after
+
+
+FORWARD_LAYERS = {
+    "convrnn": nn.CLSTM(3, 4, 5),
+    "conv": nn.ConvFeatures(3, 4, 5),
+    "pool": nn.MaxPool(5),
+    "lstm": nn.LSTM(3, 4),
+}
+INPUTS = [
+    (("convrnn", "conv", "lstm"), (torch.zeros(2, 9, 4),), r"x must be .* 3 features .* shape \[2, 9, 4\]"),
+    (("convrnn", "conv", "lstm"), (torch.zeros(9, 3),), r"x must be \[batch, frames, \*feature_shape\]"),
+    (("pool",), (torch.zeros(9, 3),), r"x must be \[batch, frames, features\], but has shape \[9, 3\]"),
+    (("convrnn", "conv", "lstm"), (torch.zeros(2, 9, 3).double(),), "x is torch.float64, but .* torch.float32"),
+    (("convrnn", "conv", "lstm"), (torch.zeros(2, 9, 3).long(),), "x is torch.int64, but .* torch.float32"),
+    (("convrnn", "conv", "pool"), (torch.zeros(2, 4, 3),), "kernel_size is 5, longer than x with its 4 frames"),
+    (tuple(FORWARD_LAYERS), (torch.zeros(2, 9, 3), torch.tensor([9])), r"lengths must be int64 with shape \[2\]"),
+    (tuple(FORWARD_LAYERS), (torch.zeros(2, 9, 3), torch.tensor([9.0, 9.0])), "lengths must be int64.*float32"),
+    (tuple(FORWARD_LAYERS), (torch.zeros(2, 9, 3), torch.tensor([9, 10])), r"between 0 and 9.*lengths\[1\] is 10"),
+    (tuple(FORWARD_LAYERS), (torch.zeros(2, 9, 3), torch.tensor([-1, 9])), r"between 0 and 9.*lengths\[0\] is -1"),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "sentence"),
+    [(name, arguments, sentence) for names, arguments, sentence in INPUTS for name in names],
+)
+def test_input(name, arguments, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        FORWARD_LAYERS[name](*arguments)
+
+
+@pytest.mark.parametrize("name", ["convrnn", "conv"])
+def test_same_padding_needs_a_frame(name):
+    layer = {"convrnn": nn.CLSTM, "conv": nn.ConvFeatures}[name](3, 4, 5, padding="same")
+    assert layer(torch.zeros(2, 1, 3)).shape == (2, 1, 4)
+    with pytest.raises(ValueError, match="x must have at least one frame, but has none"):
+        layer(torch.zeros(2, 0, 3))
