@@ -64,6 +64,12 @@ class BundleConfig(BaseModel):
             )
         if (self.statistics is not None) != (self.normalise == "corpus"):
             raise ValueError("statistics belong to the normalisation policy 'corpus', and to it alone")
+        if self.statistics is not None:
+            means, deviations = len(self.statistics.mean), len(self.statistics.std)
+            if means != self.features.num_features or deviations != means:
+                raise ValueError(
+                    f"statistics have {means} mean and {deviations} std values, the features {self.model.in_features}"
+                )
         return self
 
 
@@ -141,7 +147,11 @@ class Bundle:
         """
         path = Path(path)
         config = _read_config(path / "config.json")
-        model = SequenceClassifier(config.model)
+        try:
+            model = SequenceClassifier(config.model)
+        except ValueError as error:
+            # Each field is of its kind, but the layers do not take them together.
+            raise InputError(f"{path / 'config.json'}: the bundle's config is damaged at model: {error}") from None
         weights = path / "model.safetensors"
         try:
             model.load_state_dict(load_file(weights))

@@ -1,0 +1,186 @@
+"""A trained model on disk, whole, damaged or someone else's."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from convrnn.errors import InputError
+from convrnn.features.config import LogMelConfig
+from convrnn.models import Bundle, BundleConfig, SequenceClassifier, preset
+
+
+def make_bundle(**changes):
+    torch.manual_seed(0)
+    features = LogMelConfig(sample_rate=16000)
+    model = preset("clstm", "paralinguistic", in_features=26, num_classes=3)
+    # The preset's structure at a size that writes in no time.
+    content = model.model_dump()
+    content["front_end"][0]["features"]["out_features"] = 4
+    content["recurrent"]["hidden_size"] = 5
+    content["dense_features"] = 6
+    config = {
+        "corpus": "csv:speech.csv",
+        "task": "gender",
+        "classes": ("child", "female", "male"),
+        "name": "clstm",
+        "setting": "paralinguistic",
+        "model": content,
+        "features": features,
+        "normalise": "speaker",
+    }
+    config = BundleConfig.model_validate(config | changes)
+    return Bundle(config, SequenceClassifier(config.model))
+
+
+def utterances(*frames):
+    rng = np.random.default_rng(0)
+    return [rng.standard_normal((n, 26)).astype(np.float32) for n in frames]
+
+
+STATISTICS = {"mean": tuple(float(i) for i in range(26)), "std": (2.0,) * 26}
+
+
+@pytest.fixture
+def saved(tmp_path):
+    make_bundle().save(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def edit(bundle, **changes):
+    path = bundle / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_what_is_loaded_is_what_was_saved(tmp_path):
+    bundle = make_bundle()
+    bundle.save(tmp_path / "runs" / "model")
+    loaded = Bundle.load(tmp_path / "runs" / "model")
+    assert loaded.config == bundle.config
+    assert not loaded.model.training
+    for name, value in bundle.model.state_dict().items():
+        assert torch.equal(loaded.model.state_dict()[name], value)
+    features = utterances(80, 3, 41)
+    assert np.array_equal(loaded.log_probabilities(features), bundle.log_probabilities(features))
+
+
+def test_a_bundle_is_two_files_and_nothing_to_execute(saved):
+    assert sorted(path.name for path in saved.iterdir()) == ["config.json", "model.safetensors"]
+    assert [path.name for path in saved.parent.iterdir()] == ["model"]
+    for path in saved.iterdir():
+        # Pickles and the archives that torch.save writes begin so.
+        assert not path.read_bytes().startswith((b"\x80", b"PK"))
+
+
+def test_saving_again_replaces_the_bundle(saved):
+    bundle = make_bundle(task="age")
+    bundle.save(saved)
+    assert Bundle.load(saved).config.task == "age"
+    assert [path.name for path in saved.parent.iterdir()] == ["model"]
+
+
+def test_a_failed_save_leaves_the_old_bundle(saved, monkeypatch):
+    def full_disk(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("convrnn.models.bundle.save_file", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        make_bundle(task="age").save(saved)
+    assert Bundle.load(saved).config.task == "gender"
+    assert [path.name for path in saved.parent.iterdir()] == ["model"]
+
+
+def test_predictions_do_not_depend_on_company_or_order():
+    bundle = make_bundle()
+    features = utterances(80, 3, 41, 41, 7)
+    y = bundle.log_probabilities(features)
+    assert y.shape == (5, 3)
+    np.testing.assert_allclose(np.exp(y).sum(1), 1, rtol=1e-5)
+    for row, one in enumerate(features):
+        # float32, sums in another order.
+        np.testing.assert_allclose(bundle.log_probabilities([one])[0], y[row], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(bundle.log_probabilities(features[::-1], batch_size=2), y[::-1], rtol=0, atol=1e-5)
+
+
+def test_corpus_statistics_travel_with_the_model(tmp_path):
+    make_bundle(normalise="corpus", statistics=STATISTICS).save(tmp_path / "model")
+    normaliser = Bundle.load(tmp_path / "model").normaliser()
+    x = np.full((2, 26), 4.0, dtype=np.float32)
+    (y,) = normaliser.transform([x], ["a"])
+    np.testing.assert_allclose(y[0], (4.0 - np.arange(26)) / 2.0, rtol=1e-6)
+
+
+def test_normaliser_of_another_policy():
+    bundle = make_bundle()
+    x = utterances(50)
+    (y,) = bundle.normaliser("utterance").transform(x, None)
+    np.testing.assert_allclose(y.mean(0), 0, atol=1e-5)
+    with pytest.raises(InputError, match=r"normalisation 'corpus' needs training statistics, .* 'speaker'"):
+        bundle.normaliser("corpus")
+
+
+def damage_weights(bundle):
+    path = bundle / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def replace_weights(bundle):
+    (bundle / "model.safetensors").write_bytes(b"not a model")
+
+
+def other_weights(bundle):
+    edit(bundle, model=json.loads((bundle / "config.json").read_text())["model"] | {"dense_features": 7})
+
+
+def impossible_layer(bundle):
+    model = json.loads((bundle / "config.json").read_text())["model"]
+    model["front_end"][0]["features"] |= {"rnn_type": "gru", "sequence": "cell"}
+    edit(bundle, model=model)
+
+
+def truncate_config(bundle):
+    path = bundle / "config.json"
+    path.write_text(path.read_text()[:100])
+
+
+DAMAGES = [
+    (damage_weights, "weights are damaged or do not fit"),
+    (replace_weights, "weights are damaged or do not fit"),
+    (other_weights, "weights are damaged or do not fit"),
+    (lambda bundle: (bundle / "model.safetensors").unlink(), "model.safetensors is missing"),
+    (truncate_config, "config cannot be read"),
+    (lambda bundle: (bundle / "config.json").write_bytes(b"\xff\xfe\x00"), "config cannot be read"),
+    (lambda bundle: (bundle / "config.json").write_text("[]"), "format version None"),
+    (lambda bundle: (bundle / "config.json").unlink(), "not a model bundle; it must be a folder with config.json"),
+    (lambda bundle: edit(bundle, format_version=2), "format version 2; this version of convrnn reads 1"),
+    (lambda bundle: edit(bundle, extra=1), "damaged at extra"),
+    (lambda bundle: edit(bundle, classes=["a", "b"]), "2 classes are named, but the model tells 3 apart"),
+    (lambda bundle: edit(bundle, normalise="none"), "damaged at normalise"),
+    (lambda bundle: edit(bundle, normalise="corpus"), "statistics belong to the normalisation policy 'corpus'"),
+    (
+        lambda bundle: edit(bundle, normalise="corpus", statistics={"mean": [0.0], "std": [1.0]}),
+        "statistics have 1 mean.* the features 26",
+    ),
+    (impossible_layer, "damaged at model: sequence is 'cell', but rnn_type 'gru'"),
+]
+
+
+@pytest.mark.parametrize(("damage", "sentence"), DAMAGES, ids=[row[1][:45] for row in DAMAGES])
+def test_damage_is_told_in_a_sentence(saved, damage, sentence):
+    damage(saved)
+    with pytest.raises(InputError, match=sentence) as caught:
+        Bundle.load(saved)
+    assert str(saved) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_no_bundle_is_told(saved, tmp_path):
+    for path in (tmp_path / "nothing", saved / "config.json"):
+        with pytest.raises(InputError, match=r"not a model bundle; it must be a folder with config\.json"):
+            Bundle.load(path)
+
+
+def test_feature_count_must_be_the_models():
+    with pytest.raises(ValueError, match="features have 40 values, the model takes 26"):
+        make_bundle(features=LogMelConfig(sample_rate=16000, num_bands=40))

@@ -1,0 +1,68 @@
+"""What importing the package costs: the layers need torch and numpy alone."""
+
+import subprocess
+import sys
+
+import pytest
+
+import convrnn
+
+REPORT = """
+import sys
+import {baseline}
+before = set(sys.modules)
+import {modules}
+after = set(sys.modules)
+print(*sorted({{name.partition(".")[0] for name in (after if {everything} else after - before)}}))
+"""
+
+HEAVY = {
+    "lightning",
+    "pytorch_lightning",
+    "pandas",
+    "soundfile",
+    "soxr",
+    "kaldi_native_fbank",
+    "sklearn",
+    "scipy",
+    "matplotlib",
+    "typer",
+    "rich",
+    "audmetric",
+    "jinja2",
+    "espeakng_loader",
+}
+
+
+def imported(modules, baseline="torch, numpy", everything=False):
+    program = REPORT.format(modules=modules, baseline=baseline, everything=everything)
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return set(run.stdout.split())
+
+
+def test_layers_bring_nothing_but_torch_and_numpy():
+    # What torch itself imports late is torch's own business; it imports it for anyone who uses these modules.
+    torch_itself = imported("torch.export, torch.library, torch.func", everything=True)
+    brought = imported("convrnn, convrnn.nn, convrnn.ops", everything=True)
+    assert "convrnn" in brought
+    assert brought - torch_itself - set(sys.stdlib_module_names) == {"convrnn"}
+    assert not brought & (HEAVY | {"pydantic", "safetensors"})
+
+
+def test_models_bring_no_audio_and_no_training():
+    brought = imported("convrnn.models, convrnn.features.config, convrnn.features.normalise", everything=True)
+    assert {"pydantic", "safetensors"} <= brought
+    assert not brought & HEAVY
+
+
+@pytest.mark.parametrize("room", ["convrnn", "convrnn.ops", "convrnn.nn", "convrnn.models"])
+def test_what_a_room_offers_is_there_and_documented(room):
+    module = sys.modules.get(room) or __import__(room, fromlist=["_"])
+    assert module.__doc__
+    for name in module.__all__:
+        value = getattr(module, name)
+        assert value.__doc__, name
+
+
+def test_version_is_the_distributions():
+    assert convrnn.__version__.split(".")[0].isdigit()
