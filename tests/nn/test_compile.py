@@ -88,7 +88,7 @@ def test_compiled_with_the_default_compiler(make_layer):
 
 
 def test_lengths_out_of_range_are_clamped_where_they_cannot_be_looked_at():
-    layer = randomised(lambda: nn.CLSTM(3, 4, 3))
+    layer = randomised(lambda: nn.CLSTM(3, 4, 3, padding="same"))
     x, _ = draw_batch(3)
     torch._dynamo.reset()
     compiled = torch.compile(layer, backend="aot_eager", fullgraph=True)
