@@ -130,6 +130,21 @@ def test_cblstm_is_equation_9_by_hand():
     torch.testing.assert_close(layer(window)[0, 0], y[4], rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("name", ["lstm", "blstm"])
+def test_lstm_is_the_equations_with_the_backward_direction_behind(name):
+    layer = randomised(LAYERS[name])
+    x, lengths = draw_batch(FEATURES)
+    y = layer(x, lengths)
+    parameters = {key: value.detach().numpy() for key, value in layer.named_parameters()}
+    for row, length in enumerate(lengths):
+        expected = []
+        for suffix in ("_l0", "_l0_reverse") if layer.bidirectional else ("_l0",):
+            p = {key.removesuffix(suffix): value for key, value in parameters.items() if key.endswith(suffix)}
+            hidden, _ = naive.states("lstm", x[row, :length].numpy(), p, reverse=suffix != "_l0")
+            expected.append(torch.from_numpy(hidden))
+        torch.testing.assert_close(y[row, :length], torch.cat(expected, dim=-1), rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_extended_clstm_follows_frames_and_their_matrices(bidirectional):
     layer = randomised(lambda: nn.ExtendedCLSTM(2, 4, 4, bidirectional=bidirectional, reduce="mean"))
