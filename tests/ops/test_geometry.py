@@ -79,6 +79,19 @@ def test_reverse_frames_is_its_own_inverse_and_leaves_padding_behind(sizes):
     assert torch.equal(geometry.reverse_frames(x, None), x.flip(1))
 
 
+@given(sizes=st.lists(st.integers(0, 7), min_size=1, max_size=4), count=st.integers(1, 9))
+def test_last_frames_are_the_last_ones_of_each_sequence(sizes, count):
+    frames = max(1, *sizes)
+    x = torch.arange(1.0, 1 + len(sizes) * frames).view(len(sizes), frames, 1)
+    last, lengths = geometry.last_frames(x, torch.tensor(sizes), count)
+    for row, size in enumerate(sizes):
+        assert lengths[row] == min(size, count)
+        assert torch.equal(last[row, : lengths[row]], x[row, max(size - count, 0) : size])
+    whole, none = geometry.last_frames(x, None, count)
+    assert none is None
+    assert torch.equal(whole, x[:, max(frames - count, 0) :])
+
+
 def test_mask_frames_stops_values_and_gradients_of_padding():
     x = torch.tensor([[[1.0], [torch.inf], [torch.nan]]], requires_grad=True)
     masked = geometry.mask_frames(x, torch.tensor([1]))

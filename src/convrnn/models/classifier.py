@@ -65,7 +65,7 @@ class SequenceClassifier(nn.Module):
         directions = 2 if config.recurrent.bidirectional else 1
         self.dense = _dense(directions * config.recurrent.hidden_size, config.dense_features)
         self.output = _dense(config.dense_features, config.num_classes)
-        self.readout = MeanSoftmax(config.last_frames)
+        self.readout = MeanSoftmax()
         windows = [(layer.kernel_size, layer.stride) for layer in layers]
         self.receptive_field: int
         self.frame_stride: int
@@ -96,5 +96,8 @@ class SequenceClassifier(nn.Module):
         """Log-probabilities: ``[batch, frames, in_features]`` to ``[batch, num_classes]``."""
         features, lengths = self.extract_features(x, lengths)
         hidden = self.recurrent(features, lengths)
+        if self.config.last_frames is not None:
+            # What the readout drops need not go through the dense layers first.
+            hidden, lengths = geometry.last_frames(hidden, lengths, self.config.last_frames)
         log_probabilities: Tensor = self.readout(self.output(torch.relu(self.dense(hidden))), lengths)
         return log_probabilities

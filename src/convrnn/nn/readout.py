@@ -44,21 +44,17 @@ class MeanSoftmax(nn.Module):
                 f"logits must be [batch, frames, classes] with a frame, but has shape {list(logits.shape)}"
             )
         lengths = ops.check_lengths(lengths, logits)
+        if self.last is not None:
+            logits, lengths = geometry.last_frames(logits, lengths, self.last)
         if lengths is None:
-            if self.last is not None:
-                logits = logits[:, -self.last :]
             return logits.log_softmax(-1).logsumexp(dim=1) - math.log(logits.size(1))
         if not torch.compiler.is_compiling() and lengths.device.type == "cpu" and bool((lengths < 1).any()):
             raise ValueError("lengths must be at least 1 for a prediction, but a sequence has no valid frame")
         lengths = lengths.clamp(min=1)
-        used = geometry.frame_mask(lengths, logits.size(1))
-        counted = lengths
-        if self.last is not None:
-            used = used & ~geometry.frame_mask(lengths - self.last, logits.size(1))
-            counted = lengths.clamp(max=self.last)
         log_probabilities = geometry.mask_frames(logits, lengths).log_softmax(-1)
-        total = log_probabilities.masked_fill(~used.unsqueeze(-1), -torch.inf).logsumexp(dim=1)
-        return total - counted.to(total.dtype).log().unsqueeze(-1)
+        padding = ~geometry.frame_mask(lengths, logits.size(1)).unsqueeze(-1)
+        total = log_probabilities.masked_fill(padding, -torch.inf).logsumexp(dim=1)
+        return total - lengths.to(total.dtype).log().unsqueeze(-1)
 
     def extra_repr(self) -> str:
         """The argument."""

@@ -136,6 +136,24 @@ def reverse_frames(x: Tensor, lengths: Tensor | None) -> Tensor:
     return _take_frames(x, torch.where(source >= 0, source, frame))
 
 
+def last_frames(x: Tensor, lengths: Tensor | None, count: int) -> tuple[Tensor, Tensor | None]:
+    """The last ``count`` frames of each sequence in ``x`` ``[batch, frames, features]``, or all that it has if fewer.
+
+    Returns:
+        The frames in their order, padding behind them, and the number of valid ones (None where ``lengths`` is None).
+
+    Example:
+        >>> x = torch.arange(1.0, 9.0).view(2, 4, 1)
+        >>> frames, lengths = last_frames(x, torch.tensor([3, 1]), 2)
+        >>> frames[0].flatten().tolist(), frames[1, : lengths[1]].flatten().tolist()
+        ([2.0, 3.0], [5.0])
+    """
+    if lengths is None:
+        return x[:, -count:], None
+    source = (lengths - count).clamp(min=0).unsqueeze(1) + torch.arange(count, device=x.device)
+    return _take_frames(x, source.clamp(max=x.size(1) - 1)), lengths.clamp(max=count)
+
+
 def receptive_field(layers: Iterable[tuple[int, int]]) -> tuple[int, int]:
     """Frames that one output sees, and frames between two outputs, of stacked ``(kernel_size, stride)`` layers.
 
