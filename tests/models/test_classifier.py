@@ -7,7 +7,7 @@ import torch
 from torch.export import Dim, export
 
 from convrnn.models import SequenceClassifier, SequenceClassifierConfig, preset
-from convrnn.models.config import RecurrentConfig
+from convrnn.models.config import ConvRNNConfig, FrontEndLayerConfig, MaxPoolConfig, RecurrentConfig
 from convrnn.ops import geometry
 
 NAMES = ("baseline", "conv", "clstm", "cblstm")
@@ -182,3 +182,21 @@ def test_configs_refuse_what_makes_no_sense(change):
 def test_configs_cannot_be_changed():
     with pytest.raises(ValueError, match="frozen"):
         RecurrentConfig().hidden_size = 3
+
+
+@pytest.mark.parametrize("padding", ["valid", "same"])
+def test_the_shortest_input_is_the_shortest_that_gives_an_output(padding):
+    layer = FrontEndLayerConfig(
+        features=ConvRNNConfig(out_features=4, kernel_size=5, stride=2, padding=padding),
+        pool=MaxPoolConfig(kernel_size=2, stride=2),
+    )
+    model = SequenceClassifier(SequenceClassifierConfig(in_features=3, num_classes=2, front_end=(layer, layer)))
+    outputs = []
+    for frames in (model.shortest_input - 1, model.shortest_input):
+        windows = frames
+        for part in model.front_end:
+            windows = part.output_lengths(windows)
+        outputs.append(windows)
+    assert outputs == [0, 1]
+    assert model.extract_features(torch.zeros(1, 1, 3))[0].shape == (1, 1, 4)
+    assert (model.shortest_input == model.receptive_field) == (padding == "valid")

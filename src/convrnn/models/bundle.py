@@ -119,7 +119,7 @@ class Bundle:
         return result
 
     def save(self, path: Path | str) -> None:
-        """Write the folder ``path``, in place of one that is there; a killed writer leaves a whole one."""
+        """Write the folder ``path``, in place of one that is there, by renaming a whole one into its place."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{uuid4().hex}")

@@ -37,8 +37,13 @@ class SequenceClassifier(nn.Module):
 
     Shape:
         - Input: frames ``[batch, frames, in_features]`` and optionally ``lengths``, int64 ``[batch]``. A sequence
-          shorter than ``receptive_field`` frames is followed by zero frames up to it.
+          shorter than ``shortest_input`` frames is followed by zero frames up to it.
         - Output: log-probabilities ``[batch, num_classes]``.
+
+    Attributes:
+        receptive_field: Frames that one output of the front end sees.
+        frame_stride: Frames between two outputs of the front end.
+        shortest_input: Fewest frames that give one output: the receptive field, or fewer under "same" padding.
 
     Raises:
         ValueError: for input of another shape, dtype or length.
@@ -56,7 +61,7 @@ class SequenceClassifier(nn.Module):
         super().__init__()
         self.config = config
         features = config.in_features
-        layers: list[nn.Module] = []
+        layers: list[ConvFeatures | ConvRNN | MaxPool] = []
         for layer in config.front_end:
             layers += _front_end_layers(features, layer)
             features = layer.features.out_features
@@ -66,10 +71,11 @@ class SequenceClassifier(nn.Module):
         self.dense = _dense(directions * config.recurrent.hidden_size, config.dense_features)
         self.output = _dense(config.dense_features, config.num_classes)
         self.readout = MeanSoftmax()
-        windows = [(layer.kernel_size, layer.stride) for layer in layers]
-        self.receptive_field: int
-        self.frame_stride: int
-        self.receptive_field, self.frame_stride = geometry.receptive_field(windows)  # type: ignore[arg-type]
+        self.receptive_field, self.frame_stride = geometry.receptive_field((p.kernel_size, p.stride) for p in layers)
+        self.shortest_input = 1
+        for part in reversed(layers):
+            window = 1 if getattr(part, "padding", "valid") == "same" else part.kernel_size
+            self.shortest_input = (self.shortest_input - 1) * part.stride + window
 
     def extract_features(self, x: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """The front end's output: features ``[batch, windows, n]`` and their lengths (None where ``lengths`` is None).
@@ -84,9 +90,9 @@ class SequenceClassifier(nn.Module):
             raise ValueError(f"x must be [batch, frames, features] with a frame, but has shape {list(x.shape)}")
         lengths = ops.check_lengths(lengths, x)
         x = geometry.mask_frames(x.flatten(2), lengths)
-        x = F.pad(x, (0, 0, 0, max(self.receptive_field - x.size(1), 0)))
+        x = F.pad(x, (0, 0, 0, max(self.shortest_input - x.size(1), 0)))
         if lengths is not None:
-            lengths = lengths.clamp(min=self.receptive_field)
+            lengths = lengths.clamp(min=self.shortest_input)
         for layer in self.front_end:
             x = layer(x, lengths)
             lengths = None if lengths is None else layer.output_lengths(lengths)  # type: ignore[operator]
