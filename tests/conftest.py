@@ -1,5 +1,9 @@
 """What every test stands on: reproducible draws, and one thread."""
 
+import signal
+from collections.abc import Iterator
+
+import pytest
 import torch
 from hypothesis import settings
 
@@ -10,3 +14,11 @@ settings.load_profile("convrnn")
 
 # The tensors are tiny: more threads would only wait for each other.
 torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def interruptible() -> Iterator[None]:
+    """Ctrl-C works in tests, and in what they start, also where the suite runs in the background of a shell."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

@@ -3,6 +3,7 @@ import pytest
 
 from convrnn.corpora.splits import make_splits
 from convrnn.errors import InputError
+from convrnn.experiments import yardstick
 from convrnn.experiments.yardstick import NAME, linear_svm
 from convrnn.features.config import FeatureConfig
 from convrnn.features.extract import extract_features
@@ -37,6 +38,21 @@ def test_test_utterances_have_no_say_in_the_model(tones, features):
     )
     assert before[0] == "low"
     assert after == ("high", *before[1:])
+
+
+def test_c_is_chosen_on_validation_and_learnt_on_training_rows(tones, features, monkeypatch):
+    seen = []
+
+    def record(functionals, numbers, train, validation, seed):
+        seen.append((set(train.tolist()), sorted(validation), seed))
+        return select(functionals, numbers, train, validation, seed)
+
+    select = yardstick._select
+    monkeypatch.setattr(yardstick, "_select", record)
+    [split] = make_splits(tones, "pitch", "partitions")
+    rows = split.rows(tones)
+    linear_svm(features, tones, "pitch", [split], normalise="speaker", seeds=(2,))
+    assert seen == [(set(rows["train"]), sorted(rows["validation"]), 2)]
 
 
 def test_same_seed_same_predictions(tones, features):

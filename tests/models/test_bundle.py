@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from convrnn.errors import InputError
 from convrnn.features.config import LogMelConfig
@@ -133,6 +134,15 @@ def other_weights(bundle):
     edit(bundle, model=json.loads((bundle / "config.json").read_text())["model"] | {"dense_features": 7})
 
 
+def change_weights(bundle, change):
+    path = bundle / "model.safetensors"
+    save_file({name: change(tensor) for name, tensor in load_file(path).items()}, path)
+
+
+def huge_layer(bundle):
+    edit(bundle, model=json.loads((bundle / "config.json").read_text())["model"] | {"dense_features": 10**12})
+
+
 def impossible_layer(bundle):
     model = json.loads((bundle / "config.json").read_text())["model"]
     model["front_end"][0]["features"] |= {"rnn_type": "gru", "sequence": "cell"}
@@ -162,6 +172,18 @@ DAMAGES = [
         lambda bundle: edit(bundle, normalise="corpus", statistics={"mean": [0.0], "std": [1.0]}),
         "statistics have 1 mean.* the features 26",
     ),
+    (
+        lambda bundle: edit(bundle, normalise="corpus", statistics={"mean": [0.0] * 26, "std": [float("nan")] * 26}),
+        "damaged at statistics.std",
+    ),
+    (
+        lambda bundle: edit(bundle, normalise="corpus", statistics={"mean": [0.0] * 26, "std": [-1.0] * 26}),
+        "damaged at statistics.std",
+    ),
+    (lambda bundle: edit(bundle, classes=["a", "a", "b"]), "a class is named twice among a, a, b"),
+    (lambda bundle: change_weights(bundle, lambda w: w * torch.nan), "has values that are not finite"),
+    (lambda bundle: change_weights(bundle, lambda w: w.double()), r"is torch\.float64, not torch\.float32"),
+    (huge_layer, "weights are damaged or do not fit"),
     (impossible_layer, "damaged at model: sequence is 'cell', but rnn_type 'gru'"),
 ]
 

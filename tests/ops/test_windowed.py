@@ -253,6 +253,13 @@ REFUSALS = [
     ("lstm", {"initial_hidden": torch.zeros(2, 4)}, r"initial_hidden must have shape \[4\]"),
     ("lstm", {"initial_cell": torch.zeros(5)}, r"initial_cell must have shape \[4\]"),
     ("gru", {"reset_after": True, "bias_hn": torch.zeros(12)}, r"bias_hn must have shape \[4\]"),
+    (
+        "lstm",
+        {"weight_hh": torch.zeros(16, 4, dtype=torch.float32)},
+        "weight_hh is torch.float32, but x is torch.float64",
+    ),
+    ("lstm", {"initial_cell": torch.zeros(4, dtype=torch.float32)}, "initial_cell is torch.float32, but x is"),
+    ("rnn", {"lengths": [7, 7]}, "lengths must be an int64 tensor, but is a list"),
     ("rnn", {"lengths": torch.tensor([7])}, r"lengths must be int64 with shape \[2\], but .* shape \[1\]"),
     ("rnn", {"lengths": torch.tensor([7, 7], dtype=torch.int32)}, "lengths must be int64 .* torch.int32"),
     ("rnn", {"lengths": torch.tensor([7, 8])}, r"lengths must lie between 0 and 7.* but lengths\[1\] is 8"),

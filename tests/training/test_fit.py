@@ -19,6 +19,8 @@ from convrnn.errors import InputError
 from convrnn.features.normalise import Statistics
 from convrnn.features.store import FeatureStore
 from convrnn.models.bundle import Bundle
+from convrnn.training import fit
+from convrnn.training.evaluate import evaluate
 from convrnn.training.fit import run
 from convrnn.training.module import NonFiniteLossError
 from convrnn.training.result import RunResult
@@ -108,6 +110,34 @@ def test_predictions_belong_to_the_result(finished):
         for truth in result.classes
     ]
     assert [list(row) for row in result.confusion] == confusion
+
+
+def test_predictions_are_the_selected_models_not_the_last_ones(finished, tones, cache):
+    result, _, _ = finished
+    assert result.best_epoch < result.epochs
+    table = evaluate(Bundle.load(result.directory / "best"), tones, "pitch", cache_dir=cache).predictions
+    again = {row["id"]: row for _, row in table.iterrows()}
+    with (result.directory / "predictions.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            for name in result.classes:
+                assert float(row[f"p_{name}"]) == pytest.approx(again[row["id"]][f"p_{name}"], abs=1e-5)
+
+
+def test_the_seed_decides_balancing_and_order(tones, make, cache, tmp_path, monkeypatch):
+    seeds = []
+
+    def recorded(function):
+        def record(*arguments, **options):
+            seeds.append(options.get("seed", arguments[1] if len(arguments) > 1 else None))
+            return function(*arguments, **options)
+
+        return record
+
+    monkeypatch.setattr(fit, "balance", recorded(fit.balance))
+    monkeypatch.setattr(fit, "TrainingLoader", recorded(fit.TrainingLoader))
+    spec = make(seed=41, training=LEARNS.model_copy(update={"max_epochs": 2}))
+    fit.run(spec, tones, cache_dir=cache, runs_dir=tmp_path)
+    assert seeds == [41, 41, 41]  # balancing once, the order in each of two epochs
 
 
 def test_result_says_how_it_came_about(finished):

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from uuid import uuid4
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch.nn.utils.rnn import pad_sequence
@@ -31,8 +31,8 @@ class StatisticsConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    mean: tuple[FiniteFloat, ...]
+    std: tuple[Annotated[FiniteFloat, Field(ge=0)], ...]
 
 
 class BundleConfig(BaseModel):
@@ -54,6 +54,8 @@ class BundleConfig(BaseModel):
 
     @model_validator(mode="after")
     def _check(self) -> "BundleConfig":
+        if len(set(self.classes)) < len(self.classes):
+            raise ValueError(f"a class is named twice among {', '.join(self.classes)}")
         if len(self.classes) != self.model.num_classes:
             raise ValueError(
                 f"{len(self.classes)} classes are named, but the model tells {self.model.num_classes} apart"
@@ -148,20 +150,28 @@ class Bundle:
         path = Path(path)
         config = _read_config(path / "config.json")
         try:
-            model = SequenceClassifier(config.model)
-        except ValueError as error:
+            # Nothing is allocated before the weights prove that the config means it.
+            with torch.device("meta"):
+                model = SequenceClassifier(config.model)
+        except (ValueError, RuntimeError, OverflowError) as error:
             # Each field is of its kind, but the layers do not take them together.
             raise InputError(f"{path / 'config.json'}: the bundle's config is damaged at model: {error}") from None
         weights = path / "model.safetensors"
         try:
-            model.load_state_dict(load_file(weights))
+            state = load_file(weights)
+            model.load_state_dict(state, assign=True)
         except FileNotFoundError:
             raise InputError(
                 f"{path}: model.safetensors is missing; a model bundle has it beside config.json"
             ) from None
         except (OSError, SafetensorError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
+            reason = " ".join(str(error).split())
             raise InputError(f"{weights}: the weights are damaged or do not fit config.json ({reason})") from None
+        for name, tensor in state.items():
+            if tensor.dtype != torch.float32:
+                raise InputError(f"{weights}: the weights are damaged: {name} is {tensor.dtype}, not torch.float32")
+            if not bool(tensor.isfinite().all()):
+                raise InputError(f"{weights}: the weights are damaged: {name} has values that are not finite")
         return cls(config, model.eval())
 
 

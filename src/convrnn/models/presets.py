@@ -17,13 +17,14 @@ SETTINGS: tuple[Setting, ...] = get_args(Setting)
 
 _WINDOW: dict[str, Any] = {"out_features": 100, "kernel_size": 5, "stride": 2}
 
-# Arguments of the feature layer, beside the window. Where "reduce" is missing it is the setting's.
+# Arguments of the feature layer, beside the window. Where "reduce" is missing it is the setting's. Nothing is left to
+# a default, so that two names of one model have equal configs.
 _RECURRENT_FRONT_ENDS: dict[str, dict[str, Any]] = {
     "crnn": {"rnn_type": "rnn"},
     "cgru": {"rnn_type": "gru"},
-    "clstm": {},
-    "extended-clstm": {"position_weights": True},
-    "cblstm": {"bidirectional": True, "projection": True},
+    "clstm": {"sequence": "cell"},
+    "extended-clstm": {"sequence": "cell", "position_weights": True},
+    "cblstm": {"sequence": "cell", "bidirectional": True, "projection": True},
     **{
         f"clstm-{sequence}-{reduce}": {"sequence": sequence, "reduce": reduce}
         for sequence in ("hidden", "cell")

@@ -140,6 +140,8 @@ class MaxPool(nn.Module):
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Maxima of every window: ``[batch, frames, features]`` to ``[batch, windows, features]``."""
+        if not isinstance(x, Tensor):
+            raise ValueError(f"x must be a torch.Tensor, but is a {type(x).__name__}")
         if x.dim() != 3:
             raise ValueError(f"x must be [batch, frames, features], but has shape {list(x.shape)}")
         if x.size(1) < self.kernel_size:

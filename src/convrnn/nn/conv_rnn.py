@@ -1,5 +1,7 @@
 """The convolutional recurrent layers: a small recurrent network over every window of frames."""
 
+import inspect
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self
 
 import torch
@@ -13,6 +15,8 @@ from convrnn.nn.options import flatten_frames, require_one_of, require_positive
 from convrnn.ops import geometry
 
 GATES = {"rnn": 1, "gru": 3, "lstm": 4}
+
+_ONLY_OF = {"peepholes": "lstm", "nonlinearity": "rnn", "reset_after": "gru"}
 
 _TENSORS = {
     "rnn": ("weight_ih", "weight_hh", "bias", "initial_hidden"),
@@ -75,6 +79,7 @@ class ConvRNN(nn.Module):
     """
 
     _fixed: ClassVar[dict[str, Any]] = {}
+    __signature__: ClassVar[inspect.Signature]
     weight_hh_l0: nn.Parameter
     weight_ho: nn.Parameter
     weight_ho_reverse: nn.Parameter
@@ -120,11 +125,8 @@ class ConvRNN(nn.Module):
         require_one_of("nonlinearity", nonlinearity, (None, "tanh", "sigmoid", "relu"))
         if sequence == "cell" and rnn_type != "lstm":
             raise ValueError(f"sequence is 'cell', but rnn_type {rnn_type!r} has no cell states; use 'hidden'")
-        for name, value, owner in (
-            ("peepholes", peepholes, "lstm"),
-            ("nonlinearity", nonlinearity, "rnn"),
-            ("reset_after", reset_after, "gru"),
-        ):
+        for name, value in (("peepholes", peepholes), ("nonlinearity", nonlinearity), ("reset_after", reset_after)):
+            owner = _ONLY_OF[name]
             if value and rnn_type != owner:
                 raise ValueError(f"{name} is {value!r}, but rnn_type is {rnn_type!r}; only {owner!r} has it")
         directions = 2 if bidirectional else 1
@@ -178,6 +180,26 @@ class ConvRNN(nn.Module):
         for name, shape in shapes.items():
             self.register_parameter(name, nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
         self.reset_parameters()
+
+    def __init_subclass__(cls) -> None:
+        """Give a named layer the signature that ``help`` and editors show: this one's without what the name fixes."""
+        super().__init_subclass__()
+        if "_fixed" not in vars(cls):
+            return
+        signature = inspect.signature(ConvRNN.__init__)
+        others = {name for name, owner in _ONLY_OF.items() if cls._fixed.get("rnn_type", owner) != owner}
+        shown = [p for name, p in signature.parameters.items() if name not in {"self", *cls._fixed, *others}]
+        cls.__signature__ = signature.replace(parameters=shown, return_annotation=inspect.Signature.empty)
+
+    @classmethod
+    def _arguments(cls, options: Mapping[str, Any]) -> dict[str, Any]:
+        """The options of a named layer with those that its name fixes."""
+        for name in options:
+            if name in cls._fixed:
+                raise ValueError(f"{name} is given, but {cls.__name__} always has {name}={cls._fixed[name]!r}")
+            if name not in inspect.signature(ConvRNN.__init__).parameters:
+                raise TypeError(f"{cls.__name__} got an unexpected keyword argument {name!r}")
+        return {**cls._fixed, **options}
 
     def reset_parameters(self) -> None:
         """Draw new parameters: Glorot input and orthogonal recurrent weights, per gate; everything else 0."""

@@ -68,7 +68,7 @@ class CRNN(ConvRNN):
     def __init__(
         self, in_features: int, out_features: int, kernel_size: int, stride: int = 1, **options: Unpack[_SimpleOptions]
     ) -> None:
-        super().__init__(in_features, out_features, kernel_size, stride, **self._fixed, **options)
+        super().__init__(in_features, out_features, kernel_size, stride, **self._arguments(options))
 
 
 class CGRU(ConvRNN):
@@ -86,7 +86,7 @@ class CGRU(ConvRNN):
     def __init__(
         self, in_features: int, out_features: int, kernel_size: int, stride: int = 1, **options: Unpack[_GRUOptions]
     ) -> None:
-        super().__init__(in_features, out_features, kernel_size, stride, **self._fixed, **options)
+        super().__init__(in_features, out_features, kernel_size, stride, **self._arguments(options))
 
 
 class CLSTM(ConvRNN):
@@ -106,7 +106,7 @@ class CLSTM(ConvRNN):
     def __init__(
         self, in_features: int, out_features: int, kernel_size: int, stride: int = 1, **options: Unpack[_LSTMOptions]
     ) -> None:
-        super().__init__(in_features, out_features, kernel_size, stride, **self._fixed, **options)
+        super().__init__(in_features, out_features, kernel_size, stride, **self._arguments(options))
 
 
 class ExtendedCLSTM(ConvRNN):
@@ -129,7 +129,7 @@ class ExtendedCLSTM(ConvRNN):
         stride: int = 1,
         **options: Unpack[_ExtendedOptions],
     ) -> None:
-        super().__init__(in_features, out_features, kernel_size, stride, **self._fixed, **options)
+        super().__init__(in_features, out_features, kernel_size, stride, **self._arguments(options))
 
 
 class CBLSTM(ConvRNN):
@@ -152,4 +152,4 @@ class CBLSTM(ConvRNN):
         stride: int = 1,
         **options: Unpack[_BidirectionalOptions],
     ) -> None:
-        super().__init__(in_features, out_features, kernel_size, stride, **self._fixed, **options)
+        super().__init__(in_features, out_features, kernel_size, stride, **self._arguments(options))

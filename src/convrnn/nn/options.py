@@ -43,6 +43,8 @@ def flatten_frames(x: Tensor, features: int, dtype: torch.dtype) -> Tensor:
         >>> flatten_frames(torch.zeros(2, 9, 4, 4), 16, torch.float32).shape
         torch.Size([2, 9, 16])
     """
+    if not isinstance(x, Tensor):
+        raise ValueError(f"x must be a torch.Tensor, but is a {type(x).__name__}")
     if x.dim() < 3 or x.shape[2:].numel() != features:
         raise ValueError(
             f"x must be [batch, frames, *feature_shape] with {features} features in a frame, "

@@ -19,8 +19,6 @@ def _one_of(argument: str, value: str, allowed: tuple[str, ...]) -> None:
 def _check_tensors(x: Tensor, gates: int, weight_ih: Tensor, weight_hh: Tensor, kernel_size: int | None) -> None:
     if x.dim() != 3:
         raise ValueError(f"x must be [batch, frames, features], but has shape {list(x.shape)}")
-    if not x.is_floating_point():
-        raise ValueError(f"x must be of a floating dtype, but is {x.dtype}")
     if x.size(1) == 0:
         raise ValueError("x must have at least one frame, but has none")
     if weight_hh.dim() != 2 or weight_hh.size(0) != gates * weight_hh.size(1):
@@ -31,12 +29,24 @@ def _check_tensors(x: Tensor, gates: int, weight_ih: Tensor, weight_hh: Tensor, 
         raise ValueError(
             f"weight_ih must have shape {' or '.join(map(str, allowed))}, but has shape {list(weight_ih.shape)}"
         )
+    for name, tensor in (("x", x), ("weight_ih", weight_ih), ("weight_hh", weight_hh)):
+        _check_dtype(name, tensor, x)
 
 
-def _check_vectors(tensors: Mapping[str, tuple[Tensor | None, list[int]]]) -> None:
+def _check_dtype(name: str, tensor: Tensor, x: Tensor) -> None:
+    if not tensor.is_floating_point():
+        raise ValueError(f"{name} must be of a floating dtype, but is {tensor.dtype}")
+    if tensor.dtype != x.dtype and not torch.is_autocast_enabled(x.device.type):
+        raise ValueError(f"{name} is {tensor.dtype}, but x is {x.dtype}; outside autocast they must be the same")
+
+
+def _check_vectors(x: Tensor, tensors: Mapping[str, tuple[Tensor | None, list[int]]]) -> None:
     for name, (tensor, shape) in tensors.items():
-        if tensor is not None and list(tensor.shape) != shape:
+        if tensor is None:
+            continue
+        if list(tensor.shape) != shape:
             raise ValueError(f"{name} must have shape {shape}, but has shape {list(tensor.shape)}")
+        _check_dtype(name, tensor, x)
 
 
 def _check_window(x: Tensor, kernel_size: int, stride: int, reduce: str) -> None:
@@ -65,6 +75,8 @@ def check_lengths(lengths: Tensor | None, x: Tensor) -> Tensor | None:
     """
     if lengths is None:
         return None
+    if not isinstance(lengths, Tensor):
+        raise ValueError(f"lengths must be an int64 tensor, but is a {type(lengths).__name__}")
     if lengths.dtype != torch.int64 or lengths.dim() != 1 or lengths.size(0) != x.size(0):
         raise ValueError(
             f"lengths must be int64 with shape [{x.size(0)}], but is {lengths.dtype} with shape {list(lengths.shape)}"
@@ -127,7 +139,7 @@ def windowed_rnn(
     _one_of("nonlinearity", nonlinearity, tuple(reference.NONLINEARITIES))
     _check_tensors(x, 1, weight_ih, weight_hh, kernel_size)
     hidden = weight_hh.size(1)
-    _check_vectors({"bias": (bias, [hidden]), "initial_hidden": (initial_hidden, [hidden])})
+    _check_vectors(x, {"bias": (bias, [hidden]), "initial_hidden": (initial_hidden, [hidden])})
     y: Tensor = torch.ops.convrnn.windowed_rnn(
         x,
         weight_ih,
@@ -195,7 +207,7 @@ def windowed_gru(
     _check_tensors(x, 3, weight_ih, weight_hh, kernel_size)
     hidden = weight_hh.size(1)
     _check_vectors(
-        {"bias": (bias, [3 * hidden]), "bias_hn": (bias_hn, [hidden]), "initial_hidden": (initial_hidden, [hidden])}
+        x, {"bias": (bias, [3 * hidden]), "bias_hn": (bias_hn, [hidden]), "initial_hidden": (initial_hidden, [hidden])}
     )
     if bias_hn is not None and not reset_after:
         raise ValueError("bias_hn is given, but reset_after is False; only reset_after=True has this bias")
@@ -275,12 +287,13 @@ def windowed_lstm(
     _check_tensors(x, 4, weight_ih, weight_hh, kernel_size)
     hidden = weight_hh.size(1)
     _check_vectors(
+        x,
         {
             "bias": (bias, [4 * hidden]),
             "weight_peephole": (weight_peephole, [3, hidden]),
             "initial_hidden": (initial_hidden, [hidden]),
             "initial_cell": (initial_cell, [hidden]),
-        }
+        },
     )
     y: Tensor = torch.ops.convrnn.windowed_lstm(
         x,
@@ -339,12 +352,13 @@ def lstm(
     _check_tensors(x, 4, weight_ih, weight_hh, None)
     hidden = weight_hh.size(1)
     _check_vectors(
+        x,
         {
             "bias": (bias, [4 * hidden]),
             "weight_peephole": (weight_peephole, [3, hidden]),
             "initial_hidden": (initial_hidden, [hidden]),
             "initial_cell": (initial_cell, [hidden]),
-        }
+        },
     )
     lengths = check_lengths(lengths, x)
     if torch.is_autocast_enabled(x.device.type):
