@@ -71,29 +71,48 @@ def test_grid_trains_reports_and_finds_what_is_finished(grid, tones, tmp_path):
     runs = grid(models=("conv",), seeds=(0,), splits=make_splits(tones, "pitch", "partitions"))
     places = {"cache_dir": tmp_path / "cache", "runs_dir": tmp_path / "runs"}
     events = []
-    [result] = run_grid(runs, tones, **places, on_progress=events.append)
+    [finished] = run_grid(runs, tones, **places, on_progress=events.append)
+    result = finished.result
     assert [type(event.state) for event in events if not _within_epoch(event)] == [type(None), Epochs, FinishedRun]
-    assert len(result.truth) == len(result.prediction) == 16
-    assert set(result.truth) == {"low", "high"}
+    assert len(finished.truth) == len(finished.prediction) == 16
+    assert set(finished.truth) == {"low", "high"}
     assert result.directory == tmp_path / "runs" / runs[0].spec.hash
-    assert (result.epochs, result.best_epoch, result.found) == (1, 1, False)
+    assert (result.epochs, result.best_epoch, finished.found) == (1, 1, False)
     saved = json.loads((result.directory / "result.json").read_text())
     assert result.accuracy == pytest.approx(saved["accuracy"])
     assert result.accuracy == pytest.approx(
-        sum(t == p for t, p in zip(result.truth, result.prediction, strict=True)) / 16
+        sum(t == p for t, p in zip(finished.truth, finished.prediction, strict=True)) / 16
     )
 
     events.clear()
-    assert run_grid(runs, tones, **places, on_progress=events.append) == [replace(result, found=True)]
+    assert run_grid(runs, tones, **places, on_progress=events.append) == [replace(finished, found=True)]
     assert [type(event.state) for event in events] == [FinishedRun]
 
-    [outcome] = outcomes(runs, [result])
+    [outcome] = outcomes(runs, [finished])
     assert (outcome.model, outcome.seed, outcome.fold) == ("conv", 0, 0)
-    assert (outcome.truth, outcome.parameters) == (result.truth, result.parameters)
+    assert (outcome.truth, outcome.parameters) == (finished.truth, result.parameters)
 
     (result.directory / "predictions.csv").write_text("label\n")
     with pytest.raises(InputError, match=r"the finished run is damaged .* delete the folder"):
         run_grid(runs, tones, **places)
+    (result.directory / "result.json").write_text("[]")
+    with pytest.raises(InputError, match=r"result\.json: is damaged .* delete the folder"):
+        run_grid(runs, tones, **places)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_two_names_of_one_model_are_trained_once_and_both_served(grid, tones, tmp_path, jobs):
+    [run] = grid(models=("conv",), seeds=(0,), splits=make_splits(tones, "pitch", "partitions"))
+    twin = replace(run, spec=run.spec.model_copy(update={"model_name": "twin"}))
+    places = {"cache_dir": tmp_path / "cache", "runs_dir": tmp_path / "runs", "jobs": jobs}
+    events = []
+    one, other = run_grid([run, twin], tones, **places, on_progress=events.append)
+    assert one == other
+    assert [outcome.model for outcome in outcomes([run, twin], [one, other])] == ["conv", "twin"]
+    told = [(event.run, type(event.state)) for event in events if not _within_epoch(event)]
+    assert told == [(run, type(None)), (run, Epochs), (run, FinishedRun), (twin, FinishedRun)]
+    again = run_grid([run, twin], tones, **places)
+    assert [finished.found for finished in again] == [True, True]
 
 
 def test_failed_run_is_told_in_a_sentence_that_names_it(grid, tones, tmp_path):

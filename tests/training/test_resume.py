@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from convrnn.training.fit import run
-from convrnn.training.run_directory import RunDirectory
-from convrnn.training.selection import CHECKPOINT, METRICS, read_metrics
+from convrnn.training.run_directory import CHECKPOINT, METRICS, RunDirectory
+from convrnn.training.selection import read_metrics
 from convrnn.training.spec import TrainingConfig
 
 PROGRAM = """

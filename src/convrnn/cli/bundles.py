@@ -4,9 +4,12 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from convrnn.cli.console import warn
 from convrnn.corpora.corpus import Corpus
 from convrnn.errors import InputError
+from convrnn.features.normalise import NormalisePolicy
 from convrnn.models.bundle import Bundle
+from convrnn.training.run_directory import BEST, SPEC
 from convrnn.training.spec import RunSpec, SplitSpec
 
 
@@ -16,15 +19,32 @@ def open_bundle(path: Path) -> tuple[Bundle, RunSpec | None]:
     Raises:
         InputError: if there is no bundle, or a damaged one or one of another version.
     """
-    if not (path / "config.json").exists() and (path / "best" / "config.json").exists():
-        path = path / "best"
+    if not (path / "config.json").exists() and (path / BEST / "config.json").exists():
+        path = path / BEST
     bundle = Bundle.load(path)
     try:
-        spec = RunSpec.model_validate_json((path.absolute().parent / "spec.json").read_text(encoding="utf-8"))
+        spec = RunSpec.model_validate_json((path.absolute().parent / SPEC).read_text(encoding="utf-8"))
     except (OSError, ValidationError, UnicodeDecodeError):
         # A bundle may lie anywhere; what stands beside it is then not a run's.
         return bundle, None
     return bundle, spec
+
+
+def choose_policy(bundle: Bundle, normalise: NormalisePolicy | None) -> NormalisePolicy:
+    """The policy to use: the one asked for, with a warning where the model was trained with another, else the model's.
+
+    Args:
+        bundle: the model.
+        normalise: what was asked for, if anything.
+    """
+    trained = bundle.config.normalise
+    if normalise is None or normalise == trained:
+        return trained
+    warn(
+        f"the model was trained with features standardised per {trained}, not per {normalise}: accuracy can drop to "
+        f"chance; train with --normalise {normalise} for that"
+    )
+    return normalise
 
 
 def training_split(spec: RunSpec | None, corpus: Corpus) -> SplitSpec | None:

@@ -79,14 +79,15 @@ class GridDisplay:
         text = f"epoch {math.ceil(state.done)} of at most {self._max_epochs}{best}"
         self._running.update(self._tasks[run], completed=state.done, state=text)
 
-    def _finish(self, run: GridRun, result: FinishedRun) -> None:
+    def _finish(self, run: GridRun, state: FinishedRun) -> None:
         self.done += 1
         if run in self._tasks:
             self._running.remove_task(self._tasks.pop(run))
         self._whole.update(self._whole_task, completed=self.done)
-        if result.found:
+        if state.found:
             self.found += 1
             return
+        result = state.result
         recall = "" if result.ua_recall is None else f"UA recall {100 * result.ua_recall:.1f} %, "
         # The live display belongs to this console; anything printed past it would break the bars.
         self._console.print(

@@ -49,6 +49,7 @@ def train(
     from convrnn.experiments.compare import GridRun
     from convrnn.experiments.table import format_seconds
     from convrnn.models.presets import FRONT_ENDS, SETTINGS
+    from convrnn.training.run_directory import BEST
     from convrnn.training.spec import TrainingConfig, make_spec
 
     options.choose("--model", model, FRONT_ENDS)
@@ -73,8 +74,9 @@ def train(
     run = GridRun(spec, number, len(splits))
     if not run.finished(out):
         extract(data, spec.features, cache_dir, jobs)
-    [result] = train_all([run], data, cache_dir, out, 1, every_epoch=True)
-    bundle = result.directory / "best"
+    [finished] = train_all([run], data, cache_dir, out, 1, every_epoch=True)
+    result = finished.result
+    bundle = result.directory / BEST
     if as_json:
         facts = {
             "model": model,

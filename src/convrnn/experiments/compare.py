@@ -1,6 +1,5 @@
 """The paper's comparison: every model with every seed on every fold, each a run of its own."""
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,8 @@ from convrnn.experiments.pool import Event, WorkFailedError, run_in_processes
 from convrnn.experiments.table import Outcome
 from convrnn.features.config import FeatureConfig
 from convrnn.features.normalise import NormalisePolicy
-from convrnn.training.run_directory import RunDirectory, write_atomically
+from convrnn.training.result import RunResult
+from convrnn.training.run_directory import PREDICTIONS, RunDirectory, write_atomically
 from convrnn.training.spec import RunSpec, TrainingConfig, make_spec
 
 SECONDS_BETWEEN_STEPS = 0.25
@@ -138,28 +138,16 @@ class FinishedRun:
     """What a finished run's directory holds, as far as a comparison looks at it.
 
     Attributes:
-        directory: the run's directory; the trained model is the bundle ``best`` in it.
+        result: the run's own.
         found: whether it had been finished before.
         truth: label of each test utterance.
         prediction: predicted class of each.
-        ua_recall: on this run's test set, 0 to 1; None where a class has no test example.
-        accuracy: on this run's test set, 0 to 1.
-        epochs: number of epochs trained.
-        best_epoch: the selected one, from 1.
-        parameters: trained numbers.
-        seconds: training time.
     """
 
-    directory: Path
+    result: RunResult
     found: bool
     truth: tuple[str, ...]
     prediction: tuple[str, ...]
-    ua_recall: float | None
-    accuracy: float
-    epochs: int
-    best_epoch: int
-    parameters: int
-    seconds: float
 
     @classmethod
     def read(cls, directory: Path, *, found: bool) -> Self:
@@ -168,22 +156,11 @@ class FinishedRun:
         Raises:
             InputError: for a missing or damaged file.
         """
+        result = RunResult.load(directory)
         try:
-            result = json.loads((directory / "result.json").read_text(encoding="utf-8"))
             # Labels such as "NA" or "01" are text, whatever they look like.
-            table = pd.read_csv(directory / "predictions.csv", dtype=str, keep_default_na=False)
-            return cls(
-                directory=directory,
-                found=found,
-                truth=tuple(table["label"]),
-                prediction=tuple(table["prediction"]),
-                ua_recall=result["ua_recall"],
-                accuracy=result["accuracy"],
-                epochs=result["epochs"],
-                best_epoch=result["best_epoch"],
-                parameters=result["parameters"],
-                seconds=result["seconds"],
-            )
+            table = pd.read_csv(directory / PREDICTIONS, dtype=str, keep_default_na=False)
+            return cls(result, found, truth=tuple(table["label"]), prediction=tuple(table["prediction"]))
         except (OSError, ValueError, KeyError) as error:
             raise InputError(
                 f"{directory}: the finished run is damaged ({error}); delete the folder to do the run again"
@@ -219,7 +196,8 @@ def run_grid(
     """Train every run that is not finished yet.
 
     Runs are taken in order by ``jobs`` processes. Each is fixed by its spec alone, so the results are the same for any
-    number of jobs. A finished run is read, an interrupted one continues after its last whole epoch.
+    number of jobs. A finished run is read, an interrupted one continues after its last whole epoch. Runs that differ
+    in names only are trained once: progress of the training is told of the first, the end of each.
 
     Args:
         runs: what :func:`plan` gave.
@@ -238,22 +216,28 @@ def run_grid(
         InputError: for a finished run whose files are damaged.
     """
     tell = on_progress or (lambda _: None)
-    finished: dict[str, FinishedRun] = {}
-    waiting = []
+    # Two names of one model come to the same run.
+    same: dict[str, list[GridRun]] = {}
     for run in runs:
-        directory = RunDirectory(runs_dir, run.spec.hash)
-        if directory.finished:
-            finished[run.spec.hash] = FinishedRun.read(directory.final, found=True)
-            tell(Progress(run, finished[run.spec.hash]))
+        same.setdefault(run.spec.hash, []).append(run)
+    finished: dict[str, FinishedRun] = {}
+
+    def finish(run_hash: str, *, found: bool) -> None:
+        finished[run_hash] = FinishedRun.read(RunDirectory(runs_dir, run_hash).final, found=found)
+        for run in same[run_hash]:
+            tell(Progress(run, finished[run_hash]))
+
+    waiting = []
+    for run_hash, (first, *_) in same.items():
+        if first.finished(runs_dir):
+            finish(run_hash, found=True)
         else:
-            waiting.append(run)
+            waiting.append(first)
 
     def on_event(event: Event) -> None:
         run = waiting[event.index]
         if event.kind == "done":
-            directory = RunDirectory(runs_dir, run.spec.hash).final
-            finished[run.spec.hash] = FinishedRun.read(directory, found=False)
-            tell(Progress(run, finished[run.spec.hash]))
+            finish(run.spec.hash, found=False)
         else:
             tell(Progress(run, event.value))
 
@@ -273,12 +257,12 @@ def outcomes(runs: Sequence[GridRun], results: Sequence[FinishedRun]) -> list[Ou
             model=run.spec.model_name,
             seed=run.spec.seed,
             fold=run.fold,
-            truth=result.truth,
-            prediction=result.prediction,
-            parameters=result.parameters,
-            seconds=result.seconds,
+            truth=finished.truth,
+            prediction=finished.prediction,
+            parameters=finished.result.parameters,
+            seconds=finished.result.seconds,
         )
-        for run, result in zip(runs, results, strict=True)
+        for run, finished in zip(runs, results, strict=True)
     ]
 
 

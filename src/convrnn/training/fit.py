@@ -27,12 +27,20 @@ from convrnn.training.data import EvaluationLoader, Examples, TrainingLoader
 from convrnn.training.environment import environment, interruptible
 from convrnn.training.evaluate import predictions_csv, predictions_table, score
 from convrnn.training.module import ClassifierModule
-from convrnn.training.result import RESULT, RunResult, device_name, versions
-from convrnn.training.run_directory import RunDirectory, write_atomically, writing
-from convrnn.training.selection import CHECKPOINT, EpochReport, Selection, SelectionState, StepReport, write_state
+from convrnn.training.result import RunResult, device_name, versions
+from convrnn.training.run_directory import (
+    BEST,
+    CHECKPOINT,
+    CURVES,
+    PREDICTIONS,
+    RESULT,
+    SPEC,
+    RunDirectory,
+    write_atomically,
+    writing,
+)
+from convrnn.training.selection import EpochReport, Selection, SelectionState, StepReport, write_state
 from convrnn.training.spec import PROTOCOL_VERSION, RunSpec, split_rows
-
-SPEC, PREDICTIONS, CURVES, BEST = "spec.json", "predictions.csv", "curves.png", "best"
 
 
 def run(

@@ -2,17 +2,16 @@
 
 import json
 import platform
+from importlib.metadata import version
 from pathlib import Path
 
-import lightning
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 import convrnn
 from convrnn.errors import InputError
-
-RESULT = "result.json"
+from convrnn.training.run_directory import RESULT
 
 
 class RunResult(BaseModel):
@@ -79,7 +78,7 @@ def versions() -> dict[str, str]:
         "convrnn": convrnn.__version__,
         "torch": torch.__version__,
         "numpy": np.__version__,
-        "lightning": lightning.__version__,
+        "lightning": version("lightning"),
         "python": platform.python_version(),
     }
 

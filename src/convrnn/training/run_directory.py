@@ -15,6 +15,10 @@ from typing import Any
 
 from convrnn.errors import InputError
 
+SPEC, RESULT, PREDICTIONS, CURVES = "spec.json", "result.json", "predictions.csv", "curves.png"
+METRICS, CHECKPOINT, BEST = "metrics.jsonl", "last.ckpt", "best"
+"""What a run directory holds; ``best`` is the model bundle."""
+
 
 class RunDirectory:
     """Where one run is worked on and where it ends up.
@@ -37,7 +41,7 @@ class RunDirectory:
     @property
     def finished(self) -> bool:
         """Whether the run is finished."""
-        return (self.final / "result.json").is_file()
+        return (self.final / RESULT).is_file()
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

@@ -15,11 +15,8 @@ from typing_extensions import override
 
 from convrnn.training import metrics
 from convrnn.training.module import ClassifierModule
-from convrnn.training.run_directory import RunDirectory
+from convrnn.training.run_directory import CHECKPOINT, METRICS, RunDirectory
 from convrnn.training.spec import RunSpec
-
-CHECKPOINT = "last.ckpt"
-METRICS = "metrics.jsonl"
 
 
 @dataclass(frozen=True)
