@@ -124,3 +124,12 @@ def test_unknown_names_are_told_with_those_that_exist():
         preset("lstm", "emotion", in_features=26, num_classes=5)
     with pytest.raises(InputError, match="setting 'age' does not exist; choose from emotion, paralinguistic"):
         preset("clstm", "age", in_features=26, num_classes=5)
+
+
+@pytest.mark.parametrize(("setting", "twin"), [("emotion", "clstm-cell-last"), ("paralinguistic", "clstm-cell-max")])
+def test_two_names_of_one_model_give_equal_configs(setting, twin):
+    configs = [preset(name, setting, in_features=26, num_classes=2) for name in FRONT_ENDS]
+    same = {
+        name for name, config in zip(FRONT_ENDS, configs, strict=True) if config == configs[FRONT_ENDS.index("clstm")]
+    }
+    assert same == {"clstm", twin}
