@@ -67,6 +67,18 @@ def test_a_bundle_may_lie_anywhere(convrnn, trained, corpus, tmp_path, scores):
     said = convrnn("evaluate", tmp_path / "model", corpus, "--json")
     assert said.code == 0
     assert json.loads(said.out) == scores
+    assert said.err.count("warning: ") == 1
+    assert "the speakers that it was trained on are not known" in said.err
+
+
+def test_another_policy_than_the_models_is_warned_of(convrnn, trained, corpus):
+    for command in (("evaluate", trained, corpus), ("predict", trained, folder_of(corpus) / "s7-1.wav")):
+        said = convrnn(*command, "--normalise", "utterance")
+        assert said.code == 0, said.err
+        [line] = said.err.splitlines()
+        assert line.startswith("warning: the model was trained with features standardised per speaker, not per utter")
+        assert "train with --normalise utterance" in line
+    assert "warning" not in convrnn("evaluate", trained, corpus, "--normalise", "speaker").err
 
 
 def test_evaluation_of_one_class_has_no_ua_recall(convrnn, trained, corpus, tmp_path):
@@ -110,6 +122,20 @@ def test_one_speaker_may_be_named_once(convrnn, trained, corpus, test_prediction
     assert all(sum(row["probabilities"].values()) == pytest.approx(1) for row in rows)
 
 
+def test_speaker_with_one_recording_is_warned_of(convrnn, trained, corpus, tmp_path):
+    said = convrnn("predict", trained, folder_of(corpus) / "s7-1.wav", "--speaker", "anna")
+    assert said.err.startswith("warning: speaker anna has one recording only")
+    files = [f"{folder_of(corpus) / name}.wav" for name in ("s6-1", "s7-1", "s7-2", "s7-3")]
+    rows = zip(files, ("a", "b", "c", "c"), strict=True)
+    (tmp_path / "list.csv").write_text("\n".join(["file,speaker", *map(",".join, rows)]) + "\n")
+    assert convrnn("predict", trained, tmp_path / "list.csv").err.startswith("warning: 2 speakers have one recording")
+
+
+def test_speaker_is_told_where_it_has_no_effect(convrnn, trained, corpus):
+    said = convrnn("predict", trained, folder_of(corpus) / "s7-1.wav", "--speaker", "anna", "--normalise", "utterance")
+    assert said.err.splitlines()[-1].startswith("--speaker anna has no effect")
+
+
 def test_another_policy_is_another_input(convrnn, trained, corpus):
     from convrnn.features.extract import Segment
 
@@ -128,3 +154,6 @@ def test_parts_of_a_file_are_listed_with_their_times(convrnn, trained, corpus, t
     rows = list(csv.DictReader(said.out.splitlines()))
     assert [(row["start"], row["end"]) for row in rows] == [("", "0.2"), ("0.1", "")]
     assert rows[0]["p_low"] != rows[1]["p_low"]
+    # As a spreadsheet program may write it, and as a corpus's CSV may look.
+    (tmp_path / "list.csv").write_text("\ufefffile; speaker;start;end\nclip.wav ;a; ;0.2\n\nclip.wav;a;0.1;\n")
+    assert convrnn("predict", trained, tmp_path / "list.csv").out == said.out

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _EXAMPLES = options.examples(
     "convrnn evaluate runs/3f2a9c0d11e85b77/best csv:data.csv",
-    "convrnn evaluate model csv:other.csv --task emotion --partition all --normalise utterance --json",
+    "convrnn evaluate model csv:other.csv --task emotion --partition all --json",
 )
 
 PARTITIONS = ("test", "validation", "train", "all")
@@ -44,7 +44,7 @@ def evaluate(
     On the corpus that the model was trained on, the partitions are those of its run, if it lies in its run directory;
     on any other they are the corpus's own.
     """
-    from convrnn.cli.bundles import open_bundle, partition_rows, training_split
+    from convrnn.cli.bundles import choose_policy, open_bundle, partition_rows, training_split
     from convrnn.cli.console import warn
     from convrnn.cli.prepare import use_cache
     from convrnn.corpora.registry import open_corpus
@@ -52,9 +52,10 @@ def evaluate(
 
     if partition:
         options.choose("--partition", partition, PARTITIONS)
-    policy = None if normalise is None else options.choose_policy(normalise)
+    wanted = None if normalise is None else options.choose_policy(normalise)
     cache_dir = use_cache(cache)
     model, spec = open_bundle(bundle)
+    policy = choose_policy(model, wanted)
     data = open_corpus(corpus)
     data.classes(task or model.config.task)
     split = training_split(spec, data)
@@ -81,9 +82,12 @@ def evaluate(
 
 
 def _seen_speakers(spec: "RunSpec | None", data: "Corpus", rows: list[int], *, same_corpus: bool) -> str:
-    """What to say about rows of speakers whom the model has seen; "" if there are none, or if nothing is known."""
+    """What to say about rows of speakers whom the model has seen, or may have seen; "" if there are none."""
     if spec is None:
-        return ""
+        return (
+            "the bundle is not in its run directory, so the speakers that it was trained on are not known, and nobody "
+            "has checked that those tested here are unseen"
+        )
     speakers = set(data.table["speaker"].iloc[rows])
     seen = {*spec.split.train, *spec.split.validation} & speakers
     if not seen:

@@ -3,8 +3,8 @@
 import csv
 import io
 import json
-import math
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _EXAMPLES = options.examples(
     "convrnn predict runs/3f2a9c0d11e85b77/best one.wav two.flac --speaker anna",
     "convrnn predict model recordings.csv > predictions.csv",
-    "convrnn predict model one.wav --normalise utterance --json",
+    "convrnn predict model recordings.csv --json > predictions.json",
 )
 
 
@@ -53,17 +53,26 @@ def predict(
     """
     import numpy as np
 
-    from convrnn.cli.bundles import open_bundle
+    from convrnn.cli.bundles import choose_policy, open_bundle
+    from convrnn.cli.console import say, warn
     from convrnn.training.evaluate import predict as predict_bundle
 
-    policy = None if normalise is None else options.choose_policy(normalise)
+    wanted = None if normalise is None else options.choose_policy(normalise)
     segments, speakers = _recordings(files, speaker)
     model, _ = open_bundle(bundle)
-    if (policy or model.config.normalise) == "speaker" and speakers is None:
-        raise InputError(
-            "the model's features are standardised per speaker: give --speaker NAME if all files are of one speaker, "
-            "or one .csv with columns file and speaker, or choose --normalise utterance"
-        )
+    policy = choose_policy(model, wanted)
+    if policy != "speaker" and speaker is not None:
+        say(f"--speaker {speaker} has no effect, since features are standardised per {policy}")
+    if policy == "speaker":
+        if speakers is None:
+            raise InputError(
+                "features are standardised per speaker: give --speaker NAME if all files are of one speaker, or one "
+                ".csv with columns file and speaker; --normalise utterance needs no speakers, but its statistics "
+                "differ from those that a model trained per speaker has learnt from"
+            )
+        if alone := [name for name, count in Counter(speakers).items() if count == 1]:
+            many = f"{len(alone)} speakers have" if len(alone) > 1 else f"speaker {alone[0]} has"
+            warn(f"{many} one recording only, which features are standardised over; give all of a speaker at once")
     probabilities = np.exp(predict_bundle(model, segments, speakers=speakers, normalise=policy))
     classes = model.config.classes
     rows = [
@@ -96,45 +105,17 @@ def read_list(path: Path) -> "tuple[list[Segment], list[str] | None]":
 
     Args:
         path: columns ``file`` (relative to the CSV or absolute), optionally ``speaker``, ``start`` and ``end`` in
-            seconds; others are ignored.
+            seconds; others are ignored. It is read as a corpus's CSV is.
 
     Raises:
         InputError: naming the file, the line and the column.
     """
+    from convrnn.corpora.csv_table import read_rows
     from convrnn.features.extract import Segment
 
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
-    reader = csv.DictReader(io.StringIO(text, newline=""))
-    columns = reader.fieldnames or []
-    if "file" not in columns:
-        raise InputError(f"{path}: column 'file' is missing; found: {', '.join(columns) or 'nothing'}")
-    segments, speakers = [], []
-    for row in reader:
-        where = f"{path}, line {reader.line_num}"
-        for column in ("file", "speaker"):
-            if column in columns and not row[column]:
-                raise InputError(f"{where}: column {column!r} is empty")
-        start, end = (_seconds(row.get(column) or "", f"{where}: column {column!r}") for column in ("start", "end"))
-        segments.append(Segment(str(path.parent / row["file"]), start, end))
-        speakers.append(row.get("speaker") or "")
-    if not segments:
-        raise InputError(f"{path}: has no rows below its column names")
-    return segments, speakers if "speaker" in columns else None
-
-
-def _seconds(text: str, where: str) -> float | None:
-    if not text.strip():
-        return None
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not (math.isfinite(seconds) and seconds >= 0):
-        raise InputError(f"{where} has {text!r}; allowed: seconds, zero or more")
-    return seconds
+    columns, rows = read_rows(path, required=("file",))
+    segments = [Segment(str(path.parent / row.filled("file")), *row.times()) for row in rows]
+    return segments, [row.filled("speaker") for row in rows] if "speaker" in columns else None
 
 
 def _row(segment: "Segment", classes: tuple[str, ...], probabilities: list[float]) -> dict[str, Any]:
