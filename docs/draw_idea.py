@@ -38,7 +38,7 @@ def load_frames() -> Array:
     """A stretch of one utterance, normalised per speaker: ``[frames, bands]``."""
     corpus = open_demo(default_cache_dir())
     row = corpus.table["id"].tolist().index(UTTERANCE)
-    config = LogMelConfig(sample_rate=corpus.sample_rate())
+    config = LogMelConfig(sample_rate=corpus.sample_rate("gender"))
     speaker = corpus.table["speaker"][row]
     rows = [i for i, other in enumerate(corpus.table["speaker"]) if other == speaker]
     features = [extract_features(corpus.segments()[i], config) for i in rows]

@@ -3,6 +3,8 @@ import json
 import pytest
 import soundfile
 
+from convrnn.corpora.registry import open_corpus
+
 
 def test_check_of_a_good_corpus(convrnn, corpus):
     said = convrnn("check", corpus)
@@ -35,6 +37,17 @@ def test_check_of_one_task(convrnn, corpus):
     said = convrnn("check", corpus, "--task", "mood")
     assert said.code == 2
     assert "unknown task 'mood'" in said.err
+
+
+def test_making_the_demo_shows_progress(convrnn, corpus, monkeypatch):
+    def synthesise(_, on_progress):
+        on_progress(1, 2)
+        on_progress(2, 2)
+        return open_corpus(corpus)
+
+    monkeypatch.setattr("convrnn.corpora.demo.open_demo", synthesise)
+    assert convrnn("check", "demo").err.startswith("synthesis: 2 of 2 in ")
+    assert "synthesis" not in convrnn("check", corpus).err
 
 
 def test_models_are_described(convrnn):

@@ -49,7 +49,7 @@ def test_for_task_drops_unlabelled_rows_and_renumbers():
 def test_missing_labels_and_unknown_tasks_are_told():
     with pytest.raises(InputError, match=r"b\.wav#0\.5-2\.0 has no label for the task 'mood'"):
         make().labels("mood")
-    for ask in (make().labels, make().for_task, make().fingerprint, make().classes):
+    for ask in (make().labels, make().for_task, make().fingerprint, make().sample_rate, make().classes):
         with pytest.raises(InputError, match="unknown task 'age'; tasks of this corpus: mood, grade"):
             ask("age")
     with pytest.raises(InputError, match="no row has a label for the task 'mood'"):
@@ -81,13 +81,17 @@ def write_csv(folder, text="file,speaker,mood,noise\na.wav,1,x,p\nb.wav,2,y,q\n"
     return open_csv(folder / "data.csv")
 
 
-def test_sample_rate_is_the_lowest(tmp_path, write_noise):
+def test_sample_rate_is_the_lowest_of_the_labelled_files(tmp_path, write_noise):
     write_noise("a.wav", rate=16000)
     write_noise("b.wav", rate=11025)
-    assert write_csv(tmp_path).sample_rate() == 11025
+    write_noise("c.wav", rate=8000)
+    text = "file,speaker,mood,noise\na.wav,1,x,p\nb.wav,2,y,q\nc.wav,3,,q\n"
+    corpus = write_csv(tmp_path, text)
+    assert (corpus.sample_rate("mood"), corpus.sample_rate("noise")) == (11025, 8000)
+    assert corpus.for_task("mood").sample_rate("mood") == 11025
     (tmp_path / "b.wav").unlink()
     with pytest.raises(InputError, match="does not exist"):
-        write_csv(tmp_path).sample_rate()
+        write_csv(tmp_path, text).sample_rate("mood")
 
 
 def test_fingerprint_is_free_of_place_and_sees_content(tmp_path, write_noise):

@@ -2,6 +2,7 @@ import json
 from typing import Any
 
 import pytest
+import soundfile
 from pydantic import ValidationError
 
 from convrnn.corpora.corpus import Corpus
@@ -99,6 +100,21 @@ def test_make_spec(tones: Corpus):
     assert spec.split.test == ("s5", "s6")
     assert spec.seed == 3
     assert make_spec(tones, "pitch", SPLIT, front_end="clstm", setting="emotion", seed=3).hash == spec.hash
+
+
+def test_recordings_without_a_label_do_not_decide_the_sample_rate(tones: Corpus, tmp_path):
+    soundfile.write(tmp_path / "slow.wav", [0.0] * 400, 4000)
+    table = tones.table
+    corpus = Corpus.from_columns(
+        "more",
+        files=[*table["file"], tmp_path / "slow.wav"],
+        ids=[*table["id"], "slow.wav"],
+        speakers=[*table["speaker"], "s0"],
+        labels={"pitch": [*table["pitch"], None]},
+    )
+    spec = make_spec(corpus, "pitch", SPLIT, front_end="conv", setting="emotion")
+    assert spec.features.sample_rate == 8000
+    assert spec.hash == make_spec(tones, "pitch", SPLIT, front_end="conv", setting="emotion").hash
 
 
 def test_make_spec_takes_a_known_fingerprint(tones: Corpus):

@@ -33,12 +33,11 @@ def check(
     Every audio file is read. The exit code is 1 if a defect would make results wrong.
     """
     from convrnn.cli.console import Counter
-    from convrnn.cli.prepare import use_cache
+    from convrnn.cli.prepare import open_with_progress, use_cache
     from convrnn.corpora.check import check_corpus
-    from convrnn.corpora.registry import open_corpus
 
     use_cache(cache)
-    data = open_corpus(corpus)
+    data = open_with_progress(corpus)
     if task is not None:
         data.classes(task)
     with Counter("listening") as counter:

@@ -76,7 +76,7 @@ def compare(
         models=chosen,
         setting=setting,
         seeds=range(seeds),
-        features=feature_config(data, sample_rate),
+        features=feature_config(data, task, sample_rate),
         normalise=policy,
         training=TrainingConfig(max_epochs=max_epochs, batch_size=batch_size),
     )

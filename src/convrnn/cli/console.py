@@ -105,7 +105,6 @@ class Counter:
         self._began = time.monotonic()
 
     def __enter__(self) -> "Counter":
-        self._progress.start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -118,5 +117,7 @@ class Counter:
         """Show that ``done`` of ``total`` are done."""
         self._last = (done, total)
         if self._task is None:
+            # Not before: a bar without a task would leave an empty line where nothing has to be done.
+            self._progress.start()
             self._task = self._progress.add_task(self._what, total=total)
         self._progress.update(self._task, completed=done)

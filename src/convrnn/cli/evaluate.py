@@ -46,8 +46,7 @@ def evaluate(
     """
     from convrnn.cli.bundles import choose_policy, open_bundle, partition_rows, training_split
     from convrnn.cli.console import warn
-    from convrnn.cli.prepare import use_cache
-    from convrnn.corpora.registry import open_corpus
+    from convrnn.cli.prepare import open_with_progress, use_cache
     from convrnn.training.evaluate import evaluate as evaluate_bundle
 
     if partition:
@@ -56,7 +55,7 @@ def evaluate(
     cache_dir = use_cache(cache)
     model, spec = open_bundle(bundle)
     policy = choose_policy(model, wanted)
-    data = open_corpus(corpus)
+    data = open_with_progress(corpus)
     data.classes(task or model.config.task)
     split = training_split(spec, data)
     rows = partition_rows(data, partition, split)

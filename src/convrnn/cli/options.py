@@ -42,7 +42,9 @@ NormaliseOption = Annotated[
 ]
 SampleRateOption = Annotated[
     int | None,
-    typer.Option("--sample-rate", help="Hz to resample to; by default the corpus's lowest.", show_default=False),
+    typer.Option(
+        "--sample-rate", help="Hz to resample to; by default the lowest of the files with a label.", show_default=False
+    ),
 ]
 MaxEpochsOption = Annotated[int, typer.Option("--max-epochs", min=1, help="Epochs at most.")]
 BatchSizeOption = Annotated[int, typer.Option("--batch-size", min=1, help="Utterances per training step.")]

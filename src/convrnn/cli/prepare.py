@@ -21,13 +21,23 @@ def use_cache(cache: Path | None) -> Path:
     return default_cache_dir()
 
 
+def open_with_progress(spec: str) -> Corpus:
+    """The corpus, with a progress bar where it has to be made first.
+
+    Raises:
+        InputError: for an unknown or unreadable corpus.
+    """
+    with Counter("synthesis") as counter:
+        return open_corpus(spec, on_progress=counter)
+
+
 def open_task(spec: str, task: str) -> Corpus:
     """The rows of a corpus that have a label for the task.
 
     Raises:
         InputError: for an unknown or unreadable corpus, or an unknown task.
     """
-    corpus = open_corpus(spec)
+    corpus = open_with_progress(spec)
     labelled = corpus.for_task(task)
     if without := len(corpus) - len(labelled):
         say(f"{spec}: {without} of {len(corpus)} rows have no label for {task} and are left out")
@@ -39,13 +49,13 @@ def default_split(corpus: Corpus) -> str:
     return "partitions" if corpus.table["partition"].notna().any() else "random"
 
 
-def feature_config(corpus: Corpus, sample_rate: int | None) -> FeatureConfig:
-    """Log-mel features at the given rate, or at the lowest of the corpus's files.
+def feature_config(corpus: Corpus, task: str, sample_rate: int | None) -> FeatureConfig:
+    """Log-mel features at the given rate, or at the lowest of the task's files.
 
     Raises:
         InputError: for a rate at which the features do not exist.
     """
-    rate = corpus.sample_rate() if sample_rate is None else sample_rate
+    rate = corpus.sample_rate(task) if sample_rate is None else sample_rate
     try:
         return FeatureConfig(sample_rate=rate)
     except ValidationError as error:

@@ -66,7 +66,7 @@ def train(
         splits[number],
         front_end=model,
         setting=setting,
-        features=feature_config(data, sample_rate),
+        features=feature_config(data, task, sample_rate),
         normalise=policy,
         training=TrainingConfig(max_epochs=max_epochs, batch_size=batch_size),
         seed=seed,

@@ -181,18 +181,16 @@ class Corpus:
             raise InputError(f"{self.name}: no row has a label for the task {task!r}")
         return self if labelled.all() else replace(self, table=self.table[labelled])
 
-    def sample_rate(self) -> int:
-        """The lowest sample rate among the files, in Hz.
+    def sample_rate(self, task: str) -> int:
+        """The lowest sample rate among the files with a label for ``task``, in Hz; others are not used anyway.
 
         Raises:
-            InputError: If a file is missing or unreadable, or if the corpus has no rows.
+            InputError: If the task is unknown, no row has a label for it, or a file is missing or unreadable.
         """
-        return self._lowest_rate
+        return self.for_task(task)._lowest_rate
 
     @cached_property
     def _lowest_rate(self) -> int:
-        if not len(self):
-            raise InputError(f"{self.name}: the corpus has no utterances")
         return min(audio_info(file).sample_rate for file in sorted(set(self.table["file"])))
 
     def fingerprint(self, task: str) -> str:

@@ -1,5 +1,6 @@
 """From what the user types to a corpus."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from convrnn.cache import default_cache_dir
@@ -11,13 +12,14 @@ from convrnn.errors import InputError
 CORPORA = ("csv:PATH", "emodb:PATH", "demo")
 
 
-def open_corpus(spec: str) -> Corpus:
+def open_corpus(spec: str, on_progress: Callable[[int, int], None] | None = None) -> Corpus:
     """Open the corpus that ``spec`` names.
 
     Args:
         spec: ``"csv:PATH"`` (a table of one's own, see :func:`~convrnn.corpora.csv_table.open_csv`), ``"emodb:PATH"``
             (the Berlin Database of Emotional Speech, see :func:`~convrnn.corpora.emodb.open_emodb`) or ``"demo"``
             (speech synthesised on first use, kept in :func:`~convrnn.cache.default_cache_dir`).
+        on_progress: Called with (utterances done, utterances in all) where a corpus has to be made first.
 
     Raises:
         InputError: If ``spec`` names no corpus, or if the corpus cannot be read.
@@ -33,7 +35,7 @@ def open_corpus(spec: str) -> Corpus:
         # Only this corpus needs the synthesiser, which is an extra of its own.
         from convrnn.corpora.demo import open_demo
 
-        return open_demo(default_cache_dir())
+        return open_demo(default_cache_dir(), on_progress)
     openers = {"csv": open_csv, "emodb": open_emodb}
     if kind in openers and not path:
         raise InputError(f"corpus {spec!r} has no path; write {kind}:PATH")

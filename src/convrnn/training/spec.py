@@ -176,7 +176,7 @@ def make_spec(
         split: Speakers of the three sets.
         front_end: Name of a preset, for example "clstm"; ``convrnn.models.presets.FRONT_ENDS`` lists them.
         setting: "emotion" (section IV-A) or "paralinguistic" (IV-B).
-        features: Input features; by default log-mel at the corpus's sample rate.
+        features: Input features; by default log-mel at the lowest sample rate of the task's files.
         normalise: Over which frames features are standardised: "speaker", "utterance" or "corpus".
         balance: Whether to balance the training set.
         training: Optimisation; by default the paper's.
@@ -192,7 +192,7 @@ def make_spec(
     """
     split_rows(corpus, task, split)
     if features is None:
-        features = FeatureConfig(sample_rate=corpus.sample_rate())
+        features = FeatureConfig(sample_rate=corpus.sample_rate(task))
     classes = tuple(corpus.classes(task))
     return RunSpec(
         corpus=corpus.name,
