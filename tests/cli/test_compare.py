@@ -1,10 +1,12 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -110,6 +112,41 @@ def test_table_has_only_what_is_asked_for_now(convrnn, grid, corpus):
     options = [option if option != "conv,clstm" else "clstm" for option in GRID]
     said = convrnn("compare", corpus, *options, "--seeds", 1, "--out", out, "--json")
     assert [(row["model"], row["seeds"]) for row in json.loads(said.out)["rows"]] == [("clstm", 1)]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (("--split", "random"), "split folds:2 (now random)"),
+        (("--setting", "paralinguistic"), "setting emotion (now paralinguistic)"),
+        (("--normalise", "corpus"), "normalise speaker (now corpus)"),
+        (("--sample-rate", 4000), "features at 8000 Hz (now at 4000 Hz)"),
+        (("--split", "random", "--setting", "paralinguistic"), "setting emotion (now paralinguistic)"),
+    ],
+)
+def test_folder_of_another_comparison_is_refused(convrnn, grid, corpus, tmp_path, change, told):
+    out = shutil.copytree(grid[0], tmp_path / "out", ignore=shutil.ignore_patterns("runs"))
+    content = {path: path.read_bytes() for path in out.iterdir()}
+    said = convrnn("compare", corpus, *GRID, "--seeds", 2, *change, "--out", out)
+    assert said.code == 2
+    assert said.err == f"convrnn: error: --out {out} holds another comparison: {told}; choose another --out\n"
+    assert {path: path.read_bytes() for path in out.iterdir()} == content
+
+
+def test_folder_of_another_corpus_is_refused(convrnn, grid, corpus, tmp_path):
+    out = shutil.copytree(grid[0], tmp_path / "out", ignore=shutil.ignore_patterns("runs"))
+    source = Path(corpus.removeprefix("csv:"))
+    shutil.copytree(source.parent, tmp_path / "corpus")
+    other = f"csv:{tmp_path / 'corpus' / source.name}"
+    shutil.copy(tmp_path / "corpus" / "s0-0.wav", tmp_path / "corpus" / "s1-0.wav")
+    assert f"corpus {corpus} (now {other})" in convrnn("compare", other, *GRID, "--out", out).err
+    request = json.loads((out / "compare.json").read_text())
+    (out / "compare.json").write_text(json.dumps({**request, "fingerprint": "0"}))
+    assert f"corpus {corpus} (now with other content)" in convrnn("compare", corpus, *GRID, "--out", out).err
+    (out / "compare.json").write_text(json.dumps({**request, "fingerprint": "0", "task": "mood"}))
+    assert "comparison: task mood (now pitch); choose" in convrnn("compare", corpus, *GRID, "--out", out).err
+    (out / "compare.json").write_text("{}")
+    assert "compare.json: is damaged" in convrnn("compare", corpus, *GRID, "--out", out).err
 
 
 def test_split_can_be_given_back(convrnn, grid, corpus):

@@ -33,6 +33,16 @@ def test_picture_is_written_whole(tmp_path):
     assert imread(tmp_path / "confusion.png").std() > 0.05
 
 
+def test_long_title_is_not_cut(tmp_path):
+    title = "clstm-hidden-mean on the-recordings-of-both-studies-2019-and-2021, arousal\nUA recall 70.0 %, 5 seeds"
+    figure = confusion_figure(CONFUSION[:2, :2], ("a", "b"), title)
+    save_figure(figure, tmp_path / "confusion.png")
+    box = figure.axes[0].title.get_window_extent()
+    assert box.x0 >= figure.bbox.x0 - 1
+    assert box.x1 <= figure.bbox.x1 + 1
+    assert box.y1 <= figure.bbox.y1 + 1
+
+
 def test_long_class_names_are_not_cut(tmp_path):
     names = ("a class with a long name", "another with an even longer name", "c")
     figure = confusion_figure(CONFUSION, names, "t")

@@ -82,7 +82,7 @@ def test_csv_has_exactly_the_promised_columns(table, tmp_path):
 def test_markdown_marks_the_best_and_ends_with_the_caption(table):
     lines = table.to_markdown().splitlines()
     assert lines[2] == "| m | 62.50 ± 17.68 | 64.3 | 1,234 | 8.0 s | 2 |"
-    assert lines[3].startswith("| svm | **100.00 ± –** |")
+    assert lines[3].startswith("| svm | **100.00** |")
     assert lines[-1] == "a caption"
 
 
@@ -101,8 +101,8 @@ def test_json_holds_rows_and_confusion(table):
     assert content["rows"][1]["confusion"] == [[4, 0, 0], [0, 2, 0], [0, 0, 1]]
 
 
-def test_one_seed_shows_that_its_deviation_is_unknown(table):
-    assert format_recall(table.rows[1]) == "100.00 ± –"
+def test_one_seed_shows_no_deviation(table):
+    assert format_recall(table.rows[1]) == "100.00"
 
 
 @pytest.mark.parametrize(

@@ -3,14 +3,16 @@
 import json
 import sys
 from importlib.metadata import version
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from convrnn.cli import options
+from convrnn.errors import InputError
 
 if TYPE_CHECKING:
+    from convrnn.corpora.splits import Split
     from convrnn.experiments.compare import GridRun
     from convrnn.experiments.table import Table
 
@@ -19,6 +21,9 @@ _EXAMPLES = options.examples(
     "convrnn compare csv:data.csv --task emotion --split folds:5 --seeds 5 --jobs 2 --out results",
     "convrnn compare emodb:emodb --task emotion --split loso --models baseline,clstm --yardstick --out results",
 )
+
+EXPERIMENT = ("task", "fingerprint", "setting", "normalise", "features")
+"""What one folder of results is about, beside the split; the keys in ``compare.json``."""
 
 
 def compare(
@@ -56,6 +61,7 @@ def compare(
     from convrnn.experiments.compare import caption, outcomes, plan
     from convrnn.experiments.table import Table, summarise
     from convrnn.models.presets import FRONT_ENDS, SETTINGS
+    from convrnn.training.run_directory import write_atomically
     from convrnn.training.spec import TrainingConfig
 
     chosen = options.choose_several("--models", models, FRONT_ENDS)
@@ -80,8 +86,10 @@ def compare(
         normalise=policy,
         training=TrainingConfig(max_epochs=max_epochs, batch_size=batch_size),
     )
+    request = _request(runs, split, yardstick=yardstick)
+    _refuse_another_experiment(out, request, splits)
     save_splits(splits, out / "split.json")
-    _save_request(out / "compare.json", runs, split, yardstick=yardstick)
+    write_atomically(out / "compare.json", json.dumps(request, indent=2) + "\n")
     runs_dir = out / "runs"
     if yardstick or not all(run.finished(runs_dir) for run in runs):
         store = extract(data, runs[0].spec.features, cache_dir, jobs)
@@ -95,19 +103,17 @@ def compare(
     classes = data.classes(task)
     table = Table(tuple(summarise(found, classes)), classes, caption(data, task, split, runs))
     table.save(out)
-    _save_pictures(out, table, task)
+    _save_pictures(out, table, f"{_short(data.name)}, {task}")
     if as_json:
         typer.echo(table.to_json())
     else:
         _show(table, out)
 
 
-def _save_request(path: Path, runs: "list[GridRun]", split: str, *, yardstick: bool) -> None:
+def _request(runs: "list[GridRun]", split: str, *, yardstick: bool) -> dict[str, Any]:
     """What was asked for and which run directories answer it."""
-    from convrnn.training.run_directory import write_atomically
-
     spec = runs[0].spec
-    request = {
+    return {
         "command": ["convrnn", *sys.argv[1:]],
         "convrnn": version("convrnn"),
         "corpus": spec.corpus,
@@ -125,15 +131,54 @@ def _save_request(path: Path, runs: "list[GridRun]", split: str, *, yardstick: b
             for run in runs
         ],
     }
-    write_atomically(path, json.dumps(request, indent=2) + "\n")
 
 
-def _save_pictures(out: Path, table: "Table", task: str) -> None:
+def _refuse_another_experiment(out: Path, request: dict[str, Any], splits: "list[Split]") -> None:
+    """Refuse a folder whose table and pictures are of another experiment, which would be lost or mixed with these.
+
+    Other models, seeds and epochs are the same experiment.
+
+    Raises:
+        InputError: naming what differs.
+    """
+    from convrnn.corpora.splits import load_splits
+
+    path, split = out / "compare.json", out / "split.json"
+    if not path.exists():
+        return
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+        different = [name for name in EXPERIMENT if before[name] != request[name]]
+        # The fingerprint is also that of the task's labels.
+        if "task" in different and before["corpus"] == request["corpus"]:
+            different.remove("fingerprint")
+        told = [_difference(name, before, request) for name in different]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: is damaged; choose another --out, or delete the file") from error
+    if not told and split.exists() and load_splits(split) != splits:
+        told = [_difference("split", before, request)]
+    if told:
+        raise InputError(f"--out {out} holds another comparison: {', '.join(told)}; choose another --out")
+
+
+def _difference(name: str, before: dict[str, Any], now: dict[str, Any]) -> str:
+    """What an experiment was, and what it is now."""
+    name = "corpus" if name == "fingerprint" else name
+    old, new = (f"at {it[name]['sample_rate']} Hz" if name == "features" else it[name] for it in (before, now))
+    return f"{name} {old} (now {new})" if old != new else f"{name} {old} (now with other content)"
+
+
+def _short(corpus: str) -> str:
+    """The last part of a corpus's name."""
+    return PurePath(corpus.rpartition(":")[2]).name.removesuffix(".csv")
+
+
+def _save_pictures(out: Path, table: "Table", what: str) -> None:
     from convrnn.experiments.figures import confusion_figure, save_figure
 
     for row in table.rows:
         seeds = f"{row.seeds} seed{'s' if row.seeds > 1 else ''}"
-        title = f"{row.model}, {task}: UA recall {row.ua_recall_mean:.1f} %, {seeds}"
+        title = f"{row.model} on {what}\nUA recall {row.ua_recall_mean:.1f} %, {seeds}"
         name = row.model.lower().replace(" ", "-")
         save_figure(confusion_figure(row.confusion, table.classes, title), out / f"confusion-{name}.png")
 

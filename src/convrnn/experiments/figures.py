@@ -18,7 +18,7 @@ def confusion_figure(confusion: NDArray[np.int64], classes: Sequence[str], title
     Args:
         confusion: counts ``[classes, classes]``, rows are true classes.
         classes: names of the rows and columns.
-        title: one line above the picture.
+        title: what stands above the picture; long lines are wrapped.
     """
     count = len(classes)
     totals = confusion.sum(axis=1, keepdims=True)
@@ -55,7 +55,7 @@ def confusion_figure(confusion: NDArray[np.int64], classes: Sequence[str], title
     axes.set_ylabel("true class")
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    axes.set_title(title, fontsize=11)
+    axes.set_title(title, fontsize=11, wrap=True)
     figure.colorbar(image, ax=axes, label="share of the true class [%]", shrink=0.8)
     return figure
 

@@ -184,9 +184,9 @@ def _row(model: str, seeds: list[list[Outcome]], classes: Sequence[str]) -> Row:
 
 
 def format_recall(row: Row) -> str:
-    """``"70.59 ± 0.58"``, or ``"70.59 ± –"`` for a single seed, whose deviation is unknown."""
-    deviation = "–" if row.ua_recall_std is None else f"{row.ua_recall_std:.2f}"
-    return f"{row.ua_recall_mean:.2f} ± {deviation}"
+    """``"70.59 ± 0.58"``, or ``"70.59"`` for a single seed, which has no deviation."""
+    deviation = "" if row.ua_recall_std is None else f" ± {row.ua_recall_std:.2f}"
+    return f"{row.ua_recall_mean:.2f}{deviation}"
 
 
 def format_seconds(seconds: float) -> str:
