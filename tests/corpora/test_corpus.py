@@ -1,5 +1,6 @@
 import pickle
 import shutil
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -116,6 +117,19 @@ def test_fingerprint_is_free_of_place_and_sees_content(tmp_path, write_noise):
     (moved / "a.wav").unlink()
     with pytest.raises(InputError, match=r"a\.wav: cannot be read"):
         write_csv(moved).fingerprint("mood")
+
+
+def test_fingerprint_reads_audio_once_but_sees_a_change(tmp_path, write_noise, monkeypatch):
+    write_noise("a.wav")
+    write_noise("b.wav")
+    corpus = write_csv(tmp_path)
+    original = corpus.fingerprint("mood")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", lambda self, *_: pytest.fail(f"{self} is read again"))
+        assert corpus.fingerprint("mood") == original
+        assert pickle.loads(pickle.dumps(corpus)).fingerprint("mood") == original  # noqa: S301
+    write_noise("a.wav", seed=5)
+    assert corpus.fingerprint("mood") != original
 
 
 def test_fingerprint_ignores_unlabelled_rows(tmp_path, write_noise):

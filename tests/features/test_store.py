@@ -1,4 +1,5 @@
 import errno
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -14,7 +15,8 @@ from convrnn.errors import InputError
 from convrnn.features import store as store_module
 from convrnn.features.config import LogMelConfig
 from convrnn.features.extract import Segment, extract_features
-from convrnn.features.store import FeatureStore, StoreWriteError
+from convrnn.features.store import FeatureStore
+from convrnn.processes import WorkFailedError
 
 CONFIG = LogMelConfig(sample_rate=8000)
 
@@ -104,6 +106,7 @@ def test_audio_is_hashed_once_but_a_change_is_seen(store, segments):
     original = Path.open
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Path, "open", lambda self, *args, **kw: opened.append(self) or original(self, *args, **kw))
+        assert FeatureStore(store.root, CONFIG).key(segments[0]) == before
         assert store.key(Segment(str(file))) == before
     assert opened == []
     soundfile.write(file, np.zeros(8000), 8000)
@@ -196,45 +199,61 @@ def test_interrupted_processes_leave_whole_files_only(store, segments):
 
     with pytest.raises(KeyboardInterrupt):
         store.extract(segments, jobs=2, on_progress=stop)
-    left = stored(store)
+    left = [path for path in stored(store) if path.suffix == ".npy"]
     assert 2 <= len(left) <= 6
     assert all(store._is_whole(path) for path in left)
 
 
+def test_a_killed_process_is_told_in_a_sentence(store, segments):
+    def kill(_done, _total):
+        for process in multiprocessing.active_children():
+            process.kill()
+
+    with pytest.raises(
+        InputError, match=r"^.*\.wav: its worker process was killed, .* with fewer jobs continues there$"
+    ):
+        store.extract(segments, jobs=2, on_progress=kill)
+    store.extract(segments)
+    assert len([path for path in stored(store) if path.suffix == ".npy"]) == 6
+
+
+def test_a_defect_in_a_process_keeps_its_traceback(store, segments):
+    with pytest.raises(WorkFailedError, match="TypeError") as caught:
+        store.extract([segments[0], Segment(segments[1].file, start="0")], jobs=2)
+    assert "extract_features" in caught.value.details
+
+
 def test_an_interruption_while_writing_leaves_nothing(store, segments, monkeypatch):
-    def interrupted(path, content):
-        path.write_text(content[:10].hex())
+    def interrupted(path, _target):
+        assert path.exists()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Path, "write_bytes", interrupted)
+    monkeypatch.setattr(Path, "replace", interrupted)
     with pytest.raises(KeyboardInterrupt):
         store.extract(segments)
     assert stored(store) == []
 
 
 def test_a_full_disk_is_one_sentence_and_stops(store, segments, monkeypatch):
-    written = []
-    write = Path.write_bytes
+    replace = Path.replace
 
-    def full(path, content):
-        if len(written) == 2:
-            write(path, content[:50])
+    def full(path, target):
+        if len(stored(store)) > 2:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        written.append(path)
-        return write(path, content)
+        return replace(path, target)
 
-    monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(StoreWriteError) as caught:
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(
+        InputError, match=rf"^{store.root}/.*: cannot be written \(No space left on device\); [^;]* kept$"
+    ):
         store.extract(segments)
-    assert str(caught.value) == f"{store.root}: features cannot be stored here (No space left on device)"
-    assert isinstance(caught.value, InputError)
     assert len(stored(store)) == 2
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_a_root_that_is_no_folder_is_named(tmp_path, segments, jobs):
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreWriteError, match="file/store: features cannot be stored here"):
+    with pytest.raises(InputError, match=r"file/store/[^;]*: cannot be written \(Not a directory\); [^;]* kept$"):
         FeatureStore(tmp_path / "file" / "store", CONFIG).extract(segments, jobs=jobs)
 
 

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from convrnn.errors import InputError
-from convrnn.training.run_directory import RunDirectory, write_atomically
+from convrnn.training.run_directory import RunDirectory
 
 HOLD = """
 import sys, time
@@ -72,30 +72,6 @@ def test_finish_renames_without_left_overs(tmp_path):
         assert directory.finished
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
     assert [path.name for path in directory.final.iterdir()] == ["result.json"]
-
-
-def test_a_file_is_replaced_whole(tmp_path):
-    path = tmp_path / "file"
-    write_atomically(path, "old")
-    inode = path.stat().st_ino
-    write_atomically(path, "ä")
-    assert path.read_bytes() == "ä".encode()
-    assert path.stat().st_ino != inode
-    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
-
-
-def test_a_file_that_cannot_be_written_is_told_and_kept(tmp_path, monkeypatch):
-    path = tmp_path / "file"
-    write_atomically(path, "old")
-
-    def full(_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(InputError, match=r"cannot be written \(No space left on device\)"):
-        write_atomically(path, "new")
-    assert path.read_text() == "old"
-    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 
 
 def test_json_lines(tmp_path):

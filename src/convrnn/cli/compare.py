@@ -60,8 +60,8 @@ def compare(
     from convrnn.corpora.splits import make_splits, save_splits
     from convrnn.experiments.compare import caption, outcomes, plan
     from convrnn.experiments.table import Table, summarise
+    from convrnn.files import write_atomically
     from convrnn.models.presets import FRONT_ENDS, SETTINGS
-    from convrnn.training.run_directory import write_atomically
     from convrnn.training.spec import TrainingConfig
 
     chosen = options.choose_several("--models", models, FRONT_ENDS)

@@ -14,6 +14,7 @@ import pandas as pd
 from convrnn.errors import InputError
 from convrnn.features.audio import audio_info
 from convrnn.features.extract import Segment
+from convrnn.files import file_hash
 
 PARTITIONS = ("train", "validation", "test")
 RESERVED_COLUMNS = ("id", "file", "start", "end", "speaker", "partition")
@@ -203,7 +204,7 @@ class Corpus:
             InputError: If the task is unknown or a file cannot be read.
         """
         corpus = self.for_task(task)
-        digests = {file: _hash_file(file) for file in sorted(set(corpus.table["file"]))}
+        digests = {file: file_hash(file) for file in sorted(set(corpus.table["file"]))}
         total = hashlib.sha256(json.dumps([task, corpus.tasks[task]]).encode())
         for row, segment in zip(corpus.table.to_dict("records"), corpus.segments(), strict=True):
             identity = row["id"]
@@ -243,11 +244,3 @@ def _class_order(label: str) -> tuple[bool, float, str]:
     """Sort numbers by value, before any text."""
     number = is_number(label)
     return not number, float(label) if number else 0.0, label
-
-
-def _hash_file(file: str) -> str:
-    try:
-        with Path(file).open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror})") from error

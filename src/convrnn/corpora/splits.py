@@ -1,8 +1,6 @@
 """Speakers into train, validation and test: no speaker is ever on two sides."""
 
-import contextlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +10,7 @@ import numpy as np
 from convrnn.corpora.assign import assign_speakers
 from convrnn.corpora.corpus import PARTITIONS, Corpus
 from convrnn.errors import InputError
+from convrnn.files import write_atomically, writing
 
 KINDS = ("partitions", "random", "folds:K", "loso", "file:PATH")
 VALIDATION_SHARE = 0.2
@@ -158,16 +157,9 @@ def save_splits(splits: Sequence[Split], path: Path | str) -> None:
     """
     path = Path(path)
     text = json.dumps({"format_version": FORMAT_VERSION, "splits": [asdict(split) for split in splits]}, indent=1)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text + "\n", encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        # What failed may be the folder itself, and then there is nothing to remove.
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
+    write_atomically(path, text + "\n")
 
 
 def load_splits(path: Path | str) -> list[Split]:

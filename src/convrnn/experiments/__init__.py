@@ -1,5 +1,5 @@
 """Grids of runs and what is read off them.
 
-:mod:`compare` plans and does the grid, :mod:`pool` has the worker processes, :mod:`table` makes predictions into rows,
-:mod:`figures` draws confusion matrices, and :mod:`yardstick` is the linear SVM beside the networks.
+:mod:`compare` plans and does the grid, :mod:`table` makes predictions into rows, :mod:`figures` draws confusion
+matrices, and :mod:`yardstick` is the linear SVM beside the networks.
 """

@@ -11,12 +11,13 @@ import pandas as pd
 from convrnn.corpora.corpus import Corpus
 from convrnn.corpora.splits import Split
 from convrnn.errors import InputError
-from convrnn.experiments.pool import Event, WorkFailedError, run_in_processes
 from convrnn.experiments.table import Outcome
 from convrnn.features.config import FeatureConfig
 from convrnn.features.normalise import NormalisePolicy
+from convrnn.files import write_atomically
+from convrnn.processes import Event, WorkFailedError, run_in_processes
 from convrnn.training.result import RunResult
-from convrnn.training.run_directory import PREDICTIONS, RunDirectory, write_atomically
+from convrnn.training.run_directory import PREDICTIONS, RunDirectory
 from convrnn.training.spec import RunSpec, TrainingConfig, make_spec
 
 SECONDS_BETWEEN_STEPS = 0.25

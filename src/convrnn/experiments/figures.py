@@ -9,7 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from convrnn.training.run_directory import write_atomically
+from convrnn.files import write_atomically
 
 
 def confusion_figure(confusion: NDArray[np.int64], classes: Sequence[str], title: str) -> Figure:

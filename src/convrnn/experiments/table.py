@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from convrnn.files import write_atomically
 from convrnn.training.metrics import Scores
-from convrnn.training.run_directory import write_atomically
 
 COLUMNS = ("model", "ua_recall_mean", "ua_recall_std", "accuracy", "parameters", "seconds", "seeds")
 """The columns of ``table.csv``, in this order; recall and accuracy are in percent."""

@@ -1,16 +1,10 @@
 """Features on disk, extracted once, in parallel, named by what they were computed from."""
 
-import contextlib
 import hashlib
 import io
 import json
-import multiprocessing
 import os
-import signal
-import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +14,8 @@ from convrnn.errors import InputError
 from convrnn.features.audio import check_audio_file
 from convrnn.features.config import FeatureConfig
 from convrnn.features.extract import Segment, extract_features
+from convrnn.files import file_hash, write_atomically, writing
+from convrnn.processes import Event, WorkFailedError, run_in_processes
 
 FEATURES_VERSION = 1
 """Raised when a fix changes the features of the same config and audio; it is part of every key."""
@@ -29,9 +25,7 @@ _HEADER_BYTES = 128
 Progress = Callable[[int, int], None]
 """Called with how many segments are done, and how many there are."""
 
-
-class StoreWriteError(InputError):
-    """The folder of a store cannot be written: disk full, no permission, not a folder."""
+_Work = tuple[Segment, Path]
 
 
 class FeatureStore:
@@ -59,18 +53,17 @@ class FeatureStore:
         self.config = config
         self._config_json = json.dumps([FEATURES_VERSION, config.model_dump(mode="json")], sort_keys=True)
         self._folder = self.root / hashlib.sha256(self._config_json.encode()).hexdigest()[:16]
-        self._audio_hashes: dict[str, tuple[tuple[int, int], str]] = {}
 
     def key(self, segment: Segment) -> str:
         """Hash over the config, :data:`FEATURES_VERSION`, the audio file's bytes, start and end: 64 hexadecimal digits.
 
-        The bytes are read once per instance, and again when the file's size or time of change differ.
+        The bytes are read as :func:`~convrnn.files.file_hash` does.
 
         Raises:
             InputError: The audio file is missing, a folder, empty or unreadable.
         """
         times = [None if time is None else float(time) for time in (segment.start, segment.end)]
-        content = [self._config_json, self._audio_hash(segment.file), *times]
+        content = [self._config_json, file_hash(check_audio_file(segment.file)), *times]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     def path(self, segment: Segment) -> Path:
@@ -95,9 +88,7 @@ class FeatureStore:
 
         Raises:
             InputError: ``jobs`` is below 1; or segments failed: the first one's error, in the order given, and how many
-                further ones there were.
-            StoreWriteError: The store cannot be written; stops at once.
-            RuntimeError: A worker process died.
+                further ones there were; or, at once, the store cannot be written or a worker process died.
         """
         if jobs < 1:
             raise InputError(f"jobs: expected at least 1, got {jobs}")
@@ -126,11 +117,14 @@ class FeatureStore:
             else:
                 missing[path] = [position]
         work = [(segments[positions[0]], path) for path, positions in missing.items()]
-        with contextlib.closing(self._computed(work, jobs)) as computed:
-            for path, failure in computed:
-                if failure is not None:
-                    errors.update(dict.fromkeys(missing[path], failure))
-                report(len(missing[path]))
+
+        def finish(index: int, failure: InputError | None) -> None:
+            positions = missing[work[index][1]]
+            if failure is not None:
+                errors.update(dict.fromkeys(positions, failure))
+            report(len(positions))
+
+        self._compute(work, jobs, finish)
         if errors:
             first = errors[min(errors)]
             others = len(errors) - 1
@@ -145,30 +139,14 @@ class FeatureStore:
             float32 ``[frames, features]``.
 
         Raises:
-            InputError: As :func:`~convrnn.features.extract.extract_features`.
-            StoreWriteError: Features had to be computed and the store cannot be written.
+            InputError: As :func:`~convrnn.features.extract.extract_features`; or features had to be computed and the
+                store cannot be written.
         """
         path = self.path(segment)
         if not self._is_whole(path):
-            _extract_to(segment, self.config, path, self.root)
+            _write(path, extract_features(segment, self.config))
         features: NDArray[np.float32] = np.load(path, allow_pickle=False)
         return features
-
-    def _audio_hash(self, file: str) -> str:
-        """Hash of a file's bytes, remembered."""
-        path = check_audio_file(file)
-        try:
-            status = path.stat()
-            signature = (status.st_size, status.st_mtime_ns)
-            known = self._audio_hashes.get(file)
-            if known is not None and known[0] == signature:
-                return known[1]
-            with path.open("rb") as stream:
-                digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        except OSError as error:
-            raise InputError(f"{file}: audio file cannot be read ({error.strerror or error})") from error
-        self._audio_hashes[file] = (signature, digest)
-        return digest
 
     def _is_whole(self, path: Path) -> bool:
         """Whether a file is there, of a length that holds whole frames and with the header that belongs to it."""
@@ -181,51 +159,46 @@ class FeatureStore:
             return False
         return rest == 0 and frames > 0 and header == _npy_header(frames, self.config.num_features)
 
-    def _computed(self, work: list[tuple[Segment, Path]], jobs: int) -> Generator[tuple[Path, InputError | None]]:
-        """Computes and writes; yields each path as it is finished, with the error of a segment that failed."""
-        jobs = min(jobs, len(work))
-        if jobs <= 1:
-            for segment, path in work:
-                yield path, _try_extract_to(segment, self.config, path, self.root)
+    def _compute(self, work: list[_Work], jobs: int, finish: Callable[[int, InputError | None], None]) -> None:
+        """Computes and writes; tells the position of each as it is finished, with the error where it failed."""
+        if min(jobs, len(work)) <= 1:
+            for index, item in enumerate(work):
+                finish(index, _extract(self.config, item))
             return
-        context = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_worker)
+
+        def on_event(event: Event) -> None:
+            if event.kind == "done":
+                finish(event.index, event.value)
+
         try:
-            futures: dict[Future[InputError | None], Path] = {}
-            with _interrupts_blocked():
-                for segment, path in work:
-                    futures[pool.submit(_try_extract_to, segment, self.config, path, self.root)] = path
-            for future in as_completed(futures):
-                yield futures[future], future.result()
-        except BrokenProcessPool as error:
-            raise RuntimeError(
-                "a process extracting features died (out of memory?); what was finished is kept, and the same command "
-                "with fewer jobs continues there"
+            run_in_processes(_extract, self.config, work, jobs=jobs, on_event=on_event)
+        except WorkFailedError as error:
+            if error.is_input_error:
+                raise InputError(error.message) from error
+            if error.details:
+                raise
+            raise InputError(
+                f"{work[error.index][0].file}: {error.message}; what was finished is kept, and the same command with "
+                "fewer jobs continues there"
             ) from error
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _try_extract_to(segment: Segment, config: FeatureConfig, path: Path, root: Path) -> InputError | None:
-    """As :func:`_extract_to`, but returns what is wrong with the segment; only an unwritable store still raises."""
+def _extract(config: FeatureConfig, item: _Work, _report: object = None) -> InputError | None:
+    """Computes and writes one segment; returns what is wrong with it, and raises where the store is not writable."""
+    segment, path = item
     try:
-        _extract_to(segment, config, path, root)
-    except StoreWriteError:
-        raise
+        features = extract_features(segment, config)
     except InputError as error:
         return error
+    _write(path, features)
     return None
 
 
-def _extract_to(segment: Segment, config: FeatureConfig, path: Path, root: Path) -> None:
-    """Computes a segment's features and puts them at ``path`` in one step."""
-    features = extract_features(segment, config)
-    content = _npy_header(*features.shape) + features.astype("<f4").tobytes()
-    try:
+def _write(path: Path, features: NDArray[np.float32]) -> None:
+    with writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write_atomically(path, content)
-    except OSError as error:
-        raise StoreWriteError(f"{root}: features cannot be stored here ({error.strerror or error})") from error
+    # A file that a power failure left half written is noticed and made again, so there is no need to wait for the disk.
+    write_atomically(path, _npy_header(*features.shape) + features.astype("<f4").tobytes(), durable=False)
 
 
 def _npy_header(frames: int, features: int) -> bytes:
@@ -234,40 +207,3 @@ def _npy_header(frames: int, features: int) -> bytes:
     stream = io.BytesIO()
     np.lib.format.write_array_header_1_0(stream, {"descr": "<f4", "fortran_order": False, "shape": (frames, features)})
     return stream.getvalue()
-
-
-def _write_atomically(path: Path, content: bytes) -> None:
-    """Writes a temporary file beside ``path`` and renames it; removes it if anything comes between."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def _start_worker() -> None:
-    """Leaves Ctrl-C to the parent and ends the process with it: else workers outlive a parent that was killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
-@contextlib.contextmanager
-def _interrupts_blocked() -> Iterator[None]:
-    """Holds Ctrl-C back; processes started meanwhile never see it, so they print no tracebacks of their own."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

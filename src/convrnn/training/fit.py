@@ -20,6 +20,7 @@ from convrnn.corpora.corpus import Corpus
 from convrnn.errors import InputError
 from convrnn.features.normalise import Normaliser
 from convrnn.features.store import FeatureStore
+from convrnn.files import write_atomically, writing
 from convrnn.models.bundle import Bundle, BundleConfig, StatisticsConfig
 from convrnn.models.classifier import SequenceClassifier
 from convrnn.training.curves import draw_curves
@@ -36,8 +37,6 @@ from convrnn.training.run_directory import (
     RESULT,
     SPEC,
     RunDirectory,
-    write_atomically,
-    writing,
 )
 from convrnn.training.selection import EpochReport, Selection, SelectionState, StepReport, write_state
 from convrnn.training.spec import PROTOCOL_VERSION, RunSpec, split_rows

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from convrnn.errors import InputError
+from convrnn.files import write_atomically, writing
 
 SPEC, RESULT, PREDICTIONS, CURVES = "spec.json", "result.json", "predictions.csv", "curves.png"
 METRICS, CHECKPOINT, BEST = "metrics.jsonl", "last.ckpt", "best"
@@ -112,42 +113,3 @@ class RunDirectory:
                 else:
                     leftover.unlink()
             self.partial.rename(self.final)
-
-
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Writes a file beside its place and renames it.
-
-    Args:
-        path: The file; its folder exists.
-        content: Text is written as UTF-8.
-
-    Raises:
-        InputError: It cannot be written, for example because the disk is full.
-    """
-    temporary = path.with_name(f".{path.name}.tmp")
-    data = content.encode("utf-8") if isinstance(content, str) else content
-    with writing(path.parent):
-        try:
-            with temporary.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except OSError:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
-            raise
-
-
-@contextlib.contextmanager
-def writing(folder: Path) -> Iterator[None]:
-    """Tells of an operating system's refusal to write in one sentence that names the folder.
-
-    Raises:
-        InputError: In place of any OSError.
-    """
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise InputError(f"{folder}: cannot be written ({reason}); what was finished before is kept") from error

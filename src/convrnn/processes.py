@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import traceback
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -62,6 +63,9 @@ class WorkFailedError(Exception):
         self.message = failure.message
         self.details = failure.details
         self.is_input_error = failure.is_input_error
+        if failure.details and not failure.is_input_error:
+            # Where nobody catches it, the worker's traceback is the one to look at.
+            self.add_note(failure.details)
 
 
 class _Worker(Generic[Context, Item]):
@@ -137,14 +141,14 @@ def run_in_processes(
     """
     if jobs < 1:
         raise ValueError(f"jobs must be at least 1, got {jobs}")
-    waiting = list(enumerate(items))
+    waiting = deque(enumerate(items))
     results: dict[int, Result] = {}
     tell = on_event or (lambda _: None)
     workers: list[_Worker[Context, Item]] = []
     busy: dict[Connection, _Worker[Context, Item]] = {}
 
     def hand_out(worker: _Worker[Context, Item]) -> None:
-        index, item = waiting.pop(0)
+        index, item = waiting.popleft()
         busy[worker.connection] = worker
         worker.give(index, item)
         tell(Event("started", index))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from convrnn.experiments.pool import Event, WorkFailedError, run_in_processes
+from convrnn.processes import Event, WorkFailedError, run_in_processes
 
 WORK = """
 import os, signal, time
@@ -86,6 +86,7 @@ def test_programming_error_carries_its_type_and_traceback(work):
         run_in_processes(work.crash, None, [0], jobs=1)
     assert caught.value.message.startswith("ZeroDivisionError: no message")
     assert "in crash" in caught.value.details
+    assert caught.value.__notes__ == [caught.value.details]
     assert not caught.value.is_input_error
 
 
@@ -102,7 +103,7 @@ def test_jobs_below_one_are_refused():
 @pytest.mark.usefixtures("work")
 def test_workers_end_with_a_parent_that_is_killed(tmp_path):
     script = (
-        "from convrnn.experiments.pool import run_in_processes\n"
+        "from convrnn.processes import run_in_processes\n"
         "import pool_work\n"
         "if __name__ == '__main__':\n"
         f"    run_in_processes(pool_work.leave_pid_and_sleep, {str(tmp_path)!r}, [0], jobs=1)\n"
