@@ -166,7 +166,9 @@ def test_interrupted_comparison_keeps_what_is_finished_and_continues(convrnn, gr
     environment = {**os.environ, "CONVRNN_CACHE": str(cache)}
     with subprocess.Popen(command, stderr=subprocess.PIPE, env=environment, text=True) as process:
         _wait_for_finished_run(tmp_path / "runs", process)
-        process.send_signal(how)
+        for _ in range(3):  # once is enough, but people press Ctrl-C again
+            process.send_signal(how)
+            time.sleep(0.2)
         _, err = process.communicate(timeout=60)
     if how == signal.SIGINT:
         assert process.returncode == 2

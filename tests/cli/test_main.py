@@ -78,6 +78,12 @@ def test_defect_of_the_program_keeps_its_traceback():
     assert "Traceback" in said.stderr
 
 
+def test_ctrl_c_before_a_command_has_begun_is_one_sentence():
+    code = "from typer.core import TyperGroup\ndef pressed(*_, **__): raise KeyboardInterrupt\n"
+    said = run("models", code=f"{code}TyperGroup.make_context = pressed\n{MAIN}")
+    assert (said.returncode, said.stderr) == (2, "convrnn: error: interrupted\n")
+
+
 def test_reader_that_goes_away_is_no_error(tmp_path):
     command = f"sleep 0 | ( {sys.executable} -c '{MAIN}' models --json; echo $? >{tmp_path}/code ) | true"
     said = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120, check=False)

@@ -110,8 +110,10 @@ def train_all(
         with display:
             results = run_grid(runs, corpus, cache_dir=cache_dir, runs_dir=runs_dir, jobs=jobs, on_progress=display)
     except KeyboardInterrupt:
+        # The last one may have ended without anybody having told the display.
+        finished = sum(run.finished(runs_dir) for run in runs)
         raise InputError(
-            f"interrupted: {display.done} of {len(runs)} runs are finished and kept in {runs_dir}; the same command "
+            f"interrupted: {finished} of {len(runs)} runs are finished and kept in {runs_dir}; the same command "
             "continues from there"
         ) from None
     if display.found:
