@@ -1,4 +1,6 @@
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 import soundfile
@@ -30,6 +32,17 @@ def test_check_of_a_bad_corpus_exits_with_one(convrnn, tmp_path):
     everything = json.loads(convrnn("check", f"csv:{tmp_path / 'data.csv'}", "--json").out)
     assert sum(defect["kind"] == "missing-file" for defect in everything["defects"]) == 25
     assert {"silence", "too-few-speakers"} <= {defect["kind"] for defect in everything["defects"]}
+
+
+def test_check_counts_one_thing_as_one(convrnn, corpus, tmp_path):
+    source = Path(corpus.removeprefix("csv:")).parent
+    shutil.copytree(source, tmp_path / "tones")
+    samples, _ = soundfile.read(source / "s0-0.wav")
+    soundfile.write(tmp_path / "tones" / "s0-0.wav", samples, 4000)
+    said = convrnn("check", f"csv:{tmp_path / 'tones' / 'data.csv'}")
+    assert said.code == 0
+    assert "Sample rates: 4000 Hz: 1 file, 8000 Hz: 31 files" in said.out
+    assert said.out.splitlines()[-1] == "0 errors, 1 warning"
 
 
 def test_check_of_one_task(convrnn, corpus):

@@ -49,7 +49,7 @@ def only(report, severity, kind):
 
 
 def test_sound_corpus(check, write_noise):
-    write_noise("test-x.wav", rate=16000, seconds=1.5)
+    write_noise("test-x.wav", seconds=1.5)
     ticks = []
     report = check(on_progress=lambda done, total: ticks.append((done, total)))
     # Two of the classes' speakers per partition are enough for every check to be silent.
@@ -59,10 +59,22 @@ def test_sound_corpus(check, write_noise):
     assert report.classes == {
         "mood": {name: {"train": 2, "validation": 1, "test": 1} for name in ("x", "y")},
     }
-    assert report.sample_rates == {8000: 7, 16000: 1}
+    assert report.sample_rates == {8000: 8}
     assert report.seconds["test"] == {"total": 1.7, "min": 0.2, "median": 0.85, "max": 1.5}
     assert not report.synthetic
     assert json.loads(json.dumps(report.to_dict()))["utterances"] == report.utterances
+
+
+def test_several_sample_rates(check, write_noise):
+    write_noise("test-x.wav", rate=16000)
+    report = check()
+    assert report.sample_rates == {8000: 7, 16000: 1}
+    assert "2 sample rates, 8000 to 16000 Hz" in only(report, "warning", "sample-rates")
+
+
+def test_without_validation(check):
+    report = check([row for row in sound_rows() if ",validation," not in row])
+    assert "20 % of the training speakers" in only(report, "warning", "no-validation")
 
 
 def test_without_partitions(check):
@@ -92,6 +104,13 @@ def test_missing_unreadable_and_empty_files(check, tmp_path):
     for defect, name in zip(report.defects, ("gone", "text", "zero", "header"), strict=True):
         assert f"{name}.wav" in defect.message
     assert report.sample_rates == {8000: 9}
+
+
+def test_truncated_copy(check, write_noise):
+    path = write_noise("cut.wav")
+    path.write_bytes(path.read_bytes()[:-1000])
+    message = only(check(with_extra("cut.wav,train-x,train,x")), "error", "truncated")
+    assert "cut.wav: audio file is truncated; 1000 bytes are missing" in message
 
 
 def test_samples_that_are_not_finite(check, tmp_path):
@@ -166,8 +185,10 @@ def test_overlapping_parts_in_two_partitions(check, write_noise):
 
 def test_speaker_in_two_partitions(check, write_noise):
     write_noise("more.wav")
-    message = only(check(with_extra("more.wav,train-x,test,x")), "error", "speaker-overlap")
-    assert message == "speaker 'train-x' is in several partitions: 1 utterance(s) in train, 1 utterance(s) in test"
+    write_noise("again.wav")
+    rows = with_extra("again.wav,train-x,train,x", "more.wav,train-x,test,x")
+    message = only(check(rows), "error", "speaker-overlap")
+    assert message == "speaker 'train-x' is in several partitions: 2 utterances in train, 1 utterance in test"
 
 
 def test_missing_labels_and_partitions(check, write_noise):

@@ -61,7 +61,7 @@ def _show(report: "CheckReport") -> None:
     stdout.print(_overview(report))
     for task, classes in report.classes.items():
         stdout.print(_counts(task, classes, list(report.utterances)))
-    rates = ", ".join(f"{rate} Hz: {files} files" for rate, files in report.sample_rates.items())
+    rates = ", ".join(f"{rate} Hz: {files} file{_s(files)}" for rate, files in report.sample_rates.items())
     stdout.print(Text(f"Sample rates: {rates or 'none readable'}"))
     shown: dict[str, int] = {}
     for defect in report.defects:
@@ -72,7 +72,8 @@ def _show(report: "CheckReport") -> None:
     for kind, count in shown.items():
         if count > MOST_SHOWN:
             stdout.print(Text(f"… and {count - MOST_SHOWN} more of the kind {kind}; --json lists all"))
-    stdout.print(Text(f"{len(report.errors)} errors, {len(report.warnings)} warnings"))
+    errors, warnings = len(report.errors), len(report.warnings)
+    stdout.print(Text(f"{errors} error{_s(errors)}, {warnings} warning{_s(warnings)}"))
 
 
 def _overview(report: "CheckReport") -> "Table":
@@ -100,6 +101,10 @@ def _counts(task: str, classes: dict[str, dict[str, int]], sides: list[str]) -> 
         # A class may be called anything, square brackets included, which would be markup.
         grid.add_row(Text(name), *(str(counts.get(side, 0)) for side in sides))
     return grid
+
+
+def _s(count: int) -> str:
+    return "" if count == 1 else "s"
 
 
 def _name(side: str) -> str:

@@ -5,5 +5,6 @@
 - :mod:`~convrnn.corpora.csv_table`, :mod:`~convrnn.corpora.emodb`, :mod:`~convrnn.corpora.demo`: the corpora.
 - :mod:`~convrnn.corpora.splits`: speakers into train, validation and test.
 - :mod:`~convrnn.corpora.balancing`: classes of equal size (section IV-A).
-- :mod:`~convrnn.corpora.check`: what a corpus holds and what is wrong with it, before any training.
+- :mod:`~convrnn.corpora.check`: what a corpus holds and what is wrong with it, before any training; it listens with
+  :mod:`~convrnn.corpora.recording` and reads WAV headers with :mod:`~convrnn.corpora.riff`.
 """

@@ -9,6 +9,7 @@ import pandas as pd
 
 from convrnn.corpora.corpus import PARTITIONS, Corpus, is_number
 from convrnn.corpora.recording import Recording, listen
+from convrnn.corpora.splits import VALIDATION_SHARE
 
 Severity = Literal["error", "warning"]
 
@@ -83,6 +84,7 @@ def check_corpus(
     ================== ======== ==================================================================================
     missing-file       error    no such file
     unreadable         error    not audio, broken off, holds NaN or infinite samples, segment outside the file
+    truncated          error    a WAV file ends before its header says so
     zero-length        error    no samples
     too-short          error    less than one frame of 25 ms
     silence            warning  all samples are equal
@@ -93,11 +95,13 @@ def check_corpus(
     speaker-overlap    error    a speaker in two partitions
     too-few-speakers   error    fewer than three speakers
     absent-partition   error    no train or no test, but other partitions
+    no-validation      warning  no validation, but train and test: 20 % of the training speakers will be held out
     no-partition       warning  the row has no partition, but others have
     missing-label      warning  the row has no label; it is left out of that task
     few-classes        error    fewer than two classes have examples
     absent-class       error    a class without example in train or test (a warning for validation)
     single-speaker     warning  a class that one speaker alone has
+    sample-rates       warning  files have several; features are computed at the lowest
     ================== ======== ==================================================================================
 
     Silence, clipping and content are those of the utterance, mixed down to mono; content is compared after decoding,
@@ -117,6 +121,8 @@ def check_corpus(
     for name in tasks:
         corpus.classes(name)
     recordings = listen(corpus, on_progress)
+    files = {recording.file: recording.sample_rate for recording in recordings if recording.sample_rate}
+    rates = {rate: list(files.values()).count(rate) for rate in sorted(set(files.values()))}
     table = corpus.table
     partitions = [NO_PARTITION if side is None else side for side in table["partition"].tolist()]
     present = [side for side in (*PARTITIONS, NO_PARTITION) if side in partitions]
@@ -125,13 +131,13 @@ def check_corpus(
         *_content_defects(corpus, tasks, partitions, recordings),
         *_overlap_defects(corpus, partitions),
         *_speaker_defects(corpus, partitions),
+        *_rate_defects(list(rates)),
     ]
     for name in tasks:
         found = _class_defects(corpus, name, partitions)
         if task is None:
             found = [_as_told_unasked(defect, corpus, name) for defect in found]
         defects += found
-    rates = {recording.file: recording.sample_rate for recording in recordings if recording.sample_rate}
     sides = pd.Series(partitions, dtype=object)
     return CheckReport(
         corpus=corpus.name,
@@ -139,7 +145,7 @@ def check_corpus(
         utterances={side: partitions.count(side) for side in present},
         speakers={side: int(table["speaker"][sides == side].nunique()) for side in present},
         seconds=_durations(present, partitions, recordings),
-        sample_rates={rate: list(rates.values()).count(rate) for rate in sorted(set(rates.values()))},
+        sample_rates=rates,
         classes={
             name: {
                 label: {side: int(((table[name] == label) & (sides == side)).sum()) for side in present}
@@ -228,10 +234,11 @@ def _speaker_defects(corpus: Corpus, partitions: Sequence[str]) -> list[Defect]:
     for speaker, counts in sides.items():
         named = {side: count for side, count in counts.items() if side != NO_PARTITION}
         if len(named) > 1:
-            told = ", ".join(f"{count} utterance(s) in {side}" for side, count in named.items())
+            told = ", ".join(f"{count} utterance{'s' if count > 1 else ''} in {side}" for side, count in named.items())
             defects.append(Defect("error", "speaker-overlap", f"speaker {speaker!r} is in several partitions: {told}"))
     if len(sides) < 3:
-        message = f"the corpus has {len(sides)} speaker(s); train, validation and test need one each at least"
+        speakers = f"{len(sides)} speaker{'s' if len(sides) > 1 else ''}"
+        message = f"the corpus has {speakers}; train, validation and test need one each at least"
         defects.append(Defect("error", "too-few-speakers", message))
     given = set(partitions) - {NO_PARTITION}
     if given:
@@ -240,12 +247,28 @@ def _speaker_defects(corpus: Corpus, partitions: Sequence[str]) -> list[Defect]:
             for side in ("train", "test")
             if side not in given
         ]
+        if given == {"train", "test"}:
+            message = (
+                f"no utterance is in the partition validation, so {100 * VALIDATION_SHARE:.0f} % of the training "
+                "speakers will be held out for it"
+            )
+            defects.append(Defect("warning", "no-validation", message))
         defects += [
             Defect("warning", "no-partition", f"{identity} has no partition, but others have")
             for identity, side in zip(corpus.table["id"].tolist(), partitions, strict=True)
             if side == NO_PARTITION
         ]
     return defects
+
+
+def _rate_defects(rates: Sequence[int]) -> list[Defect]:
+    if len(rates) < 2:
+        return []
+    message = (
+        f"files have {len(rates)} sample rates, {rates[0]} to {rates[-1]} Hz: features are computed at the lowest, and "
+        "the other files are resampled to it"
+    )
+    return [Defect("warning", "sample-rates", message)]
 
 
 def _class_defects(corpus: Corpus, task: str, partitions: Sequence[str]) -> list[Defect]:

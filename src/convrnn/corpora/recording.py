@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convrnn.corpora.corpus import Corpus
+from convrnn.corpora.riff import missing_bytes
 from convrnn.errors import InputError
 from convrnn.features.audio import audio_info, read_audio
 
@@ -79,6 +80,9 @@ def _open(file: str) -> tuple[int | None, Fault | None]:
             return None, ("error", "missing-file", str(error))
         kind = "zero-length" if path.is_file() and path.stat().st_size == 0 else "unreadable"
         return None, ("error", kind, str(error))
+    if missing := missing_bytes(file):
+        sentence = f"{file}: audio file is truncated; {missing} bytes are missing of those that its header announces"
+        return info.sample_rate, ("error", "truncated", sentence)
     if info.frames == 0:
         return info.sample_rate, ("error", "zero-length", f"{file}: audio file holds no samples")
     return info.sample_rate, None
