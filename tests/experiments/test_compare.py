@@ -141,6 +141,7 @@ def test_caption_tells_what_limits_the_numbers(grid, tones):
         "tones, task pitch (high, low); setting emotion; split folds:2 (2 folds pooled per seed); 2 seeds;"
     )
     assert "at most 1 epoch." in text
+    assert "features at 8000 Hz, standardised per speaker; training classes balanced; at most" in text
     assert "ddof = 1" in text
     assert "synthetic" not in text
     one = caption(replace(tones, synthetic=True), "pitch", "random", grid(seeds=(0,), training=None))
@@ -148,6 +149,16 @@ def test_caption_tells_what_limits_the_numbers(grid, tones):
     assert "no standard deviation" in one
     assert "synthetic speech" in one
     assert "at most" not in one
+
+
+def test_caption_tells_of_validation_speakers_that_the_corpus_did_not_name(tones, grid):
+    said = "training speakers held out for validation"
+    assert said not in caption(tones, "pitch", "partitions", grid(splits=make_splits(tones, "pitch", "partitions")))
+    table = tones.table.replace({"partition": {"validation": "train"}})
+    corpus = replace(tones, table=table)
+    runs = grid(splits=make_splits(corpus, "pitch", "partitions"))
+    assert f"2 of 8 {said}" in caption(corpus, "pitch", "partitions", runs)
+    assert said not in caption(corpus, "pitch", "random", runs)
 
 
 def _within_epoch(event):

@@ -328,8 +328,13 @@ def caption(corpus: Corpus, task: str, split: str, runs: Sequence[GridRun]) -> s
         f"setting {spec.setting}",
         f"split {split}" + (f" ({runs[0].folds} folds pooled per seed)" if runs[0].folds > 1 else ""),
         f"{seeds} seed{'s' if seeds > 1 else ''}",
-        f"features standardised per {spec.normalise}",
+        f"features at {spec.features.sample_rate} Hz, standardised per {spec.normalise}",
     ]
+    if spec.balance:
+        parts.append("training classes balanced")
+    if split == "partitions" and "validation" not in corpus.table["partition"].tolist():
+        held_out, trained = len(spec.split.validation), len(spec.split.train)
+        parts.append(f"{held_out} of {held_out + trained} training speakers held out for validation")
     default = TrainingConfig()
     if spec.training.max_epochs != default.max_epochs:
         epochs = spec.training.max_epochs
