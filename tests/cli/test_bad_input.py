@@ -230,7 +230,11 @@ def test_label_that_the_model_does_not_know(refused, trained, table):
 def test_output_folder_that_is_a_file(refused, tmp_path, corpus):
     (tmp_path / "file").write_text("")
     arguments = ("--task", "pitch", "--models", "conv", "--seeds", 1, "--max-epochs", 1)
-    assert str(tmp_path / "file") in refused("compare", corpus, *arguments, "--out", tmp_path / "file")
+    file = tmp_path / "file"
+    assert refused("compare", corpus, *arguments, "--out", file) == f"--out {file} is a file; give a folder"
+    inside = file / "runs"
+    said = refused("train", corpus, "--task", "pitch", "--out", inside)
+    assert said == f"--out {inside}: {file} is a file; give a folder"
 
 
 def _folder_of(corpus):

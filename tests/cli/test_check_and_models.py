@@ -85,6 +85,15 @@ def test_models_options_change_the_count(convrnn):
     assert all(b["parameters"] - a["parameters"] == 5 * 401 for a, b in zip(few, many, strict=True))
 
 
+def test_names_of_one_model_are_shown_as_equal(convrnn):
+    rows = {(row["setting"], row["model"]): row for row in json.loads(convrnn("models", "--json").out)}
+    assert rows["emotion", "clstm"]["same_as"] == ["clstm-cell-last"]
+    assert rows["paralinguistic", "clstm"]["same_as"] == ["clstm-cell-max"]
+    assert rows["paralinguistic", "clstm-cell-max"]["same_as"] == ["clstm"]
+    assert rows["emotion", "conv"]["same_as"] == []
+    assert " clstm = clstm-cell-max  " in convrnn("models", "--setting", "paralinguistic").out
+
+
 def test_models_table_is_for_reading(convrnn):
     said = convrnn("models", "--setting", "paralinguistic")
     lines = {words[0]: " ".join(words[1:]) for words in map(str.split, said.out.splitlines()) if words}

@@ -32,6 +32,12 @@ def test_every_command_has_help_with_an_example(convrnn, command):
     assert f"convrnn {command} " in said.out.partition("Examples:")[2]
 
 
+def test_help_tells_the_defaults_of_compare_whole():
+    said = " ".join(run("compare", "--help", env={**os.environ, "COLUMNS": "80"}).stdout.replace("│", " ").split())
+    assert "By default baseline, conv, clstm, extended-clstm, cblstm." in said
+    assert "By default partitions if the corpus has any, else random." in said
+
+
 def test_no_arguments_is_help():
     said = run()
     assert "Usage: " in said.stdout + said.stderr

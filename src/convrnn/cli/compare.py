@@ -25,14 +25,23 @@ _EXAMPLES = options.examples(
 EXPERIMENT = ("task", "fingerprint", "setting", "normalise", "features")
 """What one folder of results is about, beside the split; the keys in ``compare.json``."""
 
+MODELS = "baseline,conv,clstm,extended-clstm,cblstm"
+"""What is compared by default."""
+
 
 def compare(
     corpus: options.CorpusArgument,
     task: options.TaskOption,
     out: Annotated[Path, typer.Option("--out", help="Folder for runs, tables and pictures.", show_default=False)],
     models: Annotated[
-        str, typer.Option("--models", help="Front ends, separated by commas; `convrnn models` lists all.")
-    ] = "baseline,conv,clstm,extended-clstm,cblstm",
+        str,
+        typer.Option(
+            "--models",
+            help="Front ends, separated by commas; `convrnn models` lists all. By default "
+            f"{', '.join(MODELS.split(','))}.",
+            show_default=False,
+        ),
+    ] = MODELS,
     setting: options.SettingOption = "emotion",
     split: options.SplitOption = "",
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Number of seeds: 0, 1, … The split stays.")] = 5,
@@ -42,12 +51,19 @@ def compare(
     batch_size: options.BatchSizeOption = 32,
     sample_rate: options.SampleRateOption = None,
     yardstick: Annotated[
-        bool, typer.Option("--yardstick", help="Add a linear SVM on utterance statistics under the same protocol.")
+        bool,
+        typer.Option(
+            "--yardstick",
+            help="Add a linear SVM that sees the same features as means and deviations over each utterance, under the "
+            "same protocol.",
+        ),
     ] = False,
     cache: options.CacheOption = None,
     as_json: options.JsonOption = False,
 ) -> None:
     """Train every model with every seed on every fold, and print the table of UA recall.
+
+    In every run, smaller classes of the training set are filled up to the size of the largest (section IV-A).
 
     Each run has a directory of its own under OUT/runs, named by its content: a finished one is never done twice, and an
     interrupted comparison continues with the same command. The table (models × UA recall as mean ± standard deviation
@@ -64,6 +80,7 @@ def compare(
     from convrnn.models.presets import FRONT_ENDS, SETTINGS
     from convrnn.training.spec import TrainingConfig
 
+    options.choose_folder("--out", out)
     chosen = options.choose_several("--models", models, FRONT_ENDS)
     options.choose("--setting", setting, SETTINGS)
     policy = options.choose_policy(normalise)

@@ -1,11 +1,14 @@
 """``convrnn models``: what the paper's models look like."""
 
 import json
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from convrnn.cli import options
+
+if TYPE_CHECKING:
+    from convrnn.models.config import SequenceClassifierConfig
 
 _EXAMPLES = options.examples("convrnn models", "convrnn models --setting paralinguistic --classes 3 --json")
 
@@ -24,7 +27,7 @@ def models(
     """List the models: parameters, output rate and receptive field.
 
     Rate and receptive field are those of the front end's output, which the (B)LSTM reads, for input frames of 25 ms
-    with a shift of 10 ms.
+    with a shift of 10 ms. Two names with "=" between them are one model.
     """
     from convrnn.models.presets import FRONT_ENDS, SETTINGS
 
@@ -40,13 +43,17 @@ def _describe(front_end: str, setting: str, in_features: int, classes: int) -> d
     import torch
 
     from convrnn.models.classifier import SequenceClassifier
-    from convrnn.models.presets import preset
+    from convrnn.models.presets import FRONT_ENDS, preset
+
+    def config(name: str) -> "SequenceClassifierConfig":
+        return preset(name, setting, in_features=in_features, num_classes=classes)
 
     # Shapes are all that is counted; drawing the numbers would take seconds.
     with torch.device("meta"):
-        model = SequenceClassifier(preset(front_end, setting, in_features=in_features, num_classes=classes))
+        model = SequenceClassifier(config(front_end))
     return {
         "model": front_end,
+        "same_as": [name for name in FRONT_ENDS if name != front_end and config(name) == config(front_end)],
         "setting": setting,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "frame_stride": model.frame_stride,
@@ -69,7 +76,7 @@ def _show(rows: list[dict[str, Any]]) -> None:
             previous = row["setting"]
         frames = row["receptive_field_frames"]
         grid.add_row(
-            row["model"],
+            " = ".join([row["model"], *row["same_as"]]),
             row["setting"],
             f"{row['parameters']:,}",
             f"{row['output_shift_ms']:g} ms",

@@ -16,7 +16,8 @@ CorpusArgument = Annotated[
     str,
     typer.Argument(
         metavar="CORPUS",
-        help="csv:PATH (columns file, speaker, labels, optional partition, start, end), emodb:PATH, or demo.",
+        help="csv:PATH (columns file, speaker, labels, optional partition, start, end; separated by commas, semicolons "
+        "or tabs; files relative to the CSV or absolute), emodb:PATH (the original folder), or demo (synthetic).",
         show_default=False,
     ),
 ]
@@ -34,7 +35,8 @@ SplitOption = Annotated[
     typer.Option(
         "--split",
         help="partitions (the corpus's own), random, folds:K, loso (leave one speaker out) or file:PATH; always "
-        "disjoint by speaker.",
+        "disjoint by speaker. By default partitions if the corpus has any, else random.",
+        show_default=False,
     ),
 ]
 NormaliseOption = Annotated[
@@ -108,6 +110,25 @@ def choose_several(option: str, value: str, allowed: Iterable[str]) -> tuple[str
         if names.count(name) > 1:
             raise InputError(f"{option}: {name!r} is given {names.count(name)} times; give it once")
     return names
+
+
+def choose_folder(option: str, path: Path) -> Path:
+    """The path, if it is a folder or can become one.
+
+    Raises:
+        InputError: if it is a file, or lies in one.
+
+    Example:
+        >>> choose_folder("--out", Path("results")).name
+        'results'
+    """
+    for place in (path, *path.parents):
+        if place.is_dir():
+            break
+        if place.exists():
+            what = option if place == path else f"{option} {path}:"
+            raise InputError(f"{what} {place} is a file; give a folder")
+    return path
 
 
 def choose_policy(normalise: str) -> NormalisePolicy:

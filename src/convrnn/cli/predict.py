@@ -31,7 +31,8 @@ def predict(
         list[Path],
         typer.Argument(
             metavar="FILE...",
-            help="Audio files, or one .csv with columns file, speaker and optionally start and end in seconds.",
+            help="Audio files, or one .csv with columns file (relative to the .csv or absolute), speaker and "
+            "optionally start and end in seconds.",
             show_default=False,
         ),
     ],

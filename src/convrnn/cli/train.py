@@ -39,6 +39,8 @@ def train(
 ) -> None:
     """Train one model on one split, test it once, and print the result and where the trained model lies.
 
+    Smaller classes of the training set are filled up to the size of the largest (section IV-A).
+
     The run's directory in OUT is named by its content; a finished run is not done twice, and an interrupted one
     continues with the same command. It holds the model as the bundle `best`, which `convrnn evaluate` and
     `convrnn predict` take, predictions on the test set, the metrics of every epoch and a picture of them.
@@ -52,6 +54,7 @@ def train(
     from convrnn.training.run_directory import BEST
     from convrnn.training.spec import TrainingConfig, make_spec
 
+    options.choose_folder("--out", out)
     options.choose("--model", model, FRONT_ENDS)
     options.choose("--setting", setting, SETTINGS)
     policy = options.choose_policy(normalise)
