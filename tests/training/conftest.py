@@ -19,7 +19,7 @@ from convrnn.models.config import (
     RecurrentConfig,
     SequenceClassifierConfig,
 )
-from convrnn.training.spec import RunSpec, SplitSpec, TrainingConfig
+from convrnn.training.spec import RunSpec, TrainingConfig
 
 RATE = 8000
 PITCH = {"high": 1500.0, "low": 300.0, "middle": 700.0}
@@ -80,7 +80,7 @@ def make(tones: Corpus) -> SpecMaker:
             "fingerprint": fingerprint,
             "task": "pitch",
             "classes": ("high", "low", "middle"),
-            "split": SplitSpec(name=SPLIT.name, train=SPLIT.train, validation=SPLIT.validation, test=SPLIT.test),
+            "split": SPLIT,
             "features": FeatureConfig(sample_rate=RATE, num_bands=8),
             "normalise": "speaker",
             "model_name": "tiny",

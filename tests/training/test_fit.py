@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from convrnn.corpora.corpus import Corpus
+from convrnn.corpora.splits import Split
 from convrnn.errors import InputError
 from convrnn.features.normalise import Statistics
 from convrnn.features.store import FeatureStore
@@ -26,7 +27,7 @@ from convrnn.training.module import NonFiniteLossError
 from convrnn.training.result import RunResult
 from convrnn.training.run_directory import RunDirectory
 from convrnn.training.selection import read_metrics
-from convrnn.training.spec import RunSpec, SplitSpec, TrainingConfig
+from convrnn.training.spec import RunSpec, TrainingConfig
 
 LEARNS = TrainingConfig(batch_size=8, lr=0.01, max_epochs=8, patience=3)
 FILES = {"spec.json", "metrics.jsonl", "last.ckpt", "best", "predictions.csv", "result.json", "curves.png"}
@@ -211,7 +212,7 @@ def test_corpus_statistics_are_of_the_unbalanced_training_set(tones, make, folde
 
 def test_a_class_absent_from_test_or_validation_leaves_ua_recall_open(tones, make, folders):
     def with_split(validation, test):
-        split = SplitSpec(name="x", train=("s0", "s1", "s2", "s3"), validation=validation, test=test)
+        split = Split(name="x", train=("s0", "s1", "s2", "s3"), validation=validation, test=test)
         return make(task="partial", fingerprint=tones.fingerprint("partial"), split=split)
 
     reports = []
@@ -344,7 +345,7 @@ def test_an_unreadable_recording_is_told_before_training(tmp_path, make, folders
         classes=("high", "low"),
         model=make().model.model_copy(update={"num_classes": 2}),
         fingerprint=corpus.fingerprint("pitch"),
-        split=SplitSpec(name="x", train=("a",), validation=("b",), test=("c",)),
+        split=Split(name="x", train=("a",), validation=("b",), test=("c",)),
     )
     with pytest.raises(InputError, match=r"empty\.wav"):
         run(spec, corpus, **folders)

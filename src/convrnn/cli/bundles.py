@@ -6,11 +6,12 @@ from pydantic import ValidationError
 
 from convrnn.cli.console import warn
 from convrnn.corpora.corpus import Corpus
+from convrnn.corpora.splits import Split
 from convrnn.errors import InputError
 from convrnn.features.normalise import NormalisePolicy
 from convrnn.models.bundle import Bundle
 from convrnn.training.run_directory import BEST, SPEC
-from convrnn.training.spec import RunSpec, SplitSpec
+from convrnn.training.spec import RunSpec
 
 
 def open_bundle(path: Path) -> tuple[Bundle, RunSpec | None]:
@@ -47,7 +48,7 @@ def choose_policy(bundle: Bundle, normalise: NormalisePolicy | None) -> Normalis
     return normalise
 
 
-def training_split(spec: RunSpec | None, corpus: Corpus) -> SplitSpec | None:
+def training_split(spec: RunSpec | None, corpus: Corpus) -> Split | None:
     """The split that the model was trained on, if it is known and this is the corpus that it was trained on."""
     if spec is None or spec.task not in corpus.tasks:
         return None
@@ -60,7 +61,7 @@ def training_split(spec: RunSpec | None, corpus: Corpus) -> SplitSpec | None:
     return spec.split if same else None
 
 
-def partition_rows(corpus: Corpus, partition: str, split: SplitSpec | None) -> list[int]:
+def partition_rows(corpus: Corpus, partition: str, split: Split | None) -> list[int]:
     """The rows of a partition: of the training split where it is known, else of the corpus.
 
     Args:
@@ -73,8 +74,7 @@ def partition_rows(corpus: Corpus, partition: str, split: SplitSpec | None) -> l
     """
     table = corpus.table
     if split is not None:
-        sides = {speaker: side for side in ("train", "validation", "test") for speaker in getattr(split, side)}
-        found = [sides.get(speaker) for speaker in table["speaker"]]
+        found = [split.sides.get(speaker) for speaker in table["speaker"]]
     else:
         found = table["partition"].tolist()
     wanted = partition or ("test" if "test" in found else "all")

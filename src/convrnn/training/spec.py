@@ -57,24 +57,6 @@ class TrainingConfig(BaseModel):
     patience: int = Field(default=12, ge=1)
 
 
-class SplitSpec(BaseModel):
-    """The speakers of a split, as data.
-
-    Attributes:
-        name: The split's name, for example "fold-1".
-        train: Speakers to learn from.
-        validation: Speakers to select the best epoch with.
-        test: Speakers that are looked at once, at the end.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str
-    train: tuple[str, ...]
-    validation: tuple[str, ...]
-    test: tuple[str, ...]
-
-
 class RunSpec(BaseModel):
     """One model trained on one split of one task with one seed.
 
@@ -105,7 +87,7 @@ class RunSpec(BaseModel):
     fingerprint: str
     task: str
     classes: tuple[str, ...]
-    split: SplitSpec
+    split: Split
     features: FeatureConfig
     normalise: NormalisePolicy
     balance: bool = True
@@ -126,7 +108,7 @@ class RunSpec(BaseModel):
         return hashlib.sha256(canonical.encode("ascii")).hexdigest()[:16]
 
 
-def split_rows(corpus: Corpus, task: str, split: Split | SplitSpec) -> dict[str, list[int]]:
+def split_rows(corpus: Corpus, task: str, split: Split) -> dict[str, list[int]]:
     """The row numbers of a split's three sets.
 
     Args:
@@ -145,16 +127,15 @@ def split_rows(corpus: Corpus, task: str, split: Split | SplitSpec) -> dict[str,
     classes = corpus.classes(task)
     if len(classes) < 2:
         raise InputError(f"{corpus.name}: task '{task}' has one class only, '{classes[0]}'; at least two are needed")
-    whole = Split(split.name, train=split.train, validation=split.validation, test=split.test)
-    rows = whole.rows(corpus)
-    whole.check_classes(corpus, task)
+    rows = split.rows(corpus)
+    split.check_classes(corpus, task)
     return rows
 
 
 def make_spec(
     corpus: Corpus,
     task: str,
-    split: Split | SplitSpec,
+    split: Split,
     *,
     front_end: str,
     setting: str,
@@ -199,7 +180,7 @@ def make_spec(
         fingerprint=corpus.fingerprint(task) if fingerprint is None else fingerprint,
         task=task,
         classes=classes,
-        split=SplitSpec(name=split.name, train=split.train, validation=split.validation, test=split.test),
+        split=split,
         features=features,
         normalise=normalise,
         balance=balance,
