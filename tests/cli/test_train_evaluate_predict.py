@@ -33,6 +33,23 @@ def test_train_tells_the_result_and_the_bundle(convrnn, trained, corpus):
     assert (facts["ua_recall"], facts["accuracy"], facts["epochs"]) == (saved["ua_recall"], saved["accuracy"], 2)
 
 
+def test_the_protocols_choices_can_be_changed(convrnn, corpus, tmp_path):
+    specs = []
+    for split_seed in (0, 1):
+        out = tmp_path / str(split_seed)
+        said = convrnn(
+            *("train", corpus, "--task", "pitch", "--model", "conv", "--max-epochs", 1, "--out", out),
+            *("--split", "random", "--split-seed", split_seed, "--patience", 3, "--learning-rate", 0.01),
+        )
+        assert said.code == 0, said.err
+        [spec] = [json.loads(path.read_text()) for path in out.glob("*/spec.json")]
+        assert (spec["training"]["patience"], spec["training"]["lr"], spec["seed"]) == (3, 0.01, 0)
+        specs.append(spec)
+    assert specs[0]["split"] != specs[1]["split"]
+    refused = convrnn("train", corpus, "--task", "pitch", "--learning-rate", 0, "--out", tmp_path)
+    assert refused.code == 2
+
+
 def test_evaluating_on_the_test_set_gives_the_runs_own_result(scores, trained):
     saved = json.loads((trained / "result.json").read_text())
     assert scores["utterances"] == 8

@@ -151,6 +151,12 @@ def test_caption_tells_what_limits_the_numbers(grid, tones):
     assert "at most" not in one
 
 
+def test_caption_tells_of_another_optimisation(grid, tones):
+    training = TrainingConfig(patience=3, batch_size=8, lr=0.01)
+    text = caption(tones, "pitch", "random", grid(training=training))
+    assert "patience 3; batches of 8; learning rate 0.01." in text
+
+
 def test_caption_tells_of_validation_speakers_that_the_corpus_did_not_name(tones, grid):
     said = "training speakers held out for validation"
     assert said not in caption(tones, "pitch", "partitions", grid(splits=make_splits(tones, "pitch", "partitions")))

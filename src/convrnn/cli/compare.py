@@ -44,11 +44,14 @@ def compare(
     ] = MODELS,
     setting: options.SettingOption = "emotion",
     split: options.SplitOption = "",
+    split_seed: options.SplitSeedOption = 0,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Number of seeds: 0, 1, … The split stays.")] = 5,
     jobs: options.JobsOption = 1,
     normalise: options.NormaliseOption = "speaker",
     max_epochs: options.MaxEpochsOption = 100,
+    patience: options.PatienceOption = 12,
     batch_size: options.BatchSizeOption = 32,
+    learning_rate: options.LearningRateOption = 0.002,
     sample_rate: options.SampleRateOption = None,
     yardstick: Annotated[
         bool,
@@ -91,7 +94,7 @@ def compare(
     cache_dir = use_cache(cache)
     data = open_task(corpus, task)
     split = split or default_split(data)
-    splits = make_splits(data, task, split)
+    splits = make_splits(data, task, split, seed=split_seed)
     runs = plan(
         data,
         task,
@@ -101,7 +104,7 @@ def compare(
         seeds=range(seeds),
         features=feature_config(data, task, sample_rate),
         normalise=policy,
-        training=TrainingConfig(max_epochs=max_epochs, batch_size=batch_size),
+        training=TrainingConfig(max_epochs=max_epochs, patience=patience, batch_size=batch_size, lr=learning_rate),
     )
     request = _request(runs, split, yardstick=yardstick)
     _refuse_another_experiment(out, request, splits)

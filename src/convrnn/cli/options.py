@@ -49,6 +49,13 @@ SampleRateOption = Annotated[
     ),
 ]
 MaxEpochsOption = Annotated[int, typer.Option("--max-epochs", min=1, help="Epochs at most.")]
+PatienceOption = Annotated[
+    int, typer.Option("--patience", min=1, help="Stop after this many epochs without a better validation result.")
+]
+LearningRateOption = Annotated[float, typer.Option("--learning-rate", min=1e-8, help="Adam's step size.")]
+SplitSeedOption = Annotated[
+    int, typer.Option("--split-seed", min=0, help="Decides what is random in the split, and nothing else.")
+]
 BatchSizeOption = Annotated[int, typer.Option("--batch-size", min=1, help="Utterances per training step.")]
 JobsOption = Annotated[
     int, typer.Option("--jobs", min=1, help="Processes; the numbers are the same for any number of them.")

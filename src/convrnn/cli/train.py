@@ -25,13 +25,16 @@ def train(
     model: Annotated[str, typer.Option("--model", help="A front end; `convrnn models` lists all.")] = "clstm",
     setting: options.SettingOption = "emotion",
     split: options.SplitOption = "",
+    split_seed: options.SplitSeedOption = 0,
     fold: Annotated[
         int | None, typer.Option("--fold", min=1, help="Which of several folds, from 1.", show_default=False)
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Varies initialisation, balancing and order.")] = 0,
     normalise: options.NormaliseOption = "speaker",
     max_epochs: options.MaxEpochsOption = 100,
+    patience: options.PatienceOption = 12,
     batch_size: options.BatchSizeOption = 32,
+    learning_rate: options.LearningRateOption = 0.002,
     sample_rate: options.SampleRateOption = None,
     jobs: options.JobsOption = 1,
     cache: options.CacheOption = None,
@@ -61,7 +64,7 @@ def train(
     cache_dir = use_cache(cache)
     data = open_task(corpus, task)
     split = split or default_split(data)
-    splits = make_splits(data, task, split)
+    splits = make_splits(data, task, split, seed=split_seed)
     number = _choose_fold(split, splits, fold)
     spec = make_spec(
         data,
@@ -71,7 +74,7 @@ def train(
         setting=setting,
         features=feature_config(data, task, sample_rate),
         normalise=policy,
-        training=TrainingConfig(max_epochs=max_epochs, batch_size=batch_size),
+        training=TrainingConfig(max_epochs=max_epochs, patience=patience, batch_size=batch_size, lr=learning_rate),
         seed=seed,
     )
     run = GridRun(spec, number, len(splits))

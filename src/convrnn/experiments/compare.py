@@ -339,8 +339,12 @@ def caption(corpus: Corpus, task: str, split: str, runs: Sequence[GridRun]) -> s
     if spec.training.max_epochs != default.max_epochs:
         epochs = spec.training.max_epochs
         parts.append(f"at most {epochs} epoch{'s' if epochs > 1 else ''}")
+    if spec.training.patience != default.patience:
+        parts.append(f"patience {spec.training.patience}")
     if spec.training.batch_size != default.batch_size:
         parts.append(f"batches of {spec.training.batch_size}")
+    if spec.training.lr != default.lr:
+        parts.append(f"learning rate {spec.training.lr:g}")
     text = "; ".join(parts) + "."
     if seeds > 1:
         text += " ± is the standard deviation over seeds (ddof = 1)."
