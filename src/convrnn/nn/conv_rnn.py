@@ -358,7 +358,7 @@ class ConvRNN(nn.Module):
         return (f"_l{layer}", f"_l{layer}_reverse") if self.bidirectional else (f"_l{layer}",)
 
     def extra_repr(self) -> str:
-        """The arguments that differ from their defaults."""
+        """The arguments that decide the shapes and the features, and others that differ from their defaults."""
         shown = [f"{self.in_features}, {self.out_features}, kernel_size={self.kernel_size}, stride={self.stride}"]
         if type(self) is ConvRNN:
             shown.append(f"rnn_type={self.rnn_type!r}")
