@@ -1,11 +1,24 @@
 """Small inputs for the operations, with everything optional that they take."""
 
+import functools
+from contextlib import ExitStack, contextmanager
+
 import torch
 
 from convrnn import ops
 
 GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 WINDOWED = {"rnn": ops.windowed_rnn, "gru": ops.windowed_gru, "lstm": ops.windowed_lstm}
+
+# The operations that have native kernels, with every reduction.
+NATIVE = {
+    "lstm": ops.lstm,
+    "windowed-last": functools.partial(ops.windowed_lstm, kernel_size=3, stride=2),
+    "windowed-mean": functools.partial(ops.windowed_lstm, kernel_size=3, stride=2, reduce="mean", sequence="hidden"),
+    "windowed-max": functools.partial(ops.windowed_lstm, kernel_size=3, stride=2, reduce="max"),
+    "windowed-none": functools.partial(ops.windowed_lstm, kernel_size=3, stride=2, reduce="none", sequence="hidden"),
+}
+OUTPUTS = {"y", "hidden", "cell"}
 
 
 def draw(rnn_type, *, batch=2, frames=7, features=3, hidden=4, positions=None, seed=0, dtype=torch.float64):
@@ -23,6 +36,72 @@ def draw(rnn_type, *, batch=2, frames=7, features=3, hidden=4, positions=None, s
         **({"initial_cell": (hidden,)} if rnn_type == "lstm" else {}),
     }
     return {name: torch.randn(shape, generator=generator, dtype=dtype) * 0.7 for name, shape in shapes.items()}
+
+
+def draw_float32(*, batch=4, frames=11, features=5, hidden=21, without=(), **options):
+    """As ``draw`` for the LSTM in float32, with sums of the same size whatever the sizes, so that no gate saturates."""
+    sizes = {"batch": batch, "frames": frames, "features": features, "hidden": hidden}
+    tensors = draw("lstm", **sizes, dtype=torch.float32, **options)
+    tensors["weight_ih"] /= features**0.5
+    tensors["weight_hh"] /= hidden**0.5
+    return tensors | dict.fromkeys(without)
+
+
+def draw_lengths(batch, frames, seed=0):
+    """Lengths of a batch, of which the first sequence is the longest and the others any, none at all too."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.cat([torch.tensor([frames]), torch.randint(frames + 1, (batch - 1,), generator=generator)])
+
+
+@contextmanager
+def on(instruction_set):
+    """Every operation within runs on the native kernels for this instruction set, or for None on the reference."""
+    with ExitStack() as stack:
+        stack.enter_context(ops.use_backend("reference" if instruction_set is None else "native"))
+        if instruction_set is not None:
+            stack.enter_context(ops.native.use_instruction_set(instruction_set))
+        yield
+
+
+def outputs_of(operation, tensors, **options):
+    """By name: "y", or "hidden" and "cell"."""
+    result = operation(**tensors, **options)
+    return {"y": result} if isinstance(result, torch.Tensor) else dict(zip(("hidden", "cell"), result, strict=True))
+
+
+def values_and_gradients(operation, tensors, *, dtype=torch.float32, used=None, mask=None, **options):
+    """Outputs, and the gradients of every tensor that is there, by name.
+
+    The cost is a sum of the outputs with drawn weights, the same for the same shapes: of those outputs that ``used``
+    names, and only where ``mask`` is not 0.
+    """
+    leaves = {name: t.detach().to(dtype).requires_grad_() for name, t in tensors.items() if t is not None}
+    outputs = outputs_of(operation, tensors | leaves, **options)
+    generator = torch.Generator().manual_seed(0)
+    weights = {name: torch.randn(y.shape, generator=generator) for name, y in outputs.items()}
+    used = used or tuple(outputs)
+    gradients = torch.autograd.grad(
+        [outputs[name] for name in used],
+        list(leaves.values()),
+        [(weights[name] if mask is None else weights[name] * mask).to(dtype) for name in used],
+        materialize_grads=True,
+    )
+    named = {f"gradient of {name}": gradient for name, gradient in zip(leaves, gradients, strict=True)}
+    return {name: y.detach() for name, y in outputs.items()} | named
+
+
+def native_and_reference(instruction_set, operation, tensors, **options):
+    """``values_and_gradients`` of both."""
+    results = []
+    for backend in (instruction_set, None):
+        with on(backend):
+            results.append(values_and_gradients(operation, tensors, **options))
+    return results
+
+
+def same(results, others):
+    """Whether every bit is the same in two results of ``values_and_gradients``."""
+    return results.keys() == others.keys() and all(torch.equal(results[name], others[name]) for name in results)
 
 
 def graph_nodes(*outputs):

@@ -1,6 +1,6 @@
 """Pure functions on tensors: recurrent networks over every window of a sequence, and over whole sequences."""
 
-from convrnn.ops import geometry, library
+from convrnn.ops import geometry, library, native
 from convrnn.ops.backend import BACKENDS, use_backend
 from convrnn.ops.functional import check_lengths, lstm, windowed_gru, windowed_lstm, windowed_rnn
 
@@ -10,6 +10,7 @@ __all__ = [
     "geometry",
     "library",
     "lstm",
+    "native",
     "use_backend",
     "windowed_gru",
     "windowed_lstm",

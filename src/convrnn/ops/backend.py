@@ -1,18 +1,31 @@
 """Which implementation of the operations runs."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-BACKENDS: tuple[str, ...] = ("reference",)
+import torch
+from torch import Tensor
+
+from convrnn.ops import native
+
+BACKENDS: tuple[str, ...] = ("reference", "native")
+
+_forced: str | None = None
+_warned: set[str] = set()
 
 
 @contextmanager
 def use_backend(name: str) -> Iterator[None]:
     """Run every operation within the ``with`` block on the named backend.
 
+    Without it, the LSTMs run on "native" where they can, and everything else on "reference". The choice holds for the
+    whole process and is made in the forward pass; a compiled function keeps the one that it was compiled under.
+
     Args:
         name: One of ``convrnn.ops.BACKENDS``. "reference" is the equations in plain PyTorch: any device and floating
-            dtype, differentiable any number of times. It is the only one so far, and so the default.
+            dtype, differentiable any number of times. "native" is the CPU kernel for float32 LSTMs, differentiable
+            once; what it cannot run goes to the reference with one warning.
 
     Raises:
         ValueError: for a name that is not a backend.
@@ -23,6 +36,51 @@ def use_backend(name: str) -> Iterator[None]:
         >>> with convrnn.ops.use_backend("reference"):
         ...     y = convrnn.nn.CLSTM(26, 100, kernel_size=5)(torch.zeros(1, 9, 26))
     """
+    global _forced
     if name not in BACKENDS:
         raise ValueError(f"backend {name!r} does not exist; choose from {', '.join(BACKENDS)}")
-    yield
+    before, _forced = _forced, name
+    try:
+        yield
+    finally:
+        _forced = before
+
+
+def runs_native(x: Tensor) -> bool:
+    """Whether an LSTM over ``x`` runs on the CPU kernel.
+
+    Warns, once for each reason, where the kernel was asked for and cannot run, and where it would have run but was not
+    built.
+
+    Example:
+        >>> runs_native(torch.zeros(1, 9, 26, dtype=torch.float64))
+        False
+    """
+    if _forced == "reference":
+        return False
+    reason = _unfit(x)
+    if reason is None and native.MISSING is not None:
+        _warn_once(f"the native backend is missing, so LSTMs run in plain PyTorch, several times slower: {native.MISSING}")
+        return False
+    if reason is not None and _forced == "native":
+        _warn_once(f"the native backend cannot run this, so it runs in plain PyTorch: {reason}")
+    # An exported program is to run where the kernel is not, unless it was asked for.
+    return reason is None and (_forced == "native" or not torch.compiler.is_exporting())
+
+
+def _unfit(x: Tensor) -> str | None:
+    if x.device.type != "cpu":
+        return f"x is on {x.device}, and the kernel is for the CPU"
+    if x.dtype != torch.float32:
+        return f"x is {x.dtype}, and the kernel is for torch.float32"
+    if torch.is_autocast_enabled("cpu"):
+        return "the kernel is for torch.float32, and autocast is on"
+    if not torch.compiler.is_compiling() and torch._C._functorch.peek_interpreter_stack() is not None:
+        return "the kernel has no rules for the transforms of torch.func"
+    return None
+
+
+def _warn_once(message: str) -> None:
+    if message not in _warned and not torch.compiler.is_compiling():
+        _warned.add(message)
+        warnings.warn(message, UserWarning, stacklevel=4)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from convrnn.ops import reference
+from convrnn.ops import backend, reference
 
 REDUCTIONS = ("last", "mean", "max", "none")
 SEQUENCES = ("hidden", "cell")
@@ -295,19 +295,17 @@ def windowed_lstm(
             "initial_cell": (initial_cell, [hidden]),
         },
     )
-    y: Tensor = torch.ops.convrnn.windowed_lstm(
-        x,
-        weight_ih,
-        weight_hh,
-        bias,
-        weight_peephole,
-        initial_hidden,
-        initial_cell,
+    lengths = check_lengths(lengths, x)
+    tensors = (x, weight_ih, weight_hh, bias, weight_peephole, initial_hidden, initial_cell)
+    operations = torch.ops.convrnn
+    operation = operations.native_windowed_lstm if backend.runs_native(x) else operations.windowed_lstm
+    y: Tensor = operation(
+        *tensors,
         kernel_size=kernel_size,
         stride=stride,
         sequence=sequence,
         reduce=reduce,
-        lengths=check_lengths(lengths, x),
+        lengths=lengths,
         reverse=reverse,
     )
     return y
@@ -365,8 +363,12 @@ def lstm(
         # A state that adds up over a whole recording keeps the parameters' precision.
         x = x.to(weight_hh.dtype)
     tensors = (x, weight_ih, weight_hh, bias, weight_peephole, initial_hidden, initial_cell)
-    if torch.compiler.is_compiling():
-        states: tuple[Tensor, Tensor] = torch.ops.convrnn.lstm(*tensors, lengths, reverse)
-        return states
+    states: tuple[Tensor, Tensor]
     with torch.autocast(x.device.type, enabled=False):
-        return reference.lstm(*tensors, lengths=lengths, reverse=reverse)
+        if backend.runs_native(x):
+            states = torch.ops.convrnn.native_lstm(*tensors, lengths, reverse)
+        elif torch.compiler.is_compiling():
+            states = torch.ops.convrnn.lstm(*tensors, lengths, reverse)
+        else:
+            states = reference.lstm(*tensors, lengths=lengths, reverse=reverse)
+    return states

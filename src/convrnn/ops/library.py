@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from convrnn.ops import reference
+from convrnn.ops import backend, native, reference
 
 _library = torch.library.Library("convrnn", "DEF")
 
@@ -33,6 +33,9 @@ def _lstm(
 ) -> tuple[Tensor, Tensor]:
     tensors = (x, weight_ih, weight_hh, bias, weight_peephole, initial_hidden, initial_cell)
     with torch.autocast(x.device.type, enabled=False):
+        if backend.runs_native(x):
+            states: tuple[Tensor, Tensor] = native.native_lstm(*tensors, lengths, reverse)
+            return states
         return reference.lstm(*tensors, lengths=lengths, reverse=reverse)
 
 

@@ -1,0 +1,184 @@
+/* The backward pass of a tile of windows.
+ *
+ * Nothing is kept from the forward pass: the tile goes through its few steps again, and this time keeps all that the
+ * way back needs, within the second cache. The gradients of the weights are summed up tile by tile, there too. */
+#ifndef CONVRNN_BACKWARD_WINDOWS_H
+#define CONVRNN_BACKWARD_WINDOWS_H
+
+#include "backward.h"
+
+INLINE float *kept_of(const struct tile *tile, int64_t row, int64_t step, int64_t group) {
+    return tile->kept + (slot_of(tile, row, step) * tile->job->groups + group) * KEPT * LANES;
+}
+
+INLINE float *state_of(const struct tile *tile, int64_t row, int64_t step) {
+    return tile->states + slot_of(tile, row, step) * tile->job->padded;
+}
+
+static void step_again(const struct tile *tile, int64_t row, int count, int64_t group, int64_t step) {
+    const struct job *job = tile->job;
+    const struct lstm_call *call = job->plan->call;
+    int hidden_too = needs_hidden(call, step);
+    const float *h_before[BLOCK_ROWS];
+    for (int i = 0; step && i < count; i++) h_before[i] = state_of(tile, row + i, step - 1);
+    sum_gates(tile, row, count, group, step, h_before);
+    const float *peephole = call->weight_peephole ? job->peephole + group * 3 * LANES : NULL;
+    for (int i = 0; i < count; i++) {
+        vec c = load(step ? kept_of(tile, row + i, step - 1, group) + STATE_C * LANES : job->cell + group * LANES);
+        struct gates gates =
+            open_gates(tile->gate_sums + i * PANEL, units_of(job, group), peephole, hidden_too, &c);
+        float *kept = kept_of(tile, row + i, step, group);
+        store(kept + GATE_I * LANES, gates.i);
+        store(kept + GATE_F * LANES, gates.f);
+        store(kept + GATE_G * LANES, gates.g);
+        store(kept + GATE_O * LANES, gates.o);
+        store(kept + TANH_C * LANES, gates.tanh_c);
+        store(kept + STATE_C * LANES, c);
+        store(state_of(tile, row + i, step) + group * LANES, gates.o * gates.tanh_c);
+    }
+}
+
+/* The states that a window's features are made of. */
+INLINE vec feature_state(const struct tile *tile, int64_t row, int64_t step, int64_t group) {
+    if (tile->job->plan->call->sequence == CELL) return load(kept_of(tile, row, step, group) + STATE_C * LANES);
+    return load(state_of(tile, row, step) + group * LANES);
+}
+
+/* The maximum over the window, and what each step that has it gets: torch.amax shares the gradient among equals. */
+static void share_maximum(const struct tile *tile) {
+    const struct job *job = tile->job;
+    const struct lstm_call *call = job->plan->call;
+    for (int64_t row = 0; row < tile->rows; row++)
+        for (int64_t group = 0; group < job->groups; group++) {
+            vec top = feature_state(tile, row, 0, group), count = {0};
+            for (int64_t step = 1; step < call->kernel_size; step++)
+                top = maximum(top, feature_state(tile, row, step, group));
+            for (int64_t step = 0; step < call->kernel_size; step++)
+                count += equal(top, feature_state(tile, row, step, group));
+            const float *grad = call->grad_y + output_of(tile, row, 0) * call->hidden + group * LANES;
+            store(tile->top + row * job->padded + group * LANES, top);
+            store(tile->share + row * job->padded + group * LANES, load_part(grad, units_of(job, group)) / count);
+        }
+}
+
+/* What a window's features give back to the state after `step`. */
+static vec grad_state(const struct tile *tile, int64_t row, int64_t step, int64_t group) {
+    const struct job *job = tile->job;
+    const struct lstm_call *call = job->plan->call;
+    int64_t place = row * job->padded + group * LANES;
+    if (call->reduce == MAX)
+        return load(tile->share + place) * equal(feature_state(tile, row, step, group), load(tile->top + place));
+    if (call->reduce == LAST && step < call->kernel_size - 1) return (vec){0};
+    const float *grad_y = call->grad_y + output_of(tile, row, step) * call->hidden + group * LANES;
+    vec grad = load_part(grad_y, units_of(job, group));
+    return call->reduce == MEAN ? grad / (float)call->kernel_size : grad;
+}
+
+/* Gradients of one position's input matrix and, where asked for, of its frames. */
+static void position_backward(const struct tile *tile, int64_t step, float *grad_x) {
+    const struct job *job = tile->job;
+    const struct lstm_call *call = job->plan->call;
+    int64_t features = call->features, position = position_of(call, step), hidden = call->hidden;
+    int64_t width = whole_vectors(features);
+    const float *grad_gates = tile->grad_gates + slot_of(tile, 0, step) * job->gates, *from[tile->rows];
+    float *to[tile->rows];
+    for (int64_t row = 0; row < tile->rows; row++) {
+        memcpy(tile->frames + row * features, call->x + frame_of(tile, row, step) * features,
+               sizeof(float) * (size_t)features);
+        from[row] = grad_gates + row * job->gates;
+        to[row] = grad_x ? grad_x + place_of(tile, row, step) * width : NULL;
+    }
+    add_outer(tile->frames, features, features, grad_gates, job->gates, 4 * hidden, tile->rows,
+              job->sums_ih + (split_of(tile) * call->kernel_size + position) * features * job->gates, job->gates);
+    if (!grad_x) return;
+    const float *weights = job->input_back + position * 4 * hidden * width;
+    multiply_panels(from, to, tile->rows, 4 * hidden, weights, 4 * hidden, features, 1);
+}
+
+/* Gradients of the input matrix and, where asked for, of x, by way of the projected frames: a frame's gradient is the
+ * sum over the windows that contain it. */
+static void projection_backward(const struct tile *tile, float *grad_x) {
+    const struct job *job = tile->job;
+    const struct lstm_plan *plan = job->plan;
+    const struct lstm_call *call = plan->call;
+    int64_t features = call->features, frames = plan->frame_begin[tile->number + 1] - plan->frame_begin[tile->number];
+    memset(tile->grad_projected, 0, sizeof(float) * (size_t)(frames * job->gates));
+    for (int64_t step = 0; step < call->kernel_size; step++)
+        for (int64_t row = 0; row < tile->rows; row++) {
+            const float *from = tile->grad_gates + slot_of(tile, row, step) * job->gates;
+            float *to = tile->grad_projected + place_of(tile, row, step) * job->gates;
+            for (int64_t k = 0; k < job->gates; k += LANES) add_to(to + k, load(from + k));
+        }
+    float *x = tile->frames;
+    for (int64_t row = tile->begin; row < tile->begin + tile->rows; row++) {
+        int64_t from = new_frames_from(plan, row, tile->begin), to = window_begin(plan, row) + call->kernel_size;
+        memcpy(x, call->x + from * features, sizeof(float) * (size_t)((to - from) * features));
+        x += (to - from) * features;
+    }
+    add_outer(tile->frames, features, features, tile->grad_projected, job->gates, 4 * call->hidden, frames,
+              job->sums_ih + split_of(tile) * features * job->gates, job->gates);
+    if (!grad_x) return;
+    for (int64_t at = 0; at < frames; at += 60) {
+        int64_t count = at_most(60, frames - at);
+        const float *from[60];
+        float *to[60];
+        for (int64_t i = 0; i < count; i++) {
+            from[i] = tile->grad_projected + (at + i) * job->gates;
+            to[i] = grad_x + (at + i) * whole_vectors(features);
+        }
+        multiply_panels(from, to, count, 4 * call->hidden, job->input_back, 4 * call->hidden, features, 0);
+    }
+}
+
+static void windows_backward(struct tile *tile) {
+    const struct job *job = tile->job;
+    const struct lstm_plan *plan = job->plan;
+    const struct lstm_call *call = plan->call;
+    if (!job->chunk) project_all(tile);
+    for (int64_t step = 0; step < call->kernel_size; step++) {
+        if (job->chunk) project_chunk(tile, step);
+        for (int64_t group = 0; group < job->groups; group++)
+            for (int64_t row = 0, count; row < tile->rows; row += count) {
+                count = block_of(tile->rows - row);
+                step_again(tile, row, (int)count, group, step);
+            }
+    }
+    if (call->reduce == MAX) share_maximum(tile);
+    clear_gradients(tile);
+    int64_t width = whole_vectors(call->features), frame = plan->frame_begin[tile->number];
+    float *grad_x = call->grad_x ? job->grad_frames + frame * width : NULL;
+    if (grad_x && call->per_position)
+        memset(grad_x, 0, sizeof(float) * (size_t)((plan->frame_begin[tile->number + 1] - frame) * width));
+    for (int64_t step = call->kernel_size - 1; step >= 0; step--) {
+        const float *grad_gates[tile->rows];
+        for (int64_t row = 0; row < tile->rows; row++) {
+            float *to = tile->grad_gates + slot_of(tile, row, step) * job->gates;
+            grad_gates[row] = to;
+            for (int64_t group = 0; group < job->groups; group++) {
+                const float *kept = kept_of(tile, row, step, group);
+                struct gates gates = {load(kept + GATE_I * LANES), load(kept + GATE_F * LANES),
+                                      load(kept + GATE_G * LANES), load(kept + GATE_O * LANES),
+                                      load(kept + TANH_C * LANES)};
+                vec c_before = load(step ? kept_of(tile, row, step - 1, group) + STATE_C * LANES
+                                         : job->cell + group * LANES);
+                int64_t place = row * job->padded + group * LANES;
+                vec dh = load(tile->h + place), dc = load(tile->c + place), grad = grad_state(tile, row, step, group);
+                if (call->sequence == CELL)
+                    dc += grad;
+                else
+                    dh += grad;
+                gates_backward(tile, row, step, group, gates, load(kept + STATE_C * LANES), c_before, dh, dc,
+                               to + group * LANES);
+            }
+        }
+        if (call->per_position) position_backward(tile, step, grad_x);
+        if (step) hidden_backward(tile, step, grad_gates);
+    }
+    if (!call->per_position) projection_backward(tile, grad_x);
+    /* W_h meets in step t the state after step t - 1. */
+    add_outer(tile->states, job->padded, call->hidden, tile->grad_gates + slot_of(tile, 0, 1) * job->gates, job->gates,
+              4 * call->hidden, (call->kernel_size - 1) * tile->all_rows,
+              job->sums_hh + split_of(tile) * call->hidden * job->gates, job->gates);
+}
+
+#endif

@@ -1,0 +1,162 @@
+"""Compiles the CPU kernel when the package is built, into one library that lies beside the Python code.
+
+The library is plain C, needs nothing of PyTorch's and is loaded with ctypes, so that a wheel with it serves every
+Python 3 and every PyTorch on a platform. Where it cannot be compiled, the package is built without it and runs the
+same equations in plain PyTorch. ``CONVRNN_BUILD=require`` makes that an error, ``CONVRNN_BUILD=skip`` leaves the
+library out; CC, CFLAGS and LDFLAGS are heeded.
+
+Run as a program it compiles alone, for example with sanitizers::
+
+    python hatch_build.py --output build/asan/_native.so --sanitize address,undefined
+"""
+
+import argparse
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+try:
+    from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+except ImportError:  # run as a program, which compiles without hatchling
+    BuildHookInterface = object
+
+ROOT = Path(__file__).parent
+LIBRARY = Path("src/convrnn/ops/_native.so")
+KERNEL = "kernel.c"  # compiled once for each instruction set
+
+FLAGS = (
+    *("-std=gnu11", "-O3", "-fPIC", "-fvisibility=hidden", "-fno-math-errno", "-fno-trapping-math", "-pthread"),
+    *("-Wall", "-Wextra"),
+)
+AVX512 = ("-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mfma", "-mprefer-vector-width=512")
+AVX2 = ("-mavx2", "-mfma")
+
+
+class CompileError(Exception):
+    """The library cannot be compiled; the message says why."""
+
+
+def find_compiler() -> list[str]:
+    """The C compiler's command: CC, else the first of cc, gcc and clang.
+
+    Raises:
+        CompileError: where there is none.
+    """
+    wanted = shlex.split(os.environ.get("CC", ""))
+    for command in [wanted] if wanted else [["cc"], ["gcc"], ["clang"]]:
+        if shutil.which(command[0]):
+            return command
+    raise CompileError(f"no C compiler was found ({' '.join(wanted) or 'cc, gcc, clang'})")
+
+
+def instruction_sets(machine: str) -> dict[str, tuple[str, ...]]:
+    """Names and compiler flags of the instruction sets that the kernel is compiled for on a machine.
+
+    Example:
+        >>> list(instruction_sets("arm64"))
+        ['portable']
+    """
+    x86 = machine.lower() in ("x86_64", "amd64")
+    return {"portable": ()} | ({"avx2": AVX2, "avx512": AVX512} if x86 else {})
+
+
+def compile_library(sources: Path, output: Path, extra_flags: Sequence[str] = ()) -> None:
+    """Compile all C files in ``sources`` into the shared library ``output``, which is there whole or not at all.
+
+    Args:
+        sources: Folder of the C files.
+        output: Where to write the library.
+        extra_flags: For the compiler and the linker, behind all others.
+
+    Raises:
+        CompileError: without a compiler, and with its words where it fails.
+    """
+    compiler = find_compiler()
+    sets = instruction_sets(platform.machine())
+    flags = [*FLAGS, *shlex.split(os.environ.get("CFLAGS", "")), *extra_flags]
+    # clang takes the width of vectors from the type; it does not know the option and need not.
+    units = [(KERNEL, name, [f"-DCONVRNN_ISA={name}", *isa]) for name, isa in sets.items()]
+    shared = ["-DCONVRNN_X86=1"] if "avx2" in sets else []
+    units += [(path.name, path.stem, shared) for path in sorted(sources.glob("*.c")) if path.name != KERNEL]
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output.parent) as folder:
+        objects = []
+        for source, name, own in units:
+            objects.append(str(Path(folder, f"{name}.o")))
+            _run([*compiler, *flags, *own, "-c", str(sources / source), "-o", objects[-1]])
+        whole = Path(folder, output.name)
+        libraries = ["-lm", "-ldl"] if sys.platform == "linux" else []
+        linker_flags = [*shlex.split(os.environ.get("LDFLAGS", "")), *extra_flags]
+        _run([*compiler, "-shared", "-pthread", *objects, "-o", str(whole), *linker_flags, *libraries])
+        whole.replace(output)
+
+
+def _run(command: list[str]) -> None:
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise CompileError(f"{shlex.join(command)} failed:\n{result.stderr.strip()}")
+
+
+def platform_tag() -> str:
+    """The wheel tag of a library for this machine that no Python version is bound to, ``py3-none-<platform>``.
+
+    Example:
+        >>> platform_tag().startswith("py3-none-")
+        True
+    """
+    return "py3-none-" + sysconfig.get_platform().replace("-", "_").replace(".", "_")
+
+
+class CustomBuildHook(BuildHookInterface):  # type: ignore[misc,valid-type,unused-ignore]
+    """Puts the library into the wheel, or beside the sources where the package is installed from them for editing."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002
+        """Compile, before hatchling collects the wheel's files."""
+        if self.target_name != "wheel":
+            return
+        output = ROOT / LIBRARY
+        wanted = os.environ.get("CONVRNN_BUILD", "")
+        if wanted == "skip":
+            output.unlink(missing_ok=True)
+            return
+        try:
+            compile_library(ROOT / "csrc", output)
+        except CompileError as error:
+            output.unlink(missing_ok=True)
+            if wanted == "require":
+                raise
+            self.app.display_warning(
+                f"The CPU kernel was not built, so the LSTMs of convrnn will run in plain PyTorch, several times "
+                f"slower; install a C compiler (gcc or clang) and install convrnn again. Reason: {error}"
+            )
+            return
+        build_data["pure_python"] = False
+        build_data["tag"] = platform_tag()
+        build_data["artifacts"].append(LIBRARY.as_posix())
+
+
+def main() -> int:
+    """Compile as the command line says; 2 where that fails."""
+    parser = argparse.ArgumentParser(description="Compile the CPU kernel of convrnn.")
+    parser.add_argument("--output", type=Path, default=ROOT / LIBRARY, help="the library (default: %(default)s)")
+    parser.add_argument("--sanitize", metavar="NAMES", help="sanitizers, such as address,undefined or thread")
+    arguments = parser.parse_args()
+    extra = [f"-fsanitize={arguments.sanitize}", "-fno-omit-frame-pointer", "-g"] if arguments.sanitize else []
+    try:
+        compile_library(ROOT / "csrc", arguments.output, extra)
+    except CompileError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

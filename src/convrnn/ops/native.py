@@ -1,0 +1,393 @@
+"""The CPU kernel: the LSTM in C, for float32 (sources in ``csrc``).
+
+The library is loaded with ctypes and depends on nothing of PyTorch's, so that one build serves every version. It is
+there where a C compiler was at installation. The operations registered here are differentiable once. Over windows
+nothing is kept for the backward pass but the inputs: it computes the few states of a window again. Over whole
+sequences it needs the states, which are the results, and computes the gates again.
+"""
+
+import ctypes
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from convrnn.ops import geometry
+
+INSTRUCTION_SETS = ("portable", "avx2", "avx512")
+_SEQUENCES = ("hidden", "cell")
+_REDUCTIONS = ("last", "mean", "max", "none")
+_FORWARD, _BACKWARD = 0, 1
+
+_instruction_set: str | None = None
+
+
+class _Call(ctypes.Structure):
+    """``struct lstm_call`` of ``csrc/lstm.h``, field by field."""
+
+    _sizes = (
+        *("batch", "frames", "features", "hidden", "rows", "kernel_size", "stride", "windows"),
+        *("reverse", "per_position", "sequence", "reduce", "threads"),
+    )
+    _tensors = (
+        *("lengths", "x", "weight_ih", "weight_hh", "bias", "weight_peephole", "initial_hidden", "initial_cell"),
+        *("y", "states_hidden", "states_cell", "grad_y", "grad_hidden", "grad_cell"),
+        *("grad_x", "grad_weight_ih", "grad_weight_hh", "grad_vectors"),
+    )
+    _fields_ = (*((name, ctypes.c_int64) for name in _sizes), *((name, ctypes.c_void_p) for name in _tensors))
+
+
+def library_path() -> Path:
+    """Where the library is looked for: beside this file, or where ``CONVRNN_NATIVE_LIBRARY`` says.
+
+    Example:
+        >>> library_path().suffix
+        '.so'
+    """
+    return Path(os.environ.get("CONVRNN_NATIVE_LIBRARY", Path(__file__).with_name("_native.so")))
+
+
+def _load() -> ctypes.CDLL | str:
+    """The library, or a sentence that says why it is not there."""
+    path = library_path()
+    try:
+        library = ctypes.CDLL(str(path))
+        library.convrnn_call_size.restype = ctypes.c_int64
+        size = library.convrnn_call_size()
+    except (OSError, AttributeError) as error:
+        missing = not path.exists()
+        return f"{path} is not there (no C compiler at installation?)" if missing else f"{path} does not load: {error}"
+    if size != ctypes.sizeof(_Call):
+        return f"{path} belongs to another version of convrnn; install convrnn again"
+    library.convrnn_lstm.argtypes = (ctypes.POINTER(_Call), ctypes.c_int, ctypes.c_int)
+    return library
+
+
+# Loaded when imported, so that a compiler that traces a layer meets plain values.
+_library = _load()
+
+MISSING: str | None = _library if isinstance(_library, str) else None
+"""Why the library cannot be used, or None where it can."""
+
+
+def available() -> bool:
+    """Whether the library was built and loads.
+
+    Example:
+        >>> available() == (MISSING is None)
+        True
+    """
+    return MISSING is None
+
+
+@cache
+def instruction_sets() -> tuple[str, ...]:
+    """The instruction sets that the library holds and this machine runs, the best first; none without the library.
+
+    Example:
+        >>> set(instruction_sets()) <= {"avx512", "avx2", "portable"}
+        True
+    """
+    if isinstance(_library, str):
+        return ()
+    return tuple(name for i, name in reversed(list(enumerate(INSTRUCTION_SETS))) if _library.convrnn_supports(i))
+
+
+@contextmanager
+def use_instruction_set(name: str) -> Iterator[None]:
+    """Run the kernel within the ``with`` block on the named instruction set, rather than on the best.
+
+    Raises:
+        ValueError: for one that this machine does not run.
+    """
+    global _instruction_set
+    if name not in instruction_sets():
+        raise ValueError(f"instruction set {name!r} does not run here; choose from {', '.join(instruction_sets())}")
+    before, _instruction_set = _instruction_set, name
+    try:
+        yield
+    finally:
+        _instruction_set = before
+
+
+def _run(direction: int, sizes: dict[str, int], tensors: dict[str, Tensor | None]) -> None:
+    """Call the library; the tensors live until it returns."""
+    if isinstance(_library, str):
+        raise RuntimeError(f"the native backend is missing: {_library}")
+    there = {name: tensor for name, tensor in tensors.items() if tensor is not None}
+    pointers = {name: tensor.data_ptr() for name, tensor in there.items()}
+    call = _Call(**sizes, **pointers, threads=torch.get_num_threads())
+    instruction_set = INSTRUCTION_SETS.index(_instruction_set or instruction_sets()[0])
+    if _library.convrnn_lstm(ctypes.byref(call), direction, instruction_set):
+        raise MemoryError("the native LSTM kernel could not get the memory for its working space")
+
+
+def _contiguous(tensors: dict[str, Tensor | None]) -> dict[str, Tensor | None]:
+    return {name: None if tensor is None else tensor.contiguous() for name, tensor in tensors.items()}
+
+
+def _inputs(
+    x: Tensor,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias: Tensor | None,
+    weight_peephole: Tensor | None,
+    initial_hidden: Tensor | None,
+    initial_cell: Tensor | None,
+    lengths: Tensor | None,
+) -> tuple[dict[str, int], dict[str, Tensor | None]]:
+    """Sizes and contiguous tensors that all calls have in common."""
+    tensors = {
+        "x": x,
+        "weight_ih": weight_ih,
+        "weight_hh": weight_hh,
+        "bias": bias,
+        "weight_peephole": weight_peephole,
+        "initial_hidden": initial_hidden,
+        "initial_cell": initial_cell,
+        "lengths": lengths,
+    }
+    sizes = {"batch": x.size(0), "frames": x.size(1), "features": x.size(2), "hidden": weight_hh.size(1)}
+    return sizes | {"per_position": int(weight_ih.dim() == 3)}, _contiguous(tensors)
+
+
+def _run_backward(sizes: dict[str, int], tensors: dict[str, Tensor | None], with_x: bool) -> list[Tensor]:
+    """Gradients of x (empty unless ``with_x``) and of those of the parameters that are there, in their order."""
+    x, weight_ih, weight_hh = tensors["x"], tensors["weight_ih"], tensors["weight_hh"]
+    assert x is not None
+    assert weight_ih is not None
+    assert weight_hh is not None
+    grad_x = torch.zeros_like(x) if with_x else None
+    grad_ih, grad_hh = torch.zeros_like(weight_ih), torch.zeros_like(weight_hh)
+    vectors = x.new_zeros(12, sizes["hidden"])
+    if sizes["rows"]:
+        gradients = {"grad_x": grad_x, "grad_weight_ih": grad_ih, "grad_weight_hh": grad_hh, "grad_vectors": vectors}
+        _run(_BACKWARD, sizes, tensors | gradients)
+    # The gates in all steps but the first, and in the first, where every row has the same initial state.
+    later, first, peepholes, cell = vectors.split([4, 4, 3, 1])
+    initial_hidden = tensors["initial_hidden"]
+    grad_initial = first
+    if initial_hidden is not None:
+        # A sum in one order, whatever the number of threads.
+        grad_hh += first.flatten().outer(initial_hidden)
+        grad_initial = (first.flatten().unsqueeze(1) * weight_hh).sum(0)
+    parameters = {
+        "bias": (later + first).flatten(),
+        "weight_peephole": peepholes.clone(),
+        "initial_hidden": grad_initial,
+        "initial_cell": cell.flatten().clone(),
+    }
+    there = [gradient for name, gradient in parameters.items() if tensors[name] is not None]
+    return [x.new_empty(0) if grad_x is None else grad_x, grad_ih, grad_hh, *there]
+
+
+def _fake_gradients(tensors: Sequence[Tensor | None], with_x: bool) -> list[Tensor]:
+    x, *parameters = (None if t is None else t.new_empty(t.shape) for t in tensors)
+    assert x is not None
+    return [x if with_x else x.new_empty(0), *(p for p in parameters if p is not None)]
+
+
+def _hand_out(gradients: Sequence[Tensor], tensors: Sequence[Tensor | None], with_x: bool) -> list[Tensor | None]:
+    """The gradients in the order of x and the parameters, None for what is not there."""
+    grad_x, *rest = gradients
+    left = iter(rest)
+    return [grad_x if with_x else None, *(None if t is None else next(left) for t in tensors[1:])]
+
+
+# Over windows.
+
+
+def _windowed_sizes(
+    x: Tensor, kernel_size: int, stride: int, sequence: str, reduce: str, lengths: Tensor | None, reverse: bool
+) -> dict[str, int]:
+    """Options, windows in all, and rows: the windows that lie within their sequence."""
+    windows = geometry.num_windows(x.size(1), kernel_size, stride)
+    if lengths is None:
+        rows = x.size(0) * windows
+    else:
+        rows = int(geometry.num_windows(lengths.clamp(0, x.size(1)), kernel_size, stride).sum())
+    return {
+        "kernel_size": kernel_size,
+        "stride": stride,
+        "windows": windows,
+        "rows": rows,
+        "reverse": int(reverse),
+        "sequence": _SEQUENCES.index(sequence),
+        "reduce": _REDUCTIONS.index(reduce),
+    }
+
+
+def _windowed_shape(x: Tensor, weight_hh: Tensor, kernel_size: int, stride: int, reduce: str) -> tuple[int, ...]:
+    windows = geometry.num_windows(x.size(1), kernel_size, stride)
+    return (x.size(0), windows, *((kernel_size,) if reduce == "none" else ()), weight_hh.size(1))
+
+
+@torch.library.custom_op("convrnn::native_windowed_lstm", mutates_args=(), device_types="cpu")
+def native_windowed_lstm(
+    x: Tensor,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias: Tensor | None,
+    weight_peephole: Tensor | None,
+    initial_hidden: Tensor | None,
+    initial_cell: Tensor | None,
+    lengths: Tensor | None,
+    kernel_size: int,
+    stride: int,
+    sequence: str,
+    reduce: str,
+    reverse: bool,
+) -> Tensor:
+    """:func:`convrnn.ops.windowed_lstm` by the kernel."""
+    sizes, tensors = _inputs(x, weight_ih, weight_hh, bias, weight_peephole, initial_hidden, initial_cell, lengths)
+    sizes |= _windowed_sizes(x, kernel_size, stride, sequence, reduce, lengths, reverse)
+    shape = _windowed_shape(x, weight_hh, kernel_size, stride, reduce)
+    y = x.new_empty(shape) if lengths is None else x.new_zeros(shape)
+    if sizes["rows"]:
+        _run(_FORWARD, sizes, tensors | {"y": y})
+    return y
+
+
+@native_windowed_lstm.register_fake
+def _(x: Tensor, _weight_ih: Tensor, weight_hh: Tensor, *options: Any) -> Tensor:  # noqa: ANN401
+    kernel_size, stride, _sequence, reduce, _reverse = options[-5:]
+    return x.new_empty(_windowed_shape(x, weight_hh, kernel_size, stride, reduce))
+
+
+@torch.library.custom_op("convrnn::native_windowed_lstm_backward", mutates_args=(), device_types="cpu")
+def native_windowed_lstm_backward(
+    grad_y: Tensor,
+    x: Tensor,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias: Tensor | None,
+    weight_peephole: Tensor | None,
+    initial_hidden: Tensor | None,
+    initial_cell: Tensor | None,
+    lengths: Tensor | None,
+    kernel_size: int,
+    stride: int,
+    sequence: str,
+    reduce: str,
+    reverse: bool,
+    with_x: bool,
+) -> list[Tensor]:
+    """Gradients of x (empty unless ``with_x``) and of those of the parameters that are there, in their order."""
+    sizes, tensors = _inputs(x, weight_ih, weight_hh, bias, weight_peephole, initial_hidden, initial_cell, lengths)
+    sizes |= _windowed_sizes(x, kernel_size, stride, sequence, reduce, lengths, reverse)
+    return _run_backward(sizes, tensors | {"grad_y": grad_y.contiguous()}, with_x)
+
+
+@native_windowed_lstm_backward.register_fake
+def _(_grad_y: Tensor, *inputs: Any) -> list[Tensor]:  # noqa: ANN401
+    return _fake_gradients(inputs[:7], with_x=inputs[-1])
+
+
+def _windowed_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ANN401, ARG001
+    *tensors, kernel_size, stride, sequence, reduce, reverse = inputs
+    ctx.options = (kernel_size, stride, sequence, reduce, reverse)
+    ctx.save_for_backward(*tensors)
+
+
+def _windowed_backward(ctx: Any, grad_y: Tensor) -> tuple[Any, ...]:  # noqa: ANN401
+    tensors = ctx.saved_tensors
+    with_x = ctx.needs_input_grad[0]
+    gradients = native_windowed_lstm_backward(grad_y, *tensors, *ctx.options, with_x)
+    return (*_hand_out(gradients, tensors[:7], with_x), None, *(None for _ in ctx.options))
+
+
+native_windowed_lstm.register_autograd(_windowed_backward, setup_context=_windowed_setup)
+
+
+# Over whole sequences.
+
+
+@torch.library.custom_op("convrnn::native_lstm", mutates_args=(), device_types="cpu")
+def native_lstm(
+    x: Tensor,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias: Tensor | None,
+    weight_peephole: Tensor | None,
+    initial_hidden: Tensor | None,
+    initial_cell: Tensor | None,
+    lengths: Tensor | None,
+    reverse: bool,
+) -> tuple[Tensor, Tensor]:
+    """:func:`convrnn.ops.lstm` by the kernel; its results are all that its backward pass needs."""
+    sizes, tensors = _inputs(x, weight_ih, weight_hh, bias, weight_peephole, initial_hidden, initial_cell, lengths)
+    shape = (x.size(0), x.size(1), weight_hh.size(1))
+    hidden, cell = (x.new_empty(shape) if lengths is None else x.new_zeros(shape) for _ in range(2))
+    if x.size(0):
+        sizes |= {"rows": x.size(0), "reverse": int(reverse)}
+        _run(_FORWARD, sizes, tensors | {"states_hidden": hidden, "states_cell": cell})
+    return hidden, cell
+
+
+@native_lstm.register_fake
+def _(x: Tensor, _weight_ih: Tensor, weight_hh: Tensor, *_: Any) -> tuple[Tensor, Tensor]:  # noqa: ANN401
+    states = x.new_empty(x.size(0), x.size(1), weight_hh.size(1))
+    return states, torch.empty_like(states)
+
+
+@torch.library.custom_op("convrnn::native_lstm_backward", mutates_args=(), device_types="cpu")
+def native_lstm_backward(
+    grad_hidden: Tensor | None,
+    grad_cell: Tensor | None,
+    hidden: Tensor,
+    cell: Tensor,
+    x: Tensor,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias: Tensor | None,
+    weight_peephole: Tensor | None,
+    initial_hidden: Tensor | None,
+    initial_cell: Tensor | None,
+    lengths: Tensor | None,
+    reverse: bool,
+    with_x: bool,
+) -> list[Tensor]:
+    """Gradients of x (empty unless ``with_x``) and of those of the parameters that are there, in their order."""
+    sizes, tensors = _inputs(x, weight_ih, weight_hh, bias, weight_peephole, initial_hidden, initial_cell, lengths)
+    sizes |= {"rows": x.size(0), "reverse": int(reverse)}
+    states = {"states_hidden": hidden, "states_cell": cell, "grad_hidden": grad_hidden, "grad_cell": grad_cell}
+    return _run_backward(sizes, tensors | _contiguous(states), with_x)
+
+
+@native_lstm_backward.register_fake
+def _(grad_hidden: Tensor | None, grad_cell: Tensor | None, *inputs: Any) -> list[Tensor]:  # noqa: ANN401, ARG001
+    return _fake_gradients(inputs[2:9], with_x=inputs[-1])
+
+
+def _lstm_setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:  # noqa: ANN401
+    *tensors, ctx.reverse = inputs
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(*output, *tensors)
+
+
+def _lstm_backward(ctx: Any, grad_hidden: Tensor | None, grad_cell: Tensor | None) -> tuple[Any, ...]:  # noqa: ANN401
+    hidden, cell, *tensors = ctx.saved_tensors
+    if grad_hidden is None and grad_cell is None:
+        return (*(None for _ in tensors), None)
+    with_x = ctx.needs_input_grad[0]
+    gradients = native_lstm_backward(grad_hidden, grad_cell, hidden, cell, *tensors, ctx.reverse, with_x)
+    return (*_hand_out(gradients, tensors[:7], with_x), None, None)
+
+
+native_lstm.register_autograd(_lstm_backward, setup_context=_lstm_setup)
+
+
+def _no_second_derivative(ctx: Any, *_: Any) -> None:  # noqa: ANN401, ARG001
+    raise RuntimeError(
+        "the native LSTM kernel can be differentiated once; for second derivatives run the forward pass within "
+        'convrnn.ops.use_backend("reference")'
+    )
+
+
+for _operation in (native_windowed_lstm_backward, native_lstm_backward):
+    _operation.register_autograd(_no_second_derivative)

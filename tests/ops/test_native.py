@@ -1,0 +1,424 @@
+"""The native kernels' numbers: the reference's, in float64 and in float32, as exactly as eager PyTorch has them.
+
+Every instruction set of this machine is tested.
+"""
+
+import functools
+import itertools
+import math
+import random
+from dataclasses import dataclass
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from convrnn import ops
+from convrnn.ops import native
+from operations import (
+    NATIVE,
+    OUTPUTS,
+    draw_float32,
+    draw_lengths,
+    native_and_reference,
+    on,
+    outputs_of,
+    same,
+    values_and_gradients,
+)
+
+pytestmark = pytest.mark.skipif(not native.available(), reason="no compiler was there at installation")
+
+INSTRUCTION_SETS = native.instruction_sets() if native.available() else ()
+EVERY_SET = pytest.mark.parametrize("instruction_set", INSTRUCTION_SETS)
+EVERY_OPERATION = pytest.mark.parametrize("operation", NATIVE.values(), ids=NATIVE)
+SEQUENCES = ("hidden", "cell")
+REDUCTIONS = ("last", "mean", "max", "none")
+OPTIONAL = ("bias", "weight_peephole", "initial_hidden", "initial_cell")
+
+
+def relative_errors(results, exact):
+    """By name, the difference from ``exact`` over its largest magnitude; where all of it is 0, the result must be."""
+    scales = {name: float(value.abs().max()) or 1e-30 for name, value in exact.items()}
+    return {name: (results[name].double() - value) / scales[name] for name, value in exact.items()}
+
+
+def test_instruction_sets_are_the_known_ones_with_the_best_first():
+    known = ("avx512", "avx2", "portable")
+    assert tuple(name for name in known if name in INSTRUCTION_SETS) == INSTRUCTION_SETS
+    assert "portable" in INSTRUCTION_SETS
+
+
+@dataclass(eq=False)
+class Case:
+    """A call of an operation, and its results, each computed once."""
+
+    operation: object
+    sizes: dict
+    options: dict
+    without: set
+    lengths: torch.Tensor | None
+    used: tuple | None = None
+    seed: int = 0
+
+    @functools.cached_property
+    def tensors(self):
+        return draw_float32(**self.sizes, without=self.without, seed=self.seed)
+
+    @functools.cached_property
+    def mask(self):
+        """0 where two states are the window's largest but for rounding: either may then get the whole gradient."""
+        if self.options.get("reduce") != "max" or self.options["kernel_size"] == 1:
+            return None
+        doubles = {name: None if t is None else t.double() for name, t in self.tensors.items()}
+        states = self.operation(**doubles, **(self.options | {"reduce": "none"}))
+        first, second = states.topk(2, dim=2).values.unbind(2)
+        return first - second > 1e-5
+
+    def run(self, instruction_set, dtype=torch.float32):
+        options = {"lengths": self.lengths, "used": self.used, "mask": self.mask, **self.options}
+        with on(instruction_set):
+            return values_and_gradients(self.operation, self.tensors, dtype=dtype, **options)
+
+    @functools.cached_property
+    def exact(self):
+        return self.run(None, torch.float64)
+
+    @functools.cache  # noqa: B019 - the cases live as long as this file
+    def errors(self, instruction_set):
+        """By name: the largest, the sum of squares, and of how many; of eager PyTorch's results for None."""
+        errors = relative_errors(self.run(instruction_set), self.exact)
+        return {name: (float(e.abs().max()), float(e.square().sum()), e.numel()) for name, e in errors.items()}
+
+
+WINDOWED_SIZES = [
+    # batch, frames, features, hidden, kernel_size, stride
+    (1, 1, 1, 1, 1, 1),
+    (3, 11, 5, 1, 4, 3),
+    (33, 50, 3, 7, 5, 2),
+    (5, 37, 26, 100, 5, 2),
+    (2, 23, 13, 129, 3, 7),
+    (7, 9, 17, 100, 9, 1),
+    (4, 13, 33, 31, 1, 1),
+    (13, 19, 40, 16, 2, 1),
+]
+LSTM_SIZES = [
+    # batch, frames, features, hidden
+    (1, 1, 1, 1),
+    (2, 13, 9, 1),
+    (33, 9, 5, 7),
+    (33, 6, 11, 100),
+    (3, 7, 100, 256),
+    (1, 200, 26, 100),
+]
+
+
+def sampled_cases():
+    """Every sequence, reduction and direction at every size, the other options drawn."""
+    chance = random.Random(0)
+
+    def case(operation, size, options, used=None):
+        names = ("batch", "frames", "features", "hidden")
+        sizes = dict(zip(names, size, strict=True)) | {"positions": chance.choice([None, options.get("kernel_size")])}
+        without = {name for name in OPTIONAL if chance.random() < 0.5}
+        lengths = draw_lengths(sizes["batch"], sizes["frames"]) if chance.random() < 0.5 else None
+        return Case(operation, sizes, options, without, lengths, used)
+
+    for size, sequence, reduce, reverse in itertools.product(WINDOWED_SIZES, SEQUENCES, REDUCTIONS, [False, True]):
+        options = {"kernel_size": size[4], "stride": size[5], "sequence": sequence, "reduce": reduce}
+        yield ("windowed", size), case(ops.windowed_lstm, size[:4], options | {"reverse": reverse})
+    for size, used, reverse in itertools.product(LSTM_SIZES, [SEQUENCES, ("hidden",), ("cell",)], [False, True]):
+        yield ("lstm", size), case(ops.lstm, size, {"reverse": reverse}, used)
+
+
+CASES = {}
+for _key, _case in sampled_cases():
+    CASES.setdefault(_key, []).append(_case)
+
+
+@EVERY_SET
+@pytest.mark.parametrize("size", CASES, ids=lambda size: "-".join(map(str, (size[0], *size[1]))))
+def test_values_and_gradients_are_the_references_in_float64(instruction_set, size):
+    wrong = [
+        (name, largest, case)
+        for case in CASES[size]
+        for name, (largest, _, _) in case.errors(instruction_set).items()
+        # Float32 rounds each of some thousand terms by up to 6e-8. The comparison is false for NaN.
+        if not largest <= 1e-5
+    ]
+    assert not wrong
+
+
+@EVERY_SET
+@pytest.mark.parametrize("kind", ["windowed", "lstm"])
+def test_rounding_is_no_larger_than_eager_pytorchs(instruction_set, kind):
+    def root_mean_squares(instruction_set):
+        sums = {}
+        for case in itertools.chain.from_iterable(cases for key, cases in CASES.items() if key[0] == kind):
+            for name, (_, squares, count) in case.errors(instruction_set).items():
+                total, number = sums.get(name, (0.0, 0))
+                sums[name] = total + squares, number + count
+        return {name: math.sqrt(total / number) for name, (total, number) in sums.items()}
+
+    ours, eager = root_mean_squares(instruction_set), root_mean_squares(None)
+    assert not {name: (error, eager[name]) for name, error in ours.items() if not error <= 1.5 * eager[name] + 1e-8}
+
+
+def check_against_the_reference(case, instruction_set):
+    # Two roundings of the same few sums.
+    errors = relative_errors(case.run(instruction_set), case.run(None))
+    assert not {name: float(error.abs().max()) for name, error in errors.items() if not (error.abs() <= 1e-5).all()}
+
+
+ANY_CALL = {
+    "lengths": st.lists(st.integers(0, 9), min_size=1, max_size=7),
+    "with_lengths": st.booleans(),
+    "hidden": st.integers(1, 40),
+    "features": st.integers(1, 20),
+    "reverse": st.booleans(),
+    "without": st.sets(st.sampled_from(OPTIONAL)),
+    "instruction_set": st.deferred(lambda: st.sampled_from(INSTRUCTION_SETS)),
+    "seed": st.integers(0, 99),
+}
+
+
+@given(
+    **ANY_CALL,
+    kernel_size=st.integers(1, 5),
+    stride=st.integers(1, 7),
+    sequence=st.sampled_from(SEQUENCES),
+    reduce=st.sampled_from(REDUCTIONS),
+    position_weights=st.booleans(),
+)
+def test_windowed_lstm_is_the_references_for_any_call(
+    lengths, with_lengths, hidden, features, without, instruction_set, seed, position_weights, **options
+):
+    kernel_size = options["kernel_size"]
+    sizes = {"batch": len(lengths), "frames": max(kernel_size, *lengths), "features": features, "hidden": hidden}
+    sizes["positions"] = kernel_size if position_weights else None
+    lengths = torch.tensor(lengths) if with_lengths else None
+    check_against_the_reference(Case(ops.windowed_lstm, sizes, options, without, lengths, seed=seed), instruction_set)
+
+
+@given(**ANY_CALL, used=st.sampled_from([SEQUENCES, ("hidden",), ("cell",)]))
+def test_lstm_is_the_references_for_any_call(
+    lengths, with_lengths, hidden, features, without, instruction_set, seed, used, **options
+):
+    sizes = {"batch": len(lengths), "frames": max(1, *lengths), "features": features, "hidden": hidden}
+    lengths = torch.tensor(lengths) if with_lengths else None
+    check_against_the_reference(Case(ops.lstm, sizes, options, without, lengths, used, seed), instruction_set)
+
+
+@EVERY_SET
+@EVERY_OPERATION
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("scale", [1e-3, 1e-6])
+def test_small_states_keep_their_relative_accuracy(instruction_set, operation, sign, scale):
+    # Of one sign, so that no sum cancels.
+    tensors = {name: t.abs() for name, t in draw_float32(frames=9, features=13, hidden=33).items()}
+    for name, tensor in tensors.items():
+        tensor *= (1 if name == "x" else scale) * (1 if name.startswith("weight") else sign)
+
+    def states(instruction_set, dtype=torch.float32):
+        with on(instruction_set):
+            outputs = outputs_of(operation, {name: t.to(dtype) for name, t in tensors.items()})
+        return torch.cat(list(outputs.values())).double()
+
+    exact = states(None, torch.float64)
+    ours, eager = (float(((states(backend) - exact) / exact).abs().max()) for backend in (instruction_set, None))
+    assert ours <= 2 * eager + 1e-6
+
+
+@EVERY_SET
+@EVERY_OPERATION
+@pytest.mark.parametrize("magnitude", [9.0, 20.0, 50.0, 87.0, 88.5, 104.0, 1000.0, 3e38])
+def test_saturated_gates_are_the_references(instruction_set, operation, magnitude):
+    tensors = draw_float32(frames=7, features=5, hidden=16)
+    # Every choice of signs for the four gates, one per unit.
+    signs = torch.tensor(list(itertools.product([-1.0, 1.0], repeat=4))).T
+    tensors["bias"] = (magnitude * signs).flatten()
+    results, expected = native_and_reference(instruction_set, operation, tensors)
+    assert all(value.isfinite().all() for value in results.values())
+    for name, value in results.items():
+        # A gate's distance from 1 is rounded to multiples of 6e-8, and gradients are sums of those.
+        tolerance = 1e-6 if name in OUTPUTS else 1e-5
+        torch.testing.assert_close(value, expected[name], rtol=tolerance, atol=tolerance)
+
+
+@EVERY_SET
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("sequence", SEQUENCES)
+def test_equal_states_share_the_gradient_of_their_maximum(instruction_set, sequence, reverse):
+    tensors = draw_float32(frames=11, features=5, hidden=19, without={"initial_hidden", "initial_cell"})
+    for name in ("weight_ih", "weight_hh", "bias", "weight_peephole"):
+        # Every state of every frame is 0 then.
+        tensors[name] *= 0
+    options = {"kernel_size": 4, "stride": 3, "reduce": "max", "sequence": sequence, "reverse": reverse}
+    results, expected = native_and_reference(instruction_set, ops.windowed_lstm, tensors, **options)
+    assert expected["gradient of weight_ih"].any()
+    for name, value in results.items():
+        torch.testing.assert_close(value, expected[name], rtol=1e-5, atol=1e-6)
+
+
+def check_with_nan_and_infinity(results, expected, names):
+    """Every NaN and infinity in its place, and the other values as the reference's."""
+    for name in names & results.keys():
+        torch.testing.assert_close(results[name], expected[name], rtol=1e-5, atol=1e-5, equal_nan=True)
+
+
+@EVERY_SET
+@EVERY_OPERATION
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("values", [[torch.nan], [torch.inf], [-torch.inf], [torch.inf, -torch.inf]], ids=str)
+def test_a_frame_that_is_not_finite_reaches_its_windows_alone(instruction_set, operation, reverse, values):
+    tensors = draw_float32(batch=3, frames=11, features=13, hidden=21)
+    with on(instruction_set):
+        clean = values_and_gradients(operation, tensors, reverse=reverse)
+    tensors["x"][1, 4, -len(values) :] = torch.tensor(values)
+    results, expected = native_and_reference(instruction_set, operation, tensors, reverse=reverse)
+    check_with_nan_and_infinity(results, expected, OUTPUTS | {"gradient of x"})
+    # What has diverged must be seen in every parameter.
+    for name in results:
+        assert bool(results[name].isnan().any()) == bool(expected[name].isnan().any()), name
+    for name in OUTPUTS & results.keys():
+        assert torch.equal(results[name][[0, 2]], clean[name][[0, 2]])
+
+
+@EVERY_SET
+@EVERY_OPERATION
+@pytest.mark.parametrize("value", [torch.inf, -torch.inf, torch.nan])
+@pytest.mark.parametrize("name", ["weight_ih", "weight_hh", "bias", "weight_peephole"])
+def test_a_parameter_that_is_not_finite_gives_what_the_reference_gives(instruction_set, operation, name, value):
+    hidden = 21
+    for gate in range(3 if name == "weight_peephole" else 4):
+        tensors = draw_float32(batch=3, frames=7, features=13, hidden=hidden)
+        place = {"bias": (gate * hidden + 3,), "weight_peephole": (gate, 3)}.get(name, (gate * hidden + 3, 5))
+        tensors[name][place] = value
+        check_with_nan_and_infinity(*native_and_reference(instruction_set, operation, tensors), OUTPUTS)
+
+
+# Sequences and their ends.
+
+
+@EVERY_SET
+@EVERY_OPERATION
+@pytest.mark.parametrize("options", [{}, {"reverse": True}, {"positions": 3}], ids=str)
+def test_padding_reaches_neither_outputs_nor_gradients(instruction_set, operation, options):
+    if operation is ops.lstm and "positions" in options:
+        pytest.skip("has no position weights")
+    lengths = torch.tensor([11, 6, 2, 0])
+    inside = ops.geometry.frame_mask(lengths, 11)
+    results = []
+    for padding in (0.0, 1e30, torch.nan, torch.inf):
+        tensors = draw_float32(positions=options.get("positions"))
+        tensors["x"][~inside] = padding
+        with on(instruction_set):
+            results.append(
+                values_and_gradients(operation, tensors, lengths=lengths, reverse=options.get("reverse", False))
+            )
+    assert not results[0]["gradient of x"][~inside].any()
+    for name in OUTPUTS & results[0].keys():
+        ends = ops.geometry.num_windows(lengths, 3, 2) if name == "y" else lengths
+        y = results[0][name].flatten(2)
+        assert torch.equal((y != 0).any(-1), ops.geometry.frame_mask(ends, y.size(1)))
+    assert all(same(results[0], other) for other in results[1:])
+
+
+@EVERY_SET
+@EVERY_OPERATION
+def test_gradients_beyond_the_ends_reach_nothing(instruction_set, operation):
+    lengths = torch.tensor([11, 6, 2, 0])
+    leaves = {name: tensor.requires_grad_() for name, tensor in draw_float32().items()}
+    gradients = []
+    for beyond in (0.0, 1e30, torch.nan):
+        with on(instruction_set):
+            outputs = outputs_of(operation, leaves, lengths=lengths)
+            upstream = {name: torch.ones_like(y) for name, y in outputs.items()}
+            for name, gradient in upstream.items():
+                ends = ops.geometry.num_windows(lengths, 3, 2) if name == "y" else lengths
+                gradient[~ops.geometry.frame_mask(ends, gradient.size(1))] = beyond
+            gradients.append(torch.autograd.grad([*outputs.values()], [*leaves.values()], [*upstream.values()]))
+    for other in gradients[1:]:
+        assert all(map(torch.equal, gradients[0], other))
+
+
+@EVERY_SET
+@EVERY_OPERATION
+@pytest.mark.parametrize(("batch", "lengths"), [(0, None), (0, []), (3, [0, 0, 0])])
+def test_a_batch_may_be_empty_and_so_may_its_sequences(instruction_set, operation, batch, lengths):
+    lengths = None if lengths is None else torch.tensor(lengths, dtype=torch.int64)
+    for positions in (None,) if operation is ops.lstm else (None, 3):
+        tensors = draw_float32(batch=batch, positions=positions)
+        results, expected = native_and_reference(instruction_set, operation, tensors, lengths=lengths)
+        assert same(results, expected)
+        assert not any(value.any() for value in results.values())
+
+
+@EVERY_SET
+@EVERY_OPERATION
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_sequence_gives_the_same_alone_and_in_a_batch(instruction_set, operation, reverse):
+    lengths = torch.tensor([29, 12, 3, 29, 7, 18, 5])
+    tensors = draw_float32(batch=len(lengths), frames=29, features=26, hidden=37)
+    with on(instruction_set):
+        together = outputs_of(operation, tensors, lengths=lengths, reverse=reverse)
+        for row, length in enumerate(lengths):
+            alone = tensors | {"x": tensors["x"][row : row + 1, :length]}
+            for name, y in outputs_of(operation, alone, reverse=reverse).items():
+                assert torch.equal(y[0], together[name][row, : y.size(1)])
+
+
+# Tensors as they come.
+
+
+def scattered(tensor):
+    """The same values, none beside its neighbour in memory, the axes in reverse order there."""
+    view = torch.zeros([2 * size for size in reversed(tensor.shape)])[(slice(None, None, 2),) * tensor.dim()]
+    return view.permute(*reversed(range(tensor.dim()))).copy_(tensor)
+
+
+def expanded(tensor):
+    """Another tensor of the same shape: along its last axis one value stands for all."""
+    return tensor.select(-1, 0).unsqueeze(-1).expand(tensor.shape)
+
+
+@EVERY_OPERATION
+@pytest.mark.parametrize("lay_out", [scattered, expanded])
+def test_strides_do_not_matter(operation, lay_out):
+    lengths = torch.tensor([9, 99, 4, 99, 5, 99, 11])[::2]
+    for positions in (None,) if operation is ops.lstm else (None, 3):
+        strided = {name: lay_out(tensor) for name, tensor in draw_float32(positions=positions).items()}
+        assert not any(tensor.is_contiguous() for tensor in strided.values())
+        contiguous = {name: tensor.contiguous() for name, tensor in strided.items()}
+        with ops.use_backend("native"):
+            expected = values_and_gradients(operation, contiguous, lengths=lengths.contiguous())
+            results = values_and_gradients(operation, strided, lengths=lengths)
+        for name, value in results.items():
+            torch.testing.assert_close(value, expected[name], rtol=1e-6, atol=1e-6)
+
+
+@EVERY_OPERATION
+def test_gradients_may_come_with_any_strides(operation):
+    leaves = {name: tensor.requires_grad_() for name, tensor in draw_float32().items()}
+    gradients = []
+    with ops.use_backend("native"):
+        for lay_out in (torch.clone, scattered, expanded):
+            outputs = outputs_of(operation, leaves).values()
+            upstream = [lay_out(torch.ones_like(y)) for y in outputs]
+            gradients.append(torch.autograd.grad([*outputs], [*leaves.values()], upstream))
+        sum(y.sum() for y in outputs_of(operation, leaves).values()).backward()
+    gradients.append([leaf.grad for leaf in leaves.values()])
+    for other in gradients[1:]:
+        assert all(map(torch.equal, gradients[0], other))
+
+
+@EVERY_OPERATION
+@pytest.mark.parametrize("wanted", [["x"], ["bias"], ["weight_hh", "initial_cell"], ["weight_ih", "weight_peephole"]])
+def test_gradients_of_some_tensors_are_those_of_all(operation, wanted):
+    tensors = draw_float32()
+    with ops.use_backend("native"):
+        expected = values_and_gradients(operation, tensors)
+        fixed = {name: tensor for name, tensor in tensors.items() if name not in wanted}
+        results = values_and_gradients(functools.partial(operation, **fixed), {name: tensors[name] for name in wanted})
+    assert same(results, {name: expected[name] for name in results})
