@@ -1,55 +1,34 @@
-/* One step back, for a row and a group of units. */
+/* One step back, for a row and a group of units, from what the forward pass or its repetition has kept. */
 #ifndef CONVRNN_BACKWARD_H
 #define CONVRNN_BACKWARD_H
 
-#include "tile.h"
-
-struct gates {
-    vec i, f, g, o, tanh_c;
-};
-
-/* From the pre-activations in `a`, and the state c before the step; gives c after it. */
-INLINE struct gates open_gates(const float *a, int64_t units, const float *peephole, int hidden_too, vec *c) {
-    struct gates gates = {0};
-    vec a_i = load(a), a_f = load(a + units);
-    if (peephole) {
-        a_i += load(peephole) * *c;
-        a_f += load(peephole + LANES) * *c;
-    }
-    vec e = tanh_exponential(load(a + 2 * units));
-    gates.i = 1.0f / sigmoid_inverse(a_i);
-    gates.f = 1.0f / sigmoid_inverse(a_f);
-    gates.g = -e / (2.0f + e);
-    *c = gates.f * *c + gates.i * gates.g;
-    if (hidden_too) {
-        vec a_o = load(a + 3 * units);
-        if (peephole) a_o += load(peephole + 2 * LANES) * *c;
-        e = tanh_exponential(*c);
-        gates.o = 1.0f / sigmoid_inverse(a_o);
-        gates.tanh_c = -e / (2.0f + e);
-    }
-    return gates;
-}
+#include "forward.h"
 
 INLINE void add_to(float *sum, vec value) { store(sum, load(sum) + value); }
 
-INLINE int64_t split_of(const struct tile *tile) { return tile->number * tile->job->splits / tile->job->plan->tiles; }
+/* Sums over rows, of one group of units; `gates` of the first step or of the others. */
+struct sums {
+    vec i, f, g, o, peephole_i, peephole_f, peephole_o, cell;
+};
 
-/* Where a row's sums go: to those of its tile's split, which are always the same tiles; of a sequence to its own, since
- * which of them share a tile depends on the number of threads. */
-INLINE float *sums_of(const struct tile *tile, int64_t row) {
-    const struct lstm_plan *plan = tile->job->plan;
-    int64_t part = is_windowed(plan->call) ? split_of(tile) : plan->first_frame[tile->begin + row] / plan->call->frames;
-    return tile->job->sums + part * SUMS * tile->job->padded;
+static void add_sums(const struct job *job, int64_t part, int64_t step, int64_t group, const struct sums *sums) {
+    float *to = job->sums + part * SUMS * job->padded + group * LANES, *gates = to + (step ? 0 : SUM_FIRST) * job->padded;
+    add_to(gates, sums->i);
+    add_to(gates + job->padded, sums->f);
+    add_to(gates + 2 * job->padded, sums->g);
+    add_to(gates + 3 * job->padded, sums->o);
+    add_to(to + SUM_PEEPHOLES * job->padded, sums->peephole_i);
+    add_to(to + (SUM_PEEPHOLES + 1) * job->padded, sums->peephole_f);
+    add_to(to + (SUM_PEEPHOLES + 2) * job->padded, sums->peephole_o);
+    if (!step) add_to(to + SUM_CELL * job->padded, sums->cell);
 }
 
 /* One row and group of units: from the gradients of h and c after the step to those of the gates and of c before. */
 INLINE void gates_backward(const struct tile *tile, int64_t row, int64_t step, int64_t group, struct gates gates, vec c,
-                           vec c_before, vec dh, vec dc, float *grad_gates) {
+                           vec c_before, vec dh, vec dc, float *grad_gates, struct sums *sums) {
     const struct job *job = tile->job;
     const struct lstm_call *call = job->plan->call;
     int64_t units = units_of(job, group), hidden = call->hidden;
-    float *sums = sums_of(tile, row) + group * LANES, *gate_sums = sums + (step ? SUM_GATES : SUM_FIRST) * job->padded;
     const float *peephole = call->weight_peephole ? job->peephole + group * 3 * LANES : NULL;
     vec da_o = {0};
     if (needs_hidden(call, step)) {
@@ -63,16 +42,16 @@ INLINE void gates_backward(const struct tile *tile, int64_t row, int64_t step, i
     vec dc_before = dc * gates.f;
     if (peephole) {
         dc_before += da_i * load(peephole) + da_f * load(peephole + LANES);
-        add_to(sums + SUM_PEEPHOLES * job->padded, da_i * c_before);
-        add_to(sums + (SUM_PEEPHOLES + 1) * job->padded, da_f * c_before);
-        add_to(sums + (SUM_PEEPHOLES + 2) * job->padded, da_o * c);
+        sums->peephole_i += da_i * c_before;
+        sums->peephole_f += da_f * c_before;
+        sums->peephole_o += da_o * c;
     }
+    sums->i += da_i;
+    sums->f += da_f;
+    sums->g += da_g;
+    sums->o += da_o;
+    sums->cell += dc_before;
     store(tile->c + row * job->padded + group * LANES, dc_before);
-    if (!step) add_to(sums + SUM_CELL * job->padded, dc_before);
-    add_to(gate_sums, da_i);
-    add_to(gate_sums + job->padded, da_f);
-    add_to(gate_sums + 2 * job->padded, da_g);
-    add_to(gate_sums + 3 * job->padded, da_o);
     store_part(grad_gates, da_i, units);
     store_part(grad_gates + hidden, da_f, units);
     store_part(grad_gates + 2 * hidden, da_g, units);

@@ -1,33 +1,31 @@
 /* The backward pass of whole sequences.
  *
- * Their states are the forward pass's results; each step's gates are computed from them again. The gradients of the
- * weights are large products over all frames, after the recurrence. */
+ * The forward pass has kept the gates, since a sequence is too long to go through it again. The gradients of the weights
+ * are large products over all frames, after the recurrence. */
 #ifndef CONVRNN_BACKWARD_SEQUENCES_H
 #define CONVRNN_BACKWARD_SEQUENCES_H
 
 #include "backward.h"
 
-static void step_backward(const struct tile *tile, int64_t row, int count, int64_t group, int64_t step) {
+static void row_backward(const struct tile *tile, int64_t row, int64_t step, int64_t group) {
     const struct job *job = tile->job;
     const struct lstm_call *call = job->plan->call;
     int64_t hidden = call->hidden, at = group * LANES, units = units_of(job, group);
-    const float *h_before[BLOCK_ROWS];
-    for (int i = 0; step && i < count; i++)
-        h_before[i] = call->states_hidden + frame_of(tile, row + i, step - 1) * hidden;
-    sum_gates(tile, row, count, group, step, h_before);
-    const float *peephole = call->weight_peephole ? job->peephole + group * 3 * LANES : NULL;
-    for (int i = 0; i < count; i++) {
-        int64_t frame = frame_of(tile, row + i, step), place = frame * hidden + at;
-        vec c_before = step ? load_part(call->states_cell + frame_of(tile, row + i, step - 1) * hidden + at, units)
-                            : load(job->cell + at);
-        vec dh = load(tile->h + (row + i) * job->padded + at), dc = load(tile->c + (row + i) * job->padded + at);
-        if (call->grad_hidden) dh += load_part(call->grad_hidden + place, units);
-        if (call->grad_cell) dc += load_part(call->grad_cell + place, units);
-        vec c = c_before;
-        struct gates gates = open_gates(tile->gate_sums + i * PANEL, units, peephole, 1, &c);
-        gates_backward(tile, row + i, step, group, gates, c, c_before, dh, dc,
-                       job->grad_gates + frame * job->gates + at);
-    }
+    int64_t frame = frame_of(tile, row, step), place = frame * hidden + at;
+    const float *kept = kept_gates_of(tile, row, step, group);
+    struct gates gates = {load_part(kept + GATE_I * hidden, units), load_part(kept + GATE_F * hidden, units),
+                          load_part(kept + GATE_G * hidden, units), load_part(kept + GATE_O * hidden, units),
+                          load_part(kept + TANH_C * hidden, units)};
+    vec c_before = step ? load_part(call->states_cell + frame_of(tile, row, step - 1) * hidden + at, units)
+                        : load(job->cell + at);
+    vec dh = load(tile->h + row * job->padded + at), dc = load(tile->c + row * job->padded + at);
+    if (call->grad_hidden) dh += load_part(call->grad_hidden + place, units);
+    if (call->grad_cell) dc += load_part(call->grad_cell + place, units);
+    /* A sequence has sums of its own, since which of them share a tile depends on the number of threads. */
+    struct sums sums = {0};
+    gates_backward(tile, row, step, group, gates, load_part(call->states_cell + place, units), c_before, dh, dc,
+                   job->grad_gates + frame * job->gates + at, &sums);
+    add_sums(job, frame / call->frames, step, group, &sums);
 }
 
 static void sequences_backward(struct tile *tile) {
@@ -36,12 +34,8 @@ static void sequences_backward(struct tile *tile) {
     clear_gradients(tile);
     for (int64_t step = most - 1; step >= 0; step--) {
         tile->rows = rows_at(tile, rows, step);
-        if (step == most - 1 || step % job->chunk == job->chunk - 1) project_chunk(tile, step);
-        for (int64_t group = 0; group < job->groups; group++)
-            for (int64_t row = 0, count; row < tile->rows; row += count) {
-                count = block_of(tile->rows - row);
-                step_backward(tile, row, (int)count, group, step);
-            }
+        for (int64_t row = 0; row < tile->rows; row++)
+            for (int64_t group = 0; group < job->groups; group++) row_backward(tile, row, step, group);
         const float *grad_gates[tile->rows];
         for (int64_t row = 0; row < tile->rows; row++)
             grad_gates[row] = job->grad_gates + frame_of(tile, row, step) * job->gates;

@@ -15,6 +15,13 @@ INLINE float *state_of(const struct tile *tile, int64_t row, int64_t step) {
     return tile->states + slot_of(tile, row, step) * tile->job->padded;
 }
 
+INLINE float *gradients_of(const struct tile *tile, int64_t row, int64_t step) {
+    return tile->grad_gates + slot_of(tile, row, step) * tile->job->gates;
+}
+
+/* Part of the sums over windows that a tile belongs to: always the same. */
+INLINE int64_t split_of(const struct tile *tile) { return tile->number * tile->job->splits / tile->job->plan->tiles; }
+
 static void step_again(const struct tile *tile, int64_t row, int count, int64_t group, int64_t step) {
     const struct job *job = tile->job;
     const struct lstm_call *call = job->plan->call;
@@ -34,7 +41,7 @@ static void step_again(const struct tile *tile, int64_t row, int count, int64_t 
         store(kept + GATE_O * LANES, gates.o);
         store(kept + TANH_C * LANES, gates.tanh_c);
         store(kept + STATE_C * LANES, c);
-        store(state_of(tile, row + i, step) + group * LANES, gates.o * gates.tanh_c);
+        if (hidden_too) store(state_of(tile, row + i, step) + group * LANES, gates.o * gates.tanh_c);
     }
 }
 
@@ -80,7 +87,7 @@ static void position_backward(const struct tile *tile, int64_t step, float *grad
     const struct lstm_call *call = job->plan->call;
     int64_t features = call->features, position = position_of(call, step), hidden = call->hidden;
     int64_t width = whole_vectors(features);
-    const float *grad_gates = tile->grad_gates + slot_of(tile, 0, step) * job->gates, *from[tile->rows];
+    const float *grad_gates = gradients_of(tile, 0, step), *from[tile->rows];
     float *to[tile->rows];
     for (int64_t row = 0; row < tile->rows; row++) {
         memcpy(tile->frames + row * features, call->x + frame_of(tile, row, step) * features,
@@ -105,7 +112,7 @@ static void projection_backward(const struct tile *tile, float *grad_x) {
     memset(tile->grad_projected, 0, sizeof(float) * (size_t)(frames * job->gates));
     for (int64_t step = 0; step < call->kernel_size; step++)
         for (int64_t row = 0; row < tile->rows; row++) {
-            const float *from = tile->grad_gates + slot_of(tile, row, step) * job->gates;
+            const float *from = gradients_of(tile, row, step);
             float *to = tile->grad_projected + place_of(tile, row, step) * job->gates;
             for (int64_t k = 0; k < job->gates; k += LANES) add_to(to + k, load(from + k));
         }
@@ -130,6 +137,26 @@ static void projection_backward(const struct tile *tile, float *grad_x) {
     }
 }
 
+static void group_backward(const struct tile *tile, int64_t step, int64_t group) {
+    const struct job *job = tile->job;
+    struct sums sums = {0};
+    for (int64_t row = 0; row < tile->rows; row++) {
+        const float *kept = kept_of(tile, row, step, group);
+        struct gates gates = {load(kept + GATE_I * LANES), load(kept + GATE_F * LANES), load(kept + GATE_G * LANES),
+                              load(kept + GATE_O * LANES), load(kept + TANH_C * LANES)};
+        vec c_before = load(step ? kept_of(tile, row, step - 1, group) + STATE_C * LANES : job->cell + group * LANES);
+        int64_t place = row * job->padded + group * LANES;
+        vec dh = load(tile->h + place), dc = load(tile->c + place), grad = grad_state(tile, row, step, group);
+        if (job->plan->call->sequence == CELL)
+            dc += grad;
+        else
+            dh += grad;
+        gates_backward(tile, row, step, group, gates, load(kept + STATE_C * LANES), c_before, dh, dc,
+                       gradients_of(tile, row, step) + group * LANES, &sums);
+    }
+    add_sums(job, split_of(tile), step, group, &sums);
+}
+
 static void windows_backward(struct tile *tile) {
     const struct job *job = tile->job;
     const struct lstm_plan *plan = job->plan;
@@ -150,33 +177,15 @@ static void windows_backward(struct tile *tile) {
     if (grad_x && call->per_position)
         memset(grad_x, 0, sizeof(float) * (size_t)((plan->frame_begin[tile->number + 1] - frame) * width));
     for (int64_t step = call->kernel_size - 1; step >= 0; step--) {
-        const float *grad_gates[tile->rows];
-        for (int64_t row = 0; row < tile->rows; row++) {
-            float *to = tile->grad_gates + slot_of(tile, row, step) * job->gates;
-            grad_gates[row] = to;
-            for (int64_t group = 0; group < job->groups; group++) {
-                const float *kept = kept_of(tile, row, step, group);
-                struct gates gates = {load(kept + GATE_I * LANES), load(kept + GATE_F * LANES),
-                                      load(kept + GATE_G * LANES), load(kept + GATE_O * LANES),
-                                      load(kept + TANH_C * LANES)};
-                vec c_before = load(step ? kept_of(tile, row, step - 1, group) + STATE_C * LANES
-                                         : job->cell + group * LANES);
-                int64_t place = row * job->padded + group * LANES;
-                vec dh = load(tile->h + place), dc = load(tile->c + place), grad = grad_state(tile, row, step, group);
-                if (call->sequence == CELL)
-                    dc += grad;
-                else
-                    dh += grad;
-                gates_backward(tile, row, step, group, gates, load(kept + STATE_C * LANES), c_before, dh, dc,
-                               to + group * LANES);
-            }
-        }
+        for (int64_t group = 0; group < job->groups; group++) group_backward(tile, step, group);
         if (call->per_position) position_backward(tile, step, grad_x);
+        const float *grad_gates[tile->rows];
+        for (int64_t row = 0; row < tile->rows; row++) grad_gates[row] = gradients_of(tile, row, step);
         if (step) hidden_backward(tile, step, grad_gates);
     }
     if (!call->per_position) projection_backward(tile, grad_x);
     /* W_h meets in step t the state after step t - 1. */
-    add_outer(tile->states, job->padded, call->hidden, tile->grad_gates + slot_of(tile, 0, 1) * job->gates, job->gates,
+    add_outer(tile->states, job->padded, call->hidden, gradients_of(tile, 0, 1), job->gates,
               4 * call->hidden, (call->kernel_size - 1) * tile->all_rows,
               job->sums_hh + split_of(tile) * call->hidden * job->gates, job->gates);
 }

@@ -4,6 +4,49 @@
 
 #include "tile.h"
 
+struct gates {
+    vec i, f, g, o, tanh_c;
+};
+
+/* From the pre-activations in `a`, and the state c before the step; gives c after it. */
+INLINE struct gates open_gates(const float *a, int64_t units, const float *peephole, int hidden_too, vec *c) {
+    struct gates gates = {0};
+    vec a_i = load(a), a_f = load(a + units);
+    if (peephole) {
+        a_i += load(peephole) * *c;
+        a_f += load(peephole + LANES) * *c;
+    }
+    vec e = tanh_exponential(load(a + 2 * units));
+    gates.i = 1.0f / sigmoid_inverse(a_i);
+    gates.f = 1.0f / sigmoid_inverse(a_f);
+    gates.g = -e / (2.0f + e);
+    *c = gates.f * *c + gates.i * gates.g;
+    if (hidden_too) {
+        vec a_o = load(a + 3 * units);
+        if (peephole) a_o += load(peephole + 2 * LANES) * *c;
+        e = tanh_exponential(*c);
+        gates.o = 1.0f / sigmoid_inverse(a_o);
+        gates.tanh_c = -e / (2.0f + e);
+    }
+    return gates;
+}
+
+/* The same without the gates themselves, for fewer divisions; gives h, or 0 where it is not needed. */
+INLINE vec pass_gates(const float *a, int64_t units, const float *peephole, int hidden_too, vec *c) {
+    vec a_i = load(a), a_f = load(a + units);
+    if (peephole) {
+        a_i += load(peephole) * *c;
+        a_f += load(peephole + LANES) * *c;
+    }
+    vec e = tanh_exponential(load(a + 2 * units));
+    *c = *c / sigmoid_inverse(a_f) - e / (sigmoid_inverse(a_i) * (2.0f + e));
+    if (!hidden_too) return (vec){0};
+    vec a_o = load(a + 3 * units);
+    if (peephole) a_o += load(peephole + 2 * LANES) * *c;
+    e = tanh_exponential(*c);
+    return -e / (sigmoid_inverse(a_o) * (2.0f + e));
+}
+
 static void put_output(const struct tile *tile, int64_t row, int64_t step, int64_t group, vec state) {
     const struct lstm_call *call = tile->job->plan->call;
     int64_t units = units_of(tile->job, group), last = call->kernel_size - 1;
@@ -22,6 +65,22 @@ static void put_states(const struct tile *tile, int64_t row, int64_t step, int64
     store_part(call->states_cell + place, c, units);
 }
 
+/* Where the gates of a whole sequence's step are kept for its backward pass, KEPT_GATES vectors of `hidden` units. */
+INLINE float *kept_gates_of(const struct tile *tile, int64_t row, int64_t step, int64_t group) {
+    const struct lstm_call *call = tile->job->plan->call;
+    return call->gates + frame_of(tile, row, step) * KEPT_GATES * call->hidden + group * LANES;
+}
+
+static void keep_gates(const struct tile *tile, int64_t row, int64_t step, int64_t group, struct gates gates) {
+    int64_t units = units_of(tile->job, group), hidden = tile->job->plan->call->hidden;
+    float *kept = kept_gates_of(tile, row, step, group);
+    store_part(kept + GATE_I * hidden, gates.i, units);
+    store_part(kept + GATE_F * hidden, gates.f, units);
+    store_part(kept + GATE_G * hidden, gates.g, units);
+    store_part(kept + GATE_O * hidden, gates.o, units);
+    store_part(kept + TANH_C * hidden, gates.tanh_c, units);
+}
+
 static void step_forward(const struct tile *tile, int64_t row, int count, int64_t group, int64_t step) {
     const struct job *job = tile->job;
     const struct lstm_call *call = job->plan->call;
@@ -34,22 +93,16 @@ static void step_forward(const struct tile *tile, int64_t row, int count, int64_
     for (int i = 0; i < count; i++) {
         const float *a = tile->gate_sums + i * PANEL;
         int64_t place = (row + i) * job->padded + group * LANES;
-        vec a_i = load(a), a_f = load(a + units), a_g = load(a + 2 * units), h = {0};
-        vec c = load(step ? tile->c + place : job->cell + group * LANES);
-        if (peephole) {
-            a_i += load(peephole) * c;
-            a_f += load(peephole + LANES) * c;
+        vec c = load(step ? tile->c + place : job->cell + group * LANES), h;
+        if (call->gates) {
+            struct gates gates = open_gates(a, units, peephole, 1, &c);
+            h = gates.o * gates.tanh_c;
+            keep_gates(tile, row + i, step, group, gates);
+        } else {
+            h = pass_gates(a, units, peephole, hidden_too, &c);
         }
-        vec e = tanh_exponential(a_g);
-        c = c / sigmoid_inverse(a_f) - e / (sigmoid_inverse(a_i) * (2.0f + e));
         store(tile->c + place, c);
-        if (hidden_too) {
-            vec a_o = load(a + 3 * units);
-            if (peephole) a_o += load(peephole + 2 * LANES) * c;
-            e = tanh_exponential(c);
-            h = -e / (sigmoid_inverse(a_o) * (2.0f + e));
-            store(tile->h_next + place, h);
-        }
+        store(tile->h_next + place, h);
         if (is_windowed(call))
             put_output(tile, row + i, step, group, call->sequence == CELL ? c : h);
         else

@@ -157,6 +157,8 @@ int PASTE(convrnn_lstm, CONVRNN_ISA)(const struct lstm_plan *plan, int direction
     job.groups = divide_up(call->hidden, LANES);
     job.padded = job.groups * LANES;
     job.gates = whole_vectors(4 * call->hidden);
+    /* Rows that lie a multiple of 256 bytes apart would crowd into few places of the caches. */
+    if (job.gates % 64 == 0) job.gates += LANES;
     job.splits = is_windowed(call) ? at_most(SPLITS, plan->tiles) : 1;
     job.chunk = call->per_position ? 1 : is_windowed(call) ? 0 : 1 + 24 / plan->tile_rows;
     struct tile measured = {.job = &job};
@@ -179,7 +181,7 @@ int PASTE(convrnn_lstm, CONVRNN_ISA)(const struct lstm_plan *plan, int direction
         } else {
             memset(job.sums, 0, sizeof(float) * (size_t)(call->batch * SUMS * job.padded));
             convrnn_parallel(plan->tiles, call->threads, compute, &job);
-            convrnn_parallel(divide_up(job.gates, PANEL), call->threads, weights_backward, &job);
+            convrnn_parallel(divide_up(4 * call->hidden, PANEL), call->threads, weights_backward, &job);
             int64_t frames = divide_up(call->batch * call->frames, FRAMES_AT_ONCE);
             if (call->grad_x) convrnn_parallel(frames, call->threads, frames_backward, &job);
         }

@@ -24,6 +24,7 @@ struct lstm_call {
     const float *initial_hidden, *initial_cell; /* [hidden] */
     float *y;                     /* windowed: [batch, windows, hidden], or [batch, windows, kernel_size, hidden] */
     float *states_hidden, *states_cell; /* whole: [batch, frames, hidden] */
+    float *gates;                 /* whole: [batch, frames, 5, hidden], i, f, g, o and tanh(c); NULL to keep none */
     /* The backward pass. */
     const float *grad_y;          /* windowed: as y */
     const float *grad_hidden, *grad_cell; /* whole: as the states */

@@ -7,7 +7,8 @@
 #include "lstm.h"
 #include "product.h"
 
-enum { GATE_I, GATE_F, GATE_G, GATE_O, TANH_C, STATE_C, KEPT }; /* what the backward pass keeps of a step */
+/* What is kept of a step for the way back; of whole sequences c is a result. */
+enum { GATE_I, GATE_F, GATE_G, GATE_O, TANH_C, STATE_C, KEPT, KEPT_GATES = STATE_C };
 enum { SUM_GATES = 0, SUM_FIRST = 4, SUM_PEEPHOLES = 8, SUM_CELL = 11, SUMS };
 
 /* Units are taken in groups of a vector; the last group may have fewer. A group's four gates stand next to each other,

@@ -60,7 +60,9 @@ def runs_native(x: Tensor) -> bool:
         return False
     reason = _unfit(x)
     if reason is None and native.MISSING is not None:
-        _warn_once(f"the native backend is missing, so LSTMs run in plain PyTorch, several times slower: {native.MISSING}")
+        _warn_once(
+            f"the native backend is missing, so LSTMs run in plain PyTorch, several times slower: {native.MISSING}"
+        )
         return False
     if reason is not None and _forced == "native":
         _warn_once(f"the native backend cannot run this, so it runs in plain PyTorch: {reason}")

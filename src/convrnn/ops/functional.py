@@ -366,7 +366,8 @@ def lstm(
     states: tuple[Tensor, Tensor]
     with torch.autocast(x.device.type, enabled=False):
         if backend.runs_native(x):
-            states = torch.ops.convrnn.native_lstm(*tensors, lengths, reverse)
+            save = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+            states = torch.ops.convrnn.native_lstm(*tensors, lengths, reverse, save)[:2]
         elif torch.compiler.is_compiling():
             states = torch.ops.convrnn.lstm(*tensors, lengths, reverse)
         else:

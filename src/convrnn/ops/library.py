@@ -34,7 +34,7 @@ def _lstm(
     tensors = (x, weight_ih, weight_hh, bias, weight_peephole, initial_hidden, initial_cell)
     with torch.autocast(x.device.type, enabled=False):
         if backend.runs_native(x):
-            states: tuple[Tensor, Tensor] = native.native_lstm(*tensors, lengths, reverse)
+            states: tuple[Tensor, Tensor] = native.native_lstm(*tensors, lengths, reverse, False)[:2]
             return states
         return reference.lstm(*tensors, lengths=lengths, reverse=reverse)
 

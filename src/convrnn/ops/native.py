@@ -3,7 +3,7 @@
 The library is loaded with ctypes and depends on nothing of PyTorch's, so that one build serves every version. It is
 there where a C compiler was at installation. The operations registered here are differentiable once. Over windows
 nothing is kept for the backward pass but the inputs: it computes the few states of a window again. Over whole
-sequences it needs the states, which are the results, and computes the gates again.
+sequences, which are too long for that, the gates are kept beside the states.
 """
 
 import ctypes
@@ -36,7 +36,7 @@ class _Call(ctypes.Structure):
     )
     _tensors = (
         *("lengths", "x", "weight_ih", "weight_hh", "bias", "weight_peephole", "initial_hidden", "initial_cell"),
-        *("y", "states_hidden", "states_cell", "grad_y", "grad_hidden", "grad_cell"),
+        *("y", "states_hidden", "states_cell", "gates", "grad_y", "grad_hidden", "grad_cell"),
         *("grad_x", "grad_weight_ih", "grad_weight_hh", "grad_vectors"),
     )
     _fields_ = (*((name, ctypes.c_int64) for name in _sizes), *((name, ctypes.c_void_p) for name in _tensors))
@@ -307,6 +307,11 @@ native_windowed_lstm.register_autograd(_windowed_backward, setup_context=_window
 # Over whole sequences.
 
 
+def _gates_shape(x: Tensor, weight_hh: Tensor, save: bool) -> tuple[int, ...]:
+    """Of i, f, g, o and tanh(c) of every frame, where they are kept."""
+    return (x.size(0), x.size(1), 5, weight_hh.size(1)) if save else (0,)
+
+
 @torch.library.custom_op("convrnn::native_lstm", mutates_args=(), device_types="cpu")
 def native_lstm(
     x: Tensor,
@@ -318,21 +323,24 @@ def native_lstm(
     initial_cell: Tensor | None,
     lengths: Tensor | None,
     reverse: bool,
-) -> tuple[Tensor, Tensor]:
-    """:func:`convrnn.ops.lstm` by the kernel; its results are all that its backward pass needs."""
+    save: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """:func:`convrnn.ops.lstm` by the kernel, and what its backward pass needs beside: empty unless ``save``."""
     sizes, tensors = _inputs(x, weight_ih, weight_hh, bias, weight_peephole, initial_hidden, initial_cell, lengths)
     shape = (x.size(0), x.size(1), weight_hh.size(1))
-    hidden, cell = (x.new_empty(shape) if lengths is None else x.new_zeros(shape) for _ in range(2))
+    shapes = (shape, shape, _gates_shape(x, weight_hh, save))
+    hidden, cell, gates = (x.new_empty(s) if lengths is None else x.new_zeros(s) for s in shapes)
     if x.size(0):
         sizes |= {"rows": x.size(0), "reverse": int(reverse)}
-        _run(_FORWARD, sizes, tensors | {"states_hidden": hidden, "states_cell": cell})
-    return hidden, cell
+        states = {"states_hidden": hidden, "states_cell": cell, "gates": gates if save else None}
+        _run(_FORWARD, sizes, tensors | states)
+    return hidden, cell, gates
 
 
 @native_lstm.register_fake
-def _(x: Tensor, _weight_ih: Tensor, weight_hh: Tensor, *_: Any) -> tuple[Tensor, Tensor]:  # noqa: ANN401
+def _(x: Tensor, _weight_ih: Tensor, weight_hh: Tensor, *options: Any) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ANN401
     states = x.new_empty(x.size(0), x.size(1), weight_hh.size(1))
-    return states, torch.empty_like(states)
+    return states, torch.empty_like(states), x.new_empty(_gates_shape(x, weight_hh, options[-1]))
 
 
 @torch.library.custom_op("convrnn::native_lstm_backward", mutates_args=(), device_types="cpu")
@@ -341,6 +349,7 @@ def native_lstm_backward(
     grad_cell: Tensor | None,
     hidden: Tensor,
     cell: Tensor,
+    gates: Tensor,
     x: Tensor,
     weight_ih: Tensor,
     weight_hh: Tensor,
@@ -355,28 +364,34 @@ def native_lstm_backward(
     """Gradients of x (empty unless ``with_x``) and of those of the parameters that are there, in their order."""
     sizes, tensors = _inputs(x, weight_ih, weight_hh, bias, weight_peephole, initial_hidden, initial_cell, lengths)
     sizes |= {"rows": x.size(0), "reverse": int(reverse)}
-    states = {"states_hidden": hidden, "states_cell": cell, "grad_hidden": grad_hidden, "grad_cell": grad_cell}
+    states: dict[str, Tensor | None] = {"states_hidden": hidden, "states_cell": cell, "gates": gates}
+    states |= {"grad_hidden": grad_hidden, "grad_cell": grad_cell}
     return _run_backward(sizes, tensors | _contiguous(states), with_x)
 
 
 @native_lstm_backward.register_fake
 def _(grad_hidden: Tensor | None, grad_cell: Tensor | None, *inputs: Any) -> list[Tensor]:  # noqa: ANN401, ARG001
-    return _fake_gradients(inputs[2:9], with_x=inputs[-1])
+    return _fake_gradients(inputs[3:10], with_x=inputs[-1])
 
 
-def _lstm_setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:  # noqa: ANN401
-    *tensors, ctx.reverse = inputs
+def _lstm_setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:  # noqa: ANN401
+    *tensors, ctx.reverse, save = inputs
+    ctx.mark_non_differentiable(output[2])
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(*output, *tensors)
+    if save:
+        ctx.save_for_backward(*output, *tensors)
 
 
-def _lstm_backward(ctx: Any, grad_hidden: Tensor | None, grad_cell: Tensor | None) -> tuple[Any, ...]:  # noqa: ANN401
-    hidden, cell, *tensors = ctx.saved_tensors
+def _lstm_backward(ctx: Any, grad_hidden: Tensor | None, grad_cell: Tensor | None, _: None) -> tuple[Any, ...]:  # noqa: ANN401
+    if not ctx.saved_tensors:
+        raise RuntimeError("native_lstm was called with save=False and cannot be differentiated")
+    *states, x, weight_ih, weight_hh, bias, weight_peephole, initial_hidden, initial_cell, lengths = ctx.saved_tensors
+    tensors = (x, weight_ih, weight_hh, bias, weight_peephole, initial_hidden, initial_cell)
     if grad_hidden is None and grad_cell is None:
-        return (*(None for _ in tensors), None)
+        return (None,) * 10
     with_x = ctx.needs_input_grad[0]
-    gradients = native_lstm_backward(grad_hidden, grad_cell, hidden, cell, *tensors, ctx.reverse, with_x)
-    return (*_hand_out(gradients, tensors[:7], with_x), None, None)
+    gradients = native_lstm_backward(grad_hidden, grad_cell, *states, *tensors, lengths, ctx.reverse, with_x)
+    return (*_hand_out(gradients, tensors, with_x), None, None, None)
 
 
 native_lstm.register_autograd(_lstm_backward, setup_context=_lstm_setup)
