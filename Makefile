@@ -1,13 +1,14 @@
 # make demo   the main job on a synthetic corpus: a table of models in about two minutes
 # make test   all tests
 # make check  lint, types and import contracts
+# make sanitize  the CPU kernel's tests under the address, undefined and thread sanitizers (gcc)
 # make clean  remove what the others made
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check clean
+.PHONY: demo test check sanitize clean
 
 demo: $(VENV)/.demo
 	$(BIN)/convrnn compare demo --task gender --setting paralinguistic --split partitions \
@@ -21,6 +22,19 @@ check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The kernel's own threads, since the thread sanitizer cannot see into the OpenMP runtime that it takes otherwise. Python
+# and PyTorch are not built for the sanitizers, so leaks are not looked for.
+KERNEL_TESTS := tests/ops/test_native.py tests/ops/test_native_rules.py
+NATIVE_UNDER = CONVRNN_NATIVE_LIBRARY=$(CURDIR)/build/$(1)/_native.so CONVRNN_NATIVE_THREADS=pthread
+sanitize: $(VENV)/.test
+	$(BIN)/python hatch_build.py --output build/address/_native.so --sanitize address,undefined
+	$(call NATIVE_UNDER,address) LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
+		ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+		$(BIN)/python -m pytest $(KERNEL_TESTS) -k "not compiled and not exported and not missing and not fork"
+	$(BIN)/python hatch_build.py --output build/thread/_native.so --sanitize thread
+	$(call NATIVE_UNDER,thread) LD_PRELOAD="$$(gcc -print-file-name=libtsan.so)" TSAN_OPTIONS=halt_on_error=1:suppressions=$(CURDIR)/csrc/thread-sanitizer.supp \
+		$(BIN)/python -m pytest $(KERNEL_TESTS) -k "threads and not fork"
 
 # One environment; each target adds the extras it needs.
 $(VENV)/.%: pyproject.toml constraints.txt hatch_build.py $(wildcard csrc/*) | $(BIN)/python

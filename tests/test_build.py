@@ -1,0 +1,146 @@
+"""Building the CPU kernel, with small C files in its place."""
+
+import ctypes
+import importlib.util
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def hatch_build():
+    spec = importlib.util.spec_from_file_location("hatch_build", ROOT / "hatch_build.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def sources(tmp_path):
+    folder = tmp_path / "csrc"
+    folder.mkdir()
+    (folder / "kernel.c").write_text(
+        "#define PASTE_(a, b) a##_##b\n#define PASTE(a, b) PASTE_(a, b)\n"
+        "int PASTE(answer, CONVRNN_ISA)(void) { return 6; }\n"
+    )
+    (folder / "other.c").write_text(
+        "int answer_portable(void);\n"
+        '__attribute__((visibility("default"))) int answer(void) { return 7 * answer_portable(); }\n'
+    )
+    return folder
+
+
+@pytest.fixture
+def compiler(hatch_build):
+    try:
+        hatch_build.find_compiler()
+    except hatch_build.CompileError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.usefixtures("compiler")
+def test_all_files_become_one_library(hatch_build, sources, tmp_path):
+    output = tmp_path / "new" / "library.so"
+    hatch_build.compile_library(sources, output)
+    assert ctypes.CDLL(str(output)).answer() == 42
+    assert list(output.parent.iterdir()) == [output]
+
+
+@pytest.mark.usefixtures("compiler")
+def test_what_does_not_compile_is_told_and_leaves_the_library_that_was_there(hatch_build, sources, tmp_path):
+    output = tmp_path / "library.so"
+    output.write_bytes(b"before")
+    (sources / "other.c").write_text("int answer(void) { return nothing; }\n")
+    with pytest.raises(hatch_build.CompileError, match=r"other\.c.*failed:\n(.|\n)*nothing"):
+        hatch_build.compile_library(sources, output)
+    assert output.read_bytes() == b"before"
+    assert not [path for path in tmp_path.iterdir() if path not in (output, sources)]
+
+
+def test_the_compiler_is_ccs_and_a_missing_one_is_named(hatch_build, sources, tmp_path, monkeypatch):
+    monkeypatch.setenv("CC", "no-such-compiler -pipe")
+    with pytest.raises(hatch_build.CompileError, match=r"no C compiler was found \(no-such-compiler -pipe\)"):
+        hatch_build.compile_library(sources, tmp_path / "library.so")
+    monkeypatch.setenv("CC", f"{sys.executable} -B")
+    assert hatch_build.find_compiler() == [sys.executable, "-B"]
+    monkeypatch.delenv("CC")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(hatch_build.CompileError, match=r"no C compiler was found \(cc, gcc, clang\)"):
+        hatch_build.find_compiler()
+
+
+def test_instruction_sets_are_the_machines(hatch_build):
+    assert list(hatch_build.instruction_sets("x86_64")) == ["portable", "avx2", "avx512"]
+    assert list(hatch_build.instruction_sets("AMD64")) == ["portable", "avx2", "avx512"]
+    assert list(hatch_build.instruction_sets("aarch64")) == ["portable"]
+
+
+def test_the_wheel_is_for_every_python_3_on_this_platform(hatch_build):
+    python, abi, machine = hatch_build.platform_tag().split("-")
+    assert (python, abi) == ("py3", "none")
+    assert machine.endswith(platform.machine().replace("-", "_"))
+    assert "." not in machine
+
+
+class App:
+    def __init__(self):
+        self.warnings = []
+
+    def display_warning(self, message):
+        self.warnings.append(message)
+
+
+def run_hook(module, monkeypatch, folder, **environment):
+    """The hook's build data and warnings for a package in ``folder``, where a library of before lies."""
+    library = folder / module.LIBRARY
+    library.parent.mkdir(parents=True)
+    library.write_bytes(b"before")
+    monkeypatch.setattr(module, "ROOT", folder)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    hook = object.__new__(type("Hook", (module.CustomBuildHook,), {"target_name": "wheel", "app": App()}))
+    data = {"artifacts": []}
+    hook.initialize("standard", data)
+    return data, hook.app.warnings, library
+
+
+@pytest.mark.usefixtures("compiler", "sources")
+def test_the_hook_puts_the_library_into_the_wheel(hatch_build, monkeypatch, tmp_path):
+    data, warnings, library = run_hook(hatch_build, monkeypatch, tmp_path)
+    assert data["artifacts"] == ["src/convrnn/ops/_native.so"]
+    assert data["tag"] == hatch_build.platform_tag()
+    assert data["pure_python"] is False
+    assert not warnings
+    assert ctypes.CDLL(str(library)).answer() == 42
+
+
+@pytest.mark.usefixtures("sources")
+def test_without_a_compiler_the_hook_warns_and_builds_the_package_alone(hatch_build, monkeypatch, tmp_path):
+    data, [warning], library = run_hook(hatch_build, monkeypatch, tmp_path, CC="no-such-compiler")
+    assert data == {"artifacts": []}
+    assert "plain PyTorch" in warning
+    assert "no-such-compiler" in warning
+    assert not library.exists()
+
+
+@pytest.mark.usefixtures("sources")
+def test_the_library_can_be_required_or_left_out(hatch_build, monkeypatch, tmp_path):
+    with pytest.raises(hatch_build.CompileError, match="no-such-compiler"):
+        run_hook(hatch_build, monkeypatch, tmp_path / "a", CC="no-such-compiler", CONVRNN_BUILD="require")
+    data, warnings, library = run_hook(hatch_build, monkeypatch, tmp_path / "b", CONVRNN_BUILD="skip")
+    assert data == {"artifacts": []}
+    assert not warnings
+    assert not library.exists()
+
+
+def test_run_as_a_program_it_tells_what_is_wrong_in_words(tmp_path, monkeypatch):
+    monkeypatch.setenv("CC", "no-such-compiler")
+    command = [sys.executable, str(ROOT / "hatch_build.py"), "--output", str(tmp_path / "library.so")]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert result.stderr == "no C compiler was found (no-such-compiler)\n"
