@@ -82,7 +82,6 @@ def compile_library(sources: Path, output: Path, extra_flags: Sequence[str] = ()
     compiler = find_compiler()
     sets = instruction_sets(platform.machine())
     flags = [*FLAGS, *shlex.split(os.environ.get("CFLAGS", "")), *extra_flags]
-    # clang takes the width of vectors from the type; it does not know the option and need not.
     units = [(KERNEL, name, [f"-DCONVRNN_ISA={name}", *isa]) for name, isa in sets.items()]
     shared = ["-DCONVRNN_X86=1"] if "avx2" in sets else []
     units += [(path.name, path.stem, shared) for path in sorted(sources.glob("*.c")) if path.name != KERNEL]

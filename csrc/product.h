@@ -4,6 +4,13 @@
 
 #include "vector.h"
 
+/* The bounds of the loops over a block are constants once it is inlined; unrolled, its sums are registers. */
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 8")
+#endif
+
 #define PANEL (4 * LANES) /* columns that one block of sums spans at most */
 
 /* out[r] = init[r] + sum over k < depth of rows[r][k * row_step] * matrix[k * matrix_step + ..], for `vectors` vectors of
@@ -11,25 +18,25 @@
 INLINE void multiply_block(int count, int vectors, const float *const *rows, int64_t row_step, int64_t depth,
                            const float *matrix, int64_t matrix_step, const float *const *init, float *const *out) {
     vec sums[BLOCK_ROWS][4];
-#pragma GCC unroll 8
+    UNROLL
     for (int r = 0; r < count; r++)
-#pragma GCC unroll 4
+        UNROLL
         for (int v = 0; v < vectors; v++) sums[r][v] = load(init[r] + v * LANES);
     for (int64_t k = 0; k < depth; k++) {
         vec m[4];
-#pragma GCC unroll 4
+        UNROLL
         for (int v = 0; v < vectors; v++) m[v] = load(matrix + v * LANES);
-#pragma GCC unroll 8
+        UNROLL
         for (int r = 0; r < count; r++) {
             vec value = broadcast(rows[r][k * row_step]);
-#pragma GCC unroll 4
+            UNROLL
             for (int v = 0; v < vectors; v++) sums[r][v] += value * m[v];
         }
         matrix += matrix_step;
     }
-#pragma GCC unroll 8
+    UNROLL
     for (int r = 0; r < count; r++)
-#pragma GCC unroll 4
+        UNROLL
         for (int v = 0; v < vectors; v++) store(out[r] + v * LANES, sums[r][v]);
 }
 

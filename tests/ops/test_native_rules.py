@@ -415,3 +415,10 @@ def test_registered_operations_keep_pytorchs_rules(name, everything):
     function, given, _ = recorder.native_calls()[-1]
     assert function.name() == f"convrnn::{name}_backward"
     torch.library.opcheck(function, given, test_utils=["test_schema", "test_faketensor"])
+
+
+@needs_library
+def test_an_operation_refuses_memory_that_it_would_misread():
+    tensors = draw_float32() | {"weight_hh": draw_float32()["weight_hh"].half()}
+    with pytest.raises(ValueError, match=r"weight_hh is torch\.float16; the native kernel is for torch\.float32"):
+        torch.ops.convrnn.native_lstm(*tensors.values(), None, False, False)

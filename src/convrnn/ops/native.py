@@ -141,7 +141,11 @@ def _inputs(
     initial_cell: Tensor | None,
     lengths: Tensor | None,
 ) -> tuple[dict[str, int], dict[str, Tensor | None]]:
-    """Sizes and contiguous tensors that all calls have in common."""
+    """Sizes and contiguous tensors that all calls have in common.
+
+    Raises:
+        ValueError: for a tensor that is not float32, whose memory the kernel would misread.
+    """
     tensors = {
         "x": x,
         "weight_ih": weight_ih,
@@ -152,6 +156,9 @@ def _inputs(
         "initial_cell": initial_cell,
         "lengths": lengths,
     }
+    for name, tensor in tensors.items():
+        if tensor is not None and tensor.dtype != (torch.int64 if name == "lengths" else torch.float32):
+            raise ValueError(f"{name} is {tensor.dtype}; the native kernel is for torch.float32, and int64 lengths")
     sizes = {"batch": x.size(0), "frames": x.size(1), "features": x.size(2), "hidden": weight_hh.size(1)}
     return sizes | {"per_position": int(weight_ih.dim() == 3)}, _contiguous(tensors)
 
