@@ -157,6 +157,21 @@ static void group_backward(const struct tile *tile, int64_t step, int64_t group)
     add_sums(job, split_of(tile), step, group, &sums);
 }
 
+/* The gradient of W_h, which meets in step t the state after step t - 1. */
+static void recurrent_backward(const struct tile *tile) {
+    const struct job *job = tile->job;
+    const struct lstm_call *call = job->plan->call;
+    int64_t gates = 4 * call->hidden, steps = call->kernel_size - 1, rows = tile->all_rows;
+    float *sums = job->sums_hh + split_of(tile) * call->hidden * job->gates;
+    if (steps < 1) return;
+    const float *grad_gates = gradients_of(tile, 0, 1);
+    /* Where the last step has no gate o, its gradients there are zeros. */
+    int64_t all_steps = needs_hidden(call, steps) ? gates : at_most(gates, whole_vectors(3 * call->hidden));
+    add_outer(tile->states, job->padded, call->hidden, grad_gates, job->gates, all_steps, steps * rows, sums, job->gates);
+    add_outer(tile->states, job->padded, call->hidden, grad_gates + all_steps, job->gates, gates - all_steps,
+              (steps - 1) * rows, sums + all_steps, job->gates);
+}
+
 static void windows_backward(struct tile *tile) {
     const struct job *job = tile->job;
     const struct lstm_plan *plan = job->plan;
@@ -184,10 +199,7 @@ static void windows_backward(struct tile *tile) {
         if (step) hidden_backward(tile, step, grad_gates);
     }
     if (!call->per_position) projection_backward(tile, grad_x);
-    /* W_h meets in step t the state after step t - 1. */
-    add_outer(tile->states, job->padded, call->hidden, gradients_of(tile, 0, 1), job->gates,
-              4 * call->hidden, (call->kernel_size - 1) * tile->all_rows,
-              job->sums_hh + split_of(tile) * call->hidden * job->gates, job->gates);
+    recurrent_backward(tile);
 }
 
 #endif
