@@ -24,15 +24,16 @@ check: $(VENV)/.dev
 	$(BIN)/lint-imports
 
 # The kernel's own threads, since the thread sanitizer cannot see into the OpenMP runtime that it takes otherwise. Python
-# and PyTorch are not built for the sanitizers, so leaks are not looked for.
-KERNEL_TESTS := tests/ops/test_native.py tests/ops/test_native_rules.py
+# and PyTorch are not built for the sanitizers, so leaks are not looked for. A report ends the process: pytest must not
+# hold it back until then.
+KERNEL_TESTS := --capture=sys tests/ops/test_native.py tests/ops/test_native_rules.py
 NATIVE_UNDER = CONVRNN_NATIVE_LIBRARY=$(CURDIR)/build/$(1)/_native.so CONVRNN_NATIVE_THREADS=pthread
 sanitize: $(VENV)/.test
-	$(BIN)/python hatch_build.py --output build/address/_native.so --sanitize address,undefined
+	CC=gcc $(BIN)/python hatch_build.py --output build/address/_native.so --sanitize address,undefined
 	$(call NATIVE_UNDER,address) LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
 		ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
 		$(BIN)/python -m pytest $(KERNEL_TESTS) -k "not compiled and not exported and not missing and not fork"
-	$(BIN)/python hatch_build.py --output build/thread/_native.so --sanitize thread
+	CC=gcc $(BIN)/python hatch_build.py --output build/thread/_native.so --sanitize thread
 	$(call NATIVE_UNDER,thread) LD_PRELOAD="$$(gcc -print-file-name=libtsan.so)" TSAN_OPTIONS=halt_on_error=1:suppressions=$(CURDIR)/csrc/thread-sanitizer.supp \
 		$(BIN)/python -m pytest $(KERNEL_TESTS) -k "threads and not fork"
 
@@ -45,4 +46,4 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 clean:
-	rm -rf $(VENV) out .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) out build src/convrnn/ops/_native.so .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

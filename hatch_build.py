@@ -17,7 +17,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-import sysconfig
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -111,7 +110,11 @@ def platform_tag() -> str:
         >>> platform_tag().startswith("py3-none-")
         True
     """
-    return "py3-none-" + sysconfig.get_platform().replace("-", "_").replace(".", "_")
+    from packaging.tags import platform_tags  # comes with hatchling, which compiling alone does without
+
+    # Not sysconfig's platform, which on macOS may be a universal Python's, or of a version that pip does not know.
+    # manylinux and musllinux promise more than one machine's compiler keeps.
+    return "py3-none-" + next(tag for tag in platform_tags() if not tag.startswith(("manylinux", "musllinux")))
 
 
 class CustomBuildHook(BuildHookInterface):  # type: ignore[misc,valid-type,unused-ignore]
@@ -128,7 +131,7 @@ class CustomBuildHook(BuildHookInterface):  # type: ignore[misc,valid-type,unuse
             return
         try:
             compile_library(ROOT / "csrc", output)
-        except CompileError as error:
+        except (CompileError, OSError) as error:  # such as a folder of sources that is read-only
             output.unlink(missing_ok=True)
             if wanted == "require":
                 raise

@@ -2,12 +2,12 @@
 
 import ctypes
 import importlib.util
-import platform
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from packaging.tags import sys_tags
 
 ROOT = Path(__file__).parents[1]
 
@@ -81,10 +81,22 @@ def test_instruction_sets_are_the_machines(hatch_build):
 
 
 def test_the_wheel_is_for_every_python_3_on_this_platform(hatch_build):
-    python, abi, machine = hatch_build.platform_tag().split("-")
-    assert (python, abi) == ("py3", "none")
-    assert machine.endswith(platform.machine().replace("-", "_"))
-    assert "." not in machine
+    tag = hatch_build.platform_tag()
+    assert tag.startswith("py3-none-")
+    assert tag in map(str, sys_tags())
+
+
+@pytest.mark.parametrize(
+    ("accepted", "own"),
+    [
+        (["manylinux_2_36_x86_64", "manylinux1_x86_64", "linux_x86_64"], "linux_x86_64"),
+        (["musllinux_1_2_aarch64", "linux_aarch64"], "linux_aarch64"),
+        (["macosx_14_0_arm64", "macosx_14_0_universal2", "macosx_13_0_arm64"], "macosx_14_0_arm64"),
+    ],
+)
+def test_the_platform_is_the_machines_own_with_no_promise_for_others(hatch_build, monkeypatch, accepted, own):
+    monkeypatch.setattr("packaging.tags.platform_tags", lambda: iter(accepted))
+    assert hatch_build.platform_tag() == f"py3-none-{own}"
 
 
 class App:
@@ -101,6 +113,7 @@ def run_hook(module, monkeypatch, folder, **environment):
     library.parent.mkdir(parents=True)
     library.write_bytes(b"before")
     monkeypatch.setattr(module, "ROOT", folder)
+    monkeypatch.delenv("CONVRNN_BUILD", raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     hook = object.__new__(type("Hook", (module.CustomBuildHook,), {"target_name": "wheel", "app": App()}))
@@ -126,6 +139,17 @@ def test_without_a_compiler_the_hook_warns_and_builds_the_package_alone(hatch_bu
     assert "plain PyTorch" in warning
     assert "no-such-compiler" in warning
     assert not library.exists()
+
+
+@pytest.mark.usefixtures("compiler", "sources")
+def test_sources_that_cannot_be_written_to_are_told_likewise(hatch_build, monkeypatch, tmp_path):
+    def fail(**_):
+        raise PermissionError("Permission denied")
+
+    monkeypatch.setattr(hatch_build.tempfile, "TemporaryDirectory", fail)
+    data, [warning], _ = run_hook(hatch_build, monkeypatch, tmp_path)
+    assert data == {"artifacts": []}
+    assert "Permission denied" in warning
 
 
 @pytest.mark.usefixtures("sources")

@@ -1,0 +1,112 @@
+"""Memory of one training step, each measured in a process of its own: ``python -m benchmarks.memory JSON``."""
+
+import ctypes
+import gc
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from benchmarks.compare import answer
+from benchmarks.peers import PEERS, Peer
+from benchmarks.problem import Operands, Problem, upstream
+from benchmarks.settings import threads
+
+_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+MEASURABLE = sys.platform == "linux"
+"""Whether the system tells how much memory a process had at most since a given moment."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes that a training step takes.
+
+    Attributes:
+        saved: Kept between the forward and the backward pass, beside x and the parameters.
+        peak: Most memory of the process during the step, less what it had before.
+    """
+
+    saved: int
+    peak: int
+
+
+def saved_bytes(forward: Callable[[], Tensor], own: Sequence[Tensor | None]) -> int:
+    """Bytes that a forward pass saves for its backward pass, each storage once, without those of the tensors ``own``.
+
+    Example:
+        >>> x = torch.ones(4, requires_grad=True)
+        >>> saved_bytes(lambda: x.exp().exp(), [x])
+        32
+    """
+    owned = {tensor.untyped_storage().data_ptr() for tensor in own if tensor is not None}
+    saved: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in owned:
+            saved[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        y = forward()  # kept until all is counted, so that no address is used twice
+    total = sum(saved.values())
+    del y
+    return total
+
+
+def _status(name: str) -> int:
+    line = next(line for line in _STATUS.read_text().splitlines() if line.startswith(f"{name}:"))
+    return 1024 * int(line.split()[1])
+
+
+def peak_bytes(step: Callable[[], object]) -> int:
+    """Most memory of the process while ``step`` runs, less what it has before; once warmed up, on Linux only.
+
+    Not ``getrusage``: its high-water mark cannot be set back, and a process inherits it from its parent.
+    """
+    step()
+    gc.collect()
+    # Memory that was freed but not given back would hide what the step needs.
+    ctypes.CDLL(None).malloc_trim(0)
+    _CLEAR.write_text("5")
+    before = _status("VmRSS")
+    step()
+    return _status("VmHWM") - before
+
+
+def measure(peer: Peer, problem: Problem) -> Memory:
+    """Measure in a new process, with the current number of threads.
+
+    Raises:
+        subprocess.CalledProcessError: where that process fails.
+    """
+    request = json.dumps({"peer": peer.name, "problem": asdict(problem), "threads": torch.get_num_threads()})
+    command = [sys.executable, "-m", "benchmarks.memory", request]
+    root = Path(__file__).parents[1]
+    reply = subprocess.run(command, cwd=root, stdout=subprocess.PIPE, text=True, check=True).stdout
+    return Memory(**json.loads(reply))
+
+
+def _main() -> None:
+    request = json.loads(sys.argv[1])
+    peer = next(peer for peer in PEERS if peer.name == request["peer"])
+    problem = Problem(**request["problem"])
+    operands = Operands.draw(problem)
+    if not peer.peepholes:
+        operands = operands.without_peepholes()
+    with threads(request["threads"]):
+        forward = peer.prepare(problem, operands)
+        step = answer(forward, operands.differentiated(), upstream(problem, training=True))
+        peak = peak_bytes(step)
+        memory = Memory(saved_bytes(forward, operands.tensors()), peak)
+    print(json.dumps(asdict(memory)))
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,141 @@
+"""Section "scaling": how the cost grows with the window length, the stride and the number of windows."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from benchmarks.compare import Comparison, Contender, answer, compare
+from benchmarks.measure import Line, Spread
+from benchmarks.peers import NATIVE, REFERENCE, Peer
+from benchmarks.problem import Operands, Problem, expected, upstream
+from benchmarks.report import MISSING, Section, Table, number, ratio
+from benchmarks.settings import PASSES, Settings, progress, threads
+
+FEATURES = 26
+
+_TEXT = """\
+The windowed LSTM as above (26 features, 100 units, peepholes, the last cell state), with one size varied at a time:
+the window length at 32 times 63 windows with a shift of 2; the shift at 32 times 513 frames with windows of 5, drawn
+over windows per frame, which is one over the shift; the number of windows of 5 with a shift of 2, in 32 sequences.
+Straight lines are expected. All points of a line are measured in turns in the same rounds; "R²" is the share of the
+variance that the fitted line explains."""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """One size varied.
+
+    Attributes:
+        name: What is varied.
+        unit: What the slope is per.
+        points: The place on the horizontal axis and the problem.
+    """
+
+    name: str
+    unit: str
+    points: Sequence[tuple[float, Problem]]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The cost of one peer along a sweep.
+
+    Attributes:
+        sweep: Name of the sweep.
+        unit: What the slope of the line is per.
+        mode: "forward" or "training".
+        peer: Name of the peer.
+        x: Places on the horizontal axis.
+        milliseconds: Cost at each.
+        line: Fitted to the medians.
+    """
+
+    sweep: str
+    unit: str
+    mode: str
+    peer: str
+    x: Sequence[float]
+    milliseconds: Sequence[Spread]
+    line: Line
+
+
+def sweeps(settings: Settings) -> list[Sweep]:
+    """What is varied, and over which values."""
+    lengths = (1, 10, 20, 40) if settings.quick else (1, 5, 10, 20, 30, 40)
+    strides = (1, 2, 4) if settings.quick else (1, 2, 3, 4, 8)
+    windows = (16, 63, 128) if settings.quick else (16, 32, 63, 128, 256)
+    stride = 2
+
+    def window_length(length: int) -> Problem:
+        return Problem(32, (63 - 1) * stride + length, FEATURES, kernel_size=length, stride=stride)
+
+    return [
+        Sweep("window length", "frame of a window", [(n, window_length(n)) for n in lengths]),
+        Sweep(
+            "windows per frame", "window per frame", [(1 / s, Problem(32, 513, FEATURES, stride=s)) for s in strides]
+        ),
+        Sweep(
+            "number of windows",
+            "1000 windows",
+            [(32 * n / 1000, Problem(32, (n - 1) * stride + 5, FEATURES, stride=stride)) for n in windows],
+        ),
+    ]
+
+
+def _contender(peer: Peer, place: float, problem: Problem, training: bool) -> Contender:
+    operands, gradient = Operands.draw(problem), upstream(problem, training)
+    run = answer(peer.prepare(problem, operands), operands.differentiated(), gradient)
+    exact = expected(problem, operands, gradient)
+    return Contender(f"{peer.name} at {place:g}", run, exact, baseline=f"{NATIVE.name} at {place:g}")
+
+
+def _curve(sweep: Sweep, mode: str, peer: Peer, comparison: Comparison) -> Curve | None:
+    """None where too few points have right answers for a line."""
+    entries = [(place, comparison.entry(f"{peer.name} at {place:g}")) for place, _ in sweep.points]
+    found = [(place, entry.milliseconds) for place, entry in entries if entry is not None]
+    if len(found) < 3:
+        return None
+    x, milliseconds = [place for place, _ in found], [spread for _, spread in found]
+    line = Line.fit(x, [spread.median for spread in milliseconds])
+    return Curve(sweep.name, sweep.unit, mode, peer.name, x, milliseconds, line)
+
+
+def _point_rows(sweep: Sweep, mode: str, comparison: Comparison) -> list[list[str]]:
+    """One row for each point, with both peers side by side."""
+    rows = []
+    for place, _ in sweep.points:
+        entries = [comparison.entry(f"{peer.name} at {place:g}") for peer in (NATIVE, REFERENCE)]
+        times = [MISSING if entry is None else number(entry.milliseconds.median) for entry in entries]
+        rows.append([mode, sweep.name, f"{place:.3g}", *times, ratio(entries[-1].ratio if entries[-1] else None)])
+    return rows
+
+
+def _lines_table(curves: Sequence[Curve]) -> Table:
+    rows = [
+        [c.mode, c.sweep, c.peer, f"ms per {c.unit}", *map(number, (c.line.slope, c.line.intercept, c.line.r_squared))]
+        for c in curves
+    ]
+    head = ["pass", "varied", "what", "unit of the slope", "slope", "intercept, ms", "R²"]
+    return Table("The fitted lines", head, rows, names=4)
+
+
+def run(settings: Settings) -> Section:
+    """Measure the section."""
+    comparisons, curves, rows = [], [], []
+    for mode, sweep in itertools.product(PASSES, sweeps(settings)):
+        case: dict[str, str | int] = {"pass": mode, "varied": sweep.name, "threads": settings.most_threads}
+        with progress("scaling", case), threads(settings.most_threads):
+            # The two peers of a point next to each other, so that they are measured at the same time.
+            found = [
+                _contender(peer, place, problem, PASSES[mode])
+                for place, problem in sweep.points
+                for peer in (NATIVE, REFERENCE)
+            ]
+            comparison = compare(case, found, settings.effort)
+        comparisons.append(comparison)
+        found_curves = (_curve(sweep, mode, peer, comparison) for peer in (NATIVE, REFERENCE))
+        curves += [curve for curve in found_curves if curve is not None]
+        rows += _point_rows(sweep, mode, comparison)
+    head = ["pass", "varied", "at", "native, ms", "reference, ms", "reference over native (quartiles)"]
+    points = Table(f"Cost, threads: {settings.most_threads}", head, rows, names=2)
+    return Section("Cost and size", _TEXT, [points, _lines_table(curves)], comparisons, {"curves": curves})
