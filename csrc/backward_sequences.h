@@ -65,8 +65,6 @@ static void weights_backward(void *context, int64_t panel, int64_t worker) {
     }
 }
 
-#define FRAMES_AT_ONCE 60
-
 /* The gradient of x, of some frames. */
 static void frames_backward(void *context, int64_t number, int64_t worker) {
     const struct job *job = context;

@@ -125,10 +125,10 @@ static void projection_backward(const struct tile *tile, float *grad_x) {
     add_outer(tile->frames, features, features, tile->grad_projected, job->gates, 4 * call->hidden, frames,
               job->sums_ih + split_of(tile) * features * job->gates, job->gates);
     if (!grad_x) return;
-    for (int64_t at = 0; at < frames; at += 60) {
-        int64_t count = at_most(60, frames - at);
-        const float *from[60];
-        float *to[60];
+    for (int64_t at = 0; at < frames; at += FRAMES_AT_ONCE) {
+        int64_t count = at_most(FRAMES_AT_ONCE, frames - at);
+        const float *from[FRAMES_AT_ONCE];
+        float *to[FRAMES_AT_ONCE];
         for (int64_t i = 0; i < count; i++) {
             from[i] = tile->grad_projected + (at + i) * job->gates;
             to[i] = grad_x + (at + i) * whole_vectors(features);

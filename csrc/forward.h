@@ -2,7 +2,7 @@
 #ifndef CONVRNN_FORWARD_H
 #define CONVRNN_FORWARD_H
 
-#include "tile.h"
+#include "project.h"
 
 struct gates {
     vec i, f, g, o, tanh_c;
@@ -94,12 +94,12 @@ static void step_forward(const struct tile *tile, int64_t row, int count, int64_
         const float *a = tile->gate_sums + i * PANEL;
         int64_t place = (row + i) * job->padded + group * LANES;
         vec c = load(step ? tile->c + place : job->cell + group * LANES), h;
-        if (call->gates) {
+        if (is_windowed(call)) {
+            h = pass_gates(a, units, peephole, hidden_too, &c);
+        } else { /* the same bits whether the gates are kept or not */
             struct gates gates = open_gates(a, units, peephole, 1, &c);
             h = gates.o * gates.tanh_c;
-            keep_gates(tile, row + i, step, group, gates);
-        } else {
-            h = pass_gates(a, units, peephole, hidden_too, &c);
+            if (call->gates) keep_gates(tile, row + i, step, group, gates);
         }
         store(tile->c + place, c);
         store(tile->h_next + place, h);

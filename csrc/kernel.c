@@ -64,7 +64,7 @@ static int64_t lay_out(struct job *job, float *memory) {
     job->sums_ih = take(memory, &used, splits * positions * features * job->gates);
     job->grad_frames = take(memory, &used, windowed && width ? plan->frame_begin[plan->tiles] * width : 0);
     job->grad_gates = take(memory, &used, windowed ? 0 : backward * call->batch * call->frames * job->gates);
-    job->scratch = take(memory, &used, call->threads * job->scratch_size);
+    job->scratch = take(memory, &used, job->workers * job->scratch_size);
     return used;
 }
 
@@ -129,6 +129,11 @@ static void add_up_vectors(const struct job *job) {
             for (int64_t part = 0; part < parts; part++) sum += job->sums[(part * SUMS + v) * job->padded + unit];
             call->grad_vectors[v * call->hidden + unit] = sum;
         }
+    /* h_0 is met by the gates of the first step. */
+    const float *from[] = {call->grad_vectors + SUM_FIRST * call->hidden};
+    float *to[] = {job->first};
+    multiply_panels(from, to, 1, 4 * call->hidden, job->recurrent_back, 4 * call->hidden, call->hidden, 0);
+    memcpy(call->grad_vectors + SUMS * call->hidden, job->first, sizeof(float) * (size_t)call->hidden);
 }
 
 /* The gradient of a sequence's frames, each from all tiles that have it. */
@@ -165,6 +170,8 @@ int PASTE(convrnn_lstm, CONVRNN_ISA)(const struct lstm_plan *plan, int direction
     job.scratch_size = lay_out_tile(&measured, NULL);
     int64_t products = FRAMES_AT_ONCE * whole_vectors(call->features);
     if (job.scratch_size < products) job.scratch_size = products;
+    int64_t frame_tasks = is_windowed(call) ? 0 : divide_up(call->batch * call->frames, FRAMES_AT_ONCE);
+    job.workers = at_most(call->threads, plan->tiles > frame_tasks ? plan->tiles : frame_tasks);
     float *memory = NULL;
     if (posix_memalign((void **)&memory, 64, sizeof(float) * (size_t)lay_out(&job, NULL))) return -1;
     lay_out(&job, memory);
@@ -172,18 +179,17 @@ int PASTE(convrnn_lstm, CONVRNN_ISA)(const struct lstm_plan *plan, int direction
     pack_vectors(&job, call->initial_cell, 1, job.cell);
     convrnn_parallel(job.groups, call->threads, pack, &job);
     if (direction == FORWARD) {
-        convrnn_parallel(plan->tiles, call->threads, compute, &job);
+        convrnn_parallel(plan->tiles, job.workers, compute, &job);
     } else {
         convrnn_parallel(1 + (call->grad_x ? positions_of(call) : 0), call->threads, pack_back, &job);
         if (is_windowed(call)) {
-            convrnn_parallel(job.splits, call->threads, compute_split, &job);
+            convrnn_parallel(job.splits, job.workers, compute_split, &job);
             if (call->grad_x) convrnn_parallel(call->batch, call->threads, gather_frames, &job);
         } else {
             memset(job.sums, 0, sizeof(float) * (size_t)(call->batch * SUMS * job.padded));
-            convrnn_parallel(plan->tiles, call->threads, compute, &job);
+            convrnn_parallel(plan->tiles, job.workers, compute, &job);
             convrnn_parallel(divide_up(4 * call->hidden, PANEL), call->threads, weights_backward, &job);
-            int64_t frames = divide_up(call->batch * call->frames, FRAMES_AT_ONCE);
-            if (call->grad_x) convrnn_parallel(frames, call->threads, frames_backward, &job);
+            if (call->grad_x) convrnn_parallel(frame_tasks, job.workers, frames_backward, &job);
         }
         convrnn_parallel(call->hidden + positions_of(call) * call->features, call->threads, add_up_weights, &job);
         add_up_vectors(&job);

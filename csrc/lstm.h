@@ -7,6 +7,9 @@
 enum sequence { HIDDEN, CELL };
 enum reduction { LAST, MEAN, MAX, NONE };
 
+/* Raised, here and in convrnn/ops/native.py, with every change of the struct or of what it means. */
+#define CONVRNN_INTERFACE 1
+
 /* One call. The same struct stands in convrnn/ops/native.py. Arrays are contiguous float32; absent ones are NULL.
  *
  * Windowed (kernel_size > 0): a row is a window that lies within its sequence's length, numbered in the order of
@@ -30,7 +33,7 @@ struct lstm_call {
     const float *grad_hidden, *grad_cell; /* whole: as the states */
     float *grad_x;                /* as x, or NULL where it is not asked for */
     float *grad_weight_ih, *grad_weight_hh; /* as the weights, the latter without the first step's part */
-    float *grad_vectors;          /* [12, hidden]: gates of all steps but the first, of the first; peepholes; c_0 */
+    float *grad_vectors;          /* [13, hidden]: gates of all steps but the first, of the first; peepholes; c_0, h_0 */
 };
 
 /* Where the rows lie and how they are grouped into tiles, each of which one thread computes. The grouping does not

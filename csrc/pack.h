@@ -36,12 +36,12 @@ static void pack(void *context, int64_t group, int64_t worker) {
     float *recurrent = job->recurrent + packed_at(group) * hidden;
     pack_gates(job, call->weight_hh, hidden, group, recurrent);
     pack_gates(job, call->bias, 1, group, job->bias + packed_at(group));
-    if (!call->initial_hidden) return;
     int vectors = (int)divide_up(4 * units_of(job, group), LANES);
-    static const float zeros[PANEL];
-    const float *rows[] = {call->initial_hidden}, *init[] = {zeros};
+    static const float zeros[PANEL], zero;
+    /* Zeros are multiplied too, for what they make of a weight that is not finite. */
+    const float *rows[] = {call->initial_hidden ? call->initial_hidden : &zero}, *init[] = {zeros};
     float *out[] = {job->first + packed_at(group)};
-    multiply(1, vectors, rows, 1, hidden, recurrent, vectors * LANES, init, out);
+    multiply(1, vectors, rows, call->initial_hidden ? 1 : 0, hidden, recurrent, vectors * LANES, init, out);
 }
 
 static void pack_back(void *context, int64_t number, int64_t worker) {

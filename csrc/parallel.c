@@ -23,15 +23,21 @@ struct work {
 };
 
 static omp_parallel runtime;
+static int forked;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-static void forget_runtime(void) { runtime = NULL; }
+static void note_fork(void) {
+    forked = 1;
+    runtime = NULL;
+}
+
+/* When the library is loaded: PyTorch may start threads, and a process fork, before the first call. */
+__attribute__((constructor)) static void watch_forks(void) { pthread_atfork(NULL, NULL, note_fork); }
 
 static void find_runtime(void) {
     const char *wanted = getenv("CONVRNN_NATIVE_THREADS");
-    if (wanted && !strcmp(wanted, "pthread")) return;
+    if (forked || (wanted && !strcmp(wanted, "pthread"))) return;
     runtime = (omp_parallel)dlsym(RTLD_DEFAULT, "GOMP_parallel");
-    pthread_atfork(NULL, NULL, forget_runtime);
 }
 
 /* Every thread takes the next task until none is left: one that the system holds up delays the others little. */

@@ -105,8 +105,8 @@ PUBLIC int convrnn_supports(int instruction_set) {
     return instruction_set == 0;
 }
 
-/* Size of struct lstm_call, for the caller to compare with its own. */
-PUBLIC int64_t convrnn_call_size(void) { return (int64_t)sizeof(struct lstm_call); }
+/* What the caller has to be made for. */
+PUBLIC int64_t convrnn_interface(void) { return CONVRNN_INTERFACE; }
 
 /* Forward (direction 0) or backward (1) pass; 0, or -1 where memory is short. */
 PUBLIC int convrnn_lstm(const struct lstm_call *call, int direction, int instruction_set) {

@@ -14,14 +14,15 @@
 #define PANEL (4 * LANES) /* columns that one block of sums spans at most */
 
 /* out[r] = init[r] + sum over k < depth of rows[r][k * row_step] * matrix[k * matrix_step + ..], for `vectors` vectors of
- * columns. The order of a sum does not depend on which rows share a block. */
+ * columns. The order of a sum does not depend on which rows share a block, and it starts at 0: begun at init, every step
+ * would round at the size of the whole. */
 INLINE void multiply_block(int count, int vectors, const float *const *rows, int64_t row_step, int64_t depth,
                            const float *matrix, int64_t matrix_step, const float *const *init, float *const *out) {
     vec sums[BLOCK_ROWS][4];
     UNROLL
     for (int r = 0; r < count; r++)
         UNROLL
-        for (int v = 0; v < vectors; v++) sums[r][v] = load(init[r] + v * LANES);
+        for (int v = 0; v < vectors; v++) sums[r][v] = (vec){0};
     for (int64_t k = 0; k < depth; k++) {
         vec m[4];
         UNROLL
@@ -37,7 +38,7 @@ INLINE void multiply_block(int count, int vectors, const float *const *rows, int
     UNROLL
     for (int r = 0; r < count; r++)
         UNROLL
-        for (int v = 0; v < vectors; v++) store(out[r] + v * LANES, sums[r][v]);
+        for (int v = 0; v < vectors; v++) store(out[r] + v * LANES, load(init[r] + v * LANES) + sums[r][v]);
 }
 
 /* How many of the rows that are left to put into a block: as even as possible, since fewer rows use the matrix less. */

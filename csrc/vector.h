@@ -4,6 +4,7 @@
 #ifndef CONVRNN_VECTOR_H
 #define CONVRNN_VECTOR_H
 
+#include <math.h>
 #include <stdint.h>
 
 #if defined(__AVX512F__)
@@ -94,8 +95,15 @@ INLINE vec expm1_within(vec x) {
     return power * q + (power - 1.0f);
 }
 
-/* 1 / sigmoid(x) = 1 + e^-x */
-INLINE vec sigmoid_inverse(vec x) { return 2.0f + expm1_within(clamp(-x, -88.0f, 88.0f)); }
+/* 1 / sigmoid(x) = 1 + e^-x; infinity below -88, so that the gate of minus infinity is 0, and 0 times infinity NaN. */
+INLINE vec sigmoid_inverse(vec x) {
+    vec inverse = 2.0f + expm1_within(clamp(-x, -88.0f, 88.0f));
+#if defined(__AVX512F__)
+    return _mm512_mask_mov_ps(inverse, _mm512_cmp_ps_mask(x, broadcast(-88.0f), _CMP_LT_OQ), broadcast(INFINITY));
+#else
+    return choose(x < broadcast(-88.0f), broadcast(INFINITY), inverse);
+#endif
+}
 
 /* e = e^-2x - 1, with which tanh(x) = -e / (2 + e); beyond |x| = 10 tanh is 1 in float32. */
 INLINE vec tanh_exponential(vec x) { return expm1_within(clamp(-2.0f * x, -20.0f, 20.0f)); }

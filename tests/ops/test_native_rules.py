@@ -138,6 +138,32 @@ def test_function_transforms_give_what_the_reference_gives(operation):
     torch.testing.assert_close(results, expected, rtol=1e-5, atol=1e-5)
 
 
+@EVERY_OPERATION
+def test_forward_mode_differentiation_gives_what_the_reference_gives(operation):
+    tensors = draw_float32()
+    x = tensors.pop("x")
+
+    def tangent():
+        with torch.autograd.forward_ad.dual_level():
+            given = torch.autograd.forward_ad.make_dual(x, x.cos())
+            y = next(iter(outputs_of(operation, tensors | {"x": given}).values()))
+            return torch.autograd.forward_ad.unpack_dual(y).tangent
+
+    with ops.use_backend("reference"):
+        expected = tangent()
+    torch.testing.assert_close(tangent(), expected, rtol=1e-5, atol=1e-5)
+    assert expected.any()
+
+
+@needs_library
+@EVERY_OPERATION
+def test_results_are_the_same_with_and_without_gradients(operation):
+    tensors = draw_float32(frames=60, hidden=50)
+    without = outputs_of(operation, tensors)
+    tensors["x"].requires_grad_()
+    assert same(without, outputs_of(operation, tensors))
+
+
 @needs_library
 @EVERY_OPERATION
 def test_second_derivatives_are_refused_with_the_way_to_them(operation):
@@ -155,10 +181,10 @@ def test_second_derivatives_are_refused_with_the_way_to_them(operation):
     assert second("reference")()[0].any()
 
 
-def run_script(script, **environment):
+def run_script(script, *arguments, **environment):
     """What a script prints as JSON, in a process of its own with these variables."""
     path = os.pathsep.join([str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
-    command = [sys.executable, "-c", script]
+    command = [sys.executable, "-c", script, *arguments]
     environment = os.environ | {"PYTHONPATH": path} | environment
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180, check=False)
     assert done.returncode == 0, done.stderr
@@ -230,6 +256,18 @@ def test_a_missing_library_is_told_once_and_the_reference_runs(tmp_path, content
     assert told["same"]
 
 
+COMPILED = """
+compiled = torch.compile(lambda: operation(**tensors), backend="eager", fullgraph=True)
+print(json.dumps([messages(compiled), messages(compiled)]))
+"""
+
+
+def test_a_missing_library_is_told_where_everything_is_compiled(tmp_path):
+    first, again = run_script(WARNINGS + COMPILED, CONVRNN_NATIVE_LIBRARY=str(tmp_path / "kernels.so"))
+    assert len(first) == 1
+    assert again == []
+
+
 @needs_library
 def test_what_cannot_run_natively_is_told_once_where_native_is_forced():
     told = run_script(WARNINGS + FORCED)
@@ -293,6 +331,18 @@ def test_every_bit_is_the_same_for_any_number_of_threads_and_in_every_call(opera
 
 @needs_library
 @EVERY_OPERATION
+@pytest.mark.parametrize("count", [16, 70])
+def test_more_threads_than_cores_change_no_bit(operation, count):
+    tensors = draw_float32(batch=33, frames=61, features=26, hidden=101)
+    results = []
+    for each in (1, count):
+        with threads(each):
+            results.append(values_and_gradients(operation, tensors))
+    assert same(*results)
+
+
+@needs_library
+@EVERY_OPERATION
 def test_one_backward_pass_leaves_the_next_what_it_needs(operation):
     leaves = {name: tensor.requires_grad_() for name, tensor in draw_float32().items()}
     with ops.use_backend("native"):
@@ -330,9 +380,10 @@ def summary():
 """
 
 FORK = """
-import json, os, signal, torch
+import json, os, signal, sys, torch
 torch.set_num_threads(2)
-before = summary()
+(torch.randn(4_000_000) * 2 + 1).sum()  # on PyTorch's threads, whatever the kernel does
+before = None if "late" in sys.argv else summary()
 receive, send = os.pipe()
 child = os.fork()
 if child == 0:
@@ -350,12 +401,13 @@ print(json.dumps({"before": before, "status": status, "child": os.read(receive, 
 @needs_library
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.parametrize("environment", [{}, {"CONVRNN_NATIVE_THREADS": "pthread"}], ids=["openmp", "pthread"])
-def test_a_forked_process_computes_with_threads_of_its_own(environment):
+@pytest.mark.parametrize("late", [False, True])
+def test_a_forked_process_computes_with_threads_of_its_own(environment, late):
     names = {}
     exec(SUMMARY, names)  # noqa: S102 - the very text that the script runs
     here = names["summary"]()
-    told = run_script(SUMMARY + FORK, **environment)
-    assert told == {"before": here, "status": 0, "child": here, "after": here}
+    told = run_script(SUMMARY + FORK, *(["late"] if late else []), **environment)
+    assert told == {"before": None if late else here, "status": 0, "child": here, "after": here}
 
 
 # Compilers.
@@ -376,6 +428,45 @@ EVERY_LAYER = pytest.mark.parametrize("make_layer", LAYERS.values(), ids=LAYERS)
 def test_compiled_layers_are_the_layers(make_layer, with_lengths):
     x, lengths = draw_batch(3, torch.float32)
     check_compile(randomised(make_layer, torch.float32), x, lengths if with_lengths else None)
+
+
+def called_in(graph_module):
+    """Names of all registered operations of this package in a graph and in those that it holds."""
+    return {
+        str(node.target).removeprefix("convrnn.")
+        for module in graph_module.modules()
+        if isinstance(module, torch.fx.GraphModule)
+        for node in module.graph.nodes
+        if str(node.target).startswith("convrnn.")
+    }
+
+
+@needs_library
+@EVERY_LAYER
+def test_compiled_layers_run_natively_and_follow_the_choice_of_backend(make_layer):
+    layer, (x, lengths) = randomised(make_layer, torch.float32), draw_batch(3, torch.float32)
+    graphs = []
+
+    def record(graph_module, _):
+        graphs.append(graph_module)
+        return graph_module
+
+    torch._dynamo.reset()
+    compiled = torch.compile(layer, backend=record, fullgraph=True)
+    compiled(x, lengths)
+    assert any("native_" in name for name in called_in(graphs[-1]))
+    with ops.use_backend("reference"):
+        torch.testing.assert_close(compiled(x, lengths), layer(x, lengths), rtol=1e-5, atol=1e-5)
+    assert not any("native_" in name for name in called_in(graphs[-1]))
+
+
+@needs_library
+@EVERY_LAYER
+def test_exported_layers_run_where_the_library_is_not_unless_forced(make_layer):
+    layer, given = randomised(make_layer, torch.float32), draw_batch(3, torch.float32)
+    assert not any("native_" in name for name in called_in(export(layer, given).module()))
+    with ops.use_backend("native"):
+        assert any("native_" in name for name in called_in(export(layer, given).module()))
 
 
 @needs_library
@@ -418,7 +509,22 @@ def test_registered_operations_keep_pytorchs_rules(name, everything):
 
 
 @needs_library
-def test_an_operation_refuses_memory_that_it_would_misread():
-    tensors = draw_float32() | {"weight_hh": draw_float32()["weight_hh"].half()}
-    with pytest.raises(ValueError, match=r"weight_hh is torch\.float16; the native kernel is for torch\.float32"):
-        torch.ops.convrnn.native_lstm(*tensors.values(), None, False, False)
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (
+            {"weight_hh": torch.zeros(84, 21).half()},
+            r"weight_hh is torch\.float16; the native kernel is for torch\.float32",
+        ),
+        ({"weight_hh": torch.zeros(85, 21)}, r"weight_hh must have shape \[84, 21\], but has shape \[85, 21\]"),
+        ({"weight_ih": torch.zeros(2, 84, 5)}, r"weight_ih must have shape \[3, 84, 5\]"),
+        ({"bias": torch.zeros(1)}, r"bias must have shape \[84\]"),
+        ({"lengths": torch.tensor([11])}, r"lengths must have shape \[4\]"),
+        ({"kernel_size": 0}, "kernel_size is 0 and stride 2; both must be at least 1"),
+    ],
+    ids=["dtype", "weight_hh", "positions", "bias", "lengths", "kernel_size"],
+)
+def test_an_operation_refuses_what_it_would_misread(changes, sentence):
+    options = {"lengths": None, "kernel_size": 3, "stride": 2, "sequence": "cell", "reduce": "last", "reverse": False}
+    with pytest.raises(ValueError, match=sentence):
+        torch.ops.convrnn.native_windowed_lstm(**(draw_float32() | options | changes))

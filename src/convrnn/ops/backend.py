@@ -20,7 +20,10 @@ def use_backend(name: str) -> Iterator[None]:
     """Run every operation within the ``with`` block on the named backend.
 
     Without it, the LSTMs run on "native" where they can, and everything else on "reference". The choice holds for the
-    whole process and is made in the forward pass; a compiled function keeps the one that it was compiled under.
+    whole process and is made in the forward pass. A compiled function is compiled anew under another choice. Choose
+    "reference" for second derivatives, for ``torch.autograd.grad(..., is_grads_batched=True)`` and for a compiled
+    function with a transform of ``torch.func`` in it; other such transforms, and forward-mode differentiation, go there
+    by themselves.
 
     Args:
         name: One of ``convrnn.ops.BACKENDS``. "reference" is the equations in plain PyTorch: any device and floating
@@ -77,12 +80,18 @@ def _unfit(x: Tensor) -> str | None:
         return f"x is {x.dtype}, and the kernel is for torch.float32"
     if torch.is_autocast_enabled("cpu"):
         return "the kernel is for torch.float32, and autocast is on"
+    if torch.autograd.forward_ad._current_level >= 0:
+        return "the kernel has no rules for forward-mode differentiation"
     if not torch.compiler.is_compiling() and torch._C._functorch.peek_interpreter_stack() is not None:
         return "the kernel has no rules for the transforms of torch.func"
     return None
 
 
-def _warn_once(message: str) -> None:
-    if message not in _warned and not torch.compiler.is_compiling():
-        _warned.add(message)
-        warnings.warn(message, UserWarning, stacklevel=4)
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _warn_once(message: str) -> bool:
+    """Whether the warning was new. A compiler calls this when it traces."""
+    if message in _warned:
+        return False
+    _warned.add(message)
+    warnings.warn(message, UserWarning, stacklevel=4)
+    return True

@@ -1,8 +1,8 @@
 """The operations as PyTorch knows them: ``torch.ops.convrnn.*``.
 
 The windowed operations are composites of PyTorch's own: compilers see through them and fuse the few steps of a window.
-The whole-sequence ``lstm`` is opaque: a graph with every frame of a recording unrolled would be useless. Its backward
-pass computes the states again.
+The whole-sequence ``lstm`` is opaque: a graph with every frame of a recording unrolled would be useless. Its forward
+pass takes the CPU kernel where it can; its backward pass computes the states again.
 """
 
 from typing import Any

@@ -23,6 +23,8 @@ INSTRUCTION_SETS = ("portable", "avx2", "avx512")
 _SEQUENCES = ("hidden", "cell")
 _REDUCTIONS = ("last", "mean", "max", "none")
 _FORWARD, _BACKWARD = 0, 1
+_INTERFACE = 1  # CONVRNN_INTERFACE of csrc/lstm.h
+_KEPT_GATES = 5  # of whole sequences: i, f, g, o and tanh(c)
 
 _instruction_set: str | None = None
 
@@ -57,12 +59,12 @@ def _load() -> ctypes.CDLL | str:
     path = library_path()
     try:
         library = ctypes.CDLL(str(path))
-        library.convrnn_call_size.restype = ctypes.c_int64
-        size = library.convrnn_call_size()
+        library.convrnn_interface.restype = ctypes.c_int64
+        interface = library.convrnn_interface()
     except (OSError, AttributeError) as error:
         missing = not path.exists()
         return f"{path} is not there (no C compiler at installation?)" if missing else f"{path} does not load: {error}"
-    if size != ctypes.sizeof(_Call):
+    if interface != _INTERFACE:
         return f"{path} belongs to another version of convrnn; install convrnn again"
     library.convrnn_lstm.argtypes = (ctypes.POINTER(_Call), ctypes.c_int, ctypes.c_int)
     return library
@@ -131,6 +133,11 @@ def _contiguous(tensors: dict[str, Tensor | None]) -> dict[str, Tensor | None]:
     return {name: None if tensor is None else tensor.contiguous() for name, tensor in tensors.items()}
 
 
+def _check_shape(name: str, tensor: Tensor, shape: Sequence[int]) -> None:
+    if tensor.shape != torch.Size(shape):
+        raise ValueError(f"{name} must have shape {list(shape)}, but has shape {list(tensor.shape)}")
+
+
 def _inputs(
     x: Tensor,
     weight_ih: Tensor,
@@ -144,7 +151,7 @@ def _inputs(
     """Sizes and contiguous tensors that all calls have in common.
 
     Raises:
-        ValueError: for a tensor that is not float32, whose memory the kernel would misread.
+        ValueError: for a tensor of another dtype or shape, beyond whose memory the kernel would read.
     """
     tensors = {
         "x": x,
@@ -156,10 +163,24 @@ def _inputs(
         "initial_cell": initial_cell,
         "lengths": lengths,
     }
+    batch, frames, features = x.shape
+    hidden = weight_hh.size(-1)
+    shapes = {
+        "weight_ih": (*weight_ih.shape[:-2], 4 * hidden, features),
+        "weight_hh": (4 * hidden, hidden),
+        "bias": (4 * hidden,),
+        "weight_peephole": (3, hidden),
+        "initial_hidden": (hidden,),
+        "initial_cell": (hidden,),
+        "lengths": (batch,),
+    }
     for name, tensor in tensors.items():
-        if tensor is not None and tensor.dtype != (torch.int64 if name == "lengths" else torch.float32):
+        if tensor is None:
+            continue
+        if tensor.dtype != (torch.int64 if name == "lengths" else torch.float32):
             raise ValueError(f"{name} is {tensor.dtype}; the native kernel is for torch.float32, and int64 lengths")
-    sizes = {"batch": x.size(0), "frames": x.size(1), "features": x.size(2), "hidden": weight_hh.size(1)}
+        _check_shape(name, tensor, shapes.get(name, x.shape))
+    sizes = {"batch": batch, "frames": frames, "features": features, "hidden": hidden}
     return sizes | {"per_position": int(weight_ih.dim() == 3)}, _contiguous(tensors)
 
 
@@ -171,22 +192,19 @@ def _run_backward(sizes: dict[str, int], tensors: dict[str, Tensor | None], with
     assert weight_hh is not None
     grad_x = torch.zeros_like(x) if with_x else None
     grad_ih, grad_hh = torch.zeros_like(weight_ih), torch.zeros_like(weight_hh)
-    vectors = x.new_zeros(12, sizes["hidden"])
+    vectors = x.new_zeros(13, sizes["hidden"])
     if sizes["rows"]:
         gradients = {"grad_x": grad_x, "grad_weight_ih": grad_ih, "grad_weight_hh": grad_hh, "grad_vectors": vectors}
         _run(_BACKWARD, sizes, tensors | gradients)
     # The gates in all steps but the first, and in the first, where every row has the same initial state.
-    later, first, peepholes, cell = vectors.split([4, 4, 3, 1])
+    later, first, peepholes, cell, hidden = vectors.split([4, 4, 3, 1, 1])
     initial_hidden = tensors["initial_hidden"]
-    grad_initial = first
     if initial_hidden is not None:
-        # A sum in one order, whatever the number of threads.
         grad_hh += first.flatten().outer(initial_hidden)
-        grad_initial = (first.flatten().unsqueeze(1) * weight_hh).sum(0)
     parameters = {
         "bias": (later + first).flatten(),
         "weight_peephole": peepholes.clone(),
-        "initial_hidden": grad_initial,
+        "initial_hidden": hidden.flatten().clone(),
         "initial_cell": cell.flatten().clone(),
     }
     there = [gradient for name, gradient in parameters.items() if tensors[name] is not None]
@@ -213,6 +231,8 @@ def _windowed_sizes(
     x: Tensor, kernel_size: int, stride: int, sequence: str, reduce: str, lengths: Tensor | None, reverse: bool
 ) -> dict[str, int]:
     """Options, windows in all, and rows: the windows that lie within their sequence."""
+    if kernel_size < 1 or stride < 1:
+        raise ValueError(f"kernel_size is {kernel_size} and stride {stride}; both must be at least 1")
     windows = geometry.num_windows(x.size(1), kernel_size, stride)
     if lengths is None:
         rows = x.size(0) * windows
@@ -253,6 +273,8 @@ def native_windowed_lstm(
     """:func:`convrnn.ops.windowed_lstm` by the kernel."""
     sizes, tensors = _inputs(x, weight_ih, weight_hh, bias, weight_peephole, initial_hidden, initial_cell, lengths)
     sizes |= _windowed_sizes(x, kernel_size, stride, sequence, reduce, lengths, reverse)
+    if weight_ih.dim() == 3:
+        _check_shape("weight_ih", weight_ih, (kernel_size, *weight_ih.shape[1:]))
     shape = _windowed_shape(x, weight_hh, kernel_size, stride, reduce)
     y = x.new_empty(shape) if lengths is None else x.new_zeros(shape)
     if sizes["rows"]:
@@ -287,6 +309,9 @@ def native_windowed_lstm_backward(
     """Gradients of x (empty unless ``with_x``) and of those of the parameters that are there, in their order."""
     sizes, tensors = _inputs(x, weight_ih, weight_hh, bias, weight_peephole, initial_hidden, initial_cell, lengths)
     sizes |= _windowed_sizes(x, kernel_size, stride, sequence, reduce, lengths, reverse)
+    if weight_ih.dim() == 3:
+        _check_shape("weight_ih", weight_ih, (kernel_size, *weight_ih.shape[1:]))
+    _check_shape("grad_y", grad_y, _windowed_shape(x, weight_hh, kernel_size, stride, reduce))
     return _run_backward(sizes, tensors | {"grad_y": grad_y.contiguous()}, with_x)
 
 
@@ -316,7 +341,7 @@ native_windowed_lstm.register_autograd(_windowed_backward, setup_context=_window
 
 def _gates_shape(x: Tensor, weight_hh: Tensor, save: bool) -> tuple[int, ...]:
     """Of i, f, g, o and tanh(c) of every frame, where they are kept."""
-    return (x.size(0), x.size(1), 5, weight_hh.size(1)) if save else (0,)
+    return (x.size(0), x.size(1), _KEPT_GATES, weight_hh.size(1)) if save else (0,)
 
 
 @torch.library.custom_op("convrnn::native_lstm", mutates_args=(), device_types="cpu")
@@ -373,6 +398,10 @@ def native_lstm_backward(
     sizes |= {"rows": x.size(0), "reverse": int(reverse)}
     states: dict[str, Tensor | None] = {"states_hidden": hidden, "states_cell": cell, "gates": gates}
     states |= {"grad_hidden": grad_hidden, "grad_cell": grad_cell}
+    for name, tensor in states.items():
+        shape = _gates_shape(x, weight_hh, save=True) if name == "gates" else (*x.shape[:2], weight_hh.size(1))
+        if tensor is not None:
+            _check_shape(name, tensor, shape)
     return _run_backward(sizes, tensors | _contiguous(states), with_x)
 
 
