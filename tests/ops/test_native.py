@@ -289,14 +289,16 @@ def test_a_frame_that_is_not_finite_reaches_its_windows_alone(instruction_set, o
 @EVERY_OPERATION
 @pytest.mark.parametrize("value", [torch.inf, -torch.inf, torch.nan])
 @pytest.mark.parametrize(
-    "name", ["weight_ih", "weight_hh", "bias", "weight_peephole", "initial_hidden", "initial_cell"]
+    ("name", "without"),
+    [
+        *((name, ()) for name in ("weight_ih", "weight_hh", *OPTIONAL)),
+        *((name, ("initial_hidden", "initial_cell")) for name in ("weight_ih", "weight_hh", "bias", "weight_peephole")),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "zeros" if value else "learned",
 )
-@pytest.mark.parametrize("without", [(), ("initial_hidden", "initial_cell")], ids=["learned", "zeros"])
 def test_a_parameter_that_is_not_finite_gives_what_the_reference_gives(
-    instruction_set, operation, name, value, without
+    instruction_set, operation, name, without, value
 ):
-    if name in without:
-        pytest.skip("is not there")
     hidden, vector = 21, name.startswith("initial")
     for gate in range(1 if vector else 3 if name == "weight_peephole" else 4):
         tensors = draw_float32(batch=3, frames=7, features=13, hidden=hidden, without=without)
