@@ -256,18 +256,6 @@ def test_a_missing_library_is_told_once_and_the_reference_runs(tmp_path, content
     assert told["same"]
 
 
-COMPILED = """
-compiled = torch.compile(lambda: operation(**tensors), backend="eager", fullgraph=True)
-print(json.dumps([messages(compiled), messages(compiled)]))
-"""
-
-
-def test_a_missing_library_is_told_where_everything_is_compiled(tmp_path):
-    first, again = run_script(WARNINGS + COMPILED, CONVRNN_NATIVE_LIBRARY=str(tmp_path / "kernels.so"))
-    assert len(first) == 1
-    assert again == []
-
-
 @needs_library
 def test_what_cannot_run_natively_is_told_once_where_native_is_forced():
     told = run_script(WARNINGS + FORCED)

@@ -87,11 +87,7 @@ def _unfit(x: Tensor) -> str | None:
     return None
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def _warn_once(message: str) -> bool:
-    """Whether the warning was new. A compiler calls this when it traces."""
-    if message in _warned:
-        return False
-    _warned.add(message)
-    warnings.warn(message, UserWarning, stacklevel=4)
-    return True
+def _warn_once(message: str) -> None:
+    if message not in _warned and not torch.compiler.is_compiling():
+        _warned.add(message)
+        warnings.warn(message, UserWarning, stacklevel=4)
