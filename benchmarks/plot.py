@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks.compare import Comparison
+from benchmarks.peers import NATIVE, REFERENCE
 from benchmarks.scaling import Curve
 from benchmarks.settings import PASSES
 
@@ -14,7 +16,7 @@ SUFFIXES = (".svg", ".png", ".pdf")
 """Endings of the files that can be drawn."""
 
 COLORS = {"forward": "#0b7285", "training": "#e8590c"}
-MARKERS = {"convrnn native": "o", "convrnn reference, eager": "s"}
+MARKERS = {NATIVE.name: "o", REFERENCE.name: "s"}
 
 
 def _bars(axes: Axes, comparisons: Sequence[Comparison]) -> None:
@@ -57,13 +59,14 @@ def _lines(axes: Axes, curves: Sequence[Curve]) -> None:
         axes.errorbar(curve.x, medians, whiskers, fmt=marker, color=color, mfc=fill, markersize=4, linewidth=0.8)
         ends = (min(curve.x), max(curve.x))
         fitted = [curve.line.intercept + curve.line.slope * x for x in ends]
-        label = f"{curve.peer}, {curve.mode} (R² {curve.line.r_squared:.3f})"
+        label = f"{curve.peer}, {curve.mode}"
         axes.plot(ends, fitted, color=color, linewidth=1, linestyle="-" if marker == "o" else ":", label=label)
     axes.set_xlabel(curves[0].sweep + (" (thousands)" if curves[0].unit == "1000 windows" else ""))
     axes.set_ylabel("ms")
     axes.set_xlim(left=0)
     axes.set_ylim(bottom=0)
-    axes.legend(loc="upper left", frameon=False, fontsize=7)
+    fits = [f"{c.mode} {c.line.r_squared:.3f}" for c in curves if c.peer == NATIVE.name]
+    axes.set_title("R² of native: " + ", ".join(fits), fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)
 
 
@@ -83,6 +86,13 @@ def draw(comparisons: Sequence[Comparison], curves: Sequence[Curve], path: Path)
     if comparisons:
         _bars(parts[0].subplots(), comparisons)
     if curves:
-        for axes, sweep in zip(parts[-1].subplots(1, len(sweeps), squeeze=False)[0], sweeps, strict=True):
+        panels = parts[-1].subplots(1, len(sweeps), squeeze=False)[0]
+        for axes, sweep in zip(panels, sweeps, strict=True):
             _lines(axes, [curve for curve in curves if curve.sweep == sweep])
+        # One for all panels, above them: within, it would lie on the lines.
+        legend: dict[str, Artist] = {}
+        for axes in panels:
+            handles, labels = axes.get_legend_handles_labels()
+            legend |= dict(zip(labels, handles, strict=True))
+        parts[-1].legend(legend.values(), legend, loc="outside upper center", ncols=4, frameon=False, fontsize=8)
     figure.savefig(path)

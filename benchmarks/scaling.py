@@ -15,10 +15,11 @@ FEATURES = 26
 
 _TEXT = """\
 The windowed LSTM as above (26 features, 100 units, peepholes, the last cell state), with one size varied at a time:
-the window length at 32 times 63 windows with a shift of 2; the shift at 32 times 513 frames with windows of 5, drawn
-over windows per frame, which is one over the shift; the number of windows of 5 with a shift of 2, in 32 sequences.
-Straight lines are expected. All points of a line are measured in turns in the same rounds; "R²" is the share of the
-variance that the fitted line explains."""
+the window length at 32 times 63 windows with a shift of 2; the shift at as many windows of 5, which spreads them over
+more frames and should cost little more than the projection of those; the shift at 32 times 513 frames with windows of
+5, drawn over windows per frame, which is one over the shift; the number of windows of 5 with a shift of 2, in 32
+sequences. Straight lines are expected. All points of a line are measured in turns in the same rounds; "R²" is the share
+of the variance that the fitted line explains."""
 
 
 @dataclass(frozen=True)
@@ -61,24 +62,22 @@ class Curve:
 
 def sweeps(settings: Settings) -> list[Sweep]:
     """What is varied, and over which values."""
-    lengths = (1, 10, 20, 40) if settings.quick else (1, 5, 10, 20, 30, 40)
-    strides = (1, 2, 4) if settings.quick else (1, 2, 3, 4, 8)
-    windows = (16, 63, 128) if settings.quick else (16, 32, 63, 128, 256)
-    stride = 2
+    lengths = (1, 8, 16, 32) if settings.quick else (1, 2, 4, 8, 16, 32)
+    shifts = (1, 3, 5) if settings.quick else (1, 2, 3, 4, 5)
+    densities = (1, 2, 4) if settings.quick else (1, 2, 3, 4, 8)
+    counts = (16, 63, 128) if settings.quick else (8, 16, 32, 63, 128, 256, 500)
 
-    def window_length(length: int) -> Problem:
-        return Problem(32, (63 - 1) * stride + length, FEATURES, kernel_size=length, stride=stride)
+    def windows(count: int = 63, length: int = 5, stride: int = 2) -> Problem:
+        """So many windows in each sequence, without frames to spare."""
+        return Problem(32, (count - 1) * stride + length, FEATURES, kernel_size=length, stride=stride)
 
     return [
-        Sweep("window length", "frame of a window", [(n, window_length(n)) for n in lengths]),
+        Sweep("window length", "frame of a window", [(n, windows(length=n)) for n in lengths]),
+        Sweep("shift", "frame of shift", [(s, windows(stride=s)) for s in shifts]),
         Sweep(
-            "windows per frame", "window per frame", [(1 / s, Problem(32, 513, FEATURES, stride=s)) for s in strides]
+            "windows per frame", "window per frame", [(1 / s, Problem(32, 513, FEATURES, stride=s)) for s in densities]
         ),
-        Sweep(
-            "number of windows",
-            "1000 windows",
-            [(32 * n / 1000, Problem(32, (n - 1) * stride + 5, FEATURES, stride=stride)) for n in windows],
-        ),
+        Sweep("number of windows", "1000 windows", [(32 * n / 1000, windows(n)) for n in counts]),
     ]
 
 

@@ -32,7 +32,7 @@ class Settings:
         """Rounds and seconds of one comparison."""
         if self.quick:
             return Effort(rounds=7, seconds=0.5, most_seconds=8)
-        return Effort(rounds=15, seconds=2, most_seconds=40)
+        return Effort(rounds=15, seconds=2, most_seconds=40, fewest_rounds=9)
 
     @property
     def most_threads(self) -> int:
