@@ -22,6 +22,7 @@ HEAVY = {
     "pandas",
     "soundfile",
     "soxr",
+    "opensmile",
     "kaldi_native_fbank",
     "sklearn",
     "scipy",

@@ -17,7 +17,8 @@ GRID = ("--task", "pitch", "--models", "conv,clstm", "--split", "folds:2", "--ma
 def grid(convrnn, corpus, cache, tmp_path_factory):
     """A finished comparison: its folder and what the command said."""
     out = tmp_path_factory.mktemp("grid")
-    said = convrnn("compare", corpus, *GRID, "--seeds", 2, "--jobs", 2, "--yardstick", "--out", out, "--cache", cache)
+    options = ("--seeds", 2, "--jobs", 2, "--yardstick", "--probe", "--out", out, "--cache", cache)
+    said = convrnn("compare", corpus, *GRID, *options)
     assert said.code == 0, said.err
     return out, said
 
@@ -28,10 +29,10 @@ def test_table_has_a_row_per_model_and_the_promised_columns(grid):
     assert list(rows[0]) == [
         "model", "ua_recall_mean", "ua_recall_std", "accuracy", "parameters", "seconds", "seeds"
     ]  # fmt: skip
-    assert [row["model"] for row in rows] == ["conv", "clstm", "linear SVM"]
+    assert [row["model"] for row in rows] == ["conv", "clstm", "probe of conv", "probe of clstm", "linear SVM"]
     assert all(row["seeds"] == "2" for row in rows)
     assert all(0 <= float(row["ua_recall_mean"]) <= 100 for row in rows)
-    assert float(rows[2]["ua_recall_mean"]) == 100  # the two pitches are easy to tell apart
+    assert float(rows[-1]["ua_recall_mean"]) == 100  # the two pitches are easy to tell apart
 
 
 def test_table_is_what_the_runs_predicted(grid):
@@ -72,6 +73,8 @@ def test_everything_is_written(grid):
         "confusion-clstm.png",
         "confusion-conv.png",
         "confusion-linear-svm.png",
+        "confusion-probe-of-clstm.png",
+        "confusion-probe-of-conv.png",
         "runs",
         "split.json",
         "table.csv",
@@ -99,7 +102,7 @@ def test_one_job_gives_the_numbers_of_two(convrnn, grid, corpus, tmp_path):
 def test_finished_comparison_is_read_again_and_not_done_again(convrnn, grid, corpus):
     out, first = grid
     before = {path: path.stat().st_mtime_ns for path in (out / "runs").rglob("*")}
-    options = ("--seeds", 2, "--jobs", 2, "--yardstick", "--out", out)
+    options = ("--seeds", 2, "--jobs", 2, "--yardstick", "--probe", "--out", out)
     said = convrnn("compare", corpus, *GRID, *options)
     assert said.code == 0
     assert "8 of 8 runs had been finished before" in said.err
@@ -120,7 +123,8 @@ def test_table_has_only_what_is_asked_for_now(convrnn, grid, corpus):
         (("--split", "random"), "split folds:2 (now random)"),
         (("--setting", "paralinguistic"), "setting emotion (now paralinguistic)"),
         (("--normalise", "corpus"), "normalise speaker (now corpus)"),
-        (("--sample-rate", 4000), "features at 8000 Hz (now at 4000 Hz)"),
+        (("--sample-rate", 4000), "features logmel at 8000 Hz (now logmel at 4000 Hz)"),
+        (("--features", "egemaps"), "features logmel at 8000 Hz (now egemaps at 8000 Hz)"),
         (("--split", "random", "--setting", "paralinguistic"), "setting emotion (now paralinguistic)"),
     ],
 )
@@ -129,7 +133,8 @@ def test_folder_of_another_comparison_is_refused(convrnn, grid, corpus, tmp_path
     content = {path: path.read_bytes() for path in out.iterdir()}
     said = convrnn("compare", corpus, *GRID, "--seeds", 2, *change, "--out", out)
     assert said.code == 2
-    assert said.err == f"convrnn: error: --out {out} holds another comparison: {told}; choose another --out\n"
+    error = said.err.splitlines()[-1]
+    assert error == f"convrnn: error: --out {out} holds another comparison: {told}; choose another --out"
     assert {path: path.read_bytes() for path in out.iterdir()} == content
 
 

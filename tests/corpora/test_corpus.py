@@ -1,5 +1,6 @@
 import pickle
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -115,7 +116,7 @@ def test_fingerprint_is_free_of_place_and_sees_content(tmp_path, write_noise):
     write_noise("elsewhere/a.wav", seed=5)
     assert write_csv(moved).fingerprint("mood") != original
     (moved / "a.wav").unlink()
-    with pytest.raises(InputError, match=r"a\.wav: cannot be read"):
+    with pytest.raises(InputError, match=r"a\.wav: audio file does not exist$"):
         write_csv(moved).fingerprint("mood")
 
 
@@ -137,3 +138,24 @@ def test_fingerprint_ignores_unlabelled_rows(tmp_path, write_noise):
     write_noise("b.wav")
     one = write_csv(tmp_path, "file,speaker,mood\na.wav,1,x\n").fingerprint("mood")
     assert write_csv(tmp_path, "file,speaker,mood\na.wav,1,x\nb.wav,2,\n").fingerprint("mood") == one
+
+
+def test_fingerprint_stays_what_it_was(tmp_path):
+    # Run directories are named by it: it may change only where results do.
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.wav").write_bytes(b"RIFF" + 100 * name.encode())
+    corpus = write_csv(tmp_path, "file,speaker,mood,partition,end\na.wav,1,x,train,0.5\nb.wav,2,y,test,\n")
+    fixed = "39d88d3f212a5668502359535e310222c4354bc223e336b1d06089ed87128ae6"
+    assert corpus.fingerprint("mood") == fixed
+    # Other samples come out of the same bytes.
+    assert replace(corpus, headerless_rate=8000).fingerprint("mood") != fixed
+
+
+def test_missing_files_are_counted(tmp_path, write_noise):
+    write_noise("b.wav")
+    (tmp_path / "c.wav").touch()
+    corpus = write_csv(tmp_path, "file,speaker,mood\na.wav,1,x\nb.wav,2,y\nc.wav,3,y\nd.wav,4,\n")
+    told = r"/a\.wav: audio file does not exist; 2 of the 3 audio files of csv:.*data\.csv are missing or empty: copy"
+    for use in (corpus.sample_rate, corpus.fingerprint):
+        with pytest.raises(InputError, match=told):
+            use("mood")

@@ -56,10 +56,12 @@ def test_csv(tmp_path):
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("timit:/x", "unknown corpus 'timit:/x'; allowed: csv:PATH, emodb:PATH, demo"),
+        ("timit:/x", "unknown corpus 'timit:/x'; allowed: csv:PATH, emodb:PATH, aibo:PATH, agender:PATH, demo"),
         ("data.csv", r"did you mean csv:data\.csv\?"),
         ("csv:", "has no path; write csv:PATH"),
         ("emodb", "has no path; write emodb:PATH"),
+        ("aibo", "has no path; write aibo:PATH"),
+        ("agender:", "has no path; write agender:PATH"),
         ("demo:x", "unknown corpus 'demo:x'"),
     ],
 )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from convrnn.corpora.riff import missing_bytes
+from convrnn.corpora.riff import data_bytes, missing_bytes
 
 
 @pytest.fixture
@@ -27,6 +27,7 @@ def test_whole_file_lacks_nothing(wav):
 def test_broken_copy_lacks_what_was_cut(wav):
     wav[0].write_bytes(wav[0].read_bytes()[:-1500])
     assert missing_bytes(wav[0]) == 1500
+    assert data_bytes(wav[0]) == 4000
 
 
 @pytest.mark.parametrize("size", [0, 0x7FFFF000, 0x80000000, 0xFFFFFFFF])
@@ -42,3 +43,4 @@ def test_other_files_lack_nothing(tmp_path, content):
     path = tmp_path / "file"
     path.write_bytes(content)
     assert missing_bytes(path) == 0
+    assert data_bytes(path) is None

@@ -154,3 +154,63 @@ def test_a_file_shorter_than_its_header_says_is_refused(tmp_path, monkeypatch, n
     monkeypatch.setattr(soundfile.SoundFile, "read", lambda self, frames=-1, **kw: read(self, frames, **kw)[:3000])
     with pytest.raises(InputError, match="its header announces 8000 samples, 3000 could be read"):
         read_audio(tmp_path / "a.wav")
+
+
+def headerless(folder, name="a.raw", count=8000):
+    samples = np.random.default_rng(0).integers(-32768, 32767, count, dtype=np.int16, endpoint=True)
+    (folder / name).write_bytes(samples.astype("<i2").tobytes())
+    return samples.astype(np.float32) / 32768
+
+
+@pytest.mark.parametrize("name", ["a.raw", "a.wav", "a.flac", "a"])
+def test_headerless_audio_at_the_rate_that_is_told(tmp_path, name):
+    expected = headerless(tmp_path, name)
+    samples, rate = read_audio(tmp_path / name, headerless_rate=8000)
+    assert rate == 8000
+    np.testing.assert_array_equal(samples, expected)
+    part, _ = read_audio(tmp_path / name, headerless_rate=8000, start=0.25, end=0.5)
+    np.testing.assert_array_equal(part, expected[2000:4000])
+    assert len(read_audio(tmp_path / name, headerless_rate=8000, sample_rate=4000)[0]) == 4000
+    assert audio_info(tmp_path / name, headerless_rate=16000) == AudioInfo(16000, 1, 8000)
+
+
+@pytest.mark.parametrize("name", ["a.raw", "a.wav"])
+def test_headerless_audio_needs_a_rate(tmp_path, name):
+    headerless(tmp_path, name)
+    for read in (read_audio, audio_info):
+        with pytest.raises(InputError, match=rf"{name}: (headerless audio has no sample rate|cannot be read as audio)"):
+            read(tmp_path / name)
+
+
+@pytest.mark.parametrize("kind", ["WAV", "WAVEX", "RF64", "AIFF", "AU", "FLAC", "OGG", "NIST"])
+def test_a_header_counts_whatever_the_name_says(tmp_path, noise, kind):
+    with (tmp_path / "a.raw").open("wb") as stream:
+        soundfile.write(stream, np.stack([noise, noise], axis=1), 11025, format=kind)
+    # Also without a rate: it is the content that has to be headerless, not the name.
+    for rate in (8000, None):
+        assert audio_info(tmp_path / "a.raw", headerless_rate=rate) == AudioInfo(11025, 2, 8000)
+        samples, found = read_audio(tmp_path / "a.raw", headerless_rate=rate)
+        assert found == 11025
+        assert np.corrcoef(samples, noise)[0, 1] > 0.95
+
+
+def test_half_a_sample_is_a_fault(tmp_path):
+    headerless(tmp_path)
+    with (tmp_path / "a.raw").open("ab") as stream:
+        stream.write(b"x")
+    for read in (read_audio, audio_info):
+        with pytest.raises(
+            InputError, match=r"a\.raw: headerless 16-bit audio .* has 16001 bytes, an odd number; copy"
+        ):
+            read(tmp_path / "a.raw", headerless_rate=8000)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"), [(b"", "is empty"), (b"RIFF\x24\0\0\0WAVEfmt ", "cannot be read as audio")]
+)
+def test_broken_files_stay_broken_where_headerless_ones_are_allowed(tmp_path, content, told):
+    (tmp_path / "a.raw").write_bytes(content)
+    with pytest.raises(InputError, match=told):
+        read_audio(tmp_path / "a.raw", headerless_rate=8000)
+    with pytest.raises(InputError, match="does not exist"):
+        read_audio(tmp_path / "b.raw", headerless_rate=8000)

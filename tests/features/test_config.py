@@ -4,7 +4,7 @@ import sys
 import pydantic
 import pytest
 
-from convrnn.features.config import LogMelConfig
+from convrnn.features.config import FEATURES, EgemapsConfig, FeatureConfig, LogMelConfig, feature_config_of
 
 
 def test_defaults_are_the_papers():
@@ -44,10 +44,35 @@ def test_is_frozen():
         LogMelConfig(sample_rate=8000).sample_rate = 16000
 
 
+@pytest.mark.parametrize("name", FEATURES)
+def test_every_name_is_a_config_that_is_read_again(name):
+    config = feature_config_of(name, 8000)
+    assert config.name == name
+    assert config.shift_ms == 10
+    read = pydantic.TypeAdapter(FeatureConfig)
+    assert read.validate_json(config.model_dump_json()) == config
+
+
+def test_egemaps_of_8000_hz_with_frames_of_20_or_25_ms():
+    assert EgemapsConfig(sample_rate=8000).model_dump() == {"kind": "egemaps", "sample_rate": 8000, "frame_ms": 20}
+    with pytest.raises(pydantic.ValidationError, match="greater than or equal to 8000"):
+        EgemapsConfig(sample_rate=7999)
+    with pytest.raises(pydantic.ValidationError, match="20 or 25"):
+        EgemapsConfig(sample_rate=8000, frame_ms=30)
+
+
+@pytest.mark.parametrize("content", [{"kind": "mfcc", "sample_rate": 8000}, {"sample_rate": 8000}, [], None])
+def test_no_config_of_features_is_refused(content):
+    with pytest.raises(pydantic.ValidationError):
+        pydantic.TypeAdapter(FeatureConfig).validate_python(content)
+    with pytest.raises(ValueError, match=r"unknown features 'mfcc'; allowed: logmel, egemaps, egemaps-25ms"):
+        feature_config_of("mfcc", 8000)
+
+
 def test_config_and_normalise_load_no_audio_library():
     code = (
         "import sys, convrnn.features.config, convrnn.features.normalise;"
-        "heavy = {'soundfile', 'soxr', 'kaldi_native_fbank', 'pandas', 'lightning', 'sklearn'};"
+        "heavy = {'soundfile', 'soxr', 'opensmile', 'kaldi_native_fbank', 'pandas', 'lightning', 'sklearn'};"
         "print(sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -99,6 +99,11 @@ def test_keys_depend_on_everything_that_matters(store, segments, monkeypatch):
     assert store.key(Segment(file, 0, 1)) == store.key(Segment(file, 0.0, 1.0))
 
 
+def test_log_mel_lies_where_earlier_versions_put_it(store, segments):
+    # A change here makes everybody extract everything again.
+    assert store.path(segments[0]).parent.parent == store.root / "c5e8f114ae01a3c8"
+
+
 def test_audio_is_hashed_once_but_a_change_is_seen(store, segments):
     file = Path(segments[0].file)
     before = store.key(segments[0])
@@ -335,3 +340,15 @@ def test_a_killed_extraction_continues_and_leaves_no_process(tmp_path, sent):
     store.extract([Segment(file) for file in files])
     assert len([path for path in stored(store) if path.suffix == ".npy"]) == 40
     assert all(path.stat().st_mtime_ns == changed for path, changed in kept.items())
+
+
+def test_the_rate_of_headerless_audio_is_part_of_the_key(tmp_path, store):
+    path = tmp_path / "a.raw"
+    path.write_bytes(np.random.default_rng(0).integers(-9000, 9000, 4000, dtype=np.int16).astype("<i2").tobytes())
+    slow, fast = (Segment(str(path), headerless_rate=rate) for rate in (8000, 16000))
+    store.extract([slow, fast])
+    assert len({store.key(slow), store.key(fast), store.key(Segment(str(path)))}) == 3
+    assert len(store.load(slow)) == 48
+    assert len(store.load(fast)) == 23
+    with pytest.raises(InputError, match="headerless audio has no sample rate of its own"):
+        store.load(Segment(str(path)))

@@ -11,7 +11,7 @@ import soundfile
 from convrnn.corpora.corpus import Corpus
 from convrnn.corpora.registry import open_corpus
 from convrnn.corpora.splits import Split
-from convrnn.features.config import FeatureConfig
+from convrnn.features.config import LogMelConfig
 from convrnn.models.config import (
     ConvRNNConfig,
     FrontEndLayerConfig,
@@ -81,7 +81,7 @@ def make(tones: Corpus) -> SpecMaker:
             "task": "pitch",
             "classes": ("high", "low", "middle"),
             "split": SPLIT,
-            "features": FeatureConfig(sample_rate=RATE, num_bands=8),
+            "features": LogMelConfig(sample_rate=RATE, num_bands=8),
             "normalise": "speaker",
             "model_name": "tiny",
             "setting": "emotion",

@@ -21,12 +21,12 @@ from convrnn.features.normalise import Statistics
 from convrnn.features.store import FeatureStore
 from convrnn.models.bundle import Bundle
 from convrnn.training import fit
+from convrnn.training.epochs import read_metrics
 from convrnn.training.evaluate import evaluate
 from convrnn.training.fit import run
 from convrnn.training.module import NonFiniteLossError
 from convrnn.training.result import RunResult
 from convrnn.training.run_directory import RunDirectory
-from convrnn.training.selection import read_metrics
 from convrnn.training.spec import RunSpec, TrainingConfig
 
 LEARNS = TrainingConfig(batch_size=8, lr=0.01, max_epochs=8, patience=3)
@@ -332,11 +332,11 @@ def test_a_damaged_checkpoint_is_told_and_never_executed(tones, make, folders):
 
 
 def test_an_unreadable_recording_is_told_before_training(tmp_path, make, folders):
-    (tmp_path / "empty.wav").write_bytes(b"")
+    (tmp_path / "noise.wav").write_bytes(b"not audio")
     names = "abc"
     corpus = Corpus.from_columns(
         "broken",
-        files=[tmp_path / "empty.wav"] * 6,
+        files=[tmp_path / "noise.wav"] * 6,
         ids=[str(i) for i in range(6)],
         speakers=[*names, *names],
         labels={"pitch": ["high"] * 3 + ["low"] * 3},
@@ -347,7 +347,7 @@ def test_an_unreadable_recording_is_told_before_training(tmp_path, make, folders
         fingerprint=corpus.fingerprint("pitch"),
         split=Split(name="x", train=("a",), validation=("b",), test=("c",)),
     )
-    with pytest.raises(InputError, match=r"empty\.wav"):
+    with pytest.raises(InputError, match=r"noise\.wav"):
         run(spec, corpus, **folders)
 
 

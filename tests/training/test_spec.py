@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from convrnn.corpora.corpus import Corpus
 from convrnn.corpora.splits import Split
 from convrnn.errors import InputError
-from convrnn.features.config import FeatureConfig
+from convrnn.features.config import LogMelConfig
 from convrnn.training.spec import PROTOCOL_VERSION, RunSpec, TrainingConfig, make_spec, split_rows
 
 SPLIT = Split("by-hand", train=("s0", "s1", "s2", "s3"), validation=("s4",), test=("s5", "s6"))
@@ -93,7 +93,7 @@ def test_make_spec(tones: Corpus):
     spec = make_spec(tones, "pitch", SPLIT, front_end="clstm", setting="emotion", seed=3)
     assert spec.protocol_version == PROTOCOL_VERSION
     assert spec.classes == ("high", "low", "middle")
-    assert spec.features == FeatureConfig(sample_rate=8000)
+    assert spec.features == LogMelConfig(sample_rate=8000)
     assert spec.model.in_features == 26
     assert spec.model.num_classes == 3
     assert spec.fingerprint == tones.fingerprint("pitch")

@@ -52,6 +52,7 @@ def compare(
     patience: options.PatienceOption = 12,
     batch_size: options.BatchSizeOption = 32,
     learning_rate: options.LearningRateOption = 0.002,
+    features: options.FeaturesOption = "logmel",
     sample_rate: options.SampleRateOption = None,
     yardstick: Annotated[
         bool,
@@ -59,6 +60,14 @@ def compare(
             "--yardstick",
             help="Add a linear SVM that sees the same features as means and deviations over each utterance, under the "
             "same protocol.",
+        ),
+    ] = False,
+    probe: Annotated[
+        bool,
+        typer.Option(
+            "--probe",
+            help="Add a linear SVM on the features that each trained front end extracts, as means and deviations over "
+            "each utterance: what they tell without the rest of the model.",
         ),
     ] = False,
     cache: options.CacheOption = None,
@@ -73,12 +82,13 @@ def compare(
     over seeds, folds pooled into one recall per seed; accuracy; parameters; training time of a seed) is also written to
     OUT/table.csv (percent, seconds) and OUT/table.md, with a confusion matrix per model as a picture.
     """
-    from convrnn.cli.console import say
+    from convrnn.cli.console import Counter, say
     from convrnn.cli.prepare import default_split, extract, feature_config, open_task, use_cache
     from convrnn.cli.progress import train_all
     from convrnn.corpora.splits import make_splits, save_splits
     from convrnn.experiments.compare import caption, outcomes, plan
     from convrnn.experiments.table import Table, summarise
+    from convrnn.features.config import FEATURES
     from convrnn.files import write_atomically
     from convrnn.models.presets import FRONT_ENDS, SETTINGS
     from convrnn.training.spec import TrainingConfig
@@ -86,6 +96,7 @@ def compare(
     options.choose_folder("--out", out)
     chosen = options.choose_several("--models", models, FRONT_ENDS)
     options.choose("--setting", setting, SETTINGS)
+    options.choose("--features", features, FEATURES)
     policy = options.choose_policy(normalise)
     if yardstick:
         from convrnn.experiments.yardstick import check_policy
@@ -102,24 +113,30 @@ def compare(
         models=chosen,
         setting=setting,
         seeds=range(seeds),
-        features=feature_config(data, task, sample_rate),
+        features=feature_config(data, task, sample_rate, features),
         normalise=policy,
         training=TrainingConfig(max_epochs=max_epochs, patience=patience, batch_size=batch_size, lr=learning_rate),
     )
-    request = _request(runs, split, yardstick=yardstick)
+    request = _request(runs, split, yardstick=yardstick, probe=probe)
     _refuse_another_experiment(out, request, splits)
     save_splits(splits, out / "split.json")
     write_atomically(out / "compare.json", json.dumps(request, indent=2) + "\n")
     runs_dir = out / "runs"
-    if yardstick or not all(run.finished(runs_dir) for run in runs):
+    if yardstick or probe or not all(run.finished(runs_dir) for run in runs):
         store = extract(data, runs[0].spec.features, cache_dir, jobs)
-    found = outcomes(runs, train_all(runs, data, cache_dir, runs_dir, jobs))
+    finished = train_all(runs, data, cache_dir, runs_dir, jobs)
+    found = outcomes(runs, finished)
+    if probe:
+        from convrnn.experiments.probe import linear_probe
+
+        with Counter("probes") as counter:
+            found += linear_probe(runs, finished, data, store, on_progress=counter)
     if yardstick:
         from convrnn.experiments.yardstick import linear_svm
 
         say("linear SVM")
-        features = [store.load(segment) for segment in data.segments()]
-        found += linear_svm(features, data, task, splits, normalise=policy, seeds=range(seeds))
+        arrays = [store.load(segment) for segment in data.segments()]
+        found += linear_svm(arrays, data, task, splits, normalise=policy, seeds=range(seeds))
     classes = data.classes(task)
     table = Table(tuple(summarise(found, classes)), classes, caption(data, task, split, runs))
     table.save(out)
@@ -130,7 +147,7 @@ def compare(
         _show(table, out)
 
 
-def _request(runs: "list[GridRun]", split: str, *, yardstick: bool) -> dict[str, Any]:
+def _request(runs: "list[GridRun]", split: str, *, yardstick: bool, probe: bool) -> dict[str, Any]:
     """What was asked for and which run directories answer it."""
     spec = runs[0].spec
     return {
@@ -146,6 +163,7 @@ def _request(runs: "list[GridRun]", split: str, *, yardstick: bool) -> dict[str,
         "features": spec.features.model_dump(mode="json"),
         "training": spec.training.model_dump(mode="json"),
         "yardstick": yardstick,
+        "probe": probe,
         "runs": [
             {"model": run.spec.model_name, "seed": run.spec.seed, "split": run.spec.split.name, "hash": run.spec.hash}
             for run in runs
@@ -184,8 +202,18 @@ def _refuse_another_experiment(out: Path, request: dict[str, Any], splits: "list
 def _difference(name: str, before: dict[str, Any], now: dict[str, Any]) -> str:
     """What an experiment was, and what it is now."""
     name = "corpus" if name == "fingerprint" else name
-    old, new = (f"at {it[name]['sample_rate']} Hz" if name == "features" else it[name] for it in (before, now))
+    old, new = (_features(it[name]) if name == "features" else it[name] for it in (before, now))
     return f"{name} {old} (now {new})" if old != new else f"{name} {old} (now with other content)"
+
+
+def _features(config: dict[str, Any]) -> str:
+    """A config of features in short."""
+    from pydantic import TypeAdapter
+
+    from convrnn.features.config import FeatureConfig
+
+    features: FeatureConfig = TypeAdapter(FeatureConfig).validate_python(config)
+    return f"{features.name} at {features.sample_rate} Hz"
 
 
 def _short(corpus: str) -> str:

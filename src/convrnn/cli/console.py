@@ -87,10 +87,15 @@ class Counter:
     """Progress of one loop: a bar on a terminal, else a line at the end.
 
     Use it as a context manager; it is called with how many are done and how many there are.
+
+    Args:
+        what: what is counted.
+        line: print the line where stderr is not a terminal.
     """
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, *, line: bool = True) -> None:
         self._what = what
+        self._line = line
         self._console = talk()
         self._progress = Progress(
             TextColumn("{task.description}"),
@@ -110,7 +115,7 @@ class Counter:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
         done, total = self._last
-        if not self._console.is_terminal and total:
+        if self._line and not self._console.is_terminal and total:
             say(f"{self._what}: {done} of {total} in {time.monotonic() - self._began:.1f} s")
 
     def __call__(self, done: int, total: int) -> None:

@@ -45,8 +45,8 @@ def evaluate(
     on any other they are the corpus's own.
     """
     from convrnn.cli.bundles import choose_policy, open_bundle, partition_rows, training_split
-    from convrnn.cli.console import warn
-    from convrnn.cli.prepare import open_with_progress, use_cache
+    from convrnn.cli.console import Counter, warn
+    from convrnn.cli.prepare import extraction_jobs, make_ready, open_with_progress, use_cache
     from convrnn.training.evaluate import evaluate as evaluate_bundle
 
     if partition:
@@ -54,6 +54,7 @@ def evaluate(
     wanted = None if normalise is None else options.choose_policy(normalise)
     cache_dir = use_cache(cache)
     model, spec = open_bundle(bundle)
+    make_ready(model.config.features)
     policy = choose_policy(model, wanted)
     data = open_with_progress(corpus)
     data.classes(task or model.config.task)
@@ -61,7 +62,18 @@ def evaluate(
     rows = partition_rows(data, partition, split)
     if overlap := _seen_speakers(spec, data, rows, same_corpus=split is not None):
         warn(overlap)
-    found = evaluate_bundle(model, data, task, rows=rows, normalise=policy, cache_dir=cache_dir)
+    features = model.config.features
+    with Counter("features", line=False) as counter:
+        found = evaluate_bundle(
+            model,
+            data,
+            task,
+            rows=rows,
+            normalise=policy,
+            cache_dir=cache_dir,
+            jobs=extraction_jobs(features),
+            on_progress=counter,
+        )
     if as_json:
         scores = found.scores
         facts = {

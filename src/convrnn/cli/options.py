@@ -17,7 +17,8 @@ CorpusArgument = Annotated[
     typer.Argument(
         metavar="CORPUS",
         help="csv:PATH (columns file, speaker, labels, optional partition, start, end; separated by commas, semicolons "
-        "or tabs; files relative to the CSV or absolute), emodb:PATH (the original folder), or demo (synthetic).",
+        "or tabs; files relative to the CSV or absolute), emodb:PATH, aibo:PATH, agender:PATH (the original folders), "
+        "or demo (synthetic).",
         show_default=False,
     ),
 ]
@@ -41,6 +42,14 @@ SplitOption = Annotated[
 ]
 NormaliseOption = Annotated[
     str, typer.Option("--normalise", help="Frames that features are standardised over: speaker, utterance or corpus.")
+]
+FeaturesOption = Annotated[
+    str,
+    typer.Option(
+        "--features",
+        help="logmel (26 log mel filter-bank energies), egemaps (25 low-level descriptors by openSMILE, which has a "
+        "licence of its own) or egemaps-25ms (the same with the paper's frames of 25 ms in place of openSMILE's 20).",
+    ),
 ]
 SampleRateOption = Annotated[
     int | None,

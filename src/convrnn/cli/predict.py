@@ -1,11 +1,12 @@
 """``convrnn predict``: classes and probabilities of recordings."""
 
+import collections
 import csv
 import io
 import json
 import sys
-from collections import Counter
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -55,7 +56,9 @@ def predict(
     import numpy as np
 
     from convrnn.cli.bundles import choose_policy, open_bundle
-    from convrnn.cli.console import say, warn
+    from convrnn.cli.console import Counter, say, warn
+    from convrnn.cli.prepare import extraction_jobs, make_ready
+    from convrnn.features.store import FeatureStore
     from convrnn.training.evaluate import predict as predict_bundle
 
     wanted = None if normalise is None else options.choose_policy(normalise)
@@ -71,10 +74,22 @@ def predict(
                 ".csv with columns file and speaker; --normalise utterance needs no speakers, but its statistics "
                 "differ from those that a model trained per speaker has learnt from"
             )
-        if alone := [name for name, count in Counter(speakers).items() if count == 1]:
+        if alone := [name for name, count in collections.Counter(speakers).items() if count == 1]:
             many = f"{len(alone)} speakers have" if len(alone) > 1 else f"speaker {alone[0]} has"
             warn(f"{many} one recording only, which features are standardised over; give all of a speaker at once")
-    probabilities = np.exp(predict_bundle(model, segments, speakers=speakers, normalise=policy))
+    features = model.config.features
+    make_ready(features)
+    with TemporaryDirectory() as folder, Counter("features", line=False) as counter:
+        log_probabilities = predict_bundle(
+            model,
+            segments,
+            speakers=speakers,
+            normalise=policy,
+            store=FeatureStore(folder, features),
+            jobs=extraction_jobs(features),
+            on_progress=counter,
+        )
+    probabilities = np.exp(log_probabilities)
     classes = model.config.classes
     rows = [
         _row(segment, classes, [float(value) for value in values])

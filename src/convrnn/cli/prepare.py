@@ -1,16 +1,18 @@
 """From the words of a command to a corpus, its features and its splits."""
 
+import functools
 import os
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from convrnn.cache import default_cache_dir
-from convrnn.cli.console import Counter, say
+from convrnn.cli.console import Counter, say, warn
 from convrnn.corpora.corpus import Corpus
 from convrnn.corpora.registry import open_corpus
 from convrnn.errors import InputError
-from convrnn.features.config import FeatureConfig
+from convrnn.features.config import EgemapsConfig, FeatureConfig, feature_config_of
+from convrnn.features.egemaps import LICENCE, extractor
 from convrnn.features.store import FeatureStore
 
 
@@ -32,13 +34,16 @@ def open_with_progress(spec: str) -> Corpus:
 
 
 def open_task(spec: str, task: str) -> Corpus:
-    """The rows of a corpus that have a label for the task.
+    """The rows of a corpus that have a label for the task; says what is odd about the corpus.
 
     Raises:
         InputError: for an unknown or unreadable corpus, or an unknown task.
     """
     corpus = open_with_progress(spec)
     labelled = corpus.for_task(task)
+    for remark in corpus.remarks:
+        if remark.task in (None, task):
+            warn(f"{spec}: {remark.message}")
     if without := len(corpus) - len(labelled):
         say(f"{spec}: {without} of {len(corpus)} rows have no label for {task} and are left out")
     return labelled
@@ -49,17 +54,49 @@ def default_split(corpus: Corpus) -> str:
     return "partitions" if corpus.table["partition"].notna().any() else "random"
 
 
-def feature_config(corpus: Corpus, task: str, sample_rate: int | None) -> FeatureConfig:
-    """Log-mel features at the given rate, or at the lowest of the task's files.
+def feature_config(corpus: Corpus, task: str, sample_rate: int | None, features: str = "logmel") -> FeatureConfig:
+    """Features at the given rate, or at the lowest of the task's files.
+
+    Args:
+        corpus: the corpus.
+        task: the label column.
+        sample_rate: Hz.
+        features: one of :data:`~convrnn.features.config.FEATURES`.
 
     Raises:
-        InputError: for a rate at which the features do not exist.
+        InputError: for a rate at which the features do not exist, and for features that cannot be computed here.
     """
     rate = corpus.sample_rate(task) if sample_rate is None else sample_rate
     try:
-        return FeatureConfig(sample_rate=rate)
+        config = feature_config_of(features, rate)
     except ValidationError as error:
-        raise InputError(f"--sample-rate {rate}: {error.errors()[0]['msg']}") from None
+        raise InputError(f"--features {features} --sample-rate {rate}: {error.errors()[0]['msg']}") from None
+    make_ready(config)
+    return config
+
+
+def make_ready(features: FeatureConfig) -> None:
+    """Load what the features are computed with, and tell its licence, once per process.
+
+    Raises:
+        InputError: if it is not installed or cannot be used, so that this is known before any work is done.
+    """
+    if isinstance(features, EgemapsConfig):
+        extractor(features.frame_ms)
+        _tell_licence()
+
+
+@functools.cache
+def _tell_licence() -> None:
+    say(LICENCE)
+
+
+def extraction_jobs(features: FeatureConfig, jobs: int = 1) -> int:
+    """How many processes extract features: eGeMAPS take all cores, since they take far longer than to start those."""
+    if not isinstance(features, EgemapsConfig):
+        return jobs
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(jobs, cores)
 
 
 def extract(corpus: Corpus, features: FeatureConfig, cache: Path, jobs: int) -> FeatureStore:
@@ -70,5 +107,5 @@ def extract(corpus: Corpus, features: FeatureConfig, cache: Path, jobs: int) -> 
     """
     store = FeatureStore(cache / "features", features)
     with Counter("features") as counter:
-        store.extract(corpus.segments(), jobs=jobs, on_progress=counter)
+        store.extract(corpus.segments(), jobs=extraction_jobs(features, jobs), on_progress=counter)
     return store

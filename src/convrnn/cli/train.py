@@ -35,6 +35,7 @@ def train(
     patience: options.PatienceOption = 12,
     batch_size: options.BatchSizeOption = 32,
     learning_rate: options.LearningRateOption = 0.002,
+    features: options.FeaturesOption = "logmel",
     sample_rate: options.SampleRateOption = None,
     jobs: options.JobsOption = 1,
     cache: options.CacheOption = None,
@@ -53,6 +54,7 @@ def train(
     from convrnn.corpora.splits import make_splits
     from convrnn.experiments.compare import GridRun
     from convrnn.experiments.table import format_seconds
+    from convrnn.features.config import FEATURES
     from convrnn.models.presets import FRONT_ENDS, SETTINGS
     from convrnn.training.run_directory import BEST
     from convrnn.training.spec import TrainingConfig, make_spec
@@ -60,6 +62,7 @@ def train(
     options.choose_folder("--out", out)
     options.choose("--model", model, FRONT_ENDS)
     options.choose("--setting", setting, SETTINGS)
+    options.choose("--features", features, FEATURES)
     policy = options.choose_policy(normalise)
     cache_dir = use_cache(cache)
     data = open_task(corpus, task)
@@ -72,7 +75,7 @@ def train(
         splits[number],
         front_end=model,
         setting=setting,
-        features=feature_config(data, task, sample_rate),
+        features=feature_config(data, task, sample_rate, features),
         normalise=policy,
         training=TrainingConfig(max_epochs=max_epochs, patience=patience, batch_size=batch_size, lr=learning_rate),
         seed=seed,

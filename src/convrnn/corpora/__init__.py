@@ -2,7 +2,9 @@
 
 - :mod:`~convrnn.corpora.corpus`: the :class:`~convrnn.corpora.corpus.Corpus` table.
 - :mod:`~convrnn.corpora.registry`: :func:`~convrnn.corpora.registry.open_corpus`, from ``csv:PATH`` to a corpus.
-- :mod:`~convrnn.corpora.csv_table`, :mod:`~convrnn.corpora.emodb`, :mod:`~convrnn.corpora.demo`: the corpora.
+- :mod:`~convrnn.corpora.csv_table`, :mod:`~convrnn.corpora.emodb`, :mod:`~convrnn.corpora.aibo`,
+  :mod:`~convrnn.corpora.agender`, :mod:`~convrnn.corpora.demo`: the corpora. Aibo and aGender are read with
+  :mod:`~convrnn.corpora.listing` and held against :mod:`~convrnn.corpora.published` numbers.
 - :mod:`~convrnn.corpora.splits`: speakers into train, validation and test.
 - :mod:`~convrnn.corpora.balancing`: classes of equal size (section IV-A).
 - :mod:`~convrnn.corpora.check`: what a corpus holds and what is wrong with it, before any training; it listens with

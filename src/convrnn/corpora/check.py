@@ -95,13 +95,19 @@ def check_corpus(
     speaker-overlap    error    a speaker in two partitions
     too-few-speakers   error    fewer than three speakers
     absent-partition   error    no train or no test, but other partitions
-    no-validation      warning  no validation, but train and test: 20 % of the training speakers will be held out
+    no-validation      warning  no validation, but train and test, and the corpus has no rule for it of its own: 20 %
+                                of the training speakers will be held out
     no-partition       warning  the row has no partition, but others have
     missing-label      warning  the row has no label; it is left out of that task
     few-classes        error    fewer than two classes have examples
     absent-class       error    a class without example in train or test (a warning for validation)
     single-speaker     warning  a class that one speaker alone has
     sample-rates       warning  files have several; features are computed at the lowest
+    missing-list       warning  a file of the corpus that gives the labels of a task is not there
+    unlisted-file      warning  audio files that no list of the corpus names
+    listed-size        warning  audio files that have not the size that the corpus's list gives
+    speaker-group      warning  speakers whose age or gender does not fit the group that their number tells
+    published-…        warning  ``utterances``, ``speakers`` or ``classes`` are not as many as were published
     ================== ======== ==================================================================================
 
     Silence, clipping and content are those of the utterance, mixed down to mono; content is compared after decoding,
@@ -132,6 +138,7 @@ def check_corpus(
         *_overlap_defects(corpus, partitions),
         *_speaker_defects(corpus, partitions),
         *_rate_defects(list(rates)),
+        *(Defect("warning", r.kind, r.message) for r in corpus.remarks if task is None or r.task in (None, task)),
     ]
     for name in tasks:
         found = _class_defects(corpus, name, partitions)
@@ -247,7 +254,7 @@ def _speaker_defects(corpus: Corpus, partitions: Sequence[str]) -> list[Defect]:
             for side in ("train", "test")
             if side not in given
         ]
-        if given == {"train", "test"}:
+        if given == {"train", "test"} and corpus.hold_out is None:
             message = (
                 f"no utterance is in the partition validation, so {100 * VALIDATION_SHARE:.0f} % of the training "
                 "speakers will be held out for it"

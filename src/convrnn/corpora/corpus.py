@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path, PurePath
 from typing import Self
@@ -12,12 +12,40 @@ from typing import Self
 import pandas as pd
 
 from convrnn.errors import InputError
-from convrnn.features.audio import audio_info
+from convrnn.features.audio import check_audio_file
 from convrnn.features.extract import Segment
 from convrnn.files import file_hash
 
 PARTITIONS = ("train", "validation", "test")
 RESERVED_COLUMNS = ("id", "file", "start", "end", "speaker", "partition")
+
+
+@dataclass(frozen=True, slots=True)
+class HoldOut:
+    """How a corpus takes its validation speakers out of its training partition, where it has a rule of its own.
+
+    Attributes:
+        groups: Speaker to group.
+        per_group: Speakers that :func:`~convrnn.corpora.splits.make_splits` draws from each group.
+    """
+
+    groups: Mapping[str, str]
+    per_group: int
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """Something odd in how a corpus lies on the disk that does not keep it from being used.
+
+    Attributes:
+        kind: A fixed word such as ``"unlisted-file"``.
+        message: One sentence that names what was found.
+        task: The one task that it concerns; None for all.
+    """
+
+    kind: str
+    message: str
+    task: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +62,10 @@ class Corpus:
             or None), then one column per task with the label as text, None where it is missing.
         tasks: Task name to its class names, in the order that the class numbers follow.
         synthetic: True where no person spoke.
+        headerless_rate: Hz of audio files that have no header and are then 16-bit PCM; None where all must have one.
+        hold_out: The corpus's own rule for validation speakers; None for the common one.
+        absent_tasks: Tasks that the corpus would have if it were complete, to a sentence that says what is missing.
+        remarks: What its user should know.
 
     Raises:
         ValueError: If the table does not have this form (a mistake of the adapter, not of the user).
@@ -43,6 +75,10 @@ class Corpus:
     table: pd.DataFrame
     tasks: dict[str, tuple[str, ...]]
     synthetic: bool = False
+    headerless_rate: int | None = None
+    hold_out: HoldOut | None = None
+    absent_tasks: Mapping[str, str] = field(default_factory=dict)
+    remarks: tuple[Remark, ...] = ()
 
     def __post_init__(self) -> None:
         missing = [column for column in (*RESERVED_COLUMNS, *self.tasks) if column not in self.table.columns]
@@ -81,6 +117,10 @@ class Corpus:
         ends: Sequence[float | None] | None = None,
         classes: Mapping[str, Sequence[str]] | None = None,
         synthetic: bool = False,
+        headerless_rate: int | None = None,
+        hold_out: HoldOut | None = None,
+        absent_tasks: Mapping[str, str] | None = None,
+        remarks: Sequence[Remark] = (),
     ) -> Self:
         """Build a corpus from columns of equal length.
 
@@ -96,6 +136,10 @@ class Corpus:
             classes: The order of a task's classes; classes without an example are left out. By default sorted, and
                 numbers by their value.
             synthetic: True where no person spoke.
+            headerless_rate: See :class:`Corpus`, as for the others.
+            hold_out: By default the common rule.
+            absent_tasks: By default none.
+            remarks: By default none.
 
         Example:
             >>> corpus = Corpus.from_columns(
@@ -126,7 +170,16 @@ class Corpus:
             found = {value for value in values if value is not None}
             order = (classes or {}).get(task)
             tasks[task] = tuple(c for c in order if c in found) if order else tuple(sorted(found, key=_class_order))
-        return cls(name, table, tasks, synthetic)
+        return cls(
+            name,
+            table,
+            tasks,
+            synthetic,
+            headerless_rate=headerless_rate,
+            hold_out=hold_out,
+            absent_tasks=dict(absent_tasks or {}),
+            remarks=tuple(remarks),
+        )
 
     def __len__(self) -> int:
         return len(self.table)
@@ -139,7 +192,7 @@ class Corpus:
     def segments(self) -> list[Segment]:
         """The audio of every row, in table order."""
         return [
-            Segment(file, None if pd.isna(start) else start, None if pd.isna(end) else end)
+            Segment(file, None if pd.isna(start) else start, None if pd.isna(end) else end, self.headerless_rate)
             for file, start, end in zip(
                 self.table["file"].tolist(), self.table["start"].tolist(), self.table["end"].tolist(), strict=True
             )
@@ -149,8 +202,10 @@ class Corpus:
         """The class names of a task, in the order of the class numbers.
 
         Raises:
-            InputError: If the corpus has no such task; the message names those it has.
+            InputError: If the corpus has no such task; the message names those it has, or what is missing for it.
         """
+        if task in self.absent_tasks:
+            raise InputError(f"{self.name}: {self.absent_tasks[task]}")
         if task not in self.tasks:
             known = ", ".join(self.tasks) or "none"
             raise InputError(f"{self.name}: unknown task {task!r}; tasks of this corpus: {known}")
@@ -192,20 +247,43 @@ class Corpus:
 
     @cached_property
     def _lowest_rate(self) -> int:
-        return min(audio_info(file).sample_rate for file in sorted(set(self.table["file"])))
+        self._check_files()
+        return min(segment.info().sample_rate for segment in {s.file: s for s in self.segments()}.values())
+
+    def _check_files(self) -> None:
+        """Raise an InputError that names the first missing or empty audio file, and how many there are."""
+        files = list(dict.fromkeys(self.table["file"]))
+        faults = []
+        for file in files:
+            try:
+                check_audio_file(file)
+            except InputError as fault:
+                faults.append(fault)
+        if len(faults) == 1:
+            raise faults[0]
+        if faults:
+            raise InputError(
+                f"{faults[0]}; {len(faults)} of the {len(files)} audio files of {self.name} are missing or empty: copy "
+                "them, or take them out of its list"
+            ) from faults[0]
 
     def fingerprint(self, task: str) -> str:
         """A hash of everything in the corpus that results for ``task`` depend on.
 
         Covers the labelled rows in order: ids, speakers, partitions, labels, start and end, and the bytes of the audio
-        files; and the order of the classes. Where the corpus lies on the disk does not matter.
+        files, with the rate of headerless ones; and the order of the classes. Where the corpus lies on the disk does
+        not matter.
 
         Raises:
             InputError: If the task is unknown or a file cannot be read.
         """
         corpus = self.for_task(task)
+        corpus._check_files()
         digests = {file: file_hash(file) for file in sorted(set(corpus.table["file"]))}
-        total = hashlib.sha256(json.dumps([task, corpus.tasks[task]]).encode())
+        head: list[object] = [task, corpus.tasks[task]]
+        if corpus.headerless_rate is not None:
+            head.append(corpus.headerless_rate)
+        total = hashlib.sha256(json.dumps(head).encode())
         for row, segment in zip(corpus.table.to_dict("records"), corpus.segments(), strict=True):
             identity = row["id"]
             if PurePath(identity).is_absolute():

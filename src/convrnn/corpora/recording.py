@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from convrnn.corpora.corpus import Corpus
 from convrnn.corpora.riff import missing_bytes
 from convrnn.errors import InputError
-from convrnn.features.audio import audio_info, read_audio
+from convrnn.features.extract import Segment
 
 FRAME_SECONDS = 0.025
 FULL_SCALE = 32767 / 32768
@@ -59,21 +59,22 @@ def listen(corpus: Corpus, on_progress: Callable[[int, int], None] | None = None
         rows.setdefault(segment.file, []).append(row)
     recordings: dict[int, Recording] = {}
     for done, (file, own) in enumerate(rows.items(), start=1):
-        rate, fault = _open(file)
+        rate, fault = _open(segments[own[0]])
         for row in own:
             if rate is None or fault:
                 recordings[row] = Recording(file, rate, faults=(fault,) if fault else ())
             else:
-                recordings[row] = _listen_to(file, rate, ids[row], segments[row].start, segments[row].end)
+                recordings[row] = _listen_to(segments[row], rate, ids[row])
         if on_progress is not None:
             on_progress(done, len(rows))
     return [recordings[row] for row in range(len(ids))]
 
 
-def _open(file: str) -> tuple[int | None, Fault | None]:
+def _open(segment: Segment) -> tuple[int | None, Fault | None]:
     """The file's sample rate in Hz, and what forbids to read it."""
+    file = segment.file
     try:
-        info = audio_info(file)
+        info = segment.info()
     except InputError as error:
         path = Path(file)
         if not path.exists():
@@ -88,11 +89,11 @@ def _open(file: str) -> tuple[int | None, Fault | None]:
     return info.sample_rate, None
 
 
-def _listen_to(file: str, rate: int, identity: str, start: float | None, end: float | None) -> Recording:
+def _listen_to(segment: Segment, rate: int, identity: str) -> Recording:
     try:
-        samples, _ = read_audio(file, start=start, end=end)
+        samples, _ = segment.read()
     except InputError as error:
-        return Recording(file, rate, faults=(("error", "unreadable", str(error)),))
+        return Recording(segment.file, rate, faults=(("error", "unreadable", str(error)),))
     faults: list[Fault] = []
     seconds = len(samples) / rate
     if len(samples) < int(FRAME_SECONDS * rate):
@@ -105,7 +106,7 @@ def _listen_to(file: str, rate: int, identity: str, start: float | None, end: fl
         share = f"{clipped} of {len(samples)} samples ({100 * clipped / len(samples):.2g} %)"
         faults.append(("warning", "clipping", f"{identity} is clipped: {share} are at full scale"))
     digest = None if silent else hashlib.sha256(samples.tobytes()).hexdigest()
-    return Recording(file, rate, seconds, digest, tuple(faults))
+    return Recording(segment.file, rate, seconds, digest, tuple(faults))
 
 
 def clipped_samples(samples: NDArray[np.float32]) -> int:

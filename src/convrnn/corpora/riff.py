@@ -20,15 +20,33 @@ def missing_bytes(path: Path | str) -> int:
     Raises:
         OSError: The file cannot be read.
     """
-    path = Path(path)
+    announced, there = _data_chunk(Path(path)) or (0, 0)
+    return 0 if announced >= UNKNOWN_SIZE else max(0, announced - there)
+
+
+def data_bytes(path: Path | str) -> int | None:
+    """How many bytes of samples a WAV file announces; None for any file that is no RIFF/WAVE.
+
+    Args:
+        path: A file that exists.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    chunk = _data_chunk(Path(path))
+    return None if chunk is None else chunk[0]
+
+
+def _data_chunk(path: Path) -> tuple[int, int] | None:
+    """The size of the data chunk as its header gives it, and the bytes that follow; None where there is none."""
     with path.open("rb") as file:
         head = file.read(12)
         if head[:4] != b"RIFF" or head[8:] != b"WAVE":
-            return 0
+            return None
         while len(head := file.read(8)) == 8:
             name, size = struct.unpack("<4sI", head)
             if name == b"data":
-                return 0 if size >= UNKNOWN_SIZE else max(0, size - (path.stat().st_size - file.tell()))
+                return size, path.stat().st_size - file.tell()
             # Chunks begin at even places.
             file.seek(size + size % 2, 1)
-    return 0
+    return None

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from convrnn.corpora.assign import assign_speakers
-from convrnn.corpora.corpus import PARTITIONS, Corpus
+from convrnn.corpora.corpus import PARTITIONS, Corpus, HoldOut
 from convrnn.errors import InputError
 from convrnn.files import write_atomically, writing
 
@@ -104,8 +104,9 @@ def make_splits(corpus: Corpus, task: str, kind: str, *, seed: int = 0) -> list[
     """Divide the speakers of a corpus.
 
     A validation side always exists: 20 % of the training speakers, rounded, at least one, and where possible at least
-    one per class (which may take more, up to half of the training speakers). The same corpus, kind and seed always
-    give the same split; the order of the rows does not matter.
+    one per class (which may take more, up to half of the training speakers); a corpus with a rule of its own
+    (:class:`~convrnn.corpora.corpus.HoldOut`) has it drawn by that rule under ``"partitions"``. The same corpus, kind
+    and seed always give the same split; the order of the rows does not matter.
 
     Args:
         corpus: Rows without a label for ``task`` are left out first.
@@ -210,7 +211,10 @@ def _partitions(corpus: Corpus, task: str, seed: int) -> Split:
         if not groups[side]:
             raise InputError(f"{corpus.name}: the partition {side!r} has no speaker")
     if not groups["validation"]:
-        groups["train"], groups["validation"] = _hold_out(corpus, task, groups["train"], [seed])
+        if corpus.hold_out is None:
+            groups["train"], groups["validation"] = _hold_out(corpus, task, groups["train"], [seed])
+        else:
+            groups["train"], groups["validation"] = _hold_out_of_groups(corpus, corpus.hold_out, groups["train"], seed)
     return Split("partitions", *(tuple(groups[side]) for side in PARTITIONS))
 
 
@@ -255,6 +259,29 @@ def _hold_out(corpus: Corpus, task: str, speakers: Sequence[str], seed: Sequence
     held = max(1, round(VALIDATION_SHARE * len(counts)))
     train, validation = assign_speakers(counts, [len(counts) - held, held], np.random.default_rng(seed), train=0)
     return train, validation
+
+
+def _hold_out_of_groups(
+    corpus: Corpus, rule: HoldOut, speakers: Sequence[str], seed: int
+) -> tuple[list[str], list[str]]:
+    """Divide training speakers into train and validation by the corpus's own rule.
+
+    At most half of a group is held out, as elsewhere, so that a part of the corpus can still be trained on.
+    """
+    members: dict[str, list[str]] = {}
+    for speaker in sorted(speakers):
+        members.setdefault(rule.groups[speaker], []).append(speaker)
+    rng = np.random.default_rng([seed])
+    validation: list[str] = []
+    for group in sorted(members):
+        held = min(rule.per_group, len(members[group]) // 2)
+        validation += rng.permutation(members[group])[:held].tolist()
+    if not validation:
+        raise InputError(
+            f"{corpus.name}: no two training speakers are of one group of {', '.join(sorted(members))}; two are "
+            "needed, one of them for validation"
+        )
+    return sorted(set(speakers) - set(validation)), validation
 
 
 def _class_counts(corpus: Corpus, task: str) -> dict[str, list[int]]:

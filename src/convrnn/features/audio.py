@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -15,6 +16,9 @@ from convrnn.errors import InputError
 
 END_TOLERANCE = 0.01
 """Seconds by which a given end may lie behind the file's: tables round times to hundredths."""
+
+SIGNATURES = frozenset({b"RIFF", b"RIFX", b"RF64", b"FORM", b".snd", b"fLaC", b"OggS", b"NIST"})
+"""First four bytes of files with a header. The name does not tell: copies keep ``.raw``, and PCM is called ``.wav``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +70,17 @@ def check_audio_file(path: Path | str) -> Path:
     return file
 
 
-def audio_info(path: Path | str) -> AudioInfo:
+def audio_info(path: Path | str, *, headerless_rate: int | None = None) -> AudioInfo:
     """Reads a file's header.
+
+    Args:
+        path: Any file that libsndfile reads.
+        headerless_rate: As for :func:`read_audio`.
 
     Raises:
         InputError: The file is missing, a folder, empty, or no audio that libsndfile reads.
     """
-    with _opened(path) as sound:
+    with _opened(path, headerless_rate) as sound:
         return AudioInfo(sound.samplerate, sound.channels, sound.frames)
 
 
@@ -82,6 +90,7 @@ def read_audio(
     sample_rate: int | None = None,
     start: float | None = None,
     end: float | None = None,
+    headerless_rate: int | None = None,
 ) -> tuple[NDArray[np.float32], int]:
     """Reads a file or a part of it, mixed down to mono.
 
@@ -90,15 +99,17 @@ def read_audio(
         sample_rate: Hz to resample to (soxr, high quality); ``None`` keeps the file's own rate.
         start: Seconds where to begin; ``None`` is the file's beginning. Only the part asked for is read.
         end: Seconds where to stop; ``None`` is the file's end. May exceed it by :data:`END_TOLERANCE`.
+        headerless_rate: Hz of files whose first bytes are no header (see :data:`SIGNATURES`): they are then taken for
+            16-bit little-endian PCM with one channel. ``None``: every file must have a header.
 
     Returns:
         Samples, float32 ``[samples]``, within -1 and 1 unless a float file itself goes beyond, and their rate in Hz.
 
     Raises:
-        InputError: The file is missing, empty, unreadable or breaks off, ``start`` or ``end`` lie outside it, no sample
-            is left between them, or samples are not finite.
+        InputError: The file is missing, empty, unreadable or breaks off, has no header or half a sample, ``start`` or
+            ``end`` lie outside it, no sample is left between them, or samples are not finite.
     """
-    with _opened(path) as sound:
+    with _opened(path, headerless_rate) as sound:
         first, last = _sample_range(path, sound, start, end)
         sound.seek(first)
         channels = sound.read(last - first, dtype="float32", always_2d=True)
@@ -120,16 +131,37 @@ def read_audio(
 
 
 @contextmanager
-def _opened(path: Path | str) -> Iterator[soundfile.SoundFile]:
+def _opened(path: Path | str, headerless_rate: int | None) -> Iterator[soundfile.SoundFile]:
     """An open file; whatever libsndfile objects to, at opening or within the block, becomes an InputError."""
     file = check_audio_file(path)
-    if file.suffix.lower() == ".raw":
-        raise InputError(f"{path}: headerless audio has no sample rate of its own; convert it to WAV")
+    source: Path | int = file
+    layout: dict[str, Any] = {}
     try:
-        with soundfile.SoundFile(file) as sound:
-            yield sound
+        with ExitStack() as stack:
+            if headerless_rate is not None or file.suffix.lower() == ".raw":
+                stream = stack.enter_context(file.open("rb", buffering=0))
+                if stream.read(4) not in SIGNATURES:
+                    layout = _headerless_layout(path, file.stat().st_size, headerless_rate)
+                stream.seek(0)
+                # Without the name, because one in .raw hides a header from soundfile.
+                source = stream.fileno()
+            yield stack.enter_context(soundfile.SoundFile(source, closefd=False, **layout))
     except soundfile.LibsndfileError as error:
         raise InputError(f"{path}: cannot be read as audio ({error.error_string.rstrip('.')})") from error
+    except OSError as error:
+        raise InputError(f"{path}: audio file cannot be read ({error.strerror or error})") from error
+
+
+def _headerless_layout(path: Path | str, size: int, rate: int | None) -> dict[str, Any]:
+    """What libsndfile has to be told of a file without a header."""
+    if rate is None:
+        raise InputError(f"{path}: headerless audio has no sample rate of its own; convert it to WAV")
+    if size % 2:
+        raise InputError(
+            f"{path}: headerless 16-bit audio has two bytes per sample, but the file has {size} bytes, an odd number; "
+            "copy it again"
+        )
+    return {"format": "RAW", "subtype": "PCM_16", "endian": "LITTLE", "channels": 1, "samplerate": rate}
 
 
 def _sample_range(

@@ -1,9 +1,41 @@
 """What is computed from audio, as a typed and serialisable config."""
 
 import math
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+FEATURES = ("logmel", "egemaps", "egemaps-25ms")
+"""Names for :func:`feature_config_of`: log mel, eGeMAPS as openSMILE has them, eGeMAPS with the paper's frames."""
+
+DESCRIPTORS = (
+    "Loudness",
+    "alphaRatio",
+    "hammarbergIndex",
+    "slope0-500",
+    "slope500-1500",
+    "spectralFlux",
+    "mfcc1",
+    "mfcc2",
+    "mfcc3",
+    "mfcc4",
+    "F0semitoneFrom27.5Hz",
+    "jitterLocal",
+    "shimmerLocaldB",
+    "HNRdBACF",
+    "logRelF0-H1-H2",
+    "logRelF0-H1-A3",
+    "F1frequency",
+    "F1bandwidth",
+    "F1amplitudeLogRelF0",
+    "F2frequency",
+    "F2bandwidth",
+    "F2amplitudeLogRelF0",
+    "F3frequency",
+    "F3bandwidth",
+    "F3amplitudeLogRelF0",
+)
+"""The low-level descriptors of eGeMAPSv02 in openSMILE's order, without the suffix that names their smoothing."""
 
 
 class LogMelConfig(BaseModel):
@@ -46,6 +78,16 @@ class LogMelConfig(BaseModel):
     preemphasis: float = Field(default=0.97, ge=0.0, le=1.0)
 
     @property
+    def name(self) -> str:
+        """The name among :data:`FEATURES`."""
+        return "logmel"
+
+    @property
+    def description(self) -> str:
+        """What the features are, for captions."""
+        return f"{self.num_bands} log mel filter-bank energies at {self.sample_rate} Hz"
+
+    @property
     def num_features(self) -> int:
         """Number of values per frame."""
         return self.num_bands
@@ -77,5 +119,81 @@ class LogMelConfig(BaseModel):
         return self
 
 
-FeatureConfig = LogMelConfig
-"""Every feature config there is; to become a union told apart by ``kind``."""
+class EgemapsConfig(BaseModel):
+    """The 25 low-level descriptors of eGeMAPSv02, as openSMILE computes them.
+
+    One frame every 10 ms. Loudness, spectral shape, MFCCs and formants come from frames of 20 ms in the library's own
+    configuration and of 25 ms in the paper's text; F0, jitter, shimmer, HNR and harmonics from frames of 60 ms in both.
+
+    Attributes:
+        kind: Tells this feature type from others in a serialised config.
+        sample_rate: Hz, at least 8000, since F3 and the spectral ratios lie up to 4 kHz and beyond; audio of another
+            rate is resampled to it.
+        frame_ms: Length of the short frames in milliseconds: 20 (openSMILE's configuration) or 25 (the paper's text).
+
+    Raises:
+        pydantic.ValidationError: A field is unknown or not allowed.
+
+    Example:
+        >>> config = EgemapsConfig(sample_rate=16000)
+        >>> config.name, config.num_features
+        ('egemaps', 25)
+        >>> EgemapsConfig(sample_rate=16000, frame_ms=25).name
+        'egemaps-25ms'
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["egemaps"] = "egemaps"
+    sample_rate: int = Field(ge=8000)
+    frame_ms: Literal[20, 25] = 20
+
+    @property
+    def name(self) -> str:
+        """The name among :data:`FEATURES`."""
+        return "egemaps" if self.frame_ms == 20 else "egemaps-25ms"
+
+    @property
+    def description(self) -> str:
+        """What the features are, for captions."""
+        return (
+            f"eGeMAPS ({len(DESCRIPTORS)} low-level descriptors by openSMILE, frames of {self.frame_ms} and 60 ms) at "
+            f"{self.sample_rate} Hz"
+        )
+
+    @property
+    def num_features(self) -> int:
+        """Number of values per frame."""
+        return len(DESCRIPTORS)
+
+    @property
+    def shift_ms(self) -> float:
+        """Distance between the starts of neighbouring frames in milliseconds."""
+        return 10.0
+
+
+FeatureConfig = Annotated[LogMelConfig | EgemapsConfig, Field(discriminator="kind")]
+"""Every feature config there is; ``kind`` tells them apart when one is read."""
+
+
+def feature_config_of(name: str, sample_rate: int) -> FeatureConfig:
+    """The config that a name stands for.
+
+    Args:
+        name: One of :data:`FEATURES`.
+        sample_rate: Hz.
+
+    Raises:
+        ValueError: The name is unknown, or the features do not exist at that rate (``pydantic.ValidationError``).
+
+    Example:
+        >>> feature_config_of("egemaps-25ms", 16000).frame_ms
+        25
+    """
+    if name == "logmel":
+        return LogMelConfig(sample_rate=sample_rate)
+    if name == "egemaps":
+        return EgemapsConfig(sample_rate=sample_rate)
+    if name == "egemaps-25ms":
+        return EgemapsConfig(sample_rate=sample_rate, frame_ms=25)
+    raise ValueError(f"unknown features {name!r}; allowed: {', '.join(FEATURES)}")

@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convrnn.errors import InputError
-from convrnn.features.audio import read_audio
-from convrnn.features.config import FeatureConfig
+from convrnn.features.audio import AudioInfo, audio_info, read_audio
+from convrnn.features.config import EgemapsConfig, FeatureConfig
+from convrnn.features.egemaps import egemaps
 from convrnn.features.logmel import log_mel
 
 
@@ -19,6 +20,8 @@ class Segment:
         file: Path of the audio file.
         start: Seconds, or ``None`` for the file's beginning.
         end: Seconds, or ``None`` for the file's end.
+        headerless_rate: Hz at which the file is read as 16-bit PCM if it has no header; ``None`` where it must have
+            one.
 
     Example:
         >>> str(Segment("a.wav", 0.5, 2.0)), str(Segment("a.wav"))
@@ -28,6 +31,7 @@ class Segment:
     file: str
     start: float | None = None
     end: float | None = None
+    headerless_rate: int | None = None
 
     def __str__(self) -> str:
         """The file and, where given, the times; for messages."""
@@ -36,6 +40,31 @@ class Segment:
         start = "start" if self.start is None else f"{self.start:g} s"
         end = "end" if self.end is None else f"{self.end:g} s"
         return f"{self.file} ({start} to {end})"
+
+    def info(self) -> AudioInfo:
+        """What the header of the whole file says.
+
+        Raises:
+            InputError: As :func:`~convrnn.features.audio.audio_info`.
+        """
+        return audio_info(self.file, headerless_rate=self.headerless_rate)
+
+    def read(self, *, sample_rate: int | None = None) -> tuple[NDArray[np.float32], int]:
+        """The segment's samples, float32 ``[samples]``, and their rate in Hz.
+
+        Args:
+            sample_rate: Hz to resample to; ``None`` keeps the file's own rate.
+
+        Raises:
+            InputError: As :func:`~convrnn.features.audio.read_audio`.
+        """
+        return read_audio(
+            self.file,
+            sample_rate=sample_rate,
+            start=self.start,
+            end=self.end,
+            headerless_rate=self.headerless_rate,
+        )
 
 
 def extract_features(segment: Segment, config: FeatureConfig) -> NDArray[np.float32]:
@@ -50,10 +79,12 @@ def extract_features(segment: Segment, config: FeatureConfig) -> NDArray[np.floa
 
     Raises:
         InputError: The audio cannot be read (see :func:`~convrnn.features.audio.read_audio`) or is shorter than one
-            frame; the sentence names the file.
+            frame; the sentence names the file. Or eGeMAPS were asked for and openSMILE cannot be used.
     """
-    samples, _ = read_audio(segment.file, sample_rate=config.sample_rate, start=segment.start, end=segment.end)
+    samples, _ = segment.read(sample_rate=config.sample_rate)
     try:
-        return log_mel(samples, config)
+        return egemaps(samples, config) if isinstance(config, EgemapsConfig) else log_mel(samples, config)
+    except InputError:
+        raise
     except ValueError as error:
         raise InputError(f"{segment}: {error}") from error

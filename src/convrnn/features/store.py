@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from convrnn.errors import InputError
 from convrnn.features.audio import check_audio_file
-from convrnn.features.config import FeatureConfig
+from convrnn.features.config import EgemapsConfig, FeatureConfig
+from convrnn.features.egemaps import opensmile_version
 from convrnn.features.extract import Segment, extract_features
 from convrnn.files import file_hash, write_atomically, writing
 from convrnn.processes import Event, WorkFailedError, run_in_processes
@@ -38,11 +39,15 @@ class FeatureStore:
         root: Folder of the store, made when first written to; several configs may share it.
         config: What to compute.
 
+    Raises:
+        InputError: The config is of eGeMAPS and openSMILE, whose version is part of every key, is not installed.
+
     Example:
         >>> import tempfile, soundfile
+        >>> from convrnn.features.config import LogMelConfig
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     soundfile.write(f"{folder}/a.wav", np.zeros(16000), 16000)
-        ...     store = FeatureStore(Path(folder) / "features", FeatureConfig(sample_rate=16000))
+        ...     store = FeatureStore(Path(folder) / "features", LogMelConfig(sample_rate=16000))
         ...     store.extract([Segment(f"{folder}/a.wav", 0.0, 0.5)])
         ...     store.load(Segment(f"{folder}/a.wav", 0.0, 0.5)).shape
         (48, 26)
@@ -51,19 +56,26 @@ class FeatureStore:
     def __init__(self, root: Path | str, config: FeatureConfig) -> None:
         self.root = Path(root)
         self.config = config
-        self._config_json = json.dumps([FEATURES_VERSION, config.model_dump(mode="json")], sort_keys=True)
+        computed = [FEATURES_VERSION, config.model_dump(mode="json")]
+        if isinstance(config, EgemapsConfig):
+            # openSMILE brings its own configuration, which may change between its versions.
+            computed.append(f"opensmile {opensmile_version()}")
+        self._config_json = json.dumps(computed, sort_keys=True)
         self._folder = self.root / hashlib.sha256(self._config_json.encode()).hexdigest()[:16]
 
     def key(self, segment: Segment) -> str:
         """Hash over the config, :data:`FEATURES_VERSION`, the audio file's bytes, start and end: 64 hexadecimal digits.
 
-        The bytes are read as :func:`~convrnn.files.file_hash` does.
+        The bytes are read as :func:`~convrnn.files.file_hash` does. Where they may be headerless, the rate at which
+        they are then read counts too.
 
         Raises:
             InputError: The audio file is missing, a folder, empty or unreadable.
         """
         times = [None if time is None else float(time) for time in (segment.start, segment.end)]
         content = [self._config_json, file_hash(check_audio_file(segment.file)), *times]
+        if segment.headerless_rate is not None:
+            content.append(segment.headerless_rate)
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     def path(self, segment: Segment) -> Path:

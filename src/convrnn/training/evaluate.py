@@ -12,7 +12,7 @@ from convrnn.corpora.corpus import Corpus
 from convrnn.errors import InputError
 from convrnn.features.extract import Segment, extract_features
 from convrnn.features.normalise import NormalisePolicy
-from convrnn.features.store import FeatureStore
+from convrnn.features.store import FeatureStore, Progress
 from convrnn.models.bundle import Bundle
 from convrnn.training.metrics import Scores
 
@@ -88,6 +88,8 @@ def predict(
     normalise: NormalisePolicy | None = None,
     batch_size: int = 32,
     store: FeatureStore | None = None,
+    jobs: int = 1,
+    on_progress: Progress | None = None,
 ) -> NDArray[np.float32]:
     """Log-probabilities of recordings, straight from their files.
 
@@ -99,6 +101,8 @@ def predict(
         normalise: Another normalisation policy than the bundle's.
         batch_size: Utterances per batch.
         store: Where features are looked up and kept; without one they are computed.
+        jobs: Processes that extract features into the store.
+        on_progress: Called as features are extracted into the store, with how many are done and how many there are.
 
     Returns:
         float32 [recordings, classes], classes in the order of ``bundle.config.classes``.
@@ -116,7 +120,7 @@ def predict(
     if store is None:
         features = [extract_features(segment, bundle.config.features) for segment in segments]
     else:
-        store.extract(segments)
+        store.extract(segments, jobs=jobs, on_progress=on_progress)
         features = [store.load(segment) for segment in segments]
     return bundle.log_probabilities(normaliser.transform(features, speakers), batch_size=batch_size)
 
@@ -130,6 +134,8 @@ def evaluate(
     normalise: NormalisePolicy | None = None,
     batch_size: int = 32,
     cache_dir: Path | None = None,
+    jobs: int = 1,
+    on_progress: Progress | None = None,
 ) -> Evaluation:
     """A trained model on a labelled corpus.
 
@@ -141,6 +147,8 @@ def evaluate(
         normalise: Another normalisation policy than the bundle's.
         batch_size: Utterances per batch.
         cache_dir: Features are kept under ``features`` in it; without one they are computed.
+        jobs: As for :func:`predict`.
+        on_progress: As for :func:`predict`.
 
     Raises:
         InputError: For an unknown task, a label that the model does not know, no labelled row, and as
@@ -166,6 +174,8 @@ def evaluate(
         normalise=normalise,
         batch_size=batch_size,
         store=None if cache_dir is None else FeatureStore(Path(cache_dir) / "features", bundle.config.features),
+        jobs=jobs,
+        on_progress=on_progress,
     )
     table = predictions_table(corpus, labelled, task, classes, result)
     return Evaluation(tuple(classes), score(table, classes), table)

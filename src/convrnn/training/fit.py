@@ -26,6 +26,7 @@ from convrnn.models.classifier import SequenceClassifier
 from convrnn.training.curves import draw_curves
 from convrnn.training.data import EvaluationLoader, Examples, TrainingLoader
 from convrnn.training.environment import environment, interruptible
+from convrnn.training.epochs import EpochReport
 from convrnn.training.evaluate import predictions_csv, predictions_table, score
 from convrnn.training.module import ClassifierModule
 from convrnn.training.result import RunResult, device_name, versions
@@ -38,7 +39,7 @@ from convrnn.training.run_directory import (
     SPEC,
     RunDirectory,
 )
-from convrnn.training.selection import EpochReport, Selection, SelectionState, StepReport, write_state
+from convrnn.training.selection import Selection, SelectionState, StepReport, write_state
 from convrnn.training.spec import PROTOCOL_VERSION, RunSpec, split_rows
 
 
@@ -196,7 +197,7 @@ class _Run:
             epochs=len(state.reports),
             seconds=sum(report.seconds for report in state.reports),
             parameters=sum(parameter.numel() for parameter in bundle.model.parameters()),
-            versions=versions(),
+            versions=versions(spec.features),
             device_name=device_name(spec.device),
             finished=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             directory=self._directory.partial,

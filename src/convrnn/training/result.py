@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 import convrnn
 from convrnn.errors import InputError
+from convrnn.features.config import EgemapsConfig, FeatureConfig
+from convrnn.features.egemaps import opensmile_version
 from convrnn.training.run_directory import RESULT
 
 
@@ -29,7 +31,7 @@ class RunResult(BaseModel):
         epochs: Epochs trained.
         seconds: Duration of all epochs, training and validation.
         parameters: Number of trained parameters.
-        versions: Of convrnn, torch, numpy, lightning and Python.
+        versions: Of convrnn, torch, numpy, lightning, Python and, where features are eGeMAPS, opensmile.
         device_name: What it was computed on.
         finished: When, ISO 8601, UTC.
         directory: Where the run lies; not in the file.
@@ -72,15 +74,20 @@ class RunResult(BaseModel):
             raise InputError(f"{path}: is damaged ({error}); delete the folder to do the run again") from error
 
 
-def versions() -> dict[str, str]:
-    """Versions of the software whose change may change results."""
-    return {
+def versions(features: FeatureConfig) -> dict[str, str]:
+    """Versions of the software whose change may change results.
+
+    Args:
+        features: What the run's features are; openSMILE counts where it computes them.
+    """
+    found = {
         "convrnn": convrnn.__version__,
         "torch": torch.__version__,
         "numpy": np.__version__,
         "lightning": version("lightning"),
         "python": platform.python_version(),
     }
+    return found | {"opensmile": opensmile_version()} if isinstance(features, EgemapsConfig) else found
 
 
 def device_name(device: str) -> str:

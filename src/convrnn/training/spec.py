@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from convrnn.corpora.corpus import Corpus
 from convrnn.corpora.splits import Split
 from convrnn.errors import InputError
-from convrnn.features.config import FeatureConfig
+from convrnn.features.config import FeatureConfig, LogMelConfig
 from convrnn.features.normalise import NormalisePolicy
 from convrnn.models.config import SequenceClassifierConfig
 from convrnn.models.presets import preset
@@ -173,7 +173,7 @@ def make_spec(
     """
     split_rows(corpus, task, split)
     if features is None:
-        features = FeatureConfig(sample_rate=corpus.sample_rate(task))
+        features = LogMelConfig(sample_rate=corpus.sample_rate(task))
     classes = tuple(corpus.classes(task))
     return RunSpec(
         corpus=corpus.name,

@@ -1,0 +1,182 @@
+"""Lists in a corpus's folder, and the audio files that they name or forget."""
+
+import io
+import os
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from convrnn.corpora.corpus import Remark
+from convrnn.errors import InputError
+
+SEARCH_DEPTH = 3
+"""Folders below the corpus's own in which a list is looked for."""
+
+MOST_NAMED = 20
+"""Names of one kind that a sentence holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListRow:
+    """One row of a list.
+
+    Attributes:
+        where: File and line, for messages.
+        values: Its columns.
+    """
+
+    where: str
+    values: tuple[str, ...]
+
+    def refuse(self, column: str, found: str, allowed: str) -> InputError:
+        """The error of a value that is not allowed, to be raised."""
+        return InputError(f"{self.where}: {column} is {found!r}; allowed: {allowed}")
+
+
+def find_list(root: Path, name: str) -> Path | None:
+    """The file of that name in a folder, or else in its subfolders, the nearest first.
+
+    Args:
+        root: The corpus's folder.
+        name: The file's name.
+
+    Raises:
+        InputError: If a folder cannot be read, or files of the name and of different content lie equally near.
+    """
+    folders = [root]
+    for _ in range(SEARCH_DEPTH + 1):
+        found = [folder / name for folder in folders if (folder / name).is_file()]
+        if found:
+            for other in found[1:]:
+                if _content(other) != _content(found[0]):
+                    raise InputError(f"{found[0]} and {other} differ; remove the one that is not the corpus's")
+            return found[0]
+        folders = [child for folder in folders for child in _subfolders(folder)]
+    return None
+
+
+def read_list(path: Path, columns: Sequence[str]) -> list[ListRow]:
+    """The rows of a text file without a header, its columns separated by white space. Empty lines are skipped.
+
+    Args:
+        path: The list, in UTF-8, with line ends of any system.
+        columns: What each row holds, for messages. The first column names an utterance, once.
+
+    Returns:
+        At least one row.
+
+    Raises:
+        InputError: If the file cannot be read, is in another encoding or empty, or if a row has another number of
+            columns or names an utterance that an earlier one does.
+    """
+    try:
+        text = _content(path).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: is not UTF-8 text (byte {error.start}); {_UNTOUCHED}") from error
+    if "\0" in text:
+        raise InputError(f"{path}: is not UTF-8 text (byte {text.index(chr(0))} is zero); {_UNTOUCHED}")
+    rows = []
+    for number, line in enumerate(io.StringIO(text, newline=None), start=1):
+        values = tuple(line.split())
+        if values and len(values) != len(columns):
+            raise InputError(
+                f"{path}, line {number}: {len(values)} columns, expected {len(columns)}: {', '.join(columns)}"
+            )
+        if values:
+            rows.append(ListRow(f"{path}, line {number}", values))
+    if not rows:
+        raise InputError(f"{path}: is empty; copy it again from the corpus")
+    refuse_repeats(rows)
+    return rows
+
+
+_UNTOUCHED = "use the corpus's own file as it was distributed"
+
+
+def refuse_repeats(rows: Iterable[ListRow]) -> None:
+    """Raise an InputError if the first column names something twice.
+
+    Example:
+        >>> refuse_repeats([ListRow("a.txt, line 1", ("x",)), ListRow("b.txt, line 7", ("x",))])
+        Traceback (most recent call last):
+        ...
+        convrnn.errors.InputError: a.txt, line 1 and b.txt, line 7: both name x; an utterance may be listed once
+    """
+    first: dict[str, str] = {}
+    for row in rows:
+        name = row.values[0]
+        if (where := first.setdefault(name, row.where)) != row.where:
+            raise InputError(f"{where} and {row.where}: both name {name}; an utterance may be listed once")
+
+
+def audio_files(folder: Path, suffixes: Collection[str]) -> list[Path]:
+    """All files below a folder whose names end so, in any case; those in the folder itself first.
+
+    Hidden ones are left out, links to folders are followed.
+
+    Args:
+        folder: An existing folder; a missing one has no files.
+        suffixes: Such as ``".wav"``, in small letters.
+
+    Raises:
+        InputError: If a folder cannot be read.
+    """
+    files: list[Path] = []
+    seen: set[str] = set()
+    for place, folders, names in os.walk(folder, followlinks=True, onerror=_refuse if folder.is_dir() else None):
+        # A link to a folder above would never end.
+        if (real := os.path.realpath(place)) in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if name[0] != ".")
+        here = [Path(place, name) for name in sorted(names) if name[0] != "."]
+        files += [file for file in here if file.suffix.lower() in suffixes]
+    return sorted(files, key=lambda file: len(file.parts))
+
+
+def unlisted(files: Iterable[Path], used: Iterable[Path]) -> list[Remark]:
+    """The remark on files that belong to no row, if there are any.
+
+    Example:
+        >>> [remark] = unlisted([Path("a.wav"), Path("b.wav")], [Path("b.wav")])
+        >>> remark.message
+        '1 audio file belongs to no row of a list and is left out: a.wav'
+    """
+    known = set(used)
+    left = [str(file) for file in files if file not in known]
+    if not left:
+        return []
+    belong = "file belongs to no row of a list and is" if len(left) == 1 else "files belong to no row of a list and are"
+    first = left[0] if len(left) == 1 else f"the first is {left[0]}"
+    return [Remark("unlisted-file", f"{len(left)} audio {belong} left out: {first}")]
+
+
+def some(names: Sequence[str]) -> str:
+    """Names in a sentence, of very many only the first.
+
+    Example:
+        >>> some(["a", "b"]), some(["x"] * 50)[-16:]
+        ('a, b', 'x, x and 30 more')
+    """
+    more = len(names) - MOST_NAMED
+    return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(folder / entry.name for entry in entries if entry.is_dir() and entry.name[0] != ".")
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be read ({error.strerror})") from error
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _refuse(error: OSError) -> None:
+    raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from error

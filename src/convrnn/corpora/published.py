@@ -1,0 +1,28 @@
+"""What a corpus holds beside what was published about it."""
+
+from collections.abc import Mapping
+
+from convrnn.corpora.corpus import Remark
+
+
+def differing_counts(
+    what: str, found: Mapping[str, int], published: Mapping[str, int], *, task: str | None = None
+) -> list[Remark]:
+    """The remark on counts that are not the published ones, if there are any.
+
+    Args:
+        what: ``"utterances"``, ``"speakers"`` or ``"classes"``, which also ends the remark's kind.
+        found: Name to count; a missing one is 0.
+        published: Name to count.
+        task: The one task that the counts concern.
+
+    Example:
+        >>> [remark] = differing_counts("speakers", {"train": 25}, {"train": 26, "test": 25})
+        >>> remark.kind, remark.message
+        ('published-speakers', 'speakers differ from the published counts: train has 25, not 26; test has 0, not 25')
+    """
+    told = [f"{name} has {found.get(name, 0)}, not {count}" for name, count in published.items()]
+    told = [words for words, name in zip(told, published, strict=True) if found.get(name, 0) != published[name]]
+    whose = what if task is None else f"{what} of {task}"
+    message = f"{whose} differ from the published counts: {'; '.join(told)}"
+    return [Remark(f"published-{what}", message, task)] if told else []
