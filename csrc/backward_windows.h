@@ -1,7 +1,8 @@
 /* The backward pass of a tile of windows.
  *
- * Nothing is kept from the forward pass: the tile goes through its few steps again, and this time keeps all that the
- * way back needs, within the second cache. The gradients of the weights are summed up tile by tile, there too. */
+ * Only the gates of the last step are kept from the forward pass: the tile goes through the few steps before it again,
+ * and this time keeps all that the way back needs, within the second cache. The gradients of the weights are summed up
+ * tile by tile, there too. */
 #ifndef CONVRNN_BACKWARD_WINDOWS_H
 #define CONVRNN_BACKWARD_WINDOWS_H
 
@@ -25,24 +26,49 @@ INLINE int64_t split_of(const struct tile *tile) { return tile->number * tile->j
 static void step_again(const struct tile *tile, int64_t row, int count, int64_t group, int64_t step) {
     const struct job *job = tile->job;
     const struct lstm_call *call = job->plan->call;
-    int hidden_too = needs_hidden(call, step);
-    const float *h_before[BLOCK_ROWS];
+    int64_t units = units_of(job, group);
+    const float *h_before[BLOCK_ROWS] = {0};
     for (int i = 0; step && i < count; i++) h_before[i] = state_of(tile, row + i, step - 1);
     sum_gates(tile, row, count, group, step, h_before);
     const float *peephole = call->weight_peephole ? job->peephole + group * 3 * LANES : NULL;
+    struct gates gates[BLOCK_ROWS];
+    vec c[BLOCK_ROWS];
     for (int i = 0; i < count; i++) {
-        vec c = load(step ? kept_of(tile, row + i, step - 1, group) + STATE_C * LANES : job->cell + group * LANES);
-        struct gates gates =
-            open_gates(tile->gate_sums + i * PANEL, units_of(job, group), peephole, hidden_too, &c);
+        c[i] = load(step ? kept_of(tile, row + i, step - 1, group) + STATE_C * LANES : job->cell + group * LANES);
+        gates[i] = open_cell(tile->gate_sums + i * PANEL, units, peephole, &c[i]);
         float *kept = kept_of(tile, row + i, step, group);
-        store(kept + GATE_I * LANES, gates.i);
-        store(kept + GATE_F * LANES, gates.f);
-        store(kept + GATE_G * LANES, gates.g);
-        store(kept + GATE_O * LANES, gates.o);
-        store(kept + TANH_C * LANES, gates.tanh_c);
-        store(kept + STATE_C * LANES, c);
-        if (hidden_too) store(state_of(tile, row + i, step) + group * LANES, gates.o * gates.tanh_c);
+        store(kept + GATE_I * LANES, gates[i].i);
+        store(kept + GATE_F * LANES, gates[i].f);
+        store(kept + GATE_G * LANES, gates[i].g);
+        store(kept + STATE_C * LANES, c[i]);
     }
+    for (int i = 0; i < count; i++) {
+        open_hidden(&gates[i], tile->gate_sums + i * PANEL, units, peephole, c[i]);
+        float *kept = kept_of(tile, row + i, step, group);
+        store(kept + GATE_O * LANES, gates[i].o);
+        store(kept + TANH_C * LANES, gates[i].tanh_c);
+        store(state_of(tile, row + i, step) + group * LANES, gates[i].o * gates[i].tanh_c);
+    }
+}
+
+/* The last step, from the gates that the forward pass has kept of it. */
+static void take_last_step(const struct tile *tile, int64_t row, int64_t group) {
+    const struct job *job = tile->job;
+    int64_t step = job->plan->call->kernel_size - 1;
+    const float *from = kept_last_of(tile, row, group);
+    float *kept = kept_of(tile, row, step, group);
+    vec c = load(step ? kept_of(tile, row, step - 1, group) + STATE_C * LANES : job->cell + group * LANES);
+    vec i = load(from + GATE_I * LANES), f = load(from + GATE_F * LANES), g = load(from + GATE_G * LANES);
+    c = f * c + i * g;
+    store(kept + GATE_I * LANES, i);
+    store(kept + GATE_F * LANES, f);
+    store(kept + GATE_G * LANES, g);
+    store(kept + STATE_C * LANES, c);
+    if (!needs_hidden(job->plan->call, step)) return;
+    vec o = load(from + GATE_O * LANES), tanh_c = tanh_of(c);
+    store(kept + GATE_O * LANES, o);
+    store(kept + TANH_C * LANES, tanh_c);
+    store(state_of(tile, row, step) + group * LANES, o * tanh_c);
 }
 
 /* The states that a window's features are made of. */
@@ -177,7 +203,7 @@ static void windows_backward(struct tile *tile) {
     const struct lstm_plan *plan = job->plan;
     const struct lstm_call *call = plan->call;
     if (!job->chunk) project_all(tile);
-    for (int64_t step = 0; step < call->kernel_size; step++) {
+    for (int64_t step = 0; step < call->kernel_size - 1; step++) {
         if (job->chunk) project_chunk(tile, step);
         for (int64_t group = 0; group < job->groups; group++)
             for (int64_t row = 0, count; row < tile->rows; row += count) {
@@ -185,6 +211,8 @@ static void windows_backward(struct tile *tile) {
                 step_again(tile, row, (int)count, group, step);
             }
     }
+    for (int64_t group = 0; group < job->groups; group++)
+        for (int64_t row = 0; row < tile->rows; row++) take_last_step(tile, row, group);
     if (call->reduce == MAX) share_maximum(tile);
     clear_gradients(tile);
     int64_t width = whole_vectors(call->features), frame = plan->frame_begin[tile->number];

@@ -8,42 +8,47 @@ struct gates {
     vec i, f, g, o, tanh_c;
 };
 
-/* From the pre-activations in `a`, and the state c before the step; gives c after it. */
-INLINE struct gates open_gates(const float *a, int64_t units, const float *peephole, int hidden_too, vec *c) {
+/* A block of rows goes through its gates in two loops, as far as c and from there: h waits for c, and one row's chain
+ * of operations is so long that a processor does not look beyond it for the next row's.
+ *
+ * First half: from the pre-activations in `a`, and the state c before the step; gives c after it. */
+INLINE struct gates open_cell(const float *a, int64_t units, const float *peephole, vec *c) {
     struct gates gates = {0};
     vec a_i = load(a), a_f = load(a + units);
     if (peephole) {
         a_i += load(peephole) * *c;
         a_f += load(peephole + LANES) * *c;
     }
-    vec e = tanh_exponential(load(a + 2 * units));
+    gates.g = tanh_of(load(a + 2 * units));
     gates.i = 1.0f / sigmoid_inverse(a_i);
     gates.f = 1.0f / sigmoid_inverse(a_f);
-    gates.g = -e / (2.0f + e);
     *c = gates.f * *c + gates.i * gates.g;
-    if (hidden_too) {
-        vec a_o = load(a + 3 * units);
-        if (peephole) a_o += load(peephole + 2 * LANES) * *c;
-        e = tanh_exponential(*c);
-        gates.o = 1.0f / sigmoid_inverse(a_o);
-        gates.tanh_c = -e / (2.0f + e);
-    }
     return gates;
 }
 
-/* The same without the gates themselves, for fewer divisions; gives h, or 0 where it is not needed. */
-INLINE vec pass_gates(const float *a, int64_t units, const float *peephole, int hidden_too, vec *c) {
+/* Second half, from c after the step. */
+INLINE void open_hidden(struct gates *gates, const float *a, int64_t units, const float *peephole, vec c) {
+    vec a_o = load(a + 3 * units);
+    if (peephole) a_o += load(peephole + 2 * LANES) * c;
+    gates->tanh_c = tanh_of(c);
+    gates->o = 1.0f / sigmoid_inverse(a_o);
+}
+
+/* The same without the gates themselves, for fewer divisions: c after the step. */
+INLINE vec pass_cell(const float *a, int64_t units, const float *peephole, vec c) {
     vec a_i = load(a), a_f = load(a + units);
     if (peephole) {
-        a_i += load(peephole) * *c;
-        a_f += load(peephole + LANES) * *c;
+        a_i += load(peephole) * c;
+        a_f += load(peephole + LANES) * c;
     }
     vec e = tanh_exponential(load(a + 2 * units));
-    *c = *c / sigmoid_inverse(a_f) - e / (sigmoid_inverse(a_i) * (2.0f + e));
-    if (!hidden_too) return (vec){0};
-    vec a_o = load(a + 3 * units);
-    if (peephole) a_o += load(peephole + 2 * LANES) * *c;
-    e = tanh_exponential(*c);
+    return c / sigmoid_inverse(a_f) - e / (sigmoid_inverse(a_i) * (2.0f + e));
+}
+
+/* h, from c after the step. */
+INLINE vec pass_hidden(const float *a, int64_t units, const float *peephole, vec c) {
+    vec a_o = load(a + 3 * units), e = tanh_exponential(c);
+    if (peephole) a_o += load(peephole + 2 * LANES) * c;
     return -e / (sigmoid_inverse(a_o) * (2.0f + e));
 }
 
@@ -81,33 +86,82 @@ static void keep_gates(const struct tile *tile, int64_t row, int64_t step, int64
     store_part(kept + TANH_C * hidden, gates.tanh_c, units);
 }
 
-static void step_forward(const struct tile *tile, int64_t row, int count, int64_t group, int64_t step) {
+/* Where the gates of a window's last step are kept: side by side in the order in which they are computed. */
+INLINE float *kept_last_of(const struct tile *tile, int64_t row, int64_t group) {
+    const struct job *job = tile->job;
+    int64_t place = tile->begin * job->groups + group * tile->all_rows + row;
+    return job->plan->call->gates + place * (job->plan->call->sequence == CELL ? 3 : 4) * LANES;
+}
+
+static void keep_last(const struct tile *tile, int64_t row, int64_t group, struct gates gates) {
+    float *kept = kept_last_of(tile, row, group);
+    store(kept + GATE_I * LANES, gates.i);
+    store(kept + GATE_F * LANES, gates.f);
+    store(kept + GATE_G * LANES, gates.g);
+    if (tile->job->plan->call->sequence == HIDDEN) store(kept + GATE_O * LANES, gates.o);
+}
+
+/* The gates of a block of rows, after sum_gates, in a step with a next one; `windowed` is a constant here. */
+INLINE void gates_forward(const struct tile *tile, int64_t row, int count, int64_t group, int64_t step, int windowed) {
     const struct job *job = tile->job;
     const struct lstm_call *call = job->plan->call;
-    int hidden_too = needs_hidden(call, step);
     int64_t units = units_of(job, group);
-    const float *h_before[BLOCK_ROWS];
-    for (int i = 0; i < count; i++) h_before[i] = tile->h + (row + i) * job->padded;
-    sum_gates(tile, row, count, group, step, h_before);
     const float *peephole = call->weight_peephole ? job->peephole + group * 3 * LANES : NULL;
+    struct gates gates[BLOCK_ROWS];
+    vec c[BLOCK_ROWS];
     for (int i = 0; i < count; i++) {
         const float *a = tile->gate_sums + i * PANEL;
         int64_t place = (row + i) * job->padded + group * LANES;
-        vec c = load(step ? tile->c + place : job->cell + group * LANES), h;
-        if (is_windowed(call)) {
-            h = pass_gates(a, units, peephole, hidden_too, &c);
-        } else { /* the same bits whether the gates are kept or not */
-            struct gates gates = open_gates(a, units, peephole, 1, &c);
-            h = gates.o * gates.tanh_c;
-            if (call->gates) keep_gates(tile, row + i, step, group, gates);
-        }
-        store(tile->c + place, c);
-        store(tile->h_next + place, h);
-        if (is_windowed(call))
-            put_output(tile, row + i, step, group, call->sequence == CELL ? c : h);
-        else
-            put_states(tile, row + i, step, group, h, c);
+        c[i] = load(step ? tile->c + place : job->cell + group * LANES);
+        if (windowed)
+            c[i] = pass_cell(a, units, peephole, c[i]);
+        else /* the same bits whether the gates are kept or not */
+            gates[i] = open_cell(a, units, peephole, &c[i]);
+        store(tile->c + place, c[i]);
     }
+    for (int i = 0; i < count; i++) {
+        const float *a = tile->gate_sums + i * PANEL;
+        vec h;
+        if (windowed) {
+            h = pass_hidden(a, units, peephole, c[i]);
+            put_output(tile, row + i, step, group, call->sequence == CELL ? c[i] : h);
+        } else {
+            open_hidden(&gates[i], a, units, peephole, c[i]);
+            h = gates[i].o * gates[i].tanh_c;
+            if (call->gates) keep_gates(tile, row + i, step, group, gates[i]);
+            put_states(tile, row + i, step, group, h, c[i]);
+        }
+        store(tile->h_next + (row + i) * job->padded + group * LANES, h);
+    }
+}
+
+/* The same in a window's last step, with the same bits whether its gates are kept or not. */
+INLINE void last_gates_forward(const struct tile *tile, int64_t row, int count, int64_t group, int64_t step) {
+    const struct job *job = tile->job;
+    const struct lstm_call *call = job->plan->call;
+    int64_t units = units_of(job, group);
+    const float *peephole = call->weight_peephole ? job->peephole + group * 3 * LANES : NULL;
+    for (int i = 0; i < count; i++) {
+        const float *a = tile->gate_sums + i * PANEL;
+        vec c = load(step ? tile->c + (row + i) * job->padded + group * LANES : job->cell + group * LANES);
+        struct gates gates = open_cell(a, units, peephole, &c);
+        if (call->sequence == HIDDEN) open_hidden(&gates, a, units, peephole, c);
+        if (call->gates) keep_last(tile, row + i, group, gates);
+        put_output(tile, row + i, step, group, call->sequence == CELL ? c : gates.o * gates.tanh_c);
+    }
+}
+
+static void step_forward(const struct tile *tile, int64_t row, int count, int64_t group, int64_t step) {
+    const struct lstm_call *call = tile->job->plan->call;
+    const float *h_before[BLOCK_ROWS];
+    for (int i = 0; i < count; i++) h_before[i] = tile->h + (row + i) * tile->job->padded;
+    sum_gates(tile, row, count, group, step, h_before);
+    if (!is_windowed(call))
+        gates_forward(tile, row, count, group, step, 0);
+    else if (is_last_step(call, step))
+        last_gates_forward(tile, row, count, group, step);
+    else
+        gates_forward(tile, row, count, group, step, 1);
 }
 
 static void tile_forward(struct tile *tile) {

@@ -8,7 +8,7 @@ enum sequence { HIDDEN, CELL };
 enum reduction { LAST, MEAN, MAX, NONE };
 
 /* Raised, here and in convrnn/ops/native.py, with every change of the struct or of what it means. */
-#define CONVRNN_INTERFACE 1
+#define CONVRNN_INTERFACE 2
 
 /* One call. The same struct stands in convrnn/ops/native.py. Arrays are contiguous float32; absent ones are NULL.
  *
@@ -27,7 +27,9 @@ struct lstm_call {
     const float *initial_hidden, *initial_cell; /* [hidden] */
     float *y;                     /* windowed: [batch, windows, hidden], or [batch, windows, kernel_size, hidden] */
     float *states_hidden, *states_cell; /* whole: [batch, frames, hidden] */
-    float *gates;                 /* whole: [batch, frames, 5, hidden], i, f, g, o and tanh(c); NULL to keep none */
+    float *gates;                 /* kept for the backward pass; NULL to keep none. Windowed: of the last step, rows *
+                                   * (hidden rounded up to 16) * 4, or 3 where the features are cell states, in an order
+                                   * of the kernel's; whole: [batch, frames, 5, hidden], i, f, g, o and tanh(c) */
     /* The backward pass. */
     const float *grad_y;          /* windowed: as y */
     const float *grad_hidden, *grad_cell; /* whole: as the states */

@@ -70,17 +70,17 @@ static void multiply(int count, int vectors, const float *const *rows, int64_t r
 #undef CASE
 }
 
-/* Vectors in the panel that starts at a column. */
+/* Vectors in the panel that starts at a column, as even as the blocks of rows. */
 INLINE int panel_vectors(int64_t columns, int64_t from) {
-    int64_t vectors = (columns - from + LANES - 1) / LANES;
-    return (int)(vectors < 4 ? vectors : 4);
+    int64_t vectors = (columns - from + LANES - 1) / LANES, panels = (vectors + 3) / 4;
+    return (int)((vectors + panels - 1) / panels);
 }
 
 /* out += a^T b: a is [depth, rows], b [depth, columns] with whole vectors of columns, both by their steps. */
 static void add_outer(const float *a, int64_t a_step, int64_t rows, const float *b, int64_t b_step, int64_t columns,
                       int64_t depth, float *out, int64_t out_step) {
-    for (int64_t column = 0; column < columns; column += PANEL) {
-        int vectors = panel_vectors(columns, column);
+    for (int64_t column = 0, vectors; column < columns; column += vectors * LANES) {
+        vectors = panel_vectors(columns, column);
         for (int64_t row = 0, count; row < rows; row += count) {
             const float *from[BLOCK_ROWS];
             float *to[BLOCK_ROWS];
@@ -89,15 +89,15 @@ static void add_outer(const float *a, int64_t a_step, int64_t rows, const float 
                 from[i] = a + row + i;
                 to[i] = out + (row + i) * out_step + column;
             }
-            multiply((int)count, vectors, from, a_step, depth, b + column, b_step, (const float *const *)to, to);
+            multiply((int)count, (int)vectors, from, a_step, depth, b + column, b_step, (const float *const *)to, to);
         }
     }
 }
 
 /* `matrix` [depth, columns] as panels of columns, each [depth, whole vectors], for multiply_panels. */
 static void pack_panels(const float *matrix, int64_t depth, int64_t columns, float *out) {
-    for (int64_t from = 0; from < columns; from += PANEL) {
-        int64_t width = panel_vectors(columns, from) * LANES;
+    for (int64_t from = 0, width; from < columns; from += width) {
+        width = panel_vectors(columns, from) * LANES;
         for (int64_t k = 0; k < depth; k++, out += width)
             for (int64_t i = 0; i < width; i++) out[i] = from + i < columns ? matrix[k * columns + from + i] : 0.0f;
     }
@@ -110,8 +110,8 @@ INLINE int64_t whole_vectors(int64_t count) { return (count + LANES - 1) / LANES
 static void multiply_panels(const float *const *from, float *const *to, int64_t rows, int64_t depth,
                             const float *panels, int64_t packed_depth, int64_t columns, int add) {
     static const float zeros[PANEL];
-    for (int64_t column = 0; column < columns; column += PANEL) {
-        int vectors = panel_vectors(columns, column);
+    for (int64_t column = 0, vectors; column < columns; column += vectors * LANES) {
+        vectors = panel_vectors(columns, column);
         for (int64_t row = 0, count; row < rows; row += count) {
             const float *init[BLOCK_ROWS];
             float *out[BLOCK_ROWS];
@@ -120,8 +120,8 @@ static void multiply_panels(const float *const *from, float *const *to, int64_t 
                 out[i] = to[row + i] + column;
                 init[i] = add ? out[i] : zeros;
             }
-            multiply((int)count, vectors, from + row, 1, depth, panels + packed_depth * column, vectors * LANES, init,
-                     out);
+            multiply((int)count, (int)vectors, from + row, 1, depth, panels + packed_depth * column, vectors * LANES,
+                     init, out);
         }
     }
 }

@@ -89,9 +89,13 @@ INLINE int64_t place_of(const struct tile *tile, int64_t row, int64_t step) {
 /* A step of a row among those of a tile. */
 INLINE int64_t slot_of(const struct tile *tile, int64_t row, int64_t step) { return step * tile->all_rows + row; }
 
+INLINE int is_last_step(const struct lstm_call *call, int64_t step) {
+    return is_windowed(call) && step == call->kernel_size - 1;
+}
+
 /* After the last step of a window whose features are cell states, h is not needed, nor is the gate o. */
 INLINE int needs_hidden(const struct lstm_call *call, int64_t step) {
-    return !(is_windowed(call) && call->sequence == CELL && step == call->kernel_size - 1);
+    return !(is_last_step(call, step) && call->sequence == CELL);
 }
 
 /* The first of `rows` rows, that still have a frame in this step. */

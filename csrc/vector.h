@@ -108,4 +108,9 @@ INLINE vec sigmoid_inverse(vec x) {
 /* e = e^-2x - 1, with which tanh(x) = -e / (2 + e); beyond |x| = 10 tanh is 1 in float32. */
 INLINE vec tanh_exponential(vec x) { return expm1_within(clamp(-2.0f * x, -20.0f, 20.0f)); }
 
+INLINE vec tanh_of(vec x) {
+    vec e = tanh_exponential(x);
+    return -e / (2.0f + e);
+}
+
 #endif

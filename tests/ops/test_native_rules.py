@@ -294,8 +294,13 @@ def test_what_the_backward_pass_keeps(operation):
         saved, results = saved_bytes(operation, tensors)
         with torch.no_grad():
             assert saved_bytes(operation, tensors)[0] == 0
-    # Of windows nothing; of whole sequences the two states, which are the results, and five more for the gates.
-    assert saved == (results // 2 * 7 if operation is ops.lstm else 0)
+    if operation is ops.lstm:
+        # The two states, which are the results, and five more for the gates.
+        assert saved == results // 2 * 7
+    else:
+        # Of every window i, f and g of its last step, and o of hidden states, for 21 units in whole vectors of 16.
+        windows = outputs_of(operation, tensors)["y"].shape[:2].numel()
+        assert saved == 4 * windows * 32 * (4 if operation.keywords.get("sequence") == "hidden" else 3)
 
 
 # Threads and processes.
@@ -491,9 +496,11 @@ def test_registered_operations_keep_pytorchs_rules(name, everything):
     with Recorder() as recorder:
         result = operation(*arguments)
         (result.sum() if name == "native_windowed_lstm" else result[0].sum() + result[1].sum()).backward()
-    function, given, _ = recorder.native_calls()[-1]
-    assert function.name() == f"convrnn::{name}_backward"
-    torch.library.opcheck(function, given, test_utils=["test_schema", "test_faketensor"])
+    called = {function.name().removeprefix("convrnn::"): (function, given) for function, given, _ in recorder.calls}
+    kept = {"native_windowed_lstm": "native_windowed_lstm_kept"}.get(name, name)
+    assert list(called) == [kept, f"{name}_backward"]
+    for function, given in called.values():
+        torch.library.opcheck(function, given, test_utils=["test_schema", "test_faketensor"])
 
 
 @needs_library

@@ -2,8 +2,8 @@
 
 The library is loaded with ctypes and depends on nothing of PyTorch's, so that one build serves every version. It is
 there where a C compiler was at installation. The operations registered here are differentiable once. Over windows
-nothing is kept for the backward pass but the inputs: it computes the few states of a window again. Over whole
-sequences, which are too long for that, the gates are kept beside the states.
+only the last step's gates are kept for the backward pass, which computes the few states of a window again. Over whole
+sequences, which are too long for that, the gates of all steps are kept beside the states.
 """
 
 import ctypes
@@ -23,8 +23,9 @@ INSTRUCTION_SETS = ("portable", "avx2", "avx512")
 _SEQUENCES = ("hidden", "cell")
 _REDUCTIONS = ("last", "mean", "max", "none")
 _FORWARD, _BACKWARD = 0, 1
-_INTERFACE = 1  # CONVRNN_INTERFACE of csrc/lstm.h
+_INTERFACE = 2  # CONVRNN_INTERFACE of csrc/lstm.h
 _KEPT_GATES = 5  # of whole sequences: i, f, g, o and tanh(c)
+_MOST_LANES = 16  # floats of the widest vector
 
 _instruction_set: str | None = None
 
@@ -254,7 +255,49 @@ def _windowed_shape(x: Tensor, weight_hh: Tensor, kernel_size: int, stride: int,
     return (x.size(0), windows, *((kernel_size,) if reduce == "none" else ()), weight_hh.size(1))
 
 
-@torch.library.custom_op("convrnn::native_windowed_lstm", mutates_args=(), device_types="cpu")
+def _last_gates_shape(x: Tensor, weight_hh: Tensor, kernel_size: int, stride: int, sequence: str) -> tuple[int, ...]:
+    """Of every window's i, f, g and, of hidden states, o of its last step: room for them on any instruction set."""
+    windows = x.size(0) * geometry.num_windows(x.size(1), kernel_size, stride)
+    return windows, 3 if sequence == "cell" else 4, -(-weight_hh.size(1) // _MOST_LANES) * _MOST_LANES
+
+
+@torch.library.custom_op("convrnn::native_windowed_lstm_kept", mutates_args=(), device_types="cpu")
+def native_windowed_lstm_kept(
+    x: Tensor,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias: Tensor | None,
+    weight_peephole: Tensor | None,
+    initial_hidden: Tensor | None,
+    initial_cell: Tensor | None,
+    lengths: Tensor | None,
+    kernel_size: int,
+    stride: int,
+    sequence: str,
+    reduce: str,
+    reverse: bool,
+    save: bool,
+) -> tuple[Tensor, Tensor]:
+    """:func:`convrnn.ops.windowed_lstm` by the kernel, and what its backward pass needs: empty unless ``save``."""
+    sizes, tensors = _inputs(x, weight_ih, weight_hh, bias, weight_peephole, initial_hidden, initial_cell, lengths)
+    sizes |= _windowed_sizes(x, kernel_size, stride, sequence, reduce, lengths, reverse)
+    if weight_ih.dim() == 3:
+        _check_shape("weight_ih", weight_ih, (kernel_size, *weight_ih.shape[1:]))
+    shape = _windowed_shape(x, weight_hh, kernel_size, stride, reduce)
+    y = x.new_empty(shape) if lengths is None else x.new_zeros(shape)
+    gates = x.new_empty(_last_gates_shape(x, weight_hh, kernel_size, stride, sequence) if save else (0,))
+    if sizes["rows"]:
+        _run(_FORWARD, sizes, tensors | {"y": y, "gates": gates if save else None})
+    return y, gates
+
+
+@native_windowed_lstm_kept.register_fake
+def _(x: Tensor, _weight_ih: Tensor, weight_hh: Tensor, *options: Any) -> tuple[Tensor, Tensor]:  # noqa: ANN401
+    kernel_size, stride, sequence, reduce, _reverse, save = options[-6:]
+    y = x.new_empty(_windowed_shape(x, weight_hh, kernel_size, stride, reduce))
+    return y, x.new_empty(_last_gates_shape(x, weight_hh, kernel_size, stride, sequence) if save else (0,))
+
+
 def native_windowed_lstm(
     x: Tensor,
     weight_ih: Tensor,
@@ -270,27 +313,23 @@ def native_windowed_lstm(
     reduce: str,
     reverse: bool,
 ) -> Tensor:
-    """:func:`convrnn.ops.windowed_lstm` by the kernel."""
-    sizes, tensors = _inputs(x, weight_ih, weight_hh, bias, weight_peephole, initial_hidden, initial_cell, lengths)
-    sizes |= _windowed_sizes(x, kernel_size, stride, sequence, reduce, lengths, reverse)
-    if weight_ih.dim() == 3:
-        _check_shape("weight_ih", weight_ih, (kernel_size, *weight_ih.shape[1:]))
-    shape = _windowed_shape(x, weight_hh, kernel_size, stride, reduce)
-    y = x.new_empty(shape) if lengths is None else x.new_zeros(shape)
-    if sizes["rows"]:
-        _run(_FORWARD, sizes, tensors | {"y": y})
+    """:func:`convrnn.ops.windowed_lstm` by the kernel, which keeps what a backward pass needs where one may come."""
+    tensors = (x, weight_ih, weight_hh, bias, weight_peephole, initial_hidden, initial_cell)
+    save = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+    operation = torch.ops.convrnn.native_windowed_lstm_kept
+    y: Tensor = operation(*tensors, lengths, kernel_size, stride, sequence, reduce, reverse, save)[0]
     return y
 
 
-@native_windowed_lstm.register_fake
-def _(x: Tensor, _weight_ih: Tensor, weight_hh: Tensor, *options: Any) -> Tensor:  # noqa: ANN401
-    kernel_size, stride, _sequence, reduce, _reverse = options[-5:]
-    return x.new_empty(_windowed_shape(x, weight_hh, kernel_size, stride, reduce))
+# Not an operation with rules of its own: whether to save is to be seen before autograd takes over.
+torch.library.define("convrnn::native_windowed_lstm", torch.library.infer_schema(native_windowed_lstm, mutates_args=()))
+torch.library.impl("convrnn::native_windowed_lstm", "CompositeImplicitAutograd")(native_windowed_lstm)
 
 
 @torch.library.custom_op("convrnn::native_windowed_lstm_backward", mutates_args=(), device_types="cpu")
 def native_windowed_lstm_backward(
     grad_y: Tensor,
+    gates: Tensor,
     x: Tensor,
     weight_ih: Tensor,
     weight_hh: Tensor,
@@ -312,28 +351,36 @@ def native_windowed_lstm_backward(
     if weight_ih.dim() == 3:
         _check_shape("weight_ih", weight_ih, (kernel_size, *weight_ih.shape[1:]))
     _check_shape("grad_y", grad_y, _windowed_shape(x, weight_hh, kernel_size, stride, reduce))
-    return _run_backward(sizes, tensors | {"grad_y": grad_y.contiguous()}, with_x)
+    _check_shape("gates", gates, _last_gates_shape(x, weight_hh, kernel_size, stride, sequence))
+    return _run_backward(sizes, tensors | _contiguous({"grad_y": grad_y, "gates": gates}), with_x)
 
 
 @native_windowed_lstm_backward.register_fake
-def _(_grad_y: Tensor, *inputs: Any) -> list[Tensor]:  # noqa: ANN401
+def _(_grad_y: Tensor, _gates: Tensor, *inputs: Any) -> list[Tensor]:  # noqa: ANN401
     return _fake_gradients(inputs[:7], with_x=inputs[-1])
 
 
-def _windowed_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ANN401, ARG001
-    *tensors, kernel_size, stride, sequence, reduce, reverse = inputs
+def _windowed_setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:  # noqa: ANN401
+    *tensors, kernel_size, stride, sequence, reduce, reverse, save = inputs
     ctx.options = (kernel_size, stride, sequence, reduce, reverse)
-    ctx.save_for_backward(*tensors)
+    ctx.mark_non_differentiable(output[1])
+    ctx.set_materialize_grads(False)
+    if save:
+        ctx.save_for_backward(output[1], *tensors)
 
 
-def _windowed_backward(ctx: Any, grad_y: Tensor) -> tuple[Any, ...]:  # noqa: ANN401
-    tensors = ctx.saved_tensors
+def _windowed_backward(ctx: Any, grad_y: Tensor | None, _: None) -> tuple[Any, ...]:  # noqa: ANN401
+    if not ctx.saved_tensors:
+        raise RuntimeError("native_windowed_lstm_kept was called with save=False and cannot be differentiated")
+    if grad_y is None:
+        return (None,) * 14
+    gates, *tensors = ctx.saved_tensors
     with_x = ctx.needs_input_grad[0]
-    gradients = native_windowed_lstm_backward(grad_y, *tensors, *ctx.options, with_x)
-    return (*_hand_out(gradients, tensors[:7], with_x), None, *(None for _ in ctx.options))
+    gradients = native_windowed_lstm_backward(grad_y, gates, *tensors, *ctx.options, with_x)
+    return (*_hand_out(gradients, tensors[:7], with_x), None, *(None for _ in ctx.options), None)
 
 
-native_windowed_lstm.register_autograd(_windowed_backward, setup_context=_windowed_setup)
+native_windowed_lstm_kept.register_autograd(_windowed_backward, setup_context=_windowed_setup)
 
 
 # Over whole sequences.
