@@ -15,7 +15,7 @@ from convrnn.experiments.compare import (
     plan,
     run_grid,
 )
-from convrnn.features.config import FeatureConfig
+from convrnn.features.config import EgemapsConfig, LogMelConfig
 from convrnn.training.spec import TrainingConfig
 
 
@@ -26,7 +26,7 @@ def grid(tones):
             "models": ("conv", "baseline"),
             "setting": "emotion",
             "seeds": (0, 1),
-            "features": FeatureConfig(sample_rate=8000),
+            "features": LogMelConfig(sample_rate=8000),
             "training": TrainingConfig(max_epochs=1),
         } | changes
         splits = options.pop("splits", None) or make_splits(tones, "pitch", "folds:2")
@@ -75,6 +75,7 @@ def test_grid_trains_reports_and_finds_what_is_finished(grid, tones, tmp_path):
     result = finished.result
     assert [type(event.state) for event in events if not _within_epoch(event)] == [type(None), Epochs, FinishedRun]
     assert len(finished.truth) == len(finished.prediction) == 16
+    assert sorted(finished.speakers) == [f"s{number:02}" for number in (8, 9, 10, 11) for _ in range(4)]
     assert set(finished.truth) == {"low", "high"}
     assert result.directory == tmp_path / "runs" / runs[0].spec.hash
     assert (result.epochs, result.best_epoch, finished.found) == (1, 1, False)
@@ -127,7 +128,7 @@ def test_failed_run_is_told_in_a_sentence_that_names_it(grid, tones, tmp_path):
 def test_defect_in_a_worker_leaves_its_traceback_in_a_file(grid, tones, tmp_path):
     [run] = grid(models=("conv",), seeds=(0,), splits=make_splits(tones, "pitch", "partitions"))
     # A spec that make_spec would not give: the model does not fit the features.
-    broken = replace(run, spec=run.spec.model_copy(update={"features": FeatureConfig(sample_rate=8000, num_bands=5)}))
+    broken = replace(run, spec=run.spec.model_copy(update={"features": LogMelConfig(sample_rate=8000, num_bands=5)}))
     with pytest.raises(RunFailedError, match=r"^conv, seed 0: \w+: .*traceback in .*failed-") as caught:
         run_grid([broken], tones, cache_dir=tmp_path / "cache", runs_dir=tmp_path / "runs")
     assert "\n" not in str(caught.value)
@@ -141,8 +142,10 @@ def test_caption_tells_what_limits_the_numbers(grid, tones):
         "tones, task pitch (high, low); setting emotion; split folds:2 (2 folds pooled per seed); 2 seeds;"
     )
     assert "at most 1 epoch." in text
-    assert "features at 8000 Hz, standardised per speaker; training classes balanced; at most" in text
+    assert "26 log mel filter-bank energies at 8000 Hz, standardised per speaker; training classes balanced; at" in text
     assert "ddof = 1" in text
+    egemaps = caption(tones, "pitch", "folds:2", grid(features=EgemapsConfig(sample_rate=8000)))
+    assert "eGeMAPS (25 low-level descriptors by openSMILE, frames of 20 and 60 ms) at 8000 Hz, standard" in egemaps
     assert "synthetic" not in text
     one = caption(replace(tones, synthetic=True), "pitch", "random", grid(seeds=(0,), training=None))
     assert "1 seed;" in one

@@ -5,13 +5,13 @@ from convrnn.corpora.splits import make_splits
 from convrnn.errors import InputError
 from convrnn.experiments import yardstick
 from convrnn.experiments.yardstick import NAME, linear_svm
-from convrnn.features.config import FeatureConfig
+from convrnn.features.config import LogMelConfig
 from convrnn.features.extract import extract_features
 
 
 @pytest.fixture(scope="module")
 def features(tones):
-    return [extract_features(segment, FeatureConfig(sample_rate=8000)) for segment in tones.segments()]
+    return [extract_features(segment, LogMelConfig(sample_rate=8000)) for segment in tones.segments()]
 
 
 @pytest.mark.parametrize("policy", ["speaker", "corpus"])

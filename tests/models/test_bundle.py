@@ -165,6 +165,8 @@ DAMAGES = [
     (lambda bundle: (bundle / "config.json").unlink(), "not a model bundle; it must be a folder with config.json"),
     (lambda bundle: edit(bundle, format_version=2), "format version 2; this version of convrnn reads 1"),
     (lambda bundle: edit(bundle, extra=1), "damaged at extra"),
+    (lambda bundle: edit(bundle, features={"kind": "mfcc"}), "damaged at features: .*'mfcc'.*'logmel', 'egemaps'"),
+    (lambda bundle: edit(bundle, features={"kind": "logmel"}), r"damaged at features\.logmel\.sample_rate: Field requ"),
     (lambda bundle: edit(bundle, classes=["a", "b"]), "2 classes are named, but the model tells 3 apart"),
     (lambda bundle: edit(bundle, normalise="none"), "damaged at normalise"),
     (lambda bundle: edit(bundle, normalise="corpus"), "statistics belong to the normalisation policy 'corpus'"),
@@ -206,3 +208,13 @@ def test_what_is_no_bundle_is_told(saved, tmp_path):
 def test_feature_count_must_be_the_models():
     with pytest.raises(ValueError, match="features have 40 values, the model takes 26"):
         make_bundle(features=LogMelConfig(sample_rate=16000, num_bands=40))
+
+
+def test_extracted_features_are_the_front_ends_whatever_the_batches():
+    bundle = make_bundle()
+    features = utterances(60, 9, 33, 7)
+    found = bundle.extract_features(features, batch_size=3)
+    assert [x.shape for x in found] == [(14, 4), (1, 4), (7, 4), (1, 4)]
+    for x, own in zip(features, found, strict=True):
+        alone, _ = bundle.model.extract_features(torch.from_numpy(x)[None])
+        np.testing.assert_allclose(own, alone[0].detach().numpy(), rtol=1e-5, atol=1e-6)

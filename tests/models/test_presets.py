@@ -28,6 +28,10 @@ def front_end(name, n):
         return lstm(n, 100) + 4 * (4 * 100 * n)
     if name == "cblstm":
         return 2 * lstm(n, 100) + 2 * 100 * 100 + 100
+    if name == "clstm-projection":
+        return lstm(n, 100) + 100 * 100 + 100
+    if name == "cblstm-states":
+        return 2 * lstm(n, 50)
     return lstm(n, 100)
 
 
@@ -43,6 +47,7 @@ def parameters(name, setting, classes):
 def test_the_models_of_the_paper_are_there():
     assert (
         *("baseline", "conv", "crnn", "cgru", "clstm", "extended-clstm", "cblstm"),
+        *("clstm-projection", "cblstm-states"),
         *TABLE_IV,
     ) == FRONT_ENDS
     assert SETTINGS == ("emotion", "paralinguistic")
@@ -72,7 +77,7 @@ def test_emotion_is_section_iv_a(name):
     for layer in config.front_end:
         assert (layer.features.out_features, layer.features.kernel_size, layer.features.stride) == (100, 5, 2)
         assert (layer.pool.kernel_size, layer.pool.stride) == (2, 2)
-        if name in ("crnn", "cgru", "clstm", "extended-clstm", "cblstm"):
+        if name in ("crnn", "cgru", "clstm", "extended-clstm", "cblstm", "clstm-projection", "cblstm-states"):
             assert layer.features.reduce == "last"
     assert (config.recurrent.hidden_size, config.recurrent.bidirectional) == (256, False)
     assert (config.dense_features, config.last_frames) == (400, 4)
@@ -88,7 +93,7 @@ def test_paralinguistic_is_section_iv_b(name):
     (layer,) = config.front_end
     assert (layer.features.out_features, layer.features.kernel_size, layer.features.stride) == (100, 5, 2)
     assert (layer.pool.kernel_size, layer.pool.stride) == (2, 2)
-    if name in ("crnn", "cgru", "clstm", "extended-clstm", "cblstm"):
+    if name in ("crnn", "cgru", "clstm", "extended-clstm", "cblstm", "clstm-projection", "cblstm-states"):
         assert layer.features.reduce == "max"
     assert (config.recurrent.hidden_size, config.recurrent.bidirectional) == (256, True)
     assert (config.dense_features, config.last_frames) == (400, None)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from convrnn.training.curves import draw_curves
-from convrnn.training.selection import EpochReport
+from convrnn.training.epochs import EpochReport
 
 
 def report(epoch: int, rate: float, is_best: bool) -> EpochReport:

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from convrnn.training.epochs import read_metrics
 from convrnn.training.fit import run
 from convrnn.training.run_directory import CHECKPOINT, METRICS, RunDirectory
-from convrnn.training.selection import read_metrics
 from convrnn.training.spec import TrainingConfig
 
 PROGRAM = """

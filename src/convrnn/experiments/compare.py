@@ -16,6 +16,7 @@ from convrnn.features.config import FeatureConfig
 from convrnn.features.normalise import NormalisePolicy
 from convrnn.files import write_atomically
 from convrnn.processes import Event, WorkFailedError, run_in_processes
+from convrnn.training.epochs import EpochReport
 from convrnn.training.result import RunResult
 from convrnn.training.run_directory import PREDICTIONS, RunDirectory
 from convrnn.training.spec import RunSpec, TrainingConfig, make_spec
@@ -141,12 +142,14 @@ class FinishedRun:
     Attributes:
         result: the run's own.
         found: whether it had been finished before.
-        truth: label of each test utterance.
+        speakers: speaker of each test utterance.
+        truth: label of each.
         prediction: predicted class of each.
     """
 
     result: RunResult
     found: bool
+    speakers: tuple[str, ...]
     truth: tuple[str, ...]
     prediction: tuple[str, ...]
 
@@ -159,9 +162,10 @@ class FinishedRun:
         """
         result = RunResult.load(directory)
         try:
-            # Labels such as "NA" or "01" are text, whatever they look like.
+            # Labels and speakers such as "NA" or "01" are text, whatever they look like.
             table = pd.read_csv(directory / PREDICTIONS, dtype=str, keep_default_na=False)
-            return cls(result, found, truth=tuple(table["label"]), prediction=tuple(table["prediction"]))
+            speakers, truth, prediction = (tuple(table[name]) for name in ("speaker", "label", "prediction"))
+            return cls(result, found, speakers, truth, prediction)
         except (OSError, ValueError, KeyError) as error:
             raise InputError(
                 f"{directory}: the finished run is damaged ({error}); delete the folder to do the run again"
@@ -289,7 +293,7 @@ def _train(context: _Context, spec: RunSpec, report: Callable[[object], None]) -
     """One run, in a worker process."""
     # Lightning takes seconds to load, and the parent process never needs it.
     from convrnn.training.fit import run
-    from convrnn.training.selection import EpochReport, StepReport
+    from convrnn.training.selection import StepReport
 
     last = time.monotonic()
 
@@ -328,7 +332,7 @@ def caption(corpus: Corpus, task: str, split: str, runs: Sequence[GridRun]) -> s
         f"setting {spec.setting}",
         f"split {split}" + (f" ({runs[0].folds} folds pooled per seed)" if runs[0].folds > 1 else ""),
         f"{seeds} seed{'s' if seeds > 1 else ''}",
-        f"features at {spec.features.sample_rate} Hz, standardised per {spec.normalise}",
+        f"{spec.features.description}, standardised per {spec.normalise}",
     ]
     if spec.balance:
         parts.append("training classes balanced")

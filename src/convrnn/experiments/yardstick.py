@@ -66,40 +66,57 @@ def linear_svm(
         InputError: as :func:`check_policy`, or for a class without training example.
     """
     check_policy(normalise)
-    classes = corpus.classes(task)
-    labels = corpus.labels(task)
-    numbers = np.array([classes.index(label) for label in labels])
-    outcomes = []
+    found = []
     for fold, split in enumerate(splits):
-        rows = split.rows(corpus)
-        functionals = _functionals(features, corpus, rows["train"], normalise)
-        for seed in seeds:
-            began = time.perf_counter()
-            train = np.array(rows["train"])[balance(numbers[rows["train"]].tolist(), seed)]
-            machine = _select(functionals, numbers, train, rows["validation"], seed)
-            seconds = time.perf_counter() - began
-            predicted = machine.predict(functionals[rows["test"]])
-            svm = machine[-1]
-            outcomes.append(
-                Outcome(
-                    model=NAME,
-                    seed=seed,
-                    fold=fold,
-                    truth=tuple(labels[row] for row in rows["test"]),
-                    prediction=tuple(classes[number] for number in predicted),
-                    parameters=svm.coef_.size + svm.intercept_.size,
-                    seconds=seconds,
-                )
-            )
-    return outcomes
+        normaliser = Normaliser(normalise).fit(features[row] for row in split.rows(corpus)["train"])
+        functionals = utterance_functionals(normaliser.transform(features, corpus.table["speaker"].tolist()))
+        found += [fit_machine(NAME, functionals, corpus, task, split, fold=fold, seed=seed) for seed in seeds]
+    return found
 
 
-def _functionals(
-    features: Sequence[NDArray[np.float32]], corpus: Corpus, train: Sequence[int], normalise: NormalisePolicy
-) -> NDArray[np.float64]:
-    normaliser = Normaliser(normalise).fit(features[row] for row in train)
-    normalised = normaliser.transform(features, corpus.table["speaker"].tolist())
-    return np.array([np.concatenate([x.mean(axis=0), x.std(axis=0)]) for x in normalised], dtype=np.float64)
+def utterance_functionals(features: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:
+    """Mean and standard deviation over time: of utterances ``[frames, n]`` each, ``[utterances, 2 n]``.
+
+    Example:
+        >>> utterance_functionals([np.array([[1.0], [3.0]], np.float32)]).tolist()
+        [[2.0, 1.0]]
+    """
+    return np.array([np.concatenate([x.mean(axis=0), x.std(axis=0)]) for x in features], dtype=np.float64)
+
+
+def fit_machine(
+    name: str, functionals: NDArray[np.float64], corpus: Corpus, task: str, split: Split, *, fold: int, seed: int
+) -> Outcome:
+    """Train a linear support vector machine on one split and test it once.
+
+    Args:
+        name: the outcome's model.
+        functionals: ``[rows of the corpus, n]``.
+        corpus: every row has a label for the task.
+        task: the label column.
+        split: who is trained on, validated with and tested on.
+        fold: the split's position.
+        seed: decides the balancing, and the order in which the solver takes the examples.
+
+    Raises:
+        InputError: for a split that does not fit the corpus.
+    """
+    classes, labels, rows = corpus.classes(task), corpus.labels(task), split.rows(corpus)
+    numbers = np.array([classes.index(label) for label in labels])
+    began = time.perf_counter()
+    train = np.array(rows["train"])[balance(numbers[rows["train"]].tolist(), seed)]
+    machine = _select(functionals, numbers, train, rows["validation"], seed)
+    seconds = time.perf_counter() - began
+    svm = machine[-1]
+    return Outcome(
+        model=name,
+        seed=seed,
+        fold=fold,
+        truth=tuple(labels[row] for row in rows["test"]),
+        prediction=tuple(classes[number] for number in machine.predict(functionals[rows["test"]])),
+        parameters=svm.coef_.size + svm.intercept_.size,
+        seconds=seconds,
+    )
 
 
 def _select(

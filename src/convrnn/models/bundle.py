@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from convrnn.errors import InputError
@@ -108,17 +109,39 @@ class Bundle:
         self, features: Sequence[NDArray[np.float32]], *, batch_size: int = 32
     ) -> NDArray[np.float32]:
         """Class log-probabilities ``[utterances, classes]`` of normalised features, each ``[frames, features]``."""
-        order = sorted(range(len(features)), key=lambda i: len(features[i]))
         result = np.empty((len(features), len(self.config.classes)), dtype=np.float32)
+        for rows, x, lengths in self._batches(features, batch_size):
+            with torch.inference_mode():
+                result[rows] = self.model(x, lengths).float().cpu().numpy()
+        return result
+
+    def extract_features(
+        self, features: Sequence[NDArray[np.float32]], *, batch_size: int = 32
+    ) -> list[NDArray[np.float32]]:
+        """What the front end makes of normalised features: ``[windows, n]`` for each ``[frames, features]``.
+
+        Models without a front end give their input back.
+        """
+        result: list[NDArray[np.float32]] = [np.empty(0, np.float32)] * len(features)
+        for rows, x, lengths in self._batches(features, batch_size):
+            with torch.inference_mode():
+                extracted, counts = self.model.extract_features(x, lengths)
+            assert counts is not None
+            for row, sequence, count in zip(rows, extracted.float().cpu().numpy(), counts.tolist(), strict=True):
+                result[row] = sequence[:count].copy()
+        return result
+
+    def _batches(
+        self, features: Sequence[NDArray[np.float32]], batch_size: int
+    ) -> Iterator[tuple[list[int], Tensor, Tensor]]:
+        """Positions, padded features and lengths of batches of utterances of similar length."""
+        order = sorted(range(len(features)), key=lambda i: len(features[i]))
         device = next(self.model.parameters()).device
         self.model.eval()
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
             x = pad_sequence([torch.from_numpy(features[i]) for i in rows], batch_first=True).to(device)
-            lengths = torch.tensor([len(features[i]) for i in rows], device=device)
-            with torch.inference_mode():
-                result[rows] = self.model(x, lengths).float().cpu().numpy()
-        return result
+            yield rows, x, torch.tensor([len(features[i]) for i in rows], device=device)
 
     def save(self, path: Path | str) -> None:
         """Write the folder ``path``, in place of one that is there, by renaming a whole one into its place."""

@@ -25,6 +25,9 @@ _RECURRENT_FRONT_ENDS: dict[str, dict[str, Any]] = {
     "clstm": {"sequence": "cell"},
     "extended-clstm": {"sequence": "cell", "position_weights": True},
     "cblstm": {"sequence": "cell", "bidirectional": True, "projection": True},
+    # Between CLSTM and CBLSTM lie two changes (section V); these make one of them each.
+    "clstm-projection": {"sequence": "cell", "projection": True},
+    "cblstm-states": {"sequence": "cell", "bidirectional": True},
     **{
         f"clstm-{sequence}-{reduce}": {"sequence": sequence, "reduce": reduce}
         for sequence in ("hidden", "cell")
@@ -40,7 +43,9 @@ def preset(front_end: str, setting: str, *, in_features: int, num_classes: int) 
 
     Args:
         front_end: One of ``FRONT_ENDS``: "baseline" (none), "conv" (standard convolution), "crnn", "cgru", "clstm",
-            "extended-clstm", "cblstm", and the six CLSTM variants of Table IV, "clstm-cell-max" and so on. Every
+            "extended-clstm", "cblstm"; "clstm-projection" (one direction, its cell states transformed) and
+            "cblstm-states" (two directions of 50 features each, not transformed), which tell the two differences
+            between CLSTM and CBLSTM apart; and the six CLSTM variants of Table IV, "clstm-cell-max" and so on. Every
             layer has windows of 5 frames with a shift of 2, 100 features and max-pooling of 2 by 2.
         setting: "emotion" (section IV-A): two front-end layers, the state of each window's last frame, an LSTM, the
             last four frames averaged. "paralinguistic" (section IV-B): one layer, the maximum over the window, a

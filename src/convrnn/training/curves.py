@@ -2,19 +2,17 @@
 
 import io
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-if TYPE_CHECKING:
-    from convrnn.training.selection import EpochReport
+from convrnn.training.epochs import EpochReport
 
 _TRAIN, _VALIDATION, _BEST = "#4477AA", "#EE6677", "#555555"
 
 
-def draw_curves(epochs: "Sequence[EpochReport]", title: str = "") -> bytes:
+def draw_curves(epochs: Sequence[EpochReport], title: str = "") -> bytes:
     """Loss and misclassification rate over the epochs, training and validation, with the best epoch marked.
 
     Args:

@@ -4,7 +4,6 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -14,34 +13,10 @@ from torch import Tensor
 from typing_extensions import override
 
 from convrnn.training import metrics
+from convrnn.training.epochs import EpochReport
 from convrnn.training.module import ClassifierModule
 from convrnn.training.run_directory import CHECKPOINT, METRICS, RunDirectory
 from convrnn.training.spec import RunSpec
-
-
-@dataclass(frozen=True)
-class EpochReport:
-    """What is known at the end of an epoch; one line of ``metrics.jsonl``.
-
-    Attributes:
-        epoch: Number of the epoch, from 1.
-        train_loss: Mean cross-entropy over the (balanced) training set, while the parameters changed.
-        train_misclassification: Share of wrong predictions over the same, 0..1.
-        validation_loss: Mean cross-entropy over the validation set, which is not balanced.
-        validation_misclassification: Share of wrong predictions on the validation set, 0..1; the lowest selects.
-        validation_ua_recall: UA recall on the validation set, None where a class has no validation example.
-        seconds: Duration of training and validation.
-        is_best: Whether the validation misclassification is lower than in every epoch before.
-    """
-
-    epoch: int
-    train_loss: float
-    train_misclassification: float
-    validation_loss: float
-    validation_misclassification: float
-    validation_ua_recall: float | None
-    seconds: float
-    is_best: bool
 
 
 @dataclass(frozen=True)
@@ -199,13 +174,3 @@ def write_state(directory: RunDirectory, state: SelectionState, save_best: Calla
     directory.write(METRICS, "".join(json.dumps(asdict(report), allow_nan=False) + "\n" for report in state.reports))
     if state.reports:
         save_best(state.best_model)
-
-
-def read_metrics(run: Path) -> list[EpochReport]:
-    """The finished epochs of a run, in order.
-
-    Args:
-        run: The run's directory.
-    """
-    lines = (Path(run) / METRICS).read_text(encoding="utf-8").splitlines()
-    return [EpochReport(**json.loads(line)) for line in lines]

@@ -1,0 +1,72 @@
+"""A linear probe: what a trained front end's features alone tell of the classes."""
+
+from collections.abc import Callable, Sequence
+
+from convrnn.corpora.corpus import Corpus
+from convrnn.experiments.compare import FinishedRun, GridRun
+from convrnn.experiments.table import Outcome
+from convrnn.experiments.yardstick import fit_machine, utterance_functionals
+from convrnn.features.store import FeatureStore
+from convrnn.models.bundle import Bundle
+from convrnn.training.run_directory import BEST
+
+
+def probe_name(model: str) -> str:
+    """The row of a model's probe in a table.
+
+    Example:
+        >>> probe_name("clstm")
+        'probe of clstm'
+    """
+    return f"probe of {model}"
+
+
+def linear_probe(
+    runs: Sequence[GridRun],
+    finished: Sequence[FinishedRun],
+    corpus: Corpus,
+    store: FeatureStore,
+    *,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> list[Outcome]:
+    """Train and test a linear support vector machine on the features of every run's trained front end.
+
+    Each utterance becomes the mean and the standard deviation over time of ``extract_features`` of the run's selected
+    model; no parameter of it changes. The machine sees the run's own training speakers, balanced with the run's seed;
+    validation chooses C, and the test set is read once, as for the yardstick
+    (:func:`~convrnn.experiments.yardstick.linear_svm`).
+
+    Args:
+        runs: the grid; models without a front end are passed over, since theirs are the input features.
+        finished: what each found.
+        corpus: every row has a label for the task.
+        store: holds the features of every row.
+        on_progress: called with (runs done, runs in all).
+
+    Returns:
+        One outcome per run, named by :func:`probe_name`.
+
+    Raises:
+        InputError: for a damaged bundle.
+    """
+    chosen = [pair for pair in zip(runs, finished, strict=True) if pair[0].spec.model.front_end]
+    segments, speakers = corpus.segments(), corpus.table["speaker"].tolist()
+    features = [store.load(segment) for segment in segments]
+    outcomes = []
+    for done, (run, found) in enumerate(chosen, start=1):
+        bundle = Bundle.load(found.result.directory / BEST)
+        extracted = bundle.extract_features(bundle.normaliser().transform(features, speakers))
+        outcomes.append(
+            fit_machine(
+                probe_name(run.spec.model_name),
+                utterance_functionals(extracted),
+                corpus,
+                run.spec.task,
+                run.spec.split,
+                fold=run.fold,
+                seed=run.spec.seed,
+            )
+        )
+        if on_progress is not None:
+            on_progress(done, len(chosen))
+    return outcomes

@@ -1,0 +1,224 @@
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from convrnn.experiments.paper import TABLES
+from convrnn.experiments.report import Report
+from convrnn.experiments.reproduction import Reproduction
+from reproductions import OTHER, column_runs, reproduction
+
+VOID = {"meta", "link", "br", "img", "input", "path", "circle", "polyline"}
+"""Elements without a closing tag: those of HTML, and those of SVG that the page closes at once."""
+
+
+class Page(HTMLParser):
+    """Every element with its attributes and its text; fails where the nesting is wrong."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.elements = []
+        self._open = []
+        self.feed(text)
+        self.close()
+        assert self._open == []
+
+    def handle_starttag(self, tag, attrs):
+        element = {"tag": tag, "text": "", "inside": [it["tag"] for it in self._open], **dict(attrs)}
+        assert len(dict(attrs)) == len(attrs)
+        self.elements.append(element)
+        if tag not in VOID:
+            self._open.append(element)
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append({"tag": tag, "text": "", "inside": [it["tag"] for it in self._open], **dict(attrs)})
+
+    def handle_endtag(self, tag):
+        if tag not in VOID:
+            assert self._open.pop()["tag"] == tag
+
+    def handle_data(self, data):
+        for element in self._open:
+            element["text"] += data
+
+    def all(self, tag, **attributes):
+        wanted = {name.rstrip("_"): value for name, value in attributes.items()}
+        return [it for it in self.elements if it["tag"] == tag and all(it.get(n) == v for n, v in wanted.items())]
+
+
+def page_of(report, folder):
+    report.save(folder)
+    return (folder / f"{report.reproduction.table.name}.html").read_text()
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    """Table I with one of the paper's columns done, and one on another, synthetic corpus."""
+    table = TABLES["table1"]
+    folder = tmp_path_factory.mktemp("mixed")
+    runs = (
+        column_runs(folder, table, table.columns[0], seeds=3, folds=2, epochs=5),
+        column_runs(folder, table, OTHER, corpus="csv:my_data & more.csv", synthetic=True),
+    )
+    return Report.of(Reproduction(table, runs, ("convrnn", "reproduce", "table1", "--corpus", "aibo:my data")))
+
+
+@pytest.fixture(scope="module")
+def text(report, tmp_path_factory):
+    return page_of(report, tmp_path_factory.mktemp("page"))
+
+
+@pytest.fixture(scope="module")
+def page(text):
+    return Page(text)
+
+
+def test_page_needs_nothing_else(page, text):
+    assert not page.all("script")
+    assert not page.all("img")
+    for element in page.elements:
+        for name in ("src", "href", "srcset", "data", "action"):
+            assert element.get(name) in (None, "data:,") or element[name].startswith("#")
+        assert not any(name.startswith("on") for name in element)
+    assert "url(" not in text
+    assert "@import" not in text
+    [policy] = page.all("meta", **{"http-equiv": "Content-Security-Policy"})
+    assert policy["content"].startswith("default-src 'none'")
+
+
+def test_page_is_outlined_and_its_links_lead_somewhere(page):
+    [html] = page.all("html")
+    assert html["lang"] == "en"
+    [title] = [it for it in page.all("title") if "svg" not in it["inside"]]
+    [heading] = page.all("h1")
+    assert title["text"] == heading["text"] == "Table I: Results on emotion classification task"
+    assert [it["text"].split("\n")[0].strip() for it in page.all("h2")] == [
+        "The table",
+        "2 labels",
+        "mood & <pitch>_1 synthetic speech",
+        "How it was made",
+    ]
+    ids = [it["id"] for it in page.elements if "id" in it]
+    assert len(ids) == len(set(ids))
+    links = [it["href"][1:] for it in page.all("a")]
+    assert links == ["table", "column-1", "column-3", "made"]
+    named = [it[name] for it in page.elements for name in ("aria-labelledby",) if name in it]
+    assert set(links) | set(named) <= set(ids)
+
+
+def test_every_table_has_a_caption_and_scoped_headings(page):
+    tables = page.all("table")
+    # The overview; per column recalls, a confusion matrix per model, speakers, times; runs.
+    assert len(tables) == 1 + 2 * (1 + 4 + 1 + 1) + 2
+    assert len(page.all("caption")) == len(tables)
+    assert all(caption["text"].strip() for caption in page.all("caption"))
+    assert all(heading.get("scope") in ("row", "col", "colgroup") for heading in page.all("th"))
+
+
+def test_every_picture_tells_in_words_what_it_shows(page, report):
+    pictures = page.all("svg")
+    assert len(pictures) == 2 * (4 + 1)
+    assert all(picture["role"] == "img" for picture in pictures)
+    words = [picture["aria-label"] for picture in pictures]
+    best = report.columns[0].cells[2].measured.best_epochs
+    assert (
+        f"Learning curves of CLSTM: misclassified validation utterances over epochs, 6 runs; best epoch {min(best)}"
+        in words[2]
+    )
+    mean = report.columns[0].cells[2].measured.mean
+    assert f"CLSTM: UA recall {mean:.2f} %, 95 % interval" in words[4]
+
+
+def test_curves_have_a_line_per_run_and_a_corner_per_epoch(page):
+    lines = page.all("polyline")
+    assert len(lines) == 4 * 3 * 2 + 4 * 2
+    assert [len(line["points"].split()) for line in lines] == [5] * 24 + [4] * 8
+    assert len(page.all("circle", class_="best")) == len(lines)
+    numbers = [float(number) for line in lines for number in re.split("[ ,]", line["points"])]
+    assert min(numbers) >= 0
+    assert max(numbers) <= 340
+
+
+def test_every_speaker_is_a_dot_under_every_model_and_a_line_of_numbers(page, report):
+    dots = page.all("circle", class_="speaker")
+    assert len(dots) == 2 * 4 * 6
+    titles = [it["text"] for it in page.all("title") if it["text"].startswith("speaker_")]
+    tally = report.columns[0].cells[0].measured.tally
+    assert titles[0] == f"speaker_00: {tally.speaker_recalls[0]:.1f} %"
+    assert [it["text"] for it in page.all("th", scope="row") if it["text"].startswith("speaker_")] == [
+        f"speaker_{number:02}" for _ in range(2) for number in range(6)
+    ]
+
+
+def test_overview_holds_paper_ours_difference_interval_and_test(text, report):
+    cell = report.columns[0].cells[2]
+    row = text[text.index('<th scope="row">CLSTM</th>') :].partition("</tr>")[0]
+    shown = re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", row))
+    assert "70.59 ± 0.58" in shown
+    assert f"{cell.measured.mean:.2f} ± {cell.measured.std:.2f}" in shown
+    assert "{:.2f} to {:.2f}".format(*cell.measured.interval) in shown
+    assert f"{cell.difference:+.2f}".replace("-", "−") in shown
+    assert "<strong>70.59 ± 0.58</strong>" in row
+    assert re.search(r"p (= [01]|< 0\.001)", row.replace("&lt;", "<"))
+
+
+def test_recalls_and_confusions_are_those_of_the_runs(text, report):
+    found = report.columns[0].cells[0].measured
+    section = text[text.index('id="column-1"') : text.index('id="column-3"')]
+    means, stds = found.tally.recalls.mean(axis=0), found.tally.recalls.std(axis=0, ddof=1)
+    for mean, std in zip(means, stds, strict=True):
+        assert f">{mean:.2f} ± {std:.2f}<" in section
+    for count in found.confusion.ravel():
+        assert f"<small>{count:,}</small>" in section
+
+
+def test_what_it_was_made_with_is_told(page, report):
+    told = page.all("section", id="made")[0]["text"]
+    assert "convrnn reproduce table1 --corpus 'aibo:my data'" in told
+    assert "A processor <of 2026> (32 runs)" in told
+    assert "torch 2.13.0" in told
+    assert "2026-03-01T12:00:00+00:00" in told
+    for column in report.reproduction.columns:
+        for run in column.runs:
+            assert run.spec.hash in told
+    specs = [it["text"] for it in page.all("pre")]
+    assert len(specs) == 2 * (1 + 4)
+    assert '"fingerprint": "0000000000000000"' in specs[0]
+    assert '"model_name": "clstm"' in specs[3]
+    assert "fold-1-of-2" in told
+    assert "test (3): speaker_00, speaker_02, speaker_04" in told
+
+
+def test_names_of_users_are_shown_as_they_are(text, page):
+    assert "<yes>" not in text
+    assert [it["text"] for it in page.all("th", scope="col") if "yes" in it["text"]] == ["<yes>"] * 5
+    assert "csv:my_data & more.csv, task mood; 2 seeds." in page.all("section", id="column-3")[0]["text"]
+
+
+def test_folders_of_this_machine_are_not_told(report, text):
+    assert str(report.reproduction.columns[0].finished[0].result.directory.parent) not in text
+
+
+def test_table_four_has_its_averages_and_no_tests(tmp_path):
+    text = page_of(Report.of(reproduction(tmp_path / "runs", "table4")), tmp_path)
+    page = Page(text)
+    groups = page.all("th", scope="colgroup")
+    assert [it["text"] for it in groups] == ["Emotion 2 classes", "Emotion 5 classes", "Age", "Gender", "Average"]
+    assert {it["colspan"] for it in groups} == {"3"}
+    assert "to conv." not in text
+    assert len(page.all("tr", class_="group")) == 5
+    assert len(page.all("svg")) == 4 * (6 + 1)
+
+
+def test_page_with_nothing_done_shows_the_papers_values(tmp_path):
+    text = page_of(Report.of(Reproduction(TABLES["table2"], (), ("convrnn",))), tmp_path)
+    assert "76.03 ± 1.28" in text
+    assert "not done here: log mel filter-banks, eGeMAPS" in text
+
+
+def test_page_of_many_runs_stays_small(tmp_path):
+    table = TABLES["table1"]
+    runs = column_runs(tmp_path / "runs", table, OTHER, seeds=5, folds=5, speakers=25, epochs=60)
+    text = page_of(Report.of(Reproduction(table, (runs,), ("convrnn",))), tmp_path)
+    # A table IV of the same kind has six times as many runs.
+    assert len(text) < 400_000
