@@ -229,6 +229,8 @@ def _show(report: "Report", out: Path) -> None:
         grid.add_row(*row)
     stdout = results()
     stdout.print(grid)
+    for column in report.reproduction.columns:
+        stdout.print(f"{column.column.heading}: {column.caption}", markup=False)
     name = report.reproduction.table.name
     stdout.print(f"Files: {out}/{name}.html, .md, .csv, .tex; runs and models in {out}/runs", markup=False)
 
