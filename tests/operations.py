@@ -78,7 +78,7 @@ def values_and_gradients(operation, tensors, *, dtype=torch.float32, used=None, 
     leaves = {name: t.detach().to(dtype).requires_grad_() for name, t in tensors.items() if t is not None}
     outputs = outputs_of(operation, tensors | leaves, **options)
     generator = torch.Generator().manual_seed(0)
-    weights = {name: torch.randn(y.shape, generator=generator) for name, y in outputs.items()}
+    weights = {name: torch.randn(y.shape, generator=generator).to(y.device) for name, y in outputs.items()}
     used = used or tuple(outputs)
     gradients = torch.autograd.grad(
         [outputs[name] for name in used],

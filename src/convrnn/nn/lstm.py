@@ -91,8 +91,7 @@ class LSTM(nn.Module):
         hidden = []
         for suffix in self._suffixes():
             parameters: list[Any] = [getattr(self, name + suffix, None) for name in names]
-            h, _ = ops.lstm(x, *parameters, lengths=lengths, reverse=suffix.endswith("_reverse"))
-            hidden.append(h)
+            hidden.append(ops.lstm_hidden(x, *parameters, lengths=lengths, reverse=suffix.endswith("_reverse")))
         return torch.cat(hidden, dim=-1)
 
     @classmethod

@@ -1,8 +1,8 @@
 """Pure functions on tensors: recurrent networks over every window of a sequence, and over whole sequences."""
 
-from convrnn.ops import geometry, library, native
+from convrnn.ops import geometry, library, native, triton
 from convrnn.ops.backend import BACKENDS, use_backend
-from convrnn.ops.functional import check_lengths, lstm, windowed_gru, windowed_lstm, windowed_rnn
+from convrnn.ops.functional import check_lengths, lstm, lstm_hidden, windowed_gru, windowed_lstm, windowed_rnn
 
 __all__ = [
     "BACKENDS",
@@ -10,7 +10,9 @@ __all__ = [
     "geometry",
     "library",
     "lstm",
+    "lstm_hidden",
     "native",
+    "triton",
     "use_backend",
     "windowed_gru",
     "windowed_lstm",

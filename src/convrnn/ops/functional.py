@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from convrnn.ops import backend, reference
+from convrnn.ops import backend, cudnn, reference
 
 REDUCTIONS = ("last", "mean", "max", "none")
 SEQUENCES = ("hidden", "cell")
@@ -47,6 +47,29 @@ def _check_vectors(x: Tensor, tensors: Mapping[str, tuple[Tensor | None, list[in
         if list(tensor.shape) != shape:
             raise ValueError(f"{name} must have shape {shape}, but has shape {list(tensor.shape)}")
         _check_dtype(name, tensor, x)
+
+
+def _check_lstm(
+    x: Tensor,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias: Tensor | None,
+    weight_peephole: Tensor | None,
+    initial_hidden: Tensor | None,
+    initial_cell: Tensor | None,
+    kernel_size: int | None,
+) -> None:
+    _check_tensors(x, 4, weight_ih, weight_hh, kernel_size)
+    hidden = weight_hh.size(1)
+    _check_vectors(
+        x,
+        {
+            "bias": (bias, [4 * hidden]),
+            "weight_peephole": (weight_peephole, [3, hidden]),
+            "initial_hidden": (initial_hidden, [hidden]),
+            "initial_cell": (initial_cell, [hidden]),
+        },
+    )
 
 
 def _check_window(x: Tensor, kernel_size: int, stride: int, reduce: str) -> None:
@@ -92,6 +115,18 @@ def check_lengths(lengths: Tensor | None, x: Tensor) -> Tensor | None:
             f"lengths must lie between 0 and {x.size(1)}, the frames of x, but lengths[{row}] is {int(lengths[row])}"
         )
     return lengths
+
+
+def _needs_gradient(tensors: tuple[Tensor | None, ...]) -> bool:
+    return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
+
+
+def _autocast(x: Tensor, weight_ih: Tensor, weight_hh: Tensor, *others: Tensor | None) -> tuple[Tensor | None, ...]:
+    """What is multiplied in autocast's dtype where it is on; states are float32 in any case."""
+    if not torch.is_autocast_enabled(x.device.type):
+        return x, weight_ih, weight_hh, *others
+    dtype = torch.get_autocast_dtype(x.device.type)
+    return x.to(dtype), weight_ih.to(dtype), weight_hh.to(dtype), *others
 
 
 def windowed_rnn(
@@ -284,20 +319,15 @@ def windowed_lstm(
     """
     _check_window(x, kernel_size, stride, reduce)
     _one_of("sequence", sequence, SEQUENCES)
-    _check_tensors(x, 4, weight_ih, weight_hh, kernel_size)
-    hidden = weight_hh.size(1)
-    _check_vectors(
-        x,
-        {
-            "bias": (bias, [4 * hidden]),
-            "weight_peephole": (weight_peephole, [3, hidden]),
-            "initial_hidden": (initial_hidden, [hidden]),
-            "initial_cell": (initial_cell, [hidden]),
-        },
-    )
+    _check_lstm(x, weight_ih, weight_hh, bias, weight_peephole, initial_hidden, initial_cell, kernel_size)
     lengths = check_lengths(lengths, x)
     tensors = (x, weight_ih, weight_hh, bias, weight_peephole, initial_hidden, initial_cell)
     operations = torch.ops.convrnn
+    if backend.runs_triton(x):
+        dtype = weight_hh.dtype if torch.is_autocast_enabled(x.device.type) else x.dtype
+        options = (kernel_size, stride, sequence, reduce, reverse, dtype, _needs_gradient(tensors))
+        states: Tensor = operations.triton_windowed_lstm(*_autocast(*tensors), lengths, *options)[0]
+        return states
     operation = operations.native_windowed_lstm if backend.runs_native(x) else operations.windowed_lstm
     y: Tensor = operation(
         *tensors,
@@ -347,17 +377,7 @@ def lstm(
         >>> hidden.shape
         torch.Size([2, 9, 8])
     """
-    _check_tensors(x, 4, weight_ih, weight_hh, None)
-    hidden = weight_hh.size(1)
-    _check_vectors(
-        x,
-        {
-            "bias": (bias, [4 * hidden]),
-            "weight_peephole": (weight_peephole, [3, hidden]),
-            "initial_hidden": (initial_hidden, [hidden]),
-            "initial_cell": (initial_cell, [hidden]),
-        },
-    )
+    _check_lstm(x, weight_ih, weight_hh, bias, weight_peephole, initial_hidden, initial_cell, None)
     lengths = check_lengths(lengths, x)
     if torch.is_autocast_enabled(x.device.type):
         # A state that adds up over a whole recording keeps the parameters' precision.
@@ -366,10 +386,50 @@ def lstm(
     states: tuple[Tensor, Tensor]
     with torch.autocast(x.device.type, enabled=False):
         if backend.runs_native(x):
-            save = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
-            states = torch.ops.convrnn.native_lstm(*tensors, lengths, reverse, save)[:2]
+            states = torch.ops.convrnn.native_lstm(*tensors, lengths, reverse, _needs_gradient(tensors))[:2]
+        elif backend.runs_triton(x):
+            states = torch.ops.convrnn.triton_lstm(*tensors, lengths, reverse)[:2]
         elif torch.compiler.is_compiling():
             states = torch.ops.convrnn.lstm(*tensors, lengths, reverse)
         else:
             states = reference.lstm(*tensors, lengths=lengths, reverse=reverse)
     return states
+
+
+def lstm_hidden(
+    x: Tensor,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias: Tensor | None,
+    weight_peephole: Tensor | None = None,
+    initial_hidden: Tensor | None = None,
+    initial_cell: Tensor | None = None,
+    *,
+    lengths: Tensor | None = None,
+    reverse: bool = False,
+) -> Tensor:
+    """The hidden states of :func:`lstm` alone: on a GPU, without peepholes, cuDNN has them sooner.
+
+    The arguments are those of :func:`lstm`.
+
+    Returns:
+        Hidden states ``[batch, frames, H]`` in frame order, zeros past the length.
+
+    Raises:
+        ValueError: naming the argument whose shape, dtype or value does not fit.
+
+    Example:
+        >>> lstm_hidden(torch.randn(2, 9, 26), torch.randn(32, 26), torch.randn(32, 8), None).shape
+        torch.Size([2, 9, 8])
+    """
+    if weight_peephole is not None or not backend.runs_cudnn(x):
+        tensors = (x, weight_ih, weight_hh, bias, weight_peephole, initial_hidden, initial_cell)
+        return lstm(*tensors, lengths=lengths, reverse=reverse)[0]
+    _check_lstm(x, weight_ih, weight_hh, bias, None, initial_hidden, initial_cell, None)
+    lengths = check_lengths(lengths, x)
+    if torch.is_autocast_enabled(x.device.type):
+        x = x.to(weight_hh.dtype)
+    with torch.autocast(x.device.type, enabled=False):
+        return cudnn.lstm_hidden(
+            x, weight_ih, weight_hh, bias, initial_hidden, initial_cell, lengths=lengths, reverse=reverse
+        )
