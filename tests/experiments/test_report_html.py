@@ -222,3 +222,9 @@ def test_page_of_many_runs_stays_small(tmp_path):
     text = page_of(Report.of(Reproduction(table, (runs,), ("convrnn",))), tmp_path)
     # A table IV of the same kind has six times as many runs.
     assert len(text) < 400_000
+
+
+def test_the_lead_says_whether_it_is_the_papers_experiment(report, tmp_path):
+    same = Report.of(reproduction(tmp_path / "same", "table1", seeds=1, epochs=1))
+    assert "the same experiment done again" in page_of(same, tmp_path)
+    assert "the same models on other data" in page_of(report, tmp_path)

@@ -51,6 +51,7 @@ def html(reproduction: Reproduction, columns: Sequence[CellColumn], layout: Layo
     finished = [found for column in reproduction.columns for found in column.finished]
     return environment.get_template("page.html.jinja").render(
         table=reproduction.table,
+        lead=_lead(columns),
         layout=layout,
         bodies=[list(lines) for _, lines in groupby(layout.lines, key=lambda line: line.kind)],
         notes=notes(reproduction.table, columns, layout),
@@ -64,6 +65,13 @@ def html(reproduction: Reproduction, columns: Sequence[CellColumn], layout: Layo
         ),
         finished=_span(sorted(found.result.finished for found in finished)),
     )
+
+
+def _lead(columns: Sequence[CellColumn]) -> str:
+    """What the page compares."""
+    if all(column.own for column in columns if column.done is not None):
+        return "The paper's values and ours, from the same experiment done again."
+    return "The paper's values, and the same models on other data: look at the differences between models."
 
 
 def _synthetic(reproduction: Reproduction) -> str:
