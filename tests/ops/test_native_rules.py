@@ -62,8 +62,8 @@ def threads(count):
 
 
 def test_backends():
-    assert ops.BACKENDS == ("reference", "native")
-    with pytest.raises(ValueError, match="choose from reference, native"), ops.use_backend("cuda"):
+    assert ops.BACKENDS == ("reference", "native", "triton")
+    with pytest.raises(ValueError, match="choose from reference, native, triton"), ops.use_backend("cuda"):
         pass
 
 

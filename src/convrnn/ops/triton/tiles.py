@@ -1,0 +1,127 @@
+"""How the kernels divide their work, and how they are started."""
+
+import importlib.util
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+MISSING: str | None = (
+    None if importlib.util.find_spec("triton") else "Triton is not installed (it comes with PyTorch for the GPU)"
+)
+"""Why the kernels cannot be used, or None where Triton is there. It is not imported before a kernel runs."""
+
+INTERPRETED: bool = os.environ.get("TRITON_INTERPRET", "").lower() in {"1", "true", "yes", "on", "y"}
+"""Whether the kernels run in Triton's interpreter, on the CPU, for tests: ``TRITON_INTERPRET=1``."""
+
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+"""Dtypes that operands may have."""
+
+_PRECISIONS = {"highest": "ieee", "high": "tf32x3", "medium": "tf32"}
+
+
+@dataclass(frozen=True)
+class Tile:
+    """The part of the work that one program takes at a time, and how it is compiled.
+
+    Attributes:
+        resident: Whether the recurrent weights stay on the chip through all steps.
+        rows: Windows.
+        units: Of the hidden layer; all of them where the weights are resident.
+        inner: Terms of a sum in one product.
+        warps: Of 32 threads each.
+        stages: Loads of a loop that are under way at once, and one.
+    """
+
+    resident: bool
+    rows: int
+    units: int
+    inner: int
+    warps: int
+    stages: int
+
+
+def power_of_2(count: int) -> int:
+    """The least power of 2 that is at least ``count``, and at least 16, the least side of a product.
+
+    Example:
+        >>> power_of_2(3), power_of_2(100)
+        (16, 128)
+    """
+    return max(16, 1 << (count - 1).bit_length())
+
+
+def precision(dtype: torch.dtype) -> str:
+    """How products of operands of ``dtype`` are computed; PyTorch's setting decides for float32.
+
+    Example:
+        >>> precision(torch.bfloat16)
+        'ieee'
+    """
+    if INTERPRETED:
+        return "upcast"
+    return _PRECISIONS[torch.get_float32_matmul_precision()] if dtype == torch.float32 else "ieee"
+
+
+def choose(rows: int, hidden: int, dtype: torch.dtype, device: torch.device) -> Tile:
+    """The tile for so many windows and units, and operands of ``dtype``.
+
+    The sizes are the largest that compile for compute capabilities 8.0 and 9.0 with next to no registers spilled. The
+    weights are resident where the matrix units multiply them and the shared memory has room: 128 units of 2 bytes on
+    data-centre GPUs, 64 on others, or 64 of 4 bytes in tf32.
+
+    Example:
+        >>> choose(2016, 100, torch.float32, torch.device("cpu")).resident
+        False
+    """
+    shared, processors = _chip(device)
+    units = power_of_2(hidden)
+    if (dtype != torch.float32 or precision(dtype) == "tf32") and 4 * units**2 * dtype.itemsize + _STAGING <= shared:
+        tile = Tile(resident=True, rows=32, units=units, inner=64, warps=8 if units > 64 else 4, stages=2)
+    else:
+        inner = 16 if precision(dtype) == "ieee" and dtype == torch.float32 else 32
+        tile = Tile(resident=False, rows=64, units=32, inner=inner, warps=8, stages=3)
+    # A few windows are spread over the whole chip, as far as a product's least side of 16 allows.
+    while tile.rows > 16 and rows < tile.rows * processors:
+        tile = replace(tile, rows=tile.rows // 2)
+    return tile
+
+
+def choose_step(batch: int, dtype: torch.dtype) -> Tile:
+    """The tile for one step of whole sequences, small enough that many multiprocessors share the step.
+
+    Example:
+        >>> choose_step(8, torch.bfloat16).rows
+        16
+    """
+    inner = 32 if precision(dtype) == "ieee" and dtype == torch.float32 else 64
+    return Tile(resident=False, rows=min(64, power_of_2(batch)), units=16, inner=inner, warps=4, stages=3)
+
+
+_STAGING = 32 * 1024
+"""Bytes of shared memory that a program needs beside resident weights."""
+
+
+def _chip(device: torch.device) -> tuple[int, int]:
+    """Bytes of shared memory that a program can have, and the number of multiprocessors."""
+    if device.type != "cuda":
+        return 96 * 1024, 1
+    properties = torch.cuda.get_device_properties(device)
+    # More than what every program has may be asked for, but not on every make of GPU.
+    shared = getattr(properties, "shared_memory_per_block_optin", properties.shared_memory_per_block)
+    return shared, properties.multi_processor_count
+
+
+def launch(
+    kernel: Any,  # noqa: ANN401
+    programs: tuple[int, ...],
+    arguments: Mapping[str, Any],
+    warps: int = 4,
+    stages: int = 3,
+) -> None:
+    """Start as many programs of a kernel, on the tensors' device and its current stream."""
+    tensor = next(argument for argument in arguments.values() if isinstance(argument, torch.Tensor))
+    with torch.cuda.device_of(tensor):
+        kernel[programs](**arguments, num_warps=warps, num_stages=stages)

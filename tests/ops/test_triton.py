@@ -1,0 +1,257 @@
+"""The Triton kernels: run in the interpreter, compiled for GPUs whether there is one or not, chosen and refused."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from convrnn import ops
+from convrnn.ops import backend, cudnn
+from convrnn.ops.triton import tiles
+from convrnn.ops.triton.tiles import Tile
+from operations import draw_float32, values_and_gradients
+
+HERE = Path(__file__).parent
+OPTIONAL = ("bias", "weight_peephole", "initial_hidden", "initial_cell")
+needs_triton = pytest.mark.skipif(tiles.MISSING is not None, reason="Triton is not installed")
+
+
+def run_kernel_tests(**environment):
+    """``triton_kernels.py`` in a process of its own: the interpreter is chosen when a kernel is decorated."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(HERE / "triton_kernels.py")]
+    path = os.pathsep.join([str(HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    without = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    done = subprocess.run(
+        command, cwd=HERE.parents[1], env=without | {"PYTHONPATH": path} | environment, text=True, capture_output=True
+    )
+    assert done.returncode == 0, done.stdout[-20000:] + done.stderr[-2000:]
+    assert "skipped" not in done.stdout.splitlines()[-1]
+
+
+@needs_triton
+def test_kernels_in_the_interpreter():
+    run_kernel_tests(TRITON_INTERPRET="1")
+
+
+@needs_triton
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_kernels_on_the_gpu():
+    run_kernel_tests()
+
+
+# Compiled for GPUs that need not be there.
+
+A100, H100, RTX = (80, 163, 108), (90, 227, 132), (89, 99, 76)  # capability, KiB of shared memory, multiprocessors
+
+
+def launches_of(monkeypatch, gpu, operation, precision, dtype, with_lengths=True, **sizes):
+    """What an operation's forward and backward pass would launch on a GPU: kernel, arguments, warps, stages."""
+    _, shared, processors = gpu
+    launches = []
+    monkeypatch.setattr(tiles, "_chip", lambda _: (shared * 1024, processors))
+    monkeypatch.setattr(tiles, "launch", lambda kernel, _, *rest: launches.append((kernel, *rest)))
+    monkeypatch.setattr(tiles, "INTERPRETED", False)
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(precision)
+    try:
+        leaves = [t if t is None else t.to(dtype).requires_grad_() for t in draw_float32(**sizes).values()]
+        y = operation(*leaves, torch.full((sizes["batch"],), sizes["frames"]) if with_lengths else None)
+        torch.autograd.grad(y.sum(), [leaf for leaf in leaves if leaf is not None])
+    finally:
+        torch.set_float32_matmul_precision(before)
+    return launches
+
+
+def windowed(reduce, sequence="cell", kernel_size=5):
+    def operation(*tensors):
+        options = (kernel_size, 2, sequence, reduce, False, tensors[0].dtype, True)
+        return torch.ops.convrnn.triton_windowed_lstm(*tensors, *options)[0]
+
+    return operation
+
+
+def whole(*tensors):
+    return torch.ops.convrnn.triton_lstm(*tensors, False)[0]
+
+
+def compiled(gpu, kernel, arguments, warps=4, stages=3):
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource, compile
+    from triton.runtime.jit import mangle_type
+
+    constants = {p.name for p in kernel.params if p.is_constexpr} | {n for n, a in arguments.items() if a is None}
+    signature, values, hints = {}, {}, {}
+    for place, name in enumerate(kernel.arg_names):
+        signature[name] = "constexpr" if name in constants else mangle_type(arguments[name])
+        if name in constants:
+            values[(place,)] = arguments[name]
+        elif isinstance(arguments[name], torch.Tensor):
+            hints[(place,)] = [["tt.divisibility", 16]]
+    source = ASTSource(fn=kernel, signature=signature, constexprs=values, attrs=hints)
+    options = {"num_warps": warps, "num_stages": stages}
+    return compile(source, target=GPUTarget("cuda", gpu[0], 32), options=options)
+
+
+PAPERS = {"frames": 180, "features": 26, "hidden": 100}
+
+
+@needs_triton
+@pytest.mark.parametrize(
+    ("gpu", "operation", "precision", "dtype", "sizes", "resident"),
+    [
+        pytest.param(H100, windowed("last"), "highest", torch.bfloat16, PAPERS | {"batch": 128}, True, id="bf16"),
+        pytest.param(A100, windowed("max"), "highest", torch.float16, PAPERS | {"batch": 128}, True, id="fp16"),
+        pytest.param(RTX, windowed("last"), "highest", torch.bfloat16, PAPERS | {"batch": 128}, False, id="small-chip"),
+        pytest.param(H100, windowed("mean"), "highest", torch.float32, PAPERS | {"batch": 128}, False, id="ieee"),
+        pytest.param(H100, windowed("last"), "high", torch.float32, PAPERS | {"batch": 4}, False, id="tf32x3"),
+        pytest.param(
+            A100, windowed("last"), "medium", torch.float32, PAPERS | {"batch": 8, "hidden": 50}, True, id="tf32"
+        ),
+        pytest.param(
+            H100,
+            whole,
+            "highest",
+            torch.float32,
+            {"batch": 32, "frames": 1, "features": 100, "hidden": 256},
+            None,
+            id="whole",
+        ),
+    ],
+)
+def test_kernels_compile_for_gpus_and_fit_them(
+    monkeypatch, tmp_path, gpu, operation, precision, dtype, sizes, resident
+):
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    launches = launches_of(monkeypatch, gpu, operation, precision, dtype, **sizes)
+    modules = [kernel.fn.__module__.rpartition(".")[2] for kernel, *_ in launches]
+    assert ("resident" in modules, "streamed" in modules) == (bool(resident), resident is False)
+    names = {kernel.fn.__name__ for kernel, *_ in launches}
+    assert {"forward", "backward"} <= names
+    for launch in launches:
+        # A100s and H100s keep 1 KiB of it for themselves.
+        assert compiled(gpu, *launch).metadata.shared <= gpu[1] * 1024
+
+
+@needs_triton
+@pytest.mark.parametrize("resident", [True, False])
+@pytest.mark.parametrize("sequence", ["hidden", "cell"])
+@pytest.mark.parametrize(
+    ("reduce", "without"), [("last", ()), ("mean", OPTIONAL), ("max", OPTIONAL[:1]), ("none", OPTIONAL)]
+)
+def test_kernels_compile_with_every_option(monkeypatch, tmp_path, resident, sequence, reduce, without):
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    tile = Tile(resident=resident, rows=16, units=16, inner=16, warps=4, stages=2)
+    monkeypatch.setattr(tiles, "choose", lambda *_: tile)
+    sizes = {"batch": 2, "frames": 3, "hidden": 16, "without": without, "with_lengths": not without}
+    operation = windowed(reduce, sequence, kernel_size=1 if reduce == "mean" else 3)
+    for launch in launches_of(monkeypatch, A100, operation, "medium", torch.float32, **sizes):
+        ptx = compiled(A100, *launch).asm["ptx"]
+        # The interpreter keeps NaN in a maximum in any case; the GPU only where it is told.
+        assert ("max.NaN" in ptx) == (reduce == "max" and launch[0].fn.__name__ in ("forward", "share_maximum"))
+
+
+def test_precision_follows_pytorchs_setting(monkeypatch):
+    monkeypatch.setattr(tiles, "INTERPRETED", False)
+    before = torch.get_float32_matmul_precision()
+    try:
+        found = []
+        for setting in ("highest", "high", "medium"):
+            torch.set_float32_matmul_precision(setting)
+            found.append((tiles.precision(torch.float32), tiles.precision(torch.bfloat16)))
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert found == [("ieee", "ieee"), ("tf32x3", "ieee"), ("tf32", "ieee")]
+
+
+# Which backend runs.
+
+
+def test_the_cpu_is_not_for_triton(monkeypatch):
+    monkeypatch.setattr(tiles, "INTERPRETED", False)
+    monkeypatch.setattr(backend, "_warned", set())
+    tensors = draw_float32()
+    with ops.use_backend("reference"):
+        expected = values_and_gradients(ops.lstm, tensors)
+    with ops.use_backend("triton"):
+        with pytest.warns(UserWarning, match="Triton backend cannot run this.*: x is on cpu") as caught:
+            results = [values_and_gradients(ops.lstm, tensors) for _ in range(2)]
+        assert len(caught) == 1
+        assert caught[0].filename == str(HERE.parent / "operations.py")
+    assert all(torch.equal(value, expected[name]) for result in results for name, value in result.items())
+    assert not backend.runs_triton(tensors["x"])
+    assert backend.runs_native(tensors["x"]) == ops.native.available()
+
+
+@pytest.mark.parametrize("missing", [None, "Triton is not installed"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_gpus_are_for_triton(monkeypatch, recwarn, missing, dtype):
+    monkeypatch.setattr(tiles, "MISSING", missing)
+    monkeypatch.setattr(backend, "_warned", set())
+    x = FakeGPU(torch.zeros(1, dtype=dtype))
+    fits = dtype != torch.float64
+    assert backend.runs_triton(x) == (fits and missing is None)
+    assert backend.runs_triton(x) == (fits and missing is None)
+    assert [str(warning.message).endswith(": Triton is not installed") for warning in recwarn] == [True] * (
+        fits and missing is not None
+    )
+    assert not backend.runs_native(x)
+    for other in ("reference", "native"):
+        with ops.use_backend(other):
+            recwarn.clear()
+            assert not backend.runs_triton(x)
+            assert not recwarn.list
+
+
+class FakeGPU:
+    """Says of a tensor that it is on the GPU."""
+
+    device = torch.device("cuda")
+
+    def __init__(self, tensor):
+        self.dtype = tensor.dtype
+
+
+def test_triton_is_not_imported_with_the_package():
+    program = "import sys, torch, convrnn.nn; print(any(name.startswith('triton') for name in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], text=True, capture_output=True, check=True)
+    # PyTorch itself imports it where it is built for the GPU.
+    program = "import sys, torch; print(any(name.startswith('triton') for name in sys.modules))"
+    assert done.stdout == subprocess.run([sys.executable, "-c", program], text=True, capture_output=True).stdout
+
+
+# Whole sequences without peepholes.
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("lengths", [None, [11, 6, 0, 2]])
+@pytest.mark.parametrize("without", [(), ("bias", "initial_hidden"), ("bias", "initial_hidden", "initial_cell")])
+def test_cudnns_operation_is_the_references(reverse, lengths, without):
+    # On the CPU the same operation of PyTorch runs on another library.
+    tensors = draw_float32(without=without)
+    del tensors["weight_peephole"]
+    options = {"lengths": None if lengths is None else torch.tensor(lengths), "reverse": reverse}
+    if lengths is not None:
+        tensors["x"][1, 6:] = torch.nan
+    with ops.use_backend("reference"):
+        expected = values_and_gradients(ops.lstm, tensors, used=("hidden",), **options)
+    results = values_and_gradients(cudnn.lstm_hidden, tensors, **options)
+    for name, value in results.items():
+        torch.testing.assert_close(value, expected["hidden" if name == "y" else name], rtol=1e-5, atol=1e-5)
+
+
+def test_hidden_states_alone_are_the_hidden_states(monkeypatch):
+    tensors = draw_float32(without=("weight_peephole",))
+    lengths = torch.tensor([11, 6, 0, 2])
+    hidden = ops.lstm(**tensors, lengths=lengths)[0]
+    assert torch.equal(ops.lstm_hidden(**tensors, lengths=lengths), hidden)
+    calls = []
+    monkeypatch.setattr(backend, "runs_cudnn", lambda _: calls.append(None) is None)
+    torch.testing.assert_close(ops.lstm_hidden(**tensors, lengths=lengths), hidden, rtol=1e-5, atol=1e-5)
+    with pytest.raises(ValueError, match="bias must have shape"):
+        ops.lstm_hidden(**tensors | {"bias": torch.zeros(1)})
+    assert len(calls) == 2
+    ops.lstm_hidden(**draw_float32())
+    assert len(calls) == 2  # peepholes are not for cuDNN

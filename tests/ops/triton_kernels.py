@@ -1,0 +1,408 @@
+"""The Triton kernels' numbers: the reference's in float64.
+
+Not collected by itself: ``test_triton`` runs it in processes of their own, in Triton's interpreter
+(``TRITON_INTERPRET=1``) and, where there is a GPU, compiled. The tiles are small, so that small inputs make several
+programs, and several blocks of units in each.
+"""
+
+import functools
+import itertools
+import math
+import random
+
+import pytest
+import torch
+
+from check_layer import draw_batch, gradients, randomised
+from convrnn import nn, ops
+from convrnn.ops import geometry
+from convrnn.ops.triton import tiles
+from convrnn.ops.triton.tiles import Tile
+from operations import OUTPUTS, draw_float32, draw_lengths, outputs_of, same, values_and_gradients
+
+DEVICE = "cpu" if tiles.INTERPRETED else "cuda"
+TILES = {
+    "resident": Tile(resident=True, rows=16, units=32, inner=16, warps=4, stages=2),
+    "streamed": Tile(resident=False, rows=16, units=16, inner=16, warps=4, stages=3),
+}
+SEQUENCES = ("hidden", "cell")
+REDUCTIONS = ("last", "mean", "max", "none")
+OPTIONAL = ("bias", "weight_peephole", "initial_hidden", "initial_cell")
+OPERATIONS = {
+    "lstm": ops.lstm,
+    "cell-last": functools.partial(ops.windowed_lstm, kernel_size=3, stride=2),
+    "hidden-max": functools.partial(ops.windowed_lstm, kernel_size=3, stride=2, reduce="max", sequence="hidden"),
+    "cell-mean": functools.partial(ops.windowed_lstm, kernel_size=3, stride=2, reduce="mean"),
+    "hidden-none": functools.partial(ops.windowed_lstm, kernel_size=3, stride=2, reduce="none", sequence="hidden"),
+}
+EVERY_OPERATION = pytest.mark.parametrize(
+    ("tile", "operation"),
+    [
+        # Whole sequences have one kind of tile.
+        pytest.param(tile, operation, id=name if name == "lstm" else f"{name}-{tile}")
+        for name, operation in OPERATIONS.items()
+        for tile in (["streamed"] if name == "lstm" else TILES)
+    ],
+    indirect=["tile"],
+)
+EVERY_TILE = pytest.mark.parametrize("tile", TILES, indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def tile(request, monkeypatch):
+    monkeypatch.setattr(tiles, "choose", lambda *_: TILES[getattr(request, "param", "resident")])
+    monkeypatch.setattr(tiles, "choose_step", lambda *_: TILES["streamed"])
+
+
+def drawn(**options):
+    return {name: None if t is None else t.to(DEVICE) for name, t in draw_float32(**options).items()}
+
+
+def run(operation, tensors, backend="triton", **options):
+    with ops.use_backend(backend):
+        return values_and_gradients(operation, tensors, **options)
+
+
+def distinct(operation, tensors, options, least):
+    """0 where two states are the window's largest but for rounding: either may then get the whole gradient."""
+    if options.get("reduce") != "max" or options["kernel_size"] == 1:
+        return None
+    doubles = {name: None if t is None else t.double() for name, t in tensors.items()}
+    with ops.use_backend("reference"):
+        states = operation(**doubles, **(options | {"reduce": "none"}))
+    first, second = states.topk(2, dim=2).values.unbind(2)
+    return first - second > least
+
+
+def errors(results, exact):
+    """By name, the largest difference from ``exact`` over its largest magnitude."""
+    scales = {name: float(value.abs().max()) or 1e-30 for name, value in exact.items()}
+    return {name: float((results[name].double() - exact[name]).abs().max()) / scales[name] for name in exact}
+
+
+WINDOWED_SIZES = [
+    # batch, frames, features, hidden, kernel_size, stride
+    (1, 1, 1, 1, 1, 1),
+    (3, 11, 5, 21, 4, 3),
+    (2, 11, 3, 32, 3, 1),
+    (5, 9, 7, 17, 2, 4),
+]
+
+
+def windowed_cases():
+    """Every sequence, reduction and direction; sizes and the other options are drawn."""
+    chance = random.Random(0)
+    for sequence, reduce, reverse in itertools.product(SEQUENCES, REDUCTIONS, [False, True]):
+        batch, frames, features, hidden, kernel_size, stride = size = chance.choice(WINDOWED_SIZES[1:])
+        options = {"kernel_size": kernel_size, "stride": stride, "sequence": sequence, "reduce": reduce}
+        sizes = {"batch": batch, "frames": frames, "features": features, "hidden": hidden}
+        yield pytest.param(
+            sizes | {"positions": chance.choice([None, kernel_size])},
+            options | {"reverse": reverse},
+            {name for name in OPTIONAL if chance.random() < 0.5},
+            chance.random() < 0.5,
+            id="-".join(map(str, (*size, sequence, reduce, reverse))),
+        )
+    one = dict(zip(("batch", "frames", "features", "hidden"), WINDOWED_SIZES[0], strict=False))
+    for sequence in SEQUENCES:
+        yield pytest.param(one, {"kernel_size": 1, "sequence": sequence}, set(), False, id=f"one-{sequence}")
+
+
+@EVERY_TILE
+@pytest.mark.parametrize(("sizes", "options", "without", "with_lengths"), list(windowed_cases()))
+def test_windows_are_the_references_in_float64(sizes, options, without, with_lengths):
+    tensors = drawn(**sizes, without=without)
+    if with_lengths:
+        options = options | {"lengths": draw_lengths(sizes["batch"], sizes["frames"]).to(DEVICE)}
+    call = functools.partial(run, ops.windowed_lstm, tensors, **options)
+    mask = distinct(ops.windowed_lstm, tensors, options, 1e-5)
+    found = errors(call(mask=mask), call(backend="reference", dtype=torch.float64, mask=mask))
+    # Float32 rounds each of some hundred terms by up to 6e-8. The comparison is false for NaN.
+    assert not {name: error for name, error in found.items() if not error <= 1e-5}
+
+
+@pytest.mark.parametrize("used", [SEQUENCES, ("hidden",), ("cell",)], ids=str)
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("everything", [False, True])
+def test_whole_sequences_are_the_references_in_float64(used, reverse, everything):
+    lengths = torch.tensor([5, 2, 0], device=DEVICE) if everything else None
+    tensors = drawn(batch=3, frames=5, hidden=21, without=() if everything else OPTIONAL)
+    call = functools.partial(run, ops.lstm, tensors, used=used, reverse=reverse, lengths=lengths)
+    found = errors(call(), call(backend="reference", dtype=torch.float64))
+    assert not {name: error for name, error in found.items() if not error <= 1e-5}
+
+
+# The unit roundoff: the largest relative error of rounding a number to the dtype.
+ROUNDOFF = {torch.bfloat16: 2.0**-9, torch.float16: 2.0**-12}
+
+
+@pytest.mark.parametrize("dtype", ROUNDOFF, ids=str)
+@EVERY_OPERATION
+def test_short_operands_cost_few_roundings(operation, dtype):
+    """Operands in bfloat16 or float16, states and sums in float32.
+
+    x and the parameters are exact here, so what is rounded is the projection, the hidden state before each product, the
+    result, and in the backward pass the gates' gradients: about one rounding on the way through each step, and the
+    gates' slopes are at most 1. So values stay within 4 roundings of their tensor's largest, gradients within 8. With
+    everything rounded, as in plain PyTorch, errors are larger.
+    """
+    tensors = {name: t.to(dtype).float() for name, t in drawn(batch=3, frames=9, features=7, hidden=29).items()}
+    options = operation.keywords if isinstance(operation, functools.partial) else {}
+    mask = distinct(ops.windowed_lstm, tensors, options, 8 * ROUNDOFF[dtype])
+    exact = run(operation, tensors, backend="reference", dtype=torch.float64, mask=mask)
+    found = errors(run(operation, tensors, dtype=dtype, mask=mask), exact)
+    plain = errors(run(operation, tensors, backend="reference", dtype=dtype, mask=mask), exact)
+    bounds = {name: (4 if name in OUTPUTS else 8) * ROUNDOFF[dtype] for name in exact}
+    assert not {name: (error, bounds[name]) for name, error in found.items() if not error <= bounds[name]}
+
+    def mean(errors):
+        return math.sqrt(sum(error**2 for error in errors.values()) / len(errors))
+
+    assert mean(found) <= mean(plain)
+
+
+@EVERY_TILE
+def test_autocast_multiplies_in_its_dtype_and_keeps_states_in_float32():
+    operation, tensors = OPERATIONS["cell-mean"], drawn(batch=2, frames=7, hidden=21)
+    exact = run(operation, tensors, backend="reference", dtype=torch.float64)
+    with torch.autocast(DEVICE, dtype=torch.bfloat16):
+        results = run(operation, tensors)
+    assert all(value.dtype == torch.float32 for value in results.values())
+    found = errors(results, exact)
+    # x and the weights are rounded as well.
+    assert not {name: error for name, error in found.items() if not 1e-5 < error <= 16 * ROUNDOFF[torch.bfloat16]}
+
+
+@EVERY_TILE
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("sequence", SEQUENCES)
+def test_equal_states_share_the_gradient_of_their_maximum(sequence, reverse):
+    tensors = drawn(batch=2, frames=9, hidden=19, without={"initial_hidden", "initial_cell"})
+    for name in ("weight_ih", "weight_hh", "bias", "weight_peephole"):
+        # Every state of every frame is 0 then.
+        tensors[name] *= 0
+    options = {"kernel_size": 4, "stride": 3, "reduce": "max", "sequence": sequence, "reverse": reverse}
+    expected = run(ops.windowed_lstm, tensors, backend="reference", **options)
+    assert expected["gradient of weight_ih"].any()
+    for name, value in run(ops.windowed_lstm, tensors, **options).items():
+        torch.testing.assert_close(value, expected[name], rtol=1e-5, atol=1e-6)
+
+
+@EVERY_TILE
+@pytest.mark.parametrize("sign", [1, -1])
+def test_small_states_keep_their_relative_accuracy(sign):
+    # Of one sign, so that no sum cancels.
+    tensors = {name: t.abs() for name, t in drawn(batch=2, frames=5, hidden=17).items()}
+    for name, tensor in tensors.items():
+        tensor *= (1 if name == "x" else 1e-4) * (1 if name.startswith("weight") else sign)
+    for operation in (OPERATIONS["cell-mean"], OPERATIONS["hidden-none"], ops.lstm):
+        with ops.use_backend("triton"):
+            results = outputs_of(operation, tensors)
+        with ops.use_backend("reference"):
+            exact = outputs_of(operation, {name: tensor.double() for name, tensor in tensors.items()})
+        for name, value in results.items():
+            torch.testing.assert_close(value.double(), exact[name], rtol=2e-6, atol=0)
+
+
+@EVERY_OPERATION
+@pytest.mark.parametrize("options", [{}, {"reverse": True, "positions": 3}], ids=str)
+def test_padding_reaches_neither_outputs_nor_gradients(operation, options):
+    positions = None if operation is ops.lstm else options.get("positions")
+    lengths = torch.tensor([5, 3, 0], device=DEVICE)
+    inside = geometry.frame_mask(lengths, 5)
+    results = []
+    for padding in (0.0, torch.nan):
+        tensors = drawn(batch=3, frames=5, hidden=14, positions=positions)
+        tensors["x"][~inside] = padding
+        results.append(run(operation, tensors, lengths=lengths, reverse=options.get("reverse", False)))
+    assert not results[0]["gradient of x"][~inside].any()
+    assert results[0]["gradient of x"].any()
+    for name in OUTPUTS & results[0].keys():
+        ends = geometry.num_windows(lengths, 3, 2) if name == "y" else lengths
+        y = results[0][name].flatten(2)
+        assert torch.equal((y != 0).any(-1), geometry.frame_mask(ends, y.size(1)))
+    assert same(*results)
+
+
+@EVERY_OPERATION
+def test_gradients_beyond_the_ends_reach_nothing(operation):
+    lengths = torch.tensor([5, 3, 0], device=DEVICE)
+    leaves = {name: tensor.requires_grad_() for name, tensor in drawn(batch=3, frames=5, hidden=14).items()}
+    gradients = []
+    for beyond in (0.0, torch.nan):
+        with ops.use_backend("triton"):
+            outputs = outputs_of(operation, leaves, lengths=lengths)
+            upstream = {name: torch.ones_like(y) for name, y in outputs.items()}
+            for name, gradient in upstream.items():
+                ends = geometry.num_windows(lengths, 3, 2) if name == "y" else lengths
+                gradient[~geometry.frame_mask(ends, gradient.size(1))] = beyond
+            gradients.append(torch.autograd.grad([*outputs.values()], [*leaves.values()], [*upstream.values()]))
+    assert all(map(torch.equal, *gradients))
+    assert gradients[0][0].any()
+
+
+@EVERY_OPERATION
+def test_a_frame_that_is_not_finite_reaches_its_sequence_alone(operation):
+    tensors = drawn(batch=3, frames=5, hidden=14)
+    clean = run(operation, tensors)
+    tensors["x"][1, 3, 0] = torch.nan
+    results = run(operation, tensors)
+    for name in OUTPUTS & results.keys():
+        assert results[name][1].isnan().any()
+        assert torch.equal(results[name][[0, 2]], clean[name][[0, 2]])
+    # What has diverged must be seen in every parameter.
+    assert all(value.isnan().any() for name, value in results.items() if name.startswith("gradient"))
+
+
+@EVERY_OPERATION
+@pytest.mark.parametrize(("batch", "lengths"), [(0, None), (0, []), (3, [0, 0, 0])])
+def test_a_batch_may_be_empty_and_so_may_its_sequences(operation, batch, lengths):
+    lengths = None if lengths is None else torch.tensor(lengths, dtype=torch.int64, device=DEVICE)
+    for positions in (None,) if operation is ops.lstm else (None, 3):
+        tensors = drawn(batch=batch, positions=positions)
+        results = run(operation, tensors, lengths=lengths)
+        assert same(results, run(operation, tensors, backend="reference", lengths=lengths))
+        assert not any(value.any() for value in results.values())
+
+
+@EVERY_OPERATION
+def test_a_sequence_gives_the_same_alone_and_in_a_batch(operation):
+    lengths = torch.tensor([9, 6, 3], device=DEVICE)
+    tensors = drawn(batch=3, frames=9, features=6, hidden=14)
+    with ops.use_backend("triton"):
+        together = outputs_of(operation, tensors, lengths=lengths)
+        for row, length in enumerate(lengths.tolist()):
+            alone = outputs_of(operation, tensors | {"x": tensors["x"][row : row + 1, :length]})
+            for name, y in alone.items():
+                # The projection is one product over all frames, whose sums may run in another order in a smaller one.
+                torch.testing.assert_close(y[0], together[name][row, : y.size(1)], rtol=1e-6, atol=1e-6)
+
+
+@EVERY_OPERATION
+def test_every_bit_is_the_same_in_every_call(operation):
+    tensors = drawn(batch=3, frames=5, hidden=14)
+    assert same(run(operation, tensors), run(operation, tensors))
+
+
+def scattered(tensor):
+    """The same values, none beside its neighbour in memory, the axes in reverse order there."""
+    view = torch.zeros([2 * size for size in reversed(tensor.shape)], device=DEVICE)
+    view = view[(slice(None, None, 2),) * tensor.dim()]
+    return view.permute(*reversed(range(tensor.dim()))).copy_(tensor)
+
+
+@EVERY_OPERATION
+def test_strides_do_not_matter(operation):
+    tensors = drawn(batch=3, frames=5, hidden=14)
+    leaves = {name: scattered(tensor).requires_grad_() for name, tensor in tensors.items()}
+    expected = run(operation, tensors)
+    with ops.use_backend("triton"):
+        outputs = outputs_of(operation, leaves)
+    generator = torch.Generator().manual_seed(0)
+    upstream = [scattered(torch.randn(y.shape, generator=generator)) for y in outputs.values()]
+    gradients = torch.autograd.grad([*outputs.values()], [*leaves.values()], upstream)
+    for name, value in zip(leaves, gradients, strict=True):
+        torch.testing.assert_close(value, expected[f"gradient of {name}"], rtol=1e-5, atol=1e-5)
+    for name, value in outputs.items():
+        torch.testing.assert_close(value.detach(), expected[name], rtol=1e-5, atol=1e-5)
+
+
+@EVERY_OPERATION
+@pytest.mark.parametrize("wanted", [["x"], ["bias"], ["weight_hh", "initial_cell"]], ids=str)
+def test_gradients_of_some_tensors_are_those_of_all(operation, wanted):
+    tensors = drawn(batch=2, frames=5, hidden=14)
+    expected = run(operation, tensors)
+    fixed = {name: tensor for name, tensor in tensors.items() if name not in wanted}
+    results = run(functools.partial(operation, **fixed), {name: tensors[name] for name in wanted})
+    assert same(results, {name: expected[name] for name in results})
+
+
+@EVERY_TILE
+@pytest.mark.parametrize("name", ["cell-last", "hidden-max"])
+def test_what_the_backward_pass_keeps(name):
+    tensors = {key: tensor.requires_grad_() for key, tensor in drawn(batch=2, frames=9, hidden=18).items()}
+    inputs, saved = {tensor.untyped_storage().data_ptr() for tensor in tensors.values()}, {}
+
+    def pack(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in inputs:
+            saved[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with ops.use_backend("triton"), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        y = OPERATIONS[name](**tensors)
+        with torch.no_grad():
+            OPERATIONS[name](**tensors)
+    # h and c of three steps; not the last h, where the result is the last c.
+    assert sum(saved.values()) == (5 if name == "cell-last" else 6) * 4 * y.numel()
+
+
+def test_second_derivatives_are_refused_with_the_way_to_them():
+    for operation in (OPERATIONS["cell-last"], ops.lstm):
+        tensors = drawn(batch=2, frames=5, hidden=4)
+        x = tensors["x"].requires_grad_()
+        with ops.use_backend("triton"):
+            cost = sum(y.square().sum() for y in outputs_of(operation, tensors).values())
+        (gradient,) = torch.autograd.grad(cost, x, create_graph=True)
+        with pytest.raises(RuntimeError, match=r'use_backend\("reference"\)'):
+            torch.autograd.grad(gradient.sum(), x)
+
+
+LAYERS = {
+    "clstm": lambda: nn.CLSTM(3, 4, 3, 2, reduce="max"),
+    "extended-clstm": lambda: nn.ExtendedCLSTM(3, 4, 3, 2),
+    "cblstm": lambda: nn.CBLSTM(3, 4, 3, padding="same", learn_initial_state=True),
+    "stacked": lambda: nn.CLSTM(3, 4, 3, 2, num_layers=2, bidirectional=True),
+    "blstm": lambda: nn.LSTM(3, 4, bidirectional=True),
+}
+
+
+@pytest.mark.parametrize("make_layer", LAYERS.values(), ids=LAYERS)
+def test_layers_are_the_references_and_so_are_compiled_ones(make_layer):
+    layer = randomised(make_layer, torch.float32).to(DEVICE)
+    x, lengths = (tensor.to(DEVICE) for tensor in draw_batch(3, torch.float32))
+    with ops.use_backend("reference"):
+        expected = gradients(layer, x, lengths)
+    torch._dynamo.reset()
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
+    with ops.use_backend("triton"):
+        results = [gradients(layer, x, lengths), gradients(layer, x, lengths, compiled)]
+    for result in results:
+        for value, wanted in zip(result, expected, strict=True):
+            torch.testing.assert_close(value, wanted, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("everything", [True, False])
+@pytest.mark.parametrize("name", ["triton_windowed_lstm", "triton_lstm"])
+def test_registered_operations_keep_pytorchs_rules(name, everything):
+    tensors = drawn(batch=2, frames=5, hidden=4, without=() if everything else OPTIONAL)
+    leaves = [None if tensor is None else tensor.requires_grad_() for tensor in tensors.values()]
+    lengths = torch.tensor([5, 2], device=DEVICE) if everything else None
+    options = (3, 2, "hidden", "max") if everything else (2, 1, "cell", "last")
+    arguments = {
+        "triton_windowed_lstm": (*leaves, lengths, *options, everything, torch.float32, True),
+        "triton_lstm": (*leaves, lengths, everything),
+    }[name]
+    torch.library.opcheck(getattr(torch.ops.convrnn, name).default, arguments)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"weight_hh": torch.zeros(84, 21).half()}, r"weight_hh is torch\.float16; it must be torch\.float32"),
+        ({"weight_hh": torch.zeros(85, 21)}, r"weight_hh must have shape \[84, 21\], but has shape \[85, 21\]"),
+        ({"weight_ih": torch.zeros(2, 84, 5)}, r"weight_ih must have shape \[3, 84, 5\]"),
+        ({"bias": torch.zeros(1)}, r"bias must have shape \[84\]"),
+        ({"lengths": torch.tensor([11])}, r"lengths must have shape \[4\]"),
+        (
+            {"lengths": torch.tensor([11, 1, 1, 1], dtype=torch.int32)},
+            r"lengths is torch\.int32; it must be torch\.int64",
+        ),
+    ],
+    ids=["dtype", "weight_hh", "positions", "bias", "lengths", "lengths-dtype"],
+)
+def test_an_operation_refuses_what_it_would_misread(changes, sentence):
+    options = {"lengths": None, "kernel_size": 3, "stride": 2, "sequence": "cell", "reduce": "last", "reverse": False}
+    options |= {"dtype": torch.float32, "save": False}
+    with pytest.raises(ValueError, match=sentence):
+        torch.ops.convrnn.triton_windowed_lstm(**(draw_float32() | options | changes))
