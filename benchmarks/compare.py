@@ -89,7 +89,7 @@ class Entry:
         ratio: Its time over the baseline's, round by round; None where the baseline was refused.
         difference: From the answer in float64, relative.
         gflops: Useful floating-point operations per second, in 1e9; None where nobody counted them.
-        share: Of the machine's rate of matrix products in the same rounds.
+        share: Of the machine's rate of matrix products in the same rounds; on a GPU, of the least time that it takes.
     """
 
     name: str

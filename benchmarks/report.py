@@ -125,9 +125,9 @@ def print_section(section: Section, console: Console) -> None:
         console.print(Text(f"Note: {note}."))
 
 
-def markdown(machine: Mapping[str, str], sections: Sequence[Section]) -> str:
+def markdown(machine: Mapping[str, str], sections: Sequence[Section], title: str = "Performance on the CPU") -> str:
     """Everything as one Markdown page."""
-    parts = ["# Performance on the CPU", "\n".join(f"- {name}: {value}" for name, value in machine.items())]
+    parts = [f"# {title}", "\n".join(f"- {name}: {value}" for name, value in machine.items())]
     for section in sections:
         parts += [f"## {section.title}", section.text]
         for table in section.tables:

@@ -68,7 +68,7 @@ def precision(dtype: torch.dtype) -> str:
 def choose(rows: int, hidden: int, dtype: torch.dtype, device: torch.device) -> Tile:
     """The tile for so many windows and units, and operands of ``dtype``.
 
-    The sizes are the largest that compile for compute capabilities 8.0 and 9.0 with next to no registers spilled. The
+    The sizes are the largest that compile for compute capabilities 8.0 and 9.0 with few registers spilled. The
     weights are resident where the matrix units multiply them and the shared memory has room: 128 units of 2 bytes on
     data-centre GPUs, 64 on others, or 64 of 4 bytes in tf32.
 

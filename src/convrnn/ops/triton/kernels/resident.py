@@ -65,8 +65,8 @@ def forward(
     """The result of every window and, where ``hidden`` is not None, the states that the backward pass needs.
 
     Args:
-        wx: Projections ``[.., 4 * H]``. A window's row at a step is ``sequence * sequence_frames + window *
-            window_frames + frame_first + step * frame_step``.
+        wx: Projections with the bias, ``[.., 4 * H]``. A window's row at a step is ``sequence * sequence_frames +
+            window * window_frames + frame_first + step * frame_step``.
         weight_hh: ``[4 * H, H]``.
         first: Product of the recurrent weights and the initial hidden state ``[4 * H]``; None is zeros.
         weight_peephole: ``[3, H]`` or None.

@@ -1,0 +1,107 @@
+"""Measure convrnn's GPU kernels beside their peers: ``python -m benchmarks.gpu``, from the root of a clone."""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from benchmarks import report
+from benchmarks.gpu import device, epoch, sequences, windowed
+from benchmarks.gpu.settings import PRECISIONS, Settings
+from benchmarks.report import Section
+from convrnn.ops.triton import tiles
+
+SECTIONS: dict[str, Callable[[Settings], Section]] = {
+    "windowed": windowed.run,
+    "sequences": sequences.run,
+    "epoch": epoch.run,
+}
+
+_DESCRIPTION = """\
+Measure convrnn's GPU kernels beside plain PyTorch, torch.compile and cuDNN.
+
+All peers run in turns in one process and are compared round by round, by CUDA
+events. Before anything is timed, values and gradients are checked against
+float64; a peer with a wrong answer is not timed, and the exit code is 1.
+
+sections:
+  windowed    the windowed LSTM of the paper's front end
+  sequences   the LSTM over whole sequences
+  epoch       an epoch of the paper's CLSTM model, the corpus on the GPU"""
+
+_EXAMPLES = """\
+Let nothing else use the GPU meanwhile. It needs the package with its extra
+"speech".
+
+examples:
+  python -m benchmarks.gpu --quick
+  python -m benchmarks.gpu --sections windowed --precisions fp32 bf16
+  python -m benchmarks.gpu --json gpu.json --markdown gpu.md"""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.gpu",
+        description=_DESCRIPTION,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--quick", action="store_true", help="fewer cases and rounds, for a first impression")
+    for name, choices, default in (
+        ("sections", list(SECTIONS), list(SECTIONS)),
+        ("precisions", list(PRECISIONS), ["fp32", "tf32", "bf16", "fp16"]),
+    ):
+        help_text = f"of {', '.join(choices)}; default: {', '.join(default)}"
+        parser.add_argument(f"--{name}", nargs="+", choices=choices, default=default, metavar="NAME", help=help_text)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything as JSON")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables as Markdown")
+    return parser
+
+
+def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """End with one sentence before anything is measured, rather than at the end."""
+    if not torch.cuda.is_available():
+        parser.error("PyTorch finds no GPU")
+    if tiles.MISSING is not None:
+        parser.error(f"the GPU kernels are missing: {tiles.MISSING}")
+    for path in (options.json, options.markdown):
+        if path and not path.parent.is_dir():
+            parser.error(f"{path.parent} is not a folder")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure what the command line asks for; 1 where an answer was wrong, 2 where nothing can be measured."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    _check(parser, options)
+    settings = Settings(options.quick, tuple(PRECISIONS[name] for name in options.precisions))
+    described = device.describe() | {"Rounds": str(settings.effort)}
+    began = time.monotonic()
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+    for name, value in described.items():
+        console.print(f"{name}: {value}", markup=False)
+    sections: dict[str, Section] = {}
+    for name in SECTIONS:
+        if name in options.sections:
+            sections[name] = SECTIONS[name](settings)
+            report.print_section(sections[name], console)
+            # After every section, so that whoever interrupts it keeps what was finished.
+            if options.json:
+                options.json.write_text(report.to_json(described, sections))
+            if options.markdown:
+                title = "Performance on the GPU"
+                options.markdown.write_text(report.markdown(described, list(sections.values()), title))
+    print(f"{(time.monotonic() - began) / 60:.1f} minutes in all", file=sys.stderr)
+    return int(any(section.refused for section in sections.values()))
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        print("interrupted; the sections that were finished are kept", file=sys.stderr)
+        sys.exit(130)

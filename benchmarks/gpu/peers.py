@@ -1,0 +1,174 @@
+"""The peers of the windowed LSTM on the GPU: who else computes it, each in its best configuration."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmarks.compare import Answer, answer
+from benchmarks.gpu.settings import DEVICE
+from benchmarks.gpu.timing import detached, graphed
+from benchmarks.problem import Forward, Operands, Problem, windowed_lstm
+from convrnn import ops
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A peer on a problem.
+
+    Attributes:
+        forward: The forward pass, which returns ``[batch, windows, hidden]``.
+        x: The frames that it reads, at least ``features`` of each.
+        differentiated: The tensors whose gradients training asks for, in the order of ``Operands.differentiated``.
+        trim: Takes from a value or gradient the part that the problem has.
+    """
+
+    forward: Forward
+    x: Tensor
+    differentiated: Sequence[Tensor]
+    trim: Callable[[Tensor, Tensor], Tensor] = lambda tensor, _: tensor
+
+
+@dataclass(frozen=True)
+class Peer:
+    """One way to compute a windowed LSTM.
+
+    Attributes:
+        name: What the tables call it.
+        prepare: Makes it.
+        peepholes: Whether it can have them; without, it is compared with ours without.
+        graph: Whether its launches are recorded as a CUDA graph.
+        only: The dtype that it is for, or None for all.
+    """
+
+    name: str
+    prepare: Callable[[Problem, Operands], Prepared]
+    peepholes: bool = True
+    graph: bool = False
+    only: torch.dtype | None = None
+
+    @property
+    def baseline(self) -> str:
+        """Name of the peer that is ours, computes the same, and is launched in the same way."""
+        return (OURS if self.peepholes else OURS_PLAIN).name + (GRAPH if self.graph else "")
+
+    def run(self, prepared: Prepared, upstream: Tensor | None) -> Callable[[], Answer]:
+        """What is timed: inference, or with ``upstream`` a forward and a backward pass."""
+        run = answer(prepared.forward, prepared.differentiated, upstream)
+        return graphed(run) if self.graph else run
+
+    def answer(self, run: Callable[[], Answer], prepared: Prepared, expected: Answer) -> Callable[[], list[Tensor]]:
+        """What is checked."""
+        return lambda: [prepared.trim(*pair) for pair in zip(detached(run()), expected, strict=True)]
+
+
+def moved(operands: Operands, dtype: torch.dtype) -> Operands:
+    """A copy on the GPU."""
+
+    def move(tensor: Tensor) -> Tensor:
+        return tensor.detach().to(DEVICE, dtype).requires_grad_(tensor.requires_grad)
+
+    weights = [None if p is None else nn.Parameter(move(p)) for p in operands.tensors()[1:]]
+    return Operands(move(operands.x), *weights)  # type: ignore[arg-type]  # the first three are never None
+
+
+def _on(backend: str) -> Callable[[Problem, Operands], Prepared]:
+    def prepare(problem: Problem, operands: Operands) -> Prepared:
+        def forward() -> Tensor:
+            with ops.use_backend(backend):
+                return windowed_lstm(problem, *operands.tensors())
+
+        return Prepared(forward, operands.x, operands.differentiated())
+
+    return prepare
+
+
+def _compiled(mode: str) -> Callable[[Problem, Operands], Prepared]:
+    def prepare(problem: Problem, operands: Operands) -> Prepared:
+        # What was compiled for other sizes would count towards the limit of recompilations.
+        torch.compiler.reset()
+        compiled = torch.compile(windowed_lstm, fullgraph=True, dynamic=False, mode=mode)
+
+        def forward() -> Tensor:
+            torch.compiler.cudagraph_mark_step_begin()
+            with ops.use_backend("reference"):
+                y: Tensor = compiled(problem, *operands.tensors())
+                return y
+
+        return Prepared(forward, operands.x, operands.differentiated())
+
+    return prepare
+
+
+def _unfold(x: Tensor, problem: Problem) -> Tensor:
+    """The windows as sequences of their own: ``[kernel_size, batch * windows, features]``, contiguous."""
+    windows = x.unfold(1, problem.kernel_size, problem.stride)
+    return windows.permute(3, 0, 1, 2).reshape(problem.kernel_size, problem.windows, x.size(2))
+
+
+def _padded(tensor: Tensor, shape: Sequence[int]) -> Tensor:
+    """With zeros behind, in every axis."""
+    missing = [size - there for size, there in zip(shape, tensor.shape, strict=True)]
+    return F.pad(tensor.detach(), [side for more in reversed(missing) for side in (0, more)])
+
+
+def _cudnn(multiple: int) -> Callable[[Problem, Operands], Prepared]:
+    """nn.LSTM with features and units padded to a multiple, which decides what algorithm PyTorch asks cuDNN for."""
+
+    def prepare(problem: Problem, operands: Operands) -> Prepared:
+        k, h = (-(-size // multiple) * multiple for size in (problem.features, problem.hidden))
+        x = _padded(operands.x, (problem.batch, problem.frames, k)).contiguous()
+        x.requires_grad_(operands.x.requires_grad)
+        module = nn.LSTM(k, h, device=x.device, dtype=x.dtype)
+
+        def gates(tensor: Tensor, *shape: int) -> Tensor:
+            return _padded(tensor.unflatten(0, (4, problem.hidden)), (4, h, *shape)).flatten(0, 1)
+
+        weight_ih, weight_hh, bias, second_bias = module.parameters()
+        with torch.no_grad():
+            weight_ih.copy_(gates(operands.weight_ih, k))
+            weight_hh.copy_(gates(operands.weight_hh, h))
+            bias.copy_(gates(operands.bias))
+            # It has two biases where one is enough; the gradient of the second would be work for nothing.
+            second_bias.zero_().requires_grad_(False)
+
+        def forward() -> Tensor:
+            cell: Tensor = module(_unfold(x, problem))[1][1]
+            return cell.view(problem.batch, -1, h)
+
+        def trim(tensor: Tensor, like: Tensor) -> Tensor:
+            if tensor.shape[0] == 4 * h:
+                tensor = tensor.unflatten(0, (4, h))[:, : problem.hidden].flatten(0, 1)
+            return tensor[tuple(slice(size) for size in like.shape)]
+
+        return Prepared(forward, x, [*([x] if x.requires_grad else []), weight_ih, weight_hh, bias], trim)
+
+    return prepare
+
+
+GRAPH = ", CUDA graph"
+OURS = Peer("convrnn triton", _on("triton"))
+OURS_PLAIN = Peer("convrnn triton, no peepholes", _on("triton"), peepholes=False)
+ORDINARY = Peer("cuDNN on unfolded windows, no peepholes", _cudnn(1), peepholes=False)
+BEST = Peer("cuDNN likewise, padded to 128, no peepholes", _cudnn(128), peepholes=False, only=torch.float16)
+
+
+def _as_graph(peer: Peer) -> Peer:
+    return replace(peer, name=peer.name + GRAPH, graph=True)
+
+
+PEERS = (
+    OURS,
+    _as_graph(OURS),
+    Peer("convrnn reference, eager", _on("reference")),
+    Peer("convrnn reference, torch.compile", _compiled("default")),
+    Peer("convrnn reference, torch.compile, reduce-overhead", _compiled("reduce-overhead")),
+    OURS_PLAIN,
+    _as_graph(OURS_PLAIN),
+    ORDINARY,
+    _as_graph(ORDINARY),
+    BEST,
+    _as_graph(BEST),
+)

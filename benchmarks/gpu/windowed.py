@@ -1,0 +1,128 @@
+"""Section "windowed": the windowed LSTM of the paper's front end beside all its peers."""
+
+import functools
+import itertools
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from benchmarks.compare import Contender
+from benchmarks.gpu.device import Rates, Work, measure_rates
+from benchmarks.gpu.peers import PEERS, Prepared, moved
+from benchmarks.gpu.settings import Precision, Settings
+from benchmarks.gpu.tables import comparison_table
+from benchmarks.gpu.timing import compare
+from benchmarks.problem import Operands, Problem, expected, upstream
+from benchmarks.report import Section, Table, number
+from benchmarks.settings import PASSES, progress
+
+FRAMES = {1024: 67, 10016: 629, 100000: 6253}
+"""Frames of each of 32 sequences, by the windows that they give together; cuDNN's best needs a multiple of 8."""
+
+FIRST_LAYER, SECOND_LAYER = 26, 100
+
+_TEXT = """\
+One windowed LSTM as in the paper's front end: windows of 5 frames with a shift of 2, 100 units, the last cell state of
+each window, peepholes, initial states of zero. "forward" is inference. "training" is the forward and the backward pass
+to all parameters, and to x where it has 100 features (a second layer), not where it has 26 (a first layer). cuDNN has
+no peepholes and is compared with ours without, launched in the same way. Copying the windows apart for it is in its
+time; padding its features and units to multiples of 128, with which PyTorch asks it for its persistent algorithm in
+fp16, is not. Times are by CUDA events, in turns, with frames drawn anew before every turn: medians, and for "times
+ours" medians and quartiles by rounds. "of the floor" is the least time that the work takes on this GPU over the time:
+as long as the slowest of the products' operations, at the rate of a large product of PyTorch's in the same precision,
+the exponentials and reciprocals, at 16 in a clock and multiprocessor, and the bytes of inputs and results, at the rate
+of a large copy. "difference" is the largest from the same answer in float64, over all values and gradients, as a share
+of a tensor's largest value."""
+
+
+def work(problem: Problem, training: bool, itemsize: int) -> Work:
+    """What no implementation can do without.
+
+    An activation function takes an exponential and a reciprocal; there are five in each step, and three in the last,
+    of which the cell state alone is needed. Training reads the gradient of the result and writes that of x, if wanted.
+
+    Example:
+        >>> work(Problem(batch=1, frames=3, features=2, hidden=1, kernel_size=2, stride=1), training=False, itemsize=4)
+        Work(flops=60, specials=32, bytes=32)
+    """
+    x, y = problem.batch * problem.frames * problem.features, problem.windows * problem.hidden
+    backward = y + (x if problem.x_gradient else 0) if training else 0
+    activations = problem.windows * problem.hidden * (5 * problem.kernel_size - 2)
+    return Work(problem.useful_flops(training), 2 * activations, itemsize * (x + y + backward))
+
+
+def contenders(problem: Problem, training: bool, precision: Precision) -> tuple[list[Contender], list[Prepared]]:
+    """The peers on a problem."""
+    drawn = moved(Operands.draw(problem), precision.dtype)
+    variants = {True: drawn, False: drawn.without_peepholes()}
+    gradient = upstream(problem, training)
+    gradient = None if gradient is None else gradient.to(drawn.x)
+    answers = {peepholes: expected(problem, operands, gradient) for peepholes, operands in variants.items()}
+    found, prepared = [], []
+    for peer in PEERS:
+        if peer.only not in (None, precision.dtype):
+            continue
+        ready = peer.prepare(problem, variants[peer.peepholes])
+        wanted = answers[peer.peepholes]
+        run = peer.run(ready, _fitted(gradient, ready))
+        check = peer.answer(run, ready, wanted)
+        found.append(Contender(peer.name, run, wanted, peer.baseline, answer=check, tolerance=precision.tolerance))
+        prepared.append(ready)
+    return found, prepared
+
+
+def _fitted(gradient: Tensor | None, prepared: Prepared) -> Tensor | None:
+    """The gradient of the result with zeros for units that only the peer has."""
+    if gradient is None:
+        return None
+    with torch.no_grad():
+        missing = prepared.forward().size(2) - gradient.size(2)
+    return F.pad(gradient, (0, missing))
+
+
+def _redraw(prepared: list[Prepared], features: int) -> None:
+    with torch.no_grad():
+        for x in {id(ready.x): ready.x for ready in prepared}.values():
+            x[..., :features].normal_()
+
+
+def run(settings: Settings) -> Section:
+    """Measure the section."""
+    windows, features = ((10016,), (FIRST_LAYER,)) if settings.quick else (tuple(FRAMES), (FIRST_LAYER, SECOND_LAYER))
+    comparisons = []
+    rates: dict[str, Rates] = {}
+    for precision in settings.precisions:
+        with precision.set():
+            rates[precision.name] = measure_rates(precision)
+            for name, k, w in itertools.product(PASSES, features, windows):
+                problem, training = Problem(batch=32, frames=FRAMES[w], features=k), PASSES[name]
+                case: dict[str, str | int] = {"pass": name, "precision": precision.name}
+                case |= {"features": k, "windows": problem.windows}
+                with progress("windowed", case):
+                    found, prepared = contenders(problem, training, precision)
+                    needed = work(problem, training, precision.dtype.itemsize)
+                    comparison = compare(
+                        case,
+                        found,
+                        settings.effort,
+                        refresh=functools.partial(_redraw, prepared, k),
+                        floor=rates[precision.name].floor(needed),
+                        flops=needed.flops,
+                    )
+                comparisons.append(comparison)
+    columns = {key: key for key in ("precision", "features", "windows")}
+    tables = [
+        comparison_table(f"Windowed LSTM, {name}", columns, [c for c in comparisons if c.case["pass"] == name])
+        for name in PASSES
+    ]
+    return Section("Windowed LSTM", _TEXT, [*tables, _rates_table(rates)], comparisons, {"rates": rates})
+
+
+def _rates_table(rates: dict[str, Rates]) -> Table:
+    rows = [
+        [name, number(rate.flops / 1e12), number((rate.specials or 0) / 1e12), number(rate.bytes / 1e12)]
+        for name, rate in rates.items()
+    ]
+    head = ["precision", "products, TFLOP/s", "special functions, 1e12/s (0: not known)", "copy, TB/s"]
+    return Table("What the GPU can do", head, rows)
