@@ -187,17 +187,21 @@ def test_the_cpu_is_not_for_triton(monkeypatch):
 
 @pytest.mark.parametrize("missing", [None, "Triton is not installed"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
-def test_gpus_are_for_triton(monkeypatch, recwarn, missing, dtype):
+def test_gpus_take_triton_where_it_is_chosen(monkeypatch, recwarn, missing, dtype):
     monkeypatch.setattr(tiles, "MISSING", missing)
     monkeypatch.setattr(backend, "_warned", set())
     x = FakeGPU(torch.zeros(1, dtype=dtype))
     fits = dtype != torch.float64
-    assert backend.runs_triton(x) == (fits and missing is None)
-    assert backend.runs_triton(x) == (fits and missing is None)
-    assert [str(warning.message).endswith(": Triton is not installed") for warning in recwarn] == [True] * (
-        fits and missing is not None
-    )
-    assert not backend.runs_native(x)
+    with ops.use_backend("triton"):
+        assert backend.runs_triton(x) == (fits and missing is None)
+        assert backend.runs_triton(x) == (fits and missing is None)
+        assert not backend.runs_native(x)
+    told = [] if fits and missing is None else ["Triton is not installed" if fits else "x is torch.float64"]
+    assert len(recwarn) == len(told)
+    assert all(words in str(warning.message) for words, warning in zip(told, recwarn, strict=True))
+    recwarn.clear()
+    # Nothing that has not been run on a GPU is run there unasked.
+    assert not backend.runs_triton(x)
     for other in ("reference", "native"):
         with ops.use_backend(other):
             recwarn.clear()
