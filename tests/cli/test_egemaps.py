@@ -27,6 +27,7 @@ def new_process():
 
 @pytest.fixture(scope="module")
 def compared(convrnn, corpus, tmp_path_factory):
+    _tell_licence.cache_clear()
     out = tmp_path_factory.mktemp("egemaps")
     options = ("--task", "pitch", "--models", "conv", "--seeds", 1, "--max-epochs", 1, "--yardstick")
     with pytest.MonkeyPatch.context() as patch:
