@@ -28,7 +28,8 @@ def grid(tones, tmp_path_factory):
         training=TrainingConfig(max_epochs=2, batch_size=8),
     )
     finished = run_grid(runs, tones, cache_dir=folder, runs_dir=folder / "runs")
-    return runs, finished, FeatureStore(folder / "features", LogMelConfig(sample_rate=8000))
+    store = FeatureStore(folder / "features", LogMelConfig(sample_rate=8000))
+    return runs, finished, [store.load(segment) for segment in tones.segments()]
 
 
 def test_models_with_a_front_end_are_probed_on_every_fold(tones, grid):
@@ -41,10 +42,9 @@ def test_models_with_a_front_end_are_probed_on_every_fold(tones, grid):
 
 
 def test_the_probe_sees_the_front_ends_features_and_nothing_else(tones, grid):
-    runs, finished, store = grid
+    runs, finished, raw = grid
     [run, found] = next(pair for pair in zip(runs, finished, strict=True) if pair[0].spec.model_name == "conv")
     bundle = Bundle.load(found.result.directory / BEST)
-    raw = [store.load(segment) for segment in tones.segments()]
     normalised = bundle.normaliser().transform(raw, tones.table["speaker"].tolist())
     by_hand = np.array(
         [
@@ -55,5 +55,5 @@ def test_the_probe_sees_the_front_ends_features_and_nothing_else(tones, grid):
     )
     assert utterance_functionals(bundle.extract_features(normalised)) == pytest.approx(by_hand, rel=1e-4, abs=1e-5)
     expected = fit_machine("m", by_hand, tones, "pitch", run.spec.split, fold=0, seed=1)
-    [outcome, *_] = linear_probe(runs, finished, tones, store)
+    [outcome, *_] = linear_probe(runs, finished, tones, raw)
     assert outcome.prediction == expected.prediction

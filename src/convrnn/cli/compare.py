@@ -126,17 +126,17 @@ def compare(
         store = extract(data, runs[0].spec.features, cache_dir, jobs)
     finished = train_all(runs, data, cache_dir, runs_dir, jobs)
     found = outcomes(runs, finished)
-    if probe:
+    if probe or yardstick:
         from convrnn.experiments.probe import linear_probe
-
-        with Counter("probes") as counter:
-            found += linear_probe(runs, finished, data, store, on_progress=counter)
-    if yardstick:
         from convrnn.experiments.yardstick import linear_svm
 
-        say("linear SVM")
         arrays = [store.load(segment) for segment in data.segments()]
-        found += linear_svm(arrays, data, task, splits, normalise=policy, seeds=range(seeds))
+        if probe:
+            with Counter("probes") as counter:
+                found += linear_probe(runs, finished, data, arrays, on_progress=counter)
+        if yardstick:
+            say("linear SVM")
+            found += linear_svm(arrays, data, task, splits, normalise=policy, seeds=range(seeds))
     classes = data.classes(task)
     table = Table(tuple(summarise(found, classes)), classes, caption(data, task, split, runs))
     table.save(out)

@@ -164,6 +164,7 @@ def _lines(plans: Sequence[TablePlan], runs_dir: Path) -> list[dict[str, Any]]:
     lines: list[dict[str, Any]] = []
     seen: set[str] = set()
     groups = [(plan.table, column, row) for plan in plans for column in plan.columns for row in plan.table.rows]
+    frames: dict[int, list[int]] = {}
     with Counter("measuring") as counter:
         for number, (table, column, row) in enumerate(groups, start=1):
             runs = [run for run in column.runs if run.spec.model_name == row.front_end]
@@ -173,7 +174,10 @@ def _lines(plans: Sequence[TablePlan], runs_dir: Path) -> list[dict[str, Any]]:
             pace = None
             if left:
                 spec = left[0].spec
-                pace = seconds_per_epoch(spec, column.data, frame_counts(column.data, spec.features))
+                # All files are opened for it: once for a column, not for each of its models.
+                if id(column) not in frames:
+                    frames[id(column)] = frame_counts(column.data, spec.features)
+                pace = seconds_per_epoch(spec, column.data, frames[id(column)])
             lines.append(
                 {
                     "table": table.name,

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from convrnn.corpora.corpus import Corpus
 from convrnn.experiments.compare import FinishedRun, GridRun
 from convrnn.experiments.table import Outcome
 from convrnn.experiments.yardstick import fit_machine, utterance_functionals
-from convrnn.features.store import FeatureStore
 from convrnn.models.bundle import Bundle
 from convrnn.training.run_directory import BEST
 
@@ -25,7 +27,7 @@ def linear_probe(
     runs: Sequence[GridRun],
     finished: Sequence[FinishedRun],
     corpus: Corpus,
-    store: FeatureStore,
+    features: Sequence[NDArray[np.float32]],
     *,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[Outcome]:
@@ -40,7 +42,7 @@ def linear_probe(
         runs: the grid; models without a front end are passed over, since theirs are the input features.
         finished: what each found.
         corpus: every row has a label for the task.
-        store: holds the features of every row.
+        features: per row of the corpus ``[frames, features]``, not normalised.
         on_progress: called with (runs done, runs in all).
 
     Returns:
@@ -50,8 +52,7 @@ def linear_probe(
         InputError: for a damaged bundle.
     """
     chosen = [pair for pair in zip(runs, finished, strict=True) if pair[0].spec.model.front_end]
-    segments, speakers = corpus.segments(), corpus.table["speaker"].tolist()
-    features = [store.load(segment) for segment in segments]
+    speakers = corpus.table["speaker"].tolist()
     outcomes = []
     for done, (run, found) in enumerate(chosen, start=1):
         bundle = Bundle.load(found.result.directory / BEST)
