@@ -7,7 +7,7 @@ import pytest
 from convrnn.errors import InputError
 from convrnn.experiments.cells import cells_of
 from convrnn.experiments.paper import TABLES
-from convrnn.experiments.report import Report, save_report
+from convrnn.experiments.report import Report
 from convrnn.experiments.report.layout import lay_out, p_value, percent
 from convrnn.experiments.report.tidy import COLUMNS
 from convrnn.experiments.reproduction import Reproduction
@@ -56,7 +56,7 @@ def written(mixed, tmp_path_factory):
 def test_files_of_a_report(written, mixed, tmp_path):
     names = ["table1.csv", "table1.html", "table1.md", "table1.tex"]
     assert sorted(path.name for path in written.iterdir()) == names
-    save_report(mixed.reproduction, tmp_path)
+    Report.of(mixed.reproduction).save(tmp_path)
     for name in names:
         assert (tmp_path / name).read_bytes() == (written / name).read_bytes()
 
@@ -72,7 +72,7 @@ def test_run_whose_curves_are_damaged_is_told(tmp_path):
     damaged = done.columns[0].finished[0].result.directory / "metrics.jsonl"
     damaged.write_text("{")
     with pytest.raises(InputError, match=r"metrics\.jsonl: is damaged .* delete the folder"):
-        save_report(done, tmp_path)
+        Report.of(done).save(tmp_path)
 
 
 class TestAverages:

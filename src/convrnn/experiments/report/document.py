@@ -99,11 +99,6 @@ class Report:
         )
 
 
-def save_report(reproduction: Reproduction, folder: Path) -> None:
-    """Write the report of a reproduced table into a folder, as :meth:`Report.save` does."""
-    Report.of(reproduction).save(folder)
-
-
 def _column(column: CellColumn) -> dict[str, Any]:
     done = column.done
     return {
