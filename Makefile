@@ -26,7 +26,7 @@ check: $(VENV)/.dev
 # The kernel's own threads, since the thread sanitizer cannot see into the OpenMP runtime that it takes otherwise. Python
 # and PyTorch are not built for the sanitizers, so leaks are not looked for. A report ends the process: pytest must not
 # hold it back until then.
-KERNEL_TESTS := --capture=sys tests/ops/test_native.py tests/ops/test_native_rules.py
+KERNEL_TESTS := --capture=sys $(wildcard tests/ops/test_native*.py)
 NATIVE_UNDER = CONVRNN_NATIVE_LIBRARY=$(CURDIR)/build/$(1)/_native.so CONVRNN_NATIVE_THREADS=pthread
 sanitize: $(VENV)/.test
 	CC=gcc $(BIN)/python hatch_build.py --output build/address/_native.so --sanitize address,undefined
