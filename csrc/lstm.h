@@ -7,10 +7,10 @@
 enum sequence { HIDDEN, CELL };
 enum reduction { LAST, MEAN, MAX, NONE };
 
-/* Raised, here and in convrnn/ops/native.py, with every change of the struct or of what it means. */
+/* Raised, here and in convrnn/ops/native/library.py, with every change of the struct or of what it means. */
 #define CONVRNN_INTERFACE 2
 
-/* One call. The same struct stands in convrnn/ops/native.py. Arrays are contiguous float32; absent ones are NULL.
+/* One call. The same struct stands in convrnn/ops/native/library.py. Arrays are contiguous float32; absent ones are NULL.
  *
  * Windowed (kernel_size > 0): a row is a window that lies within its sequence's length, numbered in the order of
  * sequence and window. Whole sequences (kernel_size = 0): a row is a sequence. */

@@ -1,21 +1,14 @@
-"""What the operations do with their tensors, whatever the kernel."""
+"""What the GPU's operations do with their tensors, whatever the kernel."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
 
+from convrnn.ops.operands import DIFFERENTIABLE, Tensors, check_shapes, contiguous, named, there
 from convrnn.ops.triton import tiles
-
-DIFFERENTIABLE = (
-    *("x", "weight_ih", "weight_hh"),
-    *("bias", "weight_peephole", "initial_hidden", "initial_cell"),
-)
-"""Names of an LSTM's tensors that have gradients, in the order of its arguments."""
-
-Tensors = dict[str, Tensor | None]
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -42,34 +35,16 @@ def checked(*given: Tensor | None, positions: int | None = None) -> Tensors:
     Raises:
         ValueError: for a tensor of another shape or dtype, which the kernels would misread.
     """
-    tensors = dict(zip((*DIFFERENTIABLE, "lengths"), given, strict=True))
-    x, weight_ih, weight_hh = there(tensors, "x", "weight_ih", "weight_hh")
-    hidden = weight_hh.size(-1)
-    shapes = {
-        "x": (*x.shape[:2], x.size(-1)),
-        "weight_ih": (*((positions,) if weight_ih.dim() == 3 else ()), 4 * hidden, x.size(-1)),
-        "weight_hh": (4 * hidden, hidden),
-        "bias": (4 * hidden,),
-        "weight_peephole": (3, hidden),
-        "initial_hidden": (hidden,),
-        "initial_cell": (hidden,),
-        "lengths": (x.size(0),),
-    }
-    for name, tensor in tensors.items():
-        if tensor is not None and tuple(tensor.shape) != shapes[name]:
-            raise ValueError(f"{name} must have shape {list(shapes[name])}, but has shape {list(tensor.shape)}")
+    tensors = named(*given)
+    check_shapes(tensors, positions)
+    (x,) = there(tensors, "x")
     for name, dtype in (("weight_ih", x.dtype), ("weight_hh", x.dtype), ("lengths", torch.int64)):
         tensor = tensors[name]
         if tensor is not None and tensor.dtype != dtype:
             raise ValueError(f"{name} is {tensor.dtype}; it must be {dtype}")
     if x.dtype not in tiles.DTYPES:
         raise ValueError(f"x is {x.dtype}; the Triton kernels are for {', '.join(map(str, tiles.DTYPES))}")
-    return {name: None if tensor is None else tensor.contiguous() for name, tensor in tensors.items()}
-
-
-def there(tensors: Tensors, *names: str) -> list[Tensor]:
-    """The tensors of these names, none of which is None."""
-    return [tensor for name in names if (tensor := tensors[name]) is not None]
+    return contiguous(tensors)
 
 
 def room(tensors: Tensors, shape: tuple[int, ...], dtype: torch.dtype | None = None) -> Tensor:
@@ -112,30 +87,3 @@ def listed(gradients: Tensors, tensors: Tensors) -> list[Tensor]:
         if tensor is not None:
             given.append(tensor.new_empty(0) if gradient is None else gradient.to(tensor.dtype))
     return given
-
-
-def fake(tensors: Sequence[Tensor | None], with_x: bool) -> list[Tensor]:
-    """As :func:`listed`, for a compiler that asks for shapes and dtypes alone."""
-    x, *parameters = tensors
-    assert x is not None
-    grad_x = x.new_empty(x.shape if with_x else 0)
-    return [grad_x, *(parameter.new_empty(parameter.shape) for parameter in parameters if parameter is not None)]
-
-
-def handed_out(gradients: Sequence[Tensor], tensors: Sequence[Tensor | None], with_x: bool) -> list[Tensor | None]:
-    """The list of :func:`listed` in the order of all seven, None for what is not there."""
-    grad_x, *rest = gradients
-    left = iter(rest)
-    return [grad_x if with_x else None, *(None if tensor is None else next(left) for tensor in tensors[1:])]
-
-
-def refuse_second_derivative(*_: object) -> None:
-    """The backward pass of the backward passes.
-
-    Raises:
-        RuntimeError: always.
-    """
-    raise RuntimeError(
-        "the Triton LSTM kernels can be differentiated once; for second derivatives run the forward pass within "
-        'convrnn.ops.use_backend("reference")'
-    )

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from convrnn.ops import geometry
+from convrnn.ops.operands import Tensors, fake_gradients, hand_out, refuse_second_derivative, there
 from convrnn.ops.triton import operands, tiles
-from convrnn.ops.triton.operands import Tensors, there
 from convrnn.ops.triton.tiles import Tile
 
 
@@ -167,7 +167,7 @@ def triton_lstm_backward(
 
 @triton_lstm_backward.register_fake
 def _(_grad_hidden: Tensor | None, _grad_cell: Tensor | None, *inputs: Any) -> list[Tensor]:  # noqa: ANN401
-    return operands.fake(inputs[2:9], with_x=inputs[-1])
+    return fake_gradients(inputs[2:9], with_x=inputs[-1])
 
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:  # noqa: ANN401
@@ -184,8 +184,8 @@ def _backward(ctx: Any, grad_hidden: Tensor | None, grad_cell: Tensor | None, _:
     hidden, cell, *tensors = ctx.saved_tensors
     with_x = ctx.needs_input_grad[0]
     gradients = triton_lstm_backward(grad_hidden, grad_cell, hidden, cell, *tensors, ctx.reverse, with_x)
-    return (*operands.handed_out(gradients, tensors[:7], with_x), None, None)
+    return (*hand_out(gradients, tensors[:7], with_x), None, None)
 
 
 triton_lstm.register_autograd(_backward, setup_context=_setup)
-triton_lstm_backward.register_autograd(operands.refuse_second_derivative)
+triton_lstm_backward.register_autograd(refuse_second_derivative("Triton LSTM kernels can"))

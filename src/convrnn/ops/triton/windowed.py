@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from convrnn.ops import geometry
+from convrnn.ops.operands import DIFFERENTIABLE, Tensors, fake_gradients, hand_out, refuse_second_derivative, there
 from convrnn.ops.triton import operands, tiles
-from convrnn.ops.triton.operands import Tensors, there
 from convrnn.ops.triton.tiles import Tile
 
 
@@ -253,7 +253,7 @@ def _gradients(
 ) -> Tensors:
     """Of all seven tensors, by one product each over all steps of all windows; None where there is none."""
     x, weight_ih = there(tensors, "x", "weight_ih")
-    gradients: Tensors = dict.fromkeys(operands.DIFFERENTIABLE)
+    gradients: Tensors = dict.fromkeys(DIFFERENTIABLE)
     # Zeros take part in the products where a sequence has ended; what stands there in x may be NaN.
     x = geometry.mask_frames(x, tensors["lengths"])
     if call.positions:
@@ -311,7 +311,7 @@ def triton_windowed_lstm_backward(
 
 @triton_windowed_lstm_backward.register_fake
 def _(_grad_y: Tensor, _hidden: Tensor, _cell: Tensor, *inputs: Any) -> list[Tensor]:  # noqa: ANN401
-    return operands.fake(inputs[:7], with_x=inputs[-1])
+    return fake_gradients(inputs[:7], with_x=inputs[-1])
 
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:  # noqa: ANN401
@@ -330,8 +330,8 @@ def _backward(ctx: Any, grad_y: Tensor | None, *_: None) -> tuple[Any, ...]:  # 
     hidden, cell, *tensors = ctx.saved_tensors
     with_x = ctx.needs_input_grad[0]
     gradients = triton_windowed_lstm_backward(grad_y, hidden, cell, *tensors, *ctx.options, with_x)
-    return (*operands.handed_out(gradients, tensors[:7], with_x), *(None,) * 8)
+    return (*hand_out(gradients, tensors[:7], with_x), *(None,) * 8)
 
 
 triton_windowed_lstm.register_autograd(_backward, setup_context=_setup)
-triton_windowed_lstm_backward.register_autograd(operands.refuse_second_derivative)
+triton_windowed_lstm_backward.register_autograd(refuse_second_derivative("Triton LSTM kernels can"))
