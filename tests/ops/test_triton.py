@@ -67,8 +67,8 @@ def launches_of(monkeypatch, gpu, operation, precision, dtype, with_lengths=True
 
 def windowed(reduce, sequence="cell", kernel_size=5):
     def operation(*tensors):
-        options = (kernel_size, 2, sequence, reduce, False, tensors[0].dtype, True)
-        return torch.ops.convrnn.triton_windowed_lstm(*tensors, *options)[0]
+        options = (kernel_size, 2, sequence, reduce, False, tensors[0].dtype)
+        return torch.ops.convrnn.triton_windowed_lstm(*tensors, *options)
 
     return operation
 
@@ -131,6 +131,8 @@ def test_kernels_compile_for_gpus_and_fit_them(
     names = {kernel.fn.__name__ for kernel, *_ in launches}
     assert {"forward", "backward"} <= names
     for launch in launches:
+        # The interpreter takes arguments that a kernel does not have.
+        assert launch[1].keys() == set(launch[0].arg_names)
         # A100s and H100s keep 1 KiB of it for themselves.
         assert compiled(gpu, *launch).metadata.shared <= gpu[1] * 1024
 
@@ -148,6 +150,7 @@ def test_kernels_compile_with_every_option(monkeypatch, tmp_path, resident, sequ
     sizes = {"batch": 2, "frames": 3, "hidden": 16, "without": without, "with_lengths": not without}
     operation = windowed(reduce, sequence, kernel_size=1 if reduce == "mean" else 3)
     for launch in launches_of(monkeypatch, A100, operation, "medium", torch.float32, **sizes):
+        assert launch[1].keys() == set(launch[0].arg_names)
         ptx = compiled(A100, *launch).asm["ptx"]
         # The interpreter keeps NaN in a maximum in any case; the GPU only where it is told.
         assert ("max.NaN" in ptx) == (reduce == "max" and launch[0].fn.__name__ in ("forward", "share_maximum"))

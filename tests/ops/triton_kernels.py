@@ -9,6 +9,7 @@ import functools
 import itertools
 import math
 import random
+from dataclasses import replace
 
 import pytest
 import torch
@@ -22,7 +23,8 @@ from operations import OUTPUTS, draw_float32, draw_lengths, outputs_of, same, va
 
 DEVICE = "cpu" if tiles.INTERPRETED else "cuda"
 TILES = {
-    "resident": Tile(resident=True, rows=16, units=32, inner=16, warps=4, stages=2),
+    "resident": Tile(resident=True, rows=16, units=32, inner=0, warps=4, stages=1, programs=2),
+    "projecting": Tile(resident=True, rows=16, units=32, inner=0, warps=4, stages=1, inputs=16, programs=2),
     "streamed": Tile(resident=False, rows=16, units=16, inner=16, warps=4, stages=3),
 }
 SEQUENCES = ("hidden", "cell")
@@ -50,7 +52,10 @@ EVERY_TILE = pytest.mark.parametrize("tile", TILES, indirect=True)
 
 @pytest.fixture(autouse=True)
 def tile(request, monkeypatch):
-    monkeypatch.setattr(tiles, "choose", lambda *_: TILES[getattr(request, "param", "resident")])
+    chosen = TILES[getattr(request, "param", "resident")]
+
+    # Where frames have to come projected, they do.
+    monkeypatch.setattr(tiles, "choose", lambda *sizes: replace(chosen, inputs=0) if sizes[2] is None else chosen)
     monkeypatch.setattr(tiles, "choose_step", lambda *_: TILES["streamed"])
 
 
@@ -314,27 +319,25 @@ def test_gradients_of_some_tensors_are_those_of_all(operation, wanted):
     expected = run(operation, tensors)
     fixed = {name: tensor for name, tensor in tensors.items() if name not in wanted}
     results = run(functools.partial(operation, **fixed), {name: tensors[name] for name in wanted})
-    assert same(results, {name: expected[name] for name in results})
+    for name, value in results.items():
+        # Without a gradient of x, those of the input weights are summed in another order.
+        torch.testing.assert_close(value, expected[name], rtol=1e-5, atol=1e-5)
 
 
 @EVERY_TILE
 @pytest.mark.parametrize("name", ["cell-last", "hidden-max"])
-def test_what_the_backward_pass_keeps(name):
+def test_windows_keep_nothing_for_the_backward_pass(name):
     tensors = {key: tensor.requires_grad_() for key, tensor in drawn(batch=2, frames=9, hidden=18).items()}
-    inputs, saved = {tensor.untyped_storage().data_ptr() for tensor in tensors.values()}, {}
+    inputs, saved = {tensor.untyped_storage().data_ptr() for tensor in tensors.values()}, []
 
     def pack(tensor):
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in inputs:
-            saved[storage.data_ptr()] = storage.nbytes()
+        saved.append(tensor.untyped_storage().data_ptr())
         return tensor
 
     with ops.use_backend("triton"), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        y = OPERATIONS[name](**tensors)
-        with torch.no_grad():
-            OPERATIONS[name](**tensors)
-    # h and c of three steps; not the last h, where the result is the last c.
-    assert sum(saved.values()) == (5 if name == "cell-last" else 6) * 4 * y.numel()
+        OPERATIONS[name](**tensors)
+    assert saved
+    assert set(saved) <= inputs
 
 
 def test_second_derivatives_are_refused_with_the_way_to_them():
@@ -380,7 +383,7 @@ def test_registered_operations_keep_pytorchs_rules(name, everything):
     lengths = torch.tensor([5, 2], device=DEVICE) if everything else None
     options = (3, 2, "hidden", "max") if everything else (2, 1, "cell", "last")
     arguments = {
-        "triton_windowed_lstm": (*leaves, lengths, *options, everything, torch.float32, True),
+        "triton_windowed_lstm": (*leaves, lengths, *options, everything, torch.float32),
         "triton_lstm": (*leaves, lengths, everything),
     }[name]
     torch.library.opcheck(getattr(torch.ops.convrnn, name).default, arguments)
@@ -403,6 +406,6 @@ def test_registered_operations_keep_pytorchs_rules(name, everything):
 )
 def test_an_operation_refuses_what_it_would_misread(changes, sentence):
     options = {"lengths": None, "kernel_size": 3, "stride": 2, "sequence": "cell", "reduce": "last", "reverse": False}
-    options |= {"dtype": torch.float32, "save": False}
+    options |= {"dtype": torch.float32}
     with pytest.raises(ValueError, match=sentence):
         torch.ops.convrnn.triton_windowed_lstm(**(draw_float32() | options | changes))

@@ -325,8 +325,8 @@ def windowed_lstm(
     operations = torch.ops.convrnn
     if backend.runs_triton(x):
         dtype = weight_hh.dtype if torch.is_autocast_enabled(x.device.type) else x.dtype
-        options = (kernel_size, stride, sequence, reduce, reverse, dtype, _needs_gradient(tensors))
-        states: Tensor = operations.triton_windowed_lstm(*_autocast(*tensors), lengths, *options)[0]
+        options = (kernel_size, stride, sequence, reduce, reverse, dtype)
+        states: Tensor = operations.triton_windowed_lstm(*_autocast(*tensors), lengths, *options)
         return states
     operation = operations.native_windowed_lstm if backend.runs_native(x) else operations.windowed_lstm
     y: Tensor = operation(

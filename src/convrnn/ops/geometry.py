@@ -24,6 +24,8 @@ Count = TypeVar("Count", int, Tensor)
 def _at_least_zero(count: Count) -> Count:
     if isinstance(count, Tensor):
         return count.clamp(min=0)
+    if type(count) is int:
+        return max(count, 0)
     # Stays symbolic where a compiler traces with a length of its own choosing.
     at_least_zero: int = torch.sym_max(count, 0)
     return at_least_zero

@@ -1,8 +1,7 @@
 """The LSTM over whole sequences on the GPU, as operations that PyTorch knows.
 
-Every step is a launch of its own, so that all multiprocessors share a step, and a launch costs the host more than the
-GPU. Record a training step as a CUDA graph to be rid of that: ``torch.compile(mode="reduce-overhead")`` does, and
-``torch.cuda.make_graphed_callables``.
+A batch that keeps no more programs busy than there are multiprocessors takes one launch; otherwise every step is a
+launch of its own.
 """
 
 from typing import Any
@@ -18,8 +17,8 @@ from convrnn.ops.triton.tiles import Tile
 
 
 def _tile(tensors: Tensors) -> Tile:
-    (x,) = there(tensors, "x")
-    return tiles.choose_step(x.size(0), x.dtype)
+    x, weight_hh = there(tensors, "x", "weight_hh")
+    return tiles.choose_step(x.size(0), weight_hh.size(1), x.dtype)
 
 
 def _arguments(tensors: Tensors, tile: Tile, reverse: bool) -> dict[str, Any]:
@@ -41,6 +40,15 @@ def _arguments(tensors: Tensors, tile: Tile, reverse: bool) -> dict[str, Any]:
 def _programs(tensors: Tensors, tile: Tile) -> tuple[int, int]:
     x, weight_hh = there(tensors, "x", "weight_hh")
     return -(-x.size(0) // tile.rows), -(-weight_hh.size(1) // tile.units)
+
+
+def _spans(x: Tensor, programs: tuple[int, int]) -> list[dict[str, Any]]:
+    """The steps of each launch: all of them in one where all programs run at the same time."""
+    frames, arrived = x.size(1), x.new_zeros(programs[0], dtype=torch.int32)
+    length = frames if tiles.run_together(programs[0] * programs[1], x.device) else 1
+    return [
+        {"begin": begin, "end": min(begin + length, frames), "arrived": arrived} for begin in range(0, frames, length)
+    ]
 
 
 def _project(x: Tensor, tensors: Tensors) -> Tensor:
@@ -79,9 +87,9 @@ def triton_lstm(
             "hidden": hidden,
             "cell": cell,
         }
-        for step in range(x.size(1)):
-            programs = _programs(tensors, tile)
-            tiles.launch(sequence.forward, programs, arguments | {"step": step}, tile.warps, tile.stages)
+        programs = _programs(tensors, tile)
+        for span in _spans(x, programs):
+            tiles.launch(sequence.forward, programs, arguments | span, tile.warps, tile.stages)
     return (hidden, cell, cell.new_empty(0)) if x.dtype == torch.float32 else (hidden, cell.to(x.dtype), cell)
 
 
@@ -150,8 +158,8 @@ def triton_lstm_backward(
             "carried": cell.new_empty(x.size(0), weight_hh.size(1)),
             "sums": sums,
         }
-        for step in reversed(range(x.size(1))):
-            tiles.launch(sequence.backward, programs, arguments | {"step": step}, tile.warps, tile.stages)
+        for span in reversed(_spans(x, programs)):
+            tiles.launch(sequence.backward, programs, arguments | span, tile.warps, tile.stages)
     rows = gates.flatten(0, 1)
     gradients: Tensors = {
         "x": rows.mm(weight_ih).view(x.shape) if with_x else None,

@@ -30,9 +30,11 @@ class Tile:
         resident: Whether the recurrent weights stay on the chip through all steps.
         rows: Windows.
         units: Of the hidden layer; all of them where the weights are resident.
-        inner: Terms of a sum in one product.
+        inner: Terms of a sum in one product, where the weights are not resident.
         warps: Of 32 threads each.
         stages: Loads of a loop that are under way at once, and one.
+        inputs: Features, all of them, where the input weights are resident too; else 0, and frames come projected.
+        programs: At most as many, where the weights are resident: each takes one tile after another.
     """
 
     resident: bool
@@ -41,6 +43,8 @@ class Tile:
     inner: int
     warps: int
     stages: int
+    inputs: int = 0
+    programs: int = 1
 
 
 def power_of_2(count: int) -> int:
@@ -58,50 +62,68 @@ def precision(dtype: torch.dtype) -> str:
 
     Example:
         >>> precision(torch.bfloat16)
-        'ieee'
+        'bf16'
     """
     if INTERPRETED:
         return "upcast"
-    return _PRECISIONS[torch.get_float32_matmul_precision()] if dtype == torch.float32 else "ieee"
+    if dtype != torch.float32:
+        return "bf16" if dtype == torch.bfloat16 else "fp16"
+    return _PRECISIONS[torch.get_float32_matmul_precision()]
 
 
-def choose(rows: int, hidden: int, dtype: torch.dtype, device: torch.device) -> Tile:
+def choose(rows: int, hidden: int, features: int | None, dtype: torch.dtype, device: torch.device) -> Tile:
     """The tile for so many windows and units, and operands of ``dtype``.
 
     The sizes are the largest that compile for compute capabilities 8.0 and 9.0 with few registers spilled. The
     weights are resident where the matrix units multiply them and the shared memory has room: 128 units of 2 bytes on
     data-centre GPUs, 64 on others, or 64 of 4 bytes in tf32.
 
+    Args:
+        rows: Windows.
+        hidden: Units.
+        features: Of a frame; None where frames have to come projected.
+        dtype: Of the operands.
+        device: Where they are.
+
     Example:
-        >>> choose(2016, 100, torch.float32, torch.device("cpu")).resident
+        >>> choose(2016, 100, 26, torch.float32, torch.device("cpu")).resident
         False
     """
     shared, processors = _chip(device)
     units = power_of_2(hidden)
-    if (dtype != torch.float32 or precision(dtype) == "tf32") and 4 * units**2 * dtype.itemsize + _STAGING <= shared:
-        tile = Tile(resident=True, rows=32, units=units, inner=64, warps=8 if units > 64 else 4, stages=2)
-    else:
-        inner = 16 if precision(dtype) == "ieee" and dtype == torch.float32 else 32
-        tile = Tile(resident=False, rows=64, units=32, inner=inner, warps=8, stages=3)
+    tile = Tile(resident=False, rows=64, units=32, inner=16 if precision(dtype) == "ieee" else 32, warps=8, stages=3)
+    if dtype != torch.float32 or precision(dtype) == "tf32":
+        for rows_at_once in (16, 32):
+            # How many rows of weights, of all gates, have room beside what is on its way through the shared memory.
+            room = (shared - _STAGING * rows_at_once * units) // (4 * units * dtype.itemsize)
+            if room >= units:
+                inputs = 0 if features is None or features > _FEW else power_of_2(features)
+                inputs = inputs if units + inputs <= room else 0
+                warps = 8 if units > 64 else 4
+                tile = Tile(True, rows_at_once, units, 0, warps, stages=1, inputs=inputs, programs=processors)
     # A few windows are spread over the whole chip, as far as a product's least side of 16 allows.
     while tile.rows > 16 and rows < tile.rows * processors:
         tile = replace(tile, rows=tile.rows // 2)
     return tile
 
 
-def choose_step(batch: int, dtype: torch.dtype) -> Tile:
-    """The tile for one step of whole sequences, small enough that many multiprocessors share the step.
+def choose_step(batch: int, hidden: int, dtype: torch.dtype) -> Tile:
+    """The tile for a step of whole sequences, small enough that many multiprocessors share the step.
 
     Example:
-        >>> choose_step(8, torch.bfloat16).rows
+        >>> choose_step(8, 256, torch.bfloat16).rows
         16
     """
-    inner = 32 if precision(dtype) == "ieee" and dtype == torch.float32 else 64
+    # Products of float32 without matrix units take their terms from registers, which few of them fit in.
+    inner = 32 if precision(dtype) == "ieee" else min(256, power_of_2(hidden))
     return Tile(resident=False, rows=min(64, power_of_2(batch)), units=16, inner=inner, warps=4, stages=3)
 
 
-_STAGING = 32 * 1024
-"""Bytes of shared memory that a program needs beside resident weights."""
+_FEW = 32
+"""Features that are projected for every window anew rather than once for all."""
+
+_STAGING = 10
+"""Bytes of shared memory for each window and unit that a program needs beside resident weights."""
 
 
 def _chip(device: torch.device) -> tuple[int, int]:
@@ -112,6 +134,16 @@ def _chip(device: torch.device) -> tuple[int, int]:
     # More than what every program has may be asked for, but not on every make of GPU.
     shared = getattr(properties, "shared_memory_per_block_optin", properties.shared_memory_per_block)
     return shared, properties.multi_processor_count
+
+
+def run_together(programs: int, device: torch.device) -> bool:
+    """Whether so many programs of a kernel are sure to run at the same time, and may wait for each other.
+
+    Example:
+        >>> run_together(2, torch.device("cpu"))  # the interpreter runs one after another
+        False
+    """
+    return not INTERPRETED and programs <= _chip(device)[1]
 
 
 def launch(

@@ -19,6 +19,7 @@ class _Call:
 
     batch: int
     frames: int
+    features: int
     hidden: int
     positions: bool
     kernel_size: int
@@ -29,7 +30,8 @@ class _Call:
 
     @classmethod
     def of(cls, x: Tensor, weight_ih: Tensor, weight_hh: Tensor, *options: Any) -> "_Call":  # noqa: ANN401
-        return cls(x.size(0), x.size(1), weight_hh.size(1), weight_ih.dim() == 3, *options)
+        batch, frames, features = x.shape
+        return cls(batch, frames, features, weight_hh.size(1), weight_ih.dim() == 3, *options)
 
     @property
     def windows(self) -> int:
@@ -61,9 +63,15 @@ class _Call:
         """Of the result."""
         return (self.batch, self.windows, *((self.kernel_size,) if self.reduce == "none" else ()), self.hidden)
 
+    def tile(self, x: Tensor) -> Tile:
+        """The part of the windows that one program takes at a time."""
+        features = None if self.positions else self.features
+        return tiles.choose(self.rows, self.hidden, features, x.dtype, x.device)
+
     def programs(self, tile: Tile) -> int:
         """That take all rows together."""
-        return -(-self.rows // tile.rows)
+        count = -(-self.rows // tile.rows)
+        return min(count, tile.programs) if tile.resident else count
 
     def arguments(self, tile: Tile, dtype: torch.dtype) -> dict[str, Any]:
         """What the forward and the backward kernel take beside tensors."""
@@ -73,8 +81,6 @@ class _Call:
             "stride": self.stride,
             "sequence_frames": self.windows if self.positions else self.frames,
             "window_frames": 1 if self.positions else self.stride,
-            "frame_first": 0 if self.positions else self.first,
-            "frame_step": self.rows if self.positions else self.direction,
             "y_first": self.first,
             "y_step": self.direction,
         }
@@ -86,7 +92,17 @@ class _Call:
             "REDUCE": self.reduce,
             "PRECISION": tiles.precision(dtype),
         }
-        return sizes | constants | {"ROWS": tile.rows, "UNITS": tile.units}
+        own = {"tiles": -(-self.rows // tile.rows)} if tile.resident else {"INNER": tile.inner}
+        return sizes | constants | own | {"ROWS": tile.rows, "UNITS": tile.units}
+
+    def forward_arguments(self, tile: Tile, dtype: torch.dtype) -> dict[str, Any]:
+        """What the forward kernel takes beside tensors."""
+        frames = {
+            "frame_first": 0 if self.positions else self.first,
+            "frame_step": self.rows if self.positions else self.direction,
+        }
+        own = {"FEATURES": self.features, "INPUTS": max(16, tile.inputs)} if tile.resident else {}
+        return self.arguments(tile, dtype) | frames | own
 
 
 def _by_step(positions: Tensor, call: _Call) -> Tensor:
@@ -100,22 +116,49 @@ def _apart(x: Tensor, call: _Call) -> Tensor:
     return _by_step(windows.reshape(call.kernel_size, call.rows, x.size(2)), call)
 
 
-def _operands(tensors: Tensors, call: _Call) -> Tensors:
-    """The tensors that both kernels take: the projection of every frame, or of every window's, among them."""
+def _operands(tensors: Tensors, call: _Call, tile: Tile) -> Tensors:
+    """The tensors that both kernels take; frames are projected before, each once, unless the tile projects them."""
     x, weight_ih, weight_hh = there(tensors, "x", "weight_ih", "weight_hh")
+    others = {name: tensors[name] for name in ("weight_peephole", "initial_cell", "lengths")}
+    others |= {"weight_hh": weight_hh, "first": operands.first_product(tensors)}
+    if tile.inputs:
+        return {"wx": None, "x": x, "weight_ih": weight_ih, "bias": tensors["bias"], **others}
     bias = None if tensors["bias"] is None else tensors["bias"].to(x.dtype)
     if call.positions:
         inputs, weights = _apart(x, call), _by_step(weight_ih, call).mT
         wx = inputs.bmm(weights) if bias is None else torch.baddbmm(bias, inputs, weights)
     else:
         wx = F.linear(x, weight_ih, bias)
-    others = {name: tensors[name] for name in ("weight_peephole", "initial_cell", "lengths")}
-    return {"wx": wx, "weight_hh": weight_hh, "first": operands.first_product(tensors), **others}
+    frames = {"x": None, "weight_ih": None, "bias": None} if tile.resident else {}
+    return {"wx": wx, **frames, **others}
 
 
-def _state_shapes(call: _Call, slots: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Of the hidden and the cell states of so many steps."""
-    return (max(1, min(slots, call.hidden_steps)), call.rows, call.hidden), (slots, call.rows, call.hidden)
+def _run_forward(
+    tensors: Tensors,
+    call: _Call,
+    tile: Tile,
+    slots: int,
+    *,
+    pitch: int,
+    y: Tensor | None = None,
+    gates: Tensor | None = None,
+    hidden: Tensor | None = None,
+    cell: Tensor | None = None,
+    largest: Tensor | None = None,
+) -> None:
+    """To ``y``, or what the backward kernel needs to the others."""
+    (x,) = there(tensors, "x")
+    arguments = {**_operands(tensors, call, tile), **call.forward_arguments(tile, x.dtype), "PITCH": pitch}
+    arguments |= {"y": y, "gates": gates, "hidden": hidden, "cell": cell, "largest": largest}
+    if tile.resident:
+        from convrnn.ops.triton.kernels import resident
+
+        tiles.launch(resident.forward, (call.programs(tile),), arguments, tile.warps, tile.stages)
+    else:
+        from convrnn.ops.triton.kernels import streamed
+
+        arguments |= {"slots": slots}
+        tiles.launch(streamed.forward, (call.programs(tile),), arguments, tile.warps, tile.stages)
 
 
 @torch.library.custom_op("convrnn::triton_windowed_lstm", mutates_args=())
@@ -135,62 +178,33 @@ def triton_windowed_lstm(
     reduce: str,
     reverse: bool,
     dtype: torch.dtype,
-    save: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """:func:`convrnn.ops.windowed_lstm` by the kernels, in ``dtype``, and the states that its gradient needs.
+) -> Tensor:
+    """:func:`convrnn.ops.windowed_lstm` by the kernels, in ``dtype``.
 
-    ``x``, ``weight_ih`` and ``weight_hh`` have the dtype of the products; the other parameters may have any. The
-    states come in the order of the steps, hidden in the products' dtype and cell in float32; empty unless ``save``.
+    ``x``, ``weight_ih`` and ``weight_hh`` have the dtype of the products; the other parameters may have any.
     """
     given = (x, weight_ih, weight_hh, bias, weight_peephole, initial_hidden, initial_cell, lengths)
     tensors = operands.checked(*given, positions=kernel_size)
     call = _Call.of(x, weight_ih, weight_hh, kernel_size, stride, sequence, reduce, reverse)
-    tile = tiles.choose(call.rows, call.hidden, x.dtype, x.device)
+    tile = call.tile(x)
     y = operands.room(tensors, call.shape, dtype)
+    if not call.rows:
+        return y
+    # A reduction of the streaming kernel goes on in the result, which must not be rounded in every step.
+    exact = y.float() if reduce in ("mean", "max") and not tile.resident else y
+    slots = min(2, kernel_size)
     hidden = cell = None
-    if save or not tile.resident:
-        shapes = _state_shapes(call, kernel_size if save else min(2, kernel_size))
-        hidden, cell = operands.room(tensors, shapes[0]), operands.room(tensors, shapes[1], torch.float32)
-    if call.rows:
-        arguments = {**_operands(tensors, call), **call.arguments(tile, x.dtype), "hidden": hidden, "cell": cell}
-        if tile.resident:
-            from convrnn.ops.triton.kernels import resident
-
-            tiles.launch(resident.forward, (call.programs(tile),), arguments | {"y": y}, tile.warps, tile.stages)
-        else:
-            from convrnn.ops.triton.kernels import streamed
-
-            # A reduction goes on in the result, which must not be rounded in every step.
-            exact = y.float() if reduce in ("mean", "max") else y
-            slots = kernel_size if save else min(2, kernel_size)
-            arguments |= {"y": exact, "slots": slots, "INNER": tile.inner}
-            tiles.launch(streamed.forward, (call.programs(tile),), arguments, tile.warps, tile.stages)
-            y = exact.to(dtype)
-    if hidden is None or cell is None or not save:
-        return y, x.new_empty(0), x.new_empty(0, dtype=torch.float32)
-    return y, hidden, cell
+    if not tile.resident:
+        hidden = x.new_empty(slots + 1, call.rows, call.hidden)
+        cell = x.new_empty(slots, call.rows, call.hidden, dtype=torch.float32)
+    _run_forward(tensors, call, tile, slots, y=exact, hidden=hidden, cell=cell, pitch=call.hidden)
+    return exact.to(dtype)
 
 
 @triton_windowed_lstm.register_fake
-def _(x: Tensor, weight_ih: Tensor, weight_hh: Tensor, *options: Any) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ANN401
-    *call_options, dtype, save = options[5:]
-    call = _Call.of(x, weight_ih, weight_hh, *call_options)
-    hidden, cell = _state_shapes(call, call.kernel_size) if save else ((0,), (0,))
-    return x.new_empty(call.shape, dtype=dtype), x.new_empty(hidden), x.new_empty(cell, dtype=torch.float32)
-
-
-def _share_maximum(states: Tensor, grad_y: Tensor) -> tuple[Tensor, Tensor]:
-    """The largest of each window's states, and the gradient that each of those as large gets."""
-    from convrnn.ops.triton.kernels import windows
-
-    steps, rows, hidden = states.shape
-    largest, share = torch.empty_like(states[0], dtype=torch.float32), torch.empty_like(states[0], dtype=torch.float32)
-    block = 1024
-    arguments = {"states": states, "grad": grad_y, "largest": largest, "share": share, "rows": rows}
-    tiles.launch(
-        windows.share_maximum, (-(-rows * hidden // block),), arguments | {"STEPS": steps, "H": hidden, "BLOCK": block}
-    )
-    return largest, share
+def _(x: Tensor, weight_ih: Tensor, weight_hh: Tensor, *options: Any) -> Tensor:  # noqa: ANN401
+    *call_options, dtype = options[5:]
+    return x.new_empty(_Call.of(x, weight_ih, weight_hh, *call_options).shape, dtype=dtype)
 
 
 def _sum_windows(gradients: Tensor, call: _Call) -> Tensor:
@@ -220,21 +234,29 @@ def _sum_windows(gradients: Tensor, call: _Call) -> Tensor:
     return total
 
 
-def _gate_gradients(
-    grad_y: Tensor, hidden: Tensor, cell: Tensor, tensors: Tensors, call: _Call
-) -> tuple[Tensor, Tensor | None]:
-    """Of every step ``[kernel_size, rows, 4H]``, and each program's of the peepholes and the initial cell state."""
-    (x,) = there(tensors, "x")
-    tile = tiles.choose(call.rows, call.hidden, x.dtype, x.device)
-    grad, largest = grad_y.contiguous(), None
-    if call.reduce == "max":
-        largest, grad = _share_maximum(cell if call.sequence == "cell" else hidden, grad)
+def _gate_gradients(grad_y: Tensor, tensors: Tensors, call: _Call, beside: int) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Of every step's gates ``[kernel_size, rows, 4H]``; the hidden states before it; each program's share of others.
+
+    The hidden states are in ``[steps, rows, H + beside]`` or wider, for rows of whole 16 bytes; those before the first
+    step are not filled in. What the programs have to add up is of the peepholes and of the initial cell state,
+    ``[programs, 4, H]``.
+    """
+    x, weight_hh = there(tensors, "x", "weight_hh")
+    tile = call.tile(x)
+    pitch = -(-(call.hidden + beside) // 8) * 8
     gates = operands.room(tensors, (call.kernel_size, call.rows, 4 * call.hidden))
-    sums = None
+    hidden = operands.room(tensors, (call.hidden_steps + 1, call.rows, pitch))
+    cell = x.new_empty(call.kernel_size, call.rows, call.hidden, dtype=torch.float32)
+    sums = largest = None
+    if call.reduce == "max":
+        largest = x.new_empty(2, call.rows, call.hidden, dtype=torch.float32)
     if tensors["weight_peephole"] is not None or tensors["initial_cell"] is not None:
         sums = x.new_zeros(call.programs(tile), 4, call.hidden, dtype=torch.float32)
-    arguments = {**_operands(tensors, call), **call.arguments(tile, x.dtype), "grad": grad, "largest": largest}
-    arguments |= {"hidden": hidden, "cell": cell, "gates": gates, "sums": sums, "INNER": tile.inner}
+    states: dict[str, Any] = {"gates": gates, "hidden": hidden, "cell": cell, "largest": largest}
+    _run_forward(tensors, call, tile, call.kernel_size, pitch=pitch, **states)
+    others = {name: tensors[name] for name in ("weight_peephole", "initial_cell", "lengths")}
+    arguments = {**call.arguments(tile, x.dtype), **others, **states, "PITCH": pitch}
+    arguments |= {"grad": grad_y.contiguous(), "weight_hh": weight_hh, "sums": sums}
     if tile.resident:
         from convrnn.ops.triton.kernels import resident
 
@@ -243,32 +265,43 @@ def _gate_gradients(
         from convrnn.ops.triton.kernels import streamed
 
         carried = x.new_empty(2, call.rows, call.hidden, dtype=torch.float32)
-        arguments |= {"carried_hidden": carried[0], "carried_cell": carried[1], "slots": call.kernel_size}
+        arguments |= {"carried_hidden": carried[0], "carried_cell": carried[1]}
         tiles.launch(streamed.backward, (call.programs(tile),), arguments, tile.warps, tile.stages)
-    return gates, sums
+    return gates, hidden[: call.kernel_size], sums
 
 
-def _gradients(
-    gates: Tensor, sums: Tensor | None, hidden: Tensor, tensors: Tensors, call: _Call, with_x: bool
-) -> Tensors:
-    """Of all seven tensors, by one product each over all steps of all windows; None where there is none."""
+def _gradients(grad_y: Tensor, tensors: Tensors, call: _Call, with_x: bool) -> Tensors:
+    """Of all seven tensors, by few products over all steps of all windows; None where there is none."""
     x, weight_ih = there(tensors, "x", "weight_ih")
     gradients: Tensors = dict.fromkeys(DIFFERENTIABLE)
     # Zeros take part in the products where a sequence has ended; what stands there in x may be NaN.
     x = geometry.mask_frames(x, tensors["lengths"])
+    # Without a gradient of x, the frames of every window stand beside the hidden states, and a 1 for the bias: one
+    # product for all weights is cheaper than sums over windows first, the gates being several times wider.
+    beside = 0 if with_x or call.positions else call.features + 1
+    gates, hidden, sums = _gate_gradients(grad_y, tensors, call, beside)
+    if beside:
+        inputs = F.pad(x, (0, hidden.size(2) - call.hidden - call.features), value=1.0)
+        hidden[..., call.hidden :] = _apart(inputs, call)
+        hidden[0, :, : call.hidden] = 0
+        product = gates.flatten(0, 1).mT.mm(hidden.flatten(0, 1))
+        # Copies, because results of an operation must not share memory.
+        grad_weight_hh = product[:, : call.hidden].contiguous()
+        gradients["weight_ih"] = product[:, call.hidden : call.hidden + call.features].contiguous()
+        gradients["bias"] = product[:, call.hidden + call.features].contiguous()
+    else:
+        later, before = gates[1:].flatten(0, 1), hidden[1:].flatten(0, 1)
+        grad_weight_hh = later.mT.mm(before)[:, : call.hidden].contiguous()
     if call.positions:
         gradients["weight_ih"] = _by_step(gates.mT.bmm(_apart(x, call)), call)
         gradients["bias"] = gates.sum((0, 1), dtype=torch.float32)
         if with_x:
             gradients["x"] = _sum_windows(gates.bmm(_by_step(weight_ih, call)), call)
-    else:
+    elif with_x:
         frames = _sum_windows(gates, call).flatten(0, 1)
         gradients["weight_ih"] = frames.mT.mm(x.flatten(0, 1))
         gradients["bias"] = frames.sum(0, dtype=torch.float32)
-        if with_x:
-            gradients["x"] = frames.mm(weight_ih).view(x.shape)
-    later, before = gates[1:].flatten(0, 1), hidden[: call.kernel_size - 1].flatten(0, 1)
-    grad_weight_hh = later.mT.mm(before)
+        gradients["x"] = frames.mm(weight_ih).view(x.shape)
     gradients["initial_hidden"] = operands.first_gradients(tensors, gates[0], grad_weight_hh)
     gradients["weight_hh"] = grad_weight_hh
     if sums is not None:
@@ -280,8 +313,6 @@ def _gradients(
 @operands.without_autocast
 def triton_windowed_lstm_backward(
     grad_y: Tensor,
-    hidden: Tensor,
-    cell: Tensor,
     x: Tensor,
     weight_ih: Tensor,
     weight_hh: Tensor,
@@ -305,32 +336,24 @@ def triton_windowed_lstm_backward(
         return operands.listed(
             {name: None if t is None else torch.zeros_like(t) for name, t in tensors.items()}, tensors
         )
-    gates, sums = _gate_gradients(grad_y, hidden, cell, tensors, call)
-    return operands.listed(_gradients(gates, sums, hidden, tensors, call, with_x), tensors)
+    return operands.listed(_gradients(grad_y, tensors, call, with_x), tensors)
 
 
 @triton_windowed_lstm_backward.register_fake
-def _(_grad_y: Tensor, _hidden: Tensor, _cell: Tensor, *inputs: Any) -> list[Tensor]:  # noqa: ANN401
+def _(_grad_y: Tensor, *inputs: Any) -> list[Tensor]:  # noqa: ANN401
     return fake_gradients(inputs[:7], with_x=inputs[-1])
 
 
-def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:  # noqa: ANN401
-    ctx.options, save = inputs[8:13], inputs[-1]
-    ctx.mark_non_differentiable(*output[1:])
-    ctx.set_materialize_grads(False)
-    if save:
-        ctx.save_for_backward(*output[1:], *inputs[:8])
+def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ANN401, ARG001
+    ctx.options = inputs[8:13]
+    ctx.save_for_backward(*inputs[:8])
 
 
-def _backward(ctx: Any, grad_y: Tensor | None, *_: None) -> tuple[Any, ...]:  # noqa: ANN401
-    if not ctx.saved_tensors:
-        raise RuntimeError("triton_windowed_lstm was called with save=False and cannot be differentiated")
-    if grad_y is None:
-        return (None,) * 15
-    hidden, cell, *tensors = ctx.saved_tensors
+def _backward(ctx: Any, grad_y: Tensor) -> tuple[Any, ...]:  # noqa: ANN401
+    tensors = ctx.saved_tensors
     with_x = ctx.needs_input_grad[0]
-    gradients = triton_windowed_lstm_backward(grad_y, hidden, cell, *tensors, *ctx.options, with_x)
-    return (*hand_out(gradients, tensors[:7], with_x), *(None,) * 8)
+    gradients = triton_windowed_lstm_backward(grad_y, *tensors, *ctx.options, with_x)
+    return (*hand_out(gradients, tensors[:7], with_x), *(None,) * 7)
 
 
 triton_windowed_lstm.register_autograd(_backward, setup_context=_setup)

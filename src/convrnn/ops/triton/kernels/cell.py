@@ -9,21 +9,28 @@ import triton.language as tl
 
 
 @triton.jit
-def sigmoid(x):
-    """``1 / (1 + exp(-x))``."""
-    return 1.0 / (1.0 + tl.exp(-x))
+def sigmoid(x, PRECISION: tl.constexpr):
+    """``1 / (1 + exp(-x))``; to 11 bits where ``PRECISION`` is "bf16"."""
+    if PRECISION == "bf16":
+        return 0.5 * tanh(0.5 * x, PRECISION) + 0.5
+    else:
+        return 1.0 / (1.0 + tl.exp(-x))
 
 
 @triton.jit
-def tanh(x):
-    """Accurate to three units in the last place of float32, small arguments too."""
-    # 1 - 2 / (exp(2x) + 1) cancels near 0; the polynomial, of least relative error there, does not.
-    z = x * x
-    p = -5.13866015e-3 * z + 2.00919665e-2
-    p = p * z - 5.35588587e-2
-    p = p * z + 1.33291110e-1
-    p = p * z - 3.33331902e-1
-    return tl.where(z < 0.49, x + x * z * p, 1.0 - 2.0 / (tl.exp(2.0 * x) + 1.0))
+def tanh(x, PRECISION: tl.constexpr):
+    """Accurate to three units in the last place of float32, small arguments too; to 11 bits for "bf16"."""
+    if PRECISION == "bf16":
+        # The GPU's own instruction, one where the formula below takes an exponential and a reciprocal.
+        return tl.inline_asm_elementwise("tanh.approx.f32 $0, $1;", "=f,f", [x], tl.float32, is_pure=True, pack=1)
+    else:
+        # 1 - 2 / (exp(2x) + 1) cancels near 0; the polynomial, of least relative error there, does not.
+        z = x * x
+        p = -5.13866015e-3 * z + 2.00919665e-2
+        p = p * z - 5.35588587e-2
+        p = p * z + 1.33291110e-1
+        p = p * z - 3.33331902e-1
+        return tl.where(z < 0.49, x + x * z * p, 1.0 - 2.0 / (tl.exp(2.0 * x) + 1.0))
 
 
 @triton.jit
@@ -39,37 +46,42 @@ def rounded(x, dtype: tl.constexpr, PRECISION: tl.constexpr):
 
 @triton.jit
 def product(a, b, total, PRECISION: tl.constexpr):
-    """``total + a @ b``, summed in float32; ``PRECISION`` is of float32 operands, or "upcast" for the interpreter."""
+    """``total + a @ b``, summed in float32.
+
+    ``PRECISION`` is of float32 operands, "bf16", "fp16", or "upcast" for the interpreter.
+    """
     if PRECISION == "upcast":
         # The interpreter multiplies bit patterns of bfloat16.
         return tl.dot(a.to(tl.float32), b.to(tl.float32), total, input_precision="ieee")
+    elif PRECISION == "bf16" or PRECISION == "fp16":
+        return tl.dot(a, b, total)
     else:
         return tl.dot(a, b, total, input_precision=PRECISION)
 
 
 @triton.jit
-def next_cell(a_i, a_f, a_g, c, weight_peephole, unit, H: tl.constexpr):
-    """Equations 3 to 5: the cell state from three gates' sums and the cell state before."""
+def next_cell(a_i, a_f, a_g, c, weight_peephole, unit, H: tl.constexpr, PRECISION: tl.constexpr):
+    """Equations 3 to 5: three gates and the new cell state, from the gates' sums and the cell state before."""
     if weight_peephole is not None:
         a_i += vector(weight_peephole, 0, unit, H) * c
         a_f += vector(weight_peephole, 1, unit, H) * c
-    return sigmoid(a_f) * c + sigmoid(a_i) * tanh(a_g)
+    i, f, g = sigmoid(a_i, PRECISION), sigmoid(a_f, PRECISION), tanh(a_g, PRECISION)
+    return i, f, g, f * c + i * g
 
 
 @triton.jit
-def next_hidden(a_o, c, weight_peephole, unit, H: tl.constexpr):
-    """Equations 6 and 7: the hidden state from the output gate's sum and the new cell state."""
+def next_hidden(a_o, c, weight_peephole, unit, H: tl.constexpr, PRECISION: tl.constexpr):
+    """Equations 6 and 7: the output gate and the hidden state, from the gate's sum and the new cell state."""
     if weight_peephole is not None:
         a_o += vector(weight_peephole, 2, unit, H) * c
-    return sigmoid(a_o) * tanh(c)
+    o = sigmoid(a_o, PRECISION)
+    return o, o * tanh(c, PRECISION)
 
 
 @triton.jit
-def output_gradient(a_o, c, weight_peephole, unit, dh, dc, H: tl.constexpr):
+def output_gradient(o, c, weight_peephole, unit, dh, dc, H: tl.constexpr, PRECISION: tl.constexpr):
     """Gradients of the output gate's sum and of the new cell state, from those of both states."""
-    if weight_peephole is not None:
-        a_o += vector(weight_peephole, 2, unit, H) * c
-    o, t = sigmoid(a_o), tanh(c)
+    t = tanh(c, PRECISION)
     da_o = dh * t * o * (1.0 - o)
     dc += dh * o * (1.0 - t * t)
     if weight_peephole is not None:
@@ -78,12 +90,8 @@ def output_gradient(a_o, c, weight_peephole, unit, dh, dc, H: tl.constexpr):
 
 
 @triton.jit
-def cell_gradient(a_i, a_f, a_g, c, weight_peephole, unit, dc, H: tl.constexpr):
+def cell_gradient(i, f, g, c, weight_peephole, unit, dc, H: tl.constexpr):
     """Gradients of three gates' sums and of the cell state before, ``c``, from that of the new cell state."""
-    if weight_peephole is not None:
-        a_i += vector(weight_peephole, 0, unit, H) * c
-        a_f += vector(weight_peephole, 1, unit, H) * c
-    i, f, g = sigmoid(a_i), sigmoid(a_f), tanh(a_g)
     da_i = dc * g * i * (1.0 - i)
     da_f = dc * c * f * (1.0 - f)
     da_g = dc * i * (1.0 - g * g)
@@ -94,40 +102,65 @@ def cell_gradient(a_i, a_f, a_g, c, weight_peephole, unit, dc, H: tl.constexpr):
 
 
 @triton.jit
-def window_rows(lengths, rows, windows, stride, KERNEL_SIZE: tl.constexpr, ROWS: tl.constexpr):
-    """This program's rows, and for each its sequence, the window's number there, and whether its frames all exist."""
-    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+def window_rows(
+    tile,
+    lengths,
+    rows,
+    windows,
+    stride,
+    sequence_frames,
+    window_frames,
+    KERNEL_SIZE: tl.constexpr,
+    ROWS: tl.constexpr,
+):
+    """A tile's first row, and for each of its rows where its frames begin, and whether they all exist."""
+    start = tile.to(tl.int64) * ROWS
+    row = start + tl.arange(0, ROWS)
     sequence, window = row // windows, row % windows
     valid = row < rows
     if lengths is not None:
         length = tl.load(lengths + sequence, mask=valid, other=0)
         valid = valid & (window * stride + KERNEL_SIZE <= length)
-    return row, sequence, window, valid
+    return start, sequence * sequence_frames + window * window_frames, valid
+
+
+# Where a tile's rows follow each other in memory, `row` below is their number in the tile and the source the tile's
+# first row: then every thread's offsets are known to the compiler and take no registers.
 
 
 @triton.jit
 def gate_tile(source, row, unit, inside, GATE: tl.constexpr, H: tl.constexpr):
     """One gate's tile of ``[.., 4 * H]``."""
-    return tl.load(source + row[:, None] * (4 * H) + (GATE * H + unit)[None, :], mask=inside, other=0.0).to(tl.float32)
+    at = source + GATE * H + (row[:, None] * (4 * H) + unit[None, :])
+    return tl.load(at, mask=inside, other=0.0).to(tl.float32)
 
 
 @triton.jit
 def store_gate(target, row, unit, value, inside, GATE: tl.constexpr, H: tl.constexpr, PRECISION: tl.constexpr):
     """Write what :func:`gate_tile` reads."""
-    at = target + row[:, None] * (4 * H) + (GATE * H + unit)[None, :]
+    at = target + GATE * H + (row[:, None] * (4 * H) + unit[None, :])
     tl.store(at, rounded(value, target.dtype.element_ty, PRECISION), mask=inside)
+
+
+@triton.jit
+def store_gates(target, row, unit, i, f, g, o, inside, H: tl.constexpr, PRECISION: tl.constexpr):
+    """Write all four gates' tiles."""
+    store_gate(target, row, unit, i, inside, 0, H, PRECISION)
+    store_gate(target, row, unit, f, inside, 1, H, PRECISION)
+    store_gate(target, row, unit, g, inside, 2, H, PRECISION)
+    store_gate(target, row, unit, o, inside, 3, H, PRECISION)
 
 
 @triton.jit
 def state_tile(source, row, unit, inside, H: tl.constexpr):
     """A tile of ``[.., H]``, in its dtype."""
-    return tl.load(source + row[:, None] * H + unit[None, :], mask=inside, other=0.0)
+    return tl.load(source + (row[:, None] * H + unit[None, :]), mask=inside, other=0.0)
 
 
 @triton.jit
 def store_state(target, row, unit, value, inside, H: tl.constexpr, PRECISION: tl.constexpr):
     """Write what :func:`state_tile` reads."""
-    at = target + row[:, None] * H + unit[None, :]
+    at = target + (row[:, None] * H + unit[None, :])
     tl.store(at, rounded(value, target.dtype.element_ty, PRECISION), mask=inside)
 
 
@@ -141,9 +174,16 @@ def vector(source, number: tl.constexpr, unit, H: tl.constexpr):
 
 
 @triton.jit
-def weight_tile(weight_hh, GATE: tl.constexpr, inner, unit, H: tl.constexpr):
-    """One gate's recurrent weights, transposed: ``[inner, units]``."""
-    at = weight_hh + (GATE * H + unit)[None, :] * H + inner[:, None]
+def weight_tile(weight, GATE: tl.constexpr, inner, unit, H: tl.constexpr, DEPTH: tl.constexpr):
+    """One gate's part of weights ``[4 * H, DEPTH]``, transposed: ``[inner, units]``."""
+    at = weight + (GATE * H + unit)[None, :] * DEPTH + inner[:, None]
+    return tl.load(at, mask=(inner < DEPTH)[:, None] & (unit < H)[None, :], other=0.0)
+
+
+@triton.jit
+def recurrent_tile(weight_hh, GATE: tl.constexpr, inner, unit, H: tl.constexpr):
+    """One gate's recurrent weights, for gradients: ``[inner, units]``, where the sums are over the gate's units."""
+    at = weight_hh + GATE * H * H + inner[:, None] * H + unit[None, :]
     return tl.load(at, mask=(inner < H)[:, None] & (unit < H)[None, :], other=0.0)
 
 
@@ -176,20 +216,22 @@ def hidden_gradient(
 
 
 @triton.jit
-def combine(total, state, REDUCE: tl.constexpr):
-    """One more state in the reduction over a window."""
+def combine(total, ties, state, REDUCE: tl.constexpr):
+    """One more state in the reduction over a window, and for "max" in how many states are as large."""
     if REDUCE == "mean":
-        return total + state
+        return total + state, ties
     elif REDUCE == "max":
-        return tl.maximum(total, state, propagate_nan=tl.PropagateNan.ALL)
+        ties = tl.where(state > total, 1.0, ties + tl.where(state == total, 1.0, 0.0))
+        return tl.maximum(total, state, propagate_nan=tl.PropagateNan.ALL), ties
     else:
-        return state
+        return state, ties
 
 
 @triton.jit
 def state_gradient(
     grad,
     largest,
+    places,
     row,
     unit,
     state,
@@ -201,19 +243,22 @@ def state_gradient(
 ):
     """What the gradient of the result adds to that of one step's state; not for "last", which concerns one step alone.
 
-    For "max", ``grad`` is what each of the largest states gets.
+    ``grad`` begins with the tile's; for "max" so does ``largest``, ``[2, places, H]``: the largest state, and how many
+    are as large.
     """
     if REDUCE == "none":
-        return state_tile(grad, row * KERNEL_SIZE + position, unit, inside, H).to(tl.float32)
+        return state_tile(grad + position * H, row * KERNEL_SIZE, unit, inside, H).to(tl.float32)
     elif REDUCE == "mean":
         return state_tile(grad, row, unit, inside, H).to(tl.float32) / KERNEL_SIZE
     else:
-        is_largest = state.to(tl.float32) == state_tile(largest, row, unit, inside, H)
-        return tl.where(is_largest, state_tile(grad, row, unit, inside, H), 0.0)
+        top = state_tile(largest, row, unit, inside, H)
+        ties = state_tile(largest + places * H, row, unit, inside, H)
+        share = state_tile(grad, row, unit, inside, H).to(tl.float32) / tl.maximum(ties, 1.0)  # 0 outside
+        return tl.where(state.to(tl.float32) == top, share, 0.0)
 
 
 @triton.jit
 def add_to_sums(sums, NUMBER: tl.constexpr, value, unit, H: tl.constexpr):
-    """Add a tile's sum over its rows to one of this program's own vectors ``[programs, 4, H]``."""
+    """Add a tile's sum ``[units]`` to one of this program's own vectors ``[programs, 4, H]``."""
     at = sums + (tl.program_id(0) * 4 + NUMBER) * H + unit
-    tl.store(at, tl.load(at, mask=unit < H, other=0.0) + tl.sum(value, 0), mask=unit < H)
+    tl.store(at, tl.load(at, mask=unit < H, other=0.0) + value, mask=unit < H)

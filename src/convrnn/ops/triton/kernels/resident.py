@@ -1,25 +1,29 @@
-"""Windows, where the recurrent weights fit on the chip: every program reads them once and has its states in registers.
+"""Windows, where the weights fit on the chip: a program reads them once and takes one tile of windows after another.
 
-A program takes a tile of windows through all their steps. ``UNITS``, a power of 2, is at least H. The hidden state is
-needed of the first ``HIDDEN_STEPS`` steps only: not of the last one, where the result is the last cell state.
+A tile goes through all its steps with its states in registers. ``UNITS``, a power of 2, is at least H. Where the input
+weights fit as well, frames are projected here, for each of their windows: for few features that is less work than
+writing and reading projections four times as wide as the states. The hidden state is needed of the first
+``HIDDEN_STEPS`` steps only: not of the last one, where the result is the last cell state.
 """
 
 import triton
 import triton.language as tl
 
 from convrnn.ops.triton.kernels.cell import (
+    add_to_sums,
     cell_gradient,
     combine,
     gate_tile,
-    hidden_gradient,
     next_cell,
     next_hidden,
     output_gradient,
     product,
+    recurrent_tile,
     rounded,
     state_gradient,
     state_tile,
     store_gate,
+    store_gates,
     store_state,
     vector,
     weight_tile,
@@ -28,23 +32,60 @@ from convrnn.ops.triton.kernels.cell import (
 
 # The kernels are not compiled anew for other values of these.
 _SIZES = [
-    *("rows", "windows", "stride"),
+    *("rows", "tiles", "windows", "stride"),
     *("sequence_frames", "window_frames", "frame_first", "frame_step", "y_first", "y_step"),
 ]
+
+
+@triton.jit
+def _frame_tile(x, at, frame, valid, FEATURES: tl.constexpr, INPUTS: tl.constexpr):
+    """The rows' frames at a step, ``[rows, INPUTS]``."""
+    feature = tl.arange(0, INPUTS)
+    inside = valid[:, None] & (feature < FEATURES)[None, :]
+    return state_tile(x + at * FEATURES, frame, feature, inside, FEATURES)
+
+
+@triton.jit
+def _gate_input(
+    wx,
+    u,
+    v,
+    bias,
+    at,
+    frame,
+    unit,
+    inside,
+    GATE: tl.constexpr,
+    H: tl.constexpr,
+    PRECISION: tl.constexpr,
+    ROWS: tl.constexpr,
+    UNITS: tl.constexpr,
+):
+    """What a step's frames add to a gate's sum: read, or the product of the frames and the gate's input weights."""
+    if wx is not None:
+        return gate_tile(wx + at * (4 * H), frame, unit, inside, GATE, H)
+    else:
+        return product(u, v, tl.zeros((ROWS, UNITS), tl.float32) + vector(bias, GATE, unit, H), PRECISION)
 
 
 @triton.jit(do_not_specialize=_SIZES)
 def forward(
     wx,
+    x,
+    weight_ih,
+    bias,
     weight_hh,
     first,
     weight_peephole,
     initial_cell,
     lengths,
     y,
+    gates,
     hidden,
     cell,
+    largest,
     rows,
+    tiles,
     windows,
     stride,
     sequence_frames,
@@ -55,194 +96,238 @@ def forward(
     y_step,
     KERNEL_SIZE: tl.constexpr,
     HIDDEN_STEPS: tl.constexpr,
+    FEATURES: tl.constexpr,
     H: tl.constexpr,
+    PITCH: tl.constexpr,
     SEQUENCE: tl.constexpr,
     REDUCE: tl.constexpr,
     PRECISION: tl.constexpr,
     ROWS: tl.constexpr,
     UNITS: tl.constexpr,
+    INPUTS: tl.constexpr,
 ):
-    """The result of every window and, where ``hidden`` is not None, the states that the backward pass needs.
+    """The result of every window; or, where ``y`` is None, what :func:`backward` needs.
 
     Args:
-        wx: Projections with the bias, ``[.., 4 * H]``. A window's row at a step is ``sequence * sequence_frames +
-            window * window_frames + frame_first + step * frame_step``.
+        wx: Projections with the bias, ``[.., 4 * H]``; None where frames are projected here. A window's row at a step
+            is ``sequence * sequence_frames + window * window_frames + frame_first + step * frame_step``.
+        x: The frames ``[.., FEATURES]``, with the same rows; None where ``wx`` is not.
+        weight_ih: ``[4 * H, FEATURES]``; None where ``wx`` is not.
+        bias: ``[4 * H]``, or None.
         weight_hh: ``[4 * H, H]``.
         first: Product of the recurrent weights and the initial hidden state ``[4 * H]``; None is zeros.
         weight_peephole: ``[3, H]`` or None.
         initial_cell: ``[H]`` or None.
         lengths: Frames of each sequence, or None. Nothing is written for windows that reach beyond.
         y: ``[rows, H]``; for "none" ``[rows, KERNEL_SIZE, H]``, a step's state at ``y_first + step * y_step``.
-        hidden: ``[HIDDEN_STEPS, rows, H]`` (one step at least) or None.
-        cell: ``[KERNEL_SIZE, rows, H]`` or None.
+        gates: The gates of every step ``[KERNEL_SIZE, rows, 4 * H]``; None unless ``y`` is.
+        hidden: The hidden state before every step, and the last ``[HIDDEN_STEPS + 1, rows, PITCH]``; not written
+            before the first. None unless ``y`` is.
+        cell: Float32 ``[KERNEL_SIZE, rows, H]``; None unless ``y`` is.
+        largest: For "max" the largest state and how many are as large, float32 ``[2, rows, H]``; else None.
+        tiles: Of ``ROWS`` rows each, as many as it takes.
+        INPUTS: A power of 2, ``FEATURES`` at least.
     """
-    row, sequence, window, valid = window_rows(lengths, rows, windows, stride, KERNEL_SIZE, ROWS)
-    if tl.max(valid.to(tl.int32), 0) == 0:
-        return
-    frame = sequence * sequence_frames + window * window_frames + frame_first
-    unit = tl.arange(0, UNITS)
-    inside = valid[:, None] & (unit < H)[None, :]
-    w_i = weight_tile(weight_hh, 0, unit, unit, H)
-    w_f = weight_tile(weight_hh, 1, unit, unit, H)
-    w_g = weight_tile(weight_hh, 2, unit, unit, H)
-    w_o = weight_tile(weight_hh, 3, unit, unit, H)
+    row, unit, feature = tl.arange(0, ROWS), tl.arange(0, UNITS), tl.arange(0, INPUTS)
+    every_row = rows.to(tl.int64)
+    dtype: tl.constexpr = weight_hh.dtype.element_ty
+    v_i = weight_tile(weight_ih, 0, feature, unit, H, FEATURES) if wx is None else None
+    v_f = weight_tile(weight_ih, 1, feature, unit, H, FEATURES) if wx is None else None
+    v_g = weight_tile(weight_ih, 2, feature, unit, H, FEATURES) if wx is None else None
+    v_o = weight_tile(weight_ih, 3, feature, unit, H, FEATURES) if wx is None else None
+    w_i = weight_tile(weight_hh, 0, unit, unit, H, H)
+    w_f = weight_tile(weight_hh, 1, unit, unit, H, H)
+    w_g = weight_tile(weight_hh, 2, unit, unit, H, H)
+    w_o = weight_tile(weight_hh, 3, unit, unit, H, H)
+    tile = tl.program_id(0)
+    while tile < tiles:
+        start, frame, valid = window_rows(
+            tile, lengths, rows, windows, stride, sequence_frames, window_frames, KERNEL_SIZE, ROWS
+        )
+        if tl.max(valid.to(tl.int32)) != 0:
+            inside = valid[:, None] & (unit < H)[None, :]
+            at = tl.zeros((), tl.int64) + frame_first
+            u_0 = _frame_tile(x, at, frame, valid, FEATURES, INPUTS) if wx is None else None
+            a_i = _gate_input(wx, u_0, v_i, bias, at, frame, unit, inside, 0, H, PRECISION, ROWS, UNITS)
+            a_f = _gate_input(wx, u_0, v_f, bias, at, frame, unit, inside, 1, H, PRECISION, ROWS, UNITS)
+            a_g = _gate_input(wx, u_0, v_g, bias, at, frame, unit, inside, 2, H, PRECISION, ROWS, UNITS)
+            a_o = _gate_input(wx, u_0, v_o, bias, at, frame, unit, inside, 3, H, PRECISION, ROWS, UNITS)
+            if first is not None:
+                a_i += vector(first, 0, unit, H)
+                a_f += vector(first, 1, unit, H)
+                a_g += vector(first, 2, unit, H)
+                a_o += vector(first, 3, unit, H)
+            c = tl.zeros((ROWS, UNITS), tl.float32) + vector(initial_cell, 0, unit, H)
+            i, f, g, c = next_cell(a_i, a_f, a_g, c, weight_peephole, unit, H, PRECISION)
+            o, h = next_hidden(a_o, c, weight_peephole, unit, H, PRECISION)
+            operand = rounded(h, dtype, PRECISION)
+            if y is None:
+                store_gates(gates + start * (4 * H), row, unit, i, f, g, o, inside, H, PRECISION)
+                store_state(hidden + (every_row + start) * PITCH, row, unit, operand, inside, PITCH, PRECISION)
+                store_state(cell + start * H, row, unit, c, inside, H, PRECISION)
+                h = operand.to(tl.float32)
+            total = c if SEQUENCE == "cell" else h
+            ties = tl.full((ROWS, UNITS), 1.0, tl.float32)
+            if y is not None:
+                if REDUCE == "none":
+                    own_y = y + (start * KERNEL_SIZE + y_first) * H
+                    store_state(own_y, row * KERNEL_SIZE, unit, total, inside, H, PRECISION)
 
-    a_i = gate_tile(wx, frame, unit, inside, 0, H) + vector(first, 0, unit, H)
-    a_f = gate_tile(wx, frame, unit, inside, 1, H) + vector(first, 1, unit, H)
-    a_g = gate_tile(wx, frame, unit, inside, 2, H) + vector(first, 2, unit, H)
-    a_o = gate_tile(wx, frame, unit, inside, 3, H) + vector(first, 3, unit, H)
-    c = next_cell(a_i, a_f, a_g, vector(initial_cell, 0, unit, H), weight_peephole, unit, H)
-    h = next_hidden(a_o, c, weight_peephole, unit, H)
-    if hidden is not None:
-        store_state(hidden, row, unit, h, inside, H, PRECISION)
-        store_state(cell, row, unit, c, inside, H, PRECISION)
-    total = c if SEQUENCE == "cell" else h
-    if REDUCE == "none":
-        store_state(y, row * KERNEL_SIZE + y_first, unit, total, inside, H, PRECISION)
+            for step in range(1, KERNEL_SIZE):
+                here = step * every_row + start
+                at = tl.zeros((), tl.int64) + frame_first + step * frame_step
+                u = _frame_tile(x, at, frame, valid, FEATURES, INPUTS) if wx is None else None
+                a_i = _gate_input(wx, u, v_i, bias, at, frame, unit, inside, 0, H, PRECISION, ROWS, UNITS)
+                a_f = _gate_input(wx, u, v_f, bias, at, frame, unit, inside, 1, H, PRECISION, ROWS, UNITS)
+                a_g = _gate_input(wx, u, v_g, bias, at, frame, unit, inside, 2, H, PRECISION, ROWS, UNITS)
+                a_i = product(operand, w_i, a_i, PRECISION)
+                a_f = product(operand, w_f, a_f, PRECISION)
+                a_g = product(operand, w_g, a_g, PRECISION)
+                i, f, g, c = next_cell(a_i, a_f, a_g, c, weight_peephole, unit, H, PRECISION)
+                if y is None:
+                    store_gate(gates + here * (4 * H), row, unit, i, inside, 0, H, PRECISION)
+                    store_gate(gates + here * (4 * H), row, unit, f, inside, 1, H, PRECISION)
+                    store_gate(gates + here * (4 * H), row, unit, g, inside, 2, H, PRECISION)
+                    store_state(cell + here * H, row, unit, c, inside, H, PRECISION)
+                if step < HIDDEN_STEPS:
+                    a_o = _gate_input(wx, u, v_o, bias, at, frame, unit, inside, 3, H, PRECISION, ROWS, UNITS)
+                    a_o = product(operand, w_o, a_o, PRECISION)
+                    o, h = next_hidden(a_o, c, weight_peephole, unit, H, PRECISION)
+                    operand = rounded(h, dtype, PRECISION)
+                    if y is None:
+                        store_gate(gates + here * (4 * H), row, unit, o, inside, 3, H, PRECISION)
+                        store_state(hidden + (every_row + here) * PITCH, row, unit, operand, inside, PITCH, PRECISION)
+                        h = operand.to(tl.float32)
+                state = c if SEQUENCE == "cell" else h
+                total, ties = combine(total, ties, state, REDUCE)
+                if y is not None:
+                    if REDUCE == "none":
+                        own_y = y + (start * KERNEL_SIZE + y_first + step * y_step) * H
+                        store_state(own_y, row * KERNEL_SIZE, unit, state, inside, H, PRECISION)
 
-    for step in range(1, KERNEL_SIZE):
-        at = frame + step * frame_step
-        operand = rounded(h, weight_hh.dtype.element_ty, PRECISION)
-        a_i = product(operand, w_i, gate_tile(wx, at, unit, inside, 0, H), PRECISION)
-        a_f = product(operand, w_f, gate_tile(wx, at, unit, inside, 1, H), PRECISION)
-        a_g = product(operand, w_g, gate_tile(wx, at, unit, inside, 2, H), PRECISION)
-        c = next_cell(a_i, a_f, a_g, c, weight_peephole, unit, H)
-        if step < HIDDEN_STEPS:
-            a_o = product(operand, w_o, gate_tile(wx, at, unit, inside, 3, H), PRECISION)
-            h = next_hidden(a_o, c, weight_peephole, unit, H)
-            if hidden is not None:
-                store_state(hidden, step * rows + row, unit, h, inside, H, PRECISION)
-        if cell is not None:
-            store_state(cell, step * rows + row, unit, c, inside, H, PRECISION)
-        state = c if SEQUENCE == "cell" else h
-        total = combine(total, state, REDUCE)
-        if REDUCE == "none":
-            store_state(y, row * KERNEL_SIZE + y_first + step * y_step, unit, state, inside, H, PRECISION)
-
-    if REDUCE == "mean":
-        total = total / KERNEL_SIZE
-    if REDUCE != "none":
-        store_state(y, row, unit, total, inside, H, PRECISION)
+            if y is not None:
+                if REDUCE == "mean":
+                    total = total / KERNEL_SIZE
+                if REDUCE != "none":
+                    store_state(y + start * H, row, unit, total, inside, H, PRECISION)
+            else:
+                if REDUCE == "max":
+                    store_state(largest + start * H, row, unit, total, inside, H, PRECISION)
+                    store_state(largest + (every_row + start) * H, row, unit, ties, inside, H, PRECISION)
+        tile += tl.num_programs(0)
 
 
 @triton.jit(do_not_specialize=_SIZES)
 def backward(
     grad,
-    largest,
-    wx,
     weight_hh,
-    first,
     weight_peephole,
     initial_cell,
     lengths,
+    gates,
     hidden,
     cell,
-    gates,
+    largest,
     sums,
     rows,
+    tiles,
     windows,
     stride,
     sequence_frames,
     window_frames,
-    frame_first,
-    frame_step,
     y_first,
     y_step,
     KERNEL_SIZE: tl.constexpr,
     HIDDEN_STEPS: tl.constexpr,
     H: tl.constexpr,
+    PITCH: tl.constexpr,
     SEQUENCE: tl.constexpr,
     REDUCE: tl.constexpr,
     PRECISION: tl.constexpr,
     ROWS: tl.constexpr,
     UNITS: tl.constexpr,
-    INNER: tl.constexpr,
 ):
-    """Gradients of the four gates' sums in every step, the gates computed again from the saved states.
+    """Gradients of the four gates' sums in every step, which take the place of the gates.
 
     Args as of :func:`forward`, and:
-        grad: Gradient of the result, in its shape; for "max" what each of the largest states gets.
-        largest: For "max" the largest state ``[rows, H]``, else None.
-        gates: Takes the gradients, ``[KERNEL_SIZE, rows, 4 * H]``.
-        sums: Takes, for each program, gradients summed over its windows and their steps: of ``weight_peephole`` and of
-            ``initial_cell``, ``[programs, 4, H]``; None where there is neither.
+        grad: Gradient of the result, in its shape.
+        sums: Zeros; takes, for each program, gradients summed over its windows and their steps: of ``weight_peephole``
+            and of ``initial_cell``, ``[programs, 4, H]``; None where there is neither.
     """
-    row, sequence, window, valid = window_rows(lengths, rows, windows, stride, KERNEL_SIZE, ROWS)
-    if tl.max(valid.to(tl.int32), 0) == 0:
-        return
-    frame = sequence * sequence_frames + window * window_frames + frame_first
-    unit = tl.arange(0, UNITS)
-    inside = valid[:, None] & (unit < H)[None, :]
-    w_i = weight_tile(weight_hh, 0, unit, unit, H)
-    w_f = weight_tile(weight_hh, 1, unit, unit, H)
-    w_g = weight_tile(weight_hh, 2, unit, unit, H)
-    w_o = weight_tile(weight_hh, 3, unit, unit, H)
+    row, unit = tl.arange(0, ROWS), tl.arange(0, UNITS)
+    every_row = rows.to(tl.int64)
+    dtype: tl.constexpr = weight_hh.dtype.element_ty
+    w_i = recurrent_tile(weight_hh, 0, unit, unit, H)
+    w_f = recurrent_tile(weight_hh, 1, unit, unit, H)
+    w_g = recurrent_tile(weight_hh, 2, unit, unit, H)
+    w_o = recurrent_tile(weight_hh, 3, unit, unit, H)
     nothing = tl.zeros((ROWS, UNITS), tl.float32)
-    sum_i = tl.zeros((UNITS,), tl.float32)
-    sum_f = tl.zeros((UNITS,), tl.float32)
-    sum_o = tl.zeros((UNITS,), tl.float32)
-
-    dh, dc = nothing, nothing
-    if REDUCE == "last":
-        if SEQUENCE == "cell":
-            dc = state_tile(grad, row, unit, inside, H).to(tl.float32)
-        else:
-            dh = state_tile(grad, row, unit, inside, H).to(tl.float32)
-    c = state_tile(cell, (KERNEL_SIZE - 1) * rows + row, unit, inside, H)
-    for back in range(1, KERNEL_SIZE):
-        step = KERNEL_SIZE - back
-        here = step * rows + row
-        at = frame + step * frame_step
-        c_before = state_tile(cell, here - rows, unit, inside, H)
-        h_before = state_tile(hidden, here - rows, unit, inside, H)
-        if REDUCE != "last":
-            position = y_first + step * y_step
-            if SEQUENCE == "cell":
-                dc += state_gradient(grad, largest, row, unit, c, position, inside, KERNEL_SIZE, H, REDUCE)
-            else:
-                h = state_tile(hidden, here, unit, inside, H)
-                dh += state_gradient(grad, largest, row, unit, h, position, inside, KERNEL_SIZE, H, REDUCE)
-        da_o = nothing
-        if step < HIDDEN_STEPS:
-            a_o = product(h_before, w_o, gate_tile(wx, at, unit, inside, 3, H), PRECISION)
-            da_o, dc = output_gradient(a_o, c, weight_peephole, unit, dh, dc, H)
-        a_i = product(h_before, w_i, gate_tile(wx, at, unit, inside, 0, H), PRECISION)
-        a_f = product(h_before, w_f, gate_tile(wx, at, unit, inside, 1, H), PRECISION)
-        a_g = product(h_before, w_g, gate_tile(wx, at, unit, inside, 2, H), PRECISION)
-        da_i, da_f, da_g, dc = cell_gradient(a_i, a_f, a_g, c_before, weight_peephole, unit, dc, H)
-        store_gate(gates, here, unit, da_i, inside, 0, H, PRECISION)
-        store_gate(gates, here, unit, da_f, inside, 1, H, PRECISION)
-        store_gate(gates, here, unit, da_g, inside, 2, H, PRECISION)
-        store_gate(gates, here, unit, da_o, inside, 3, H, PRECISION)
-        tl.debug_barrier()
-        dh = hidden_gradient(gates, weight_hh, here, unit, valid, H, PRECISION, ROWS, UNITS, INNER)
-        if weight_peephole is not None:
-            sum_i += tl.sum(da_i * c_before, 0)
-            sum_f += tl.sum(da_f * c_before, 0)
-            sum_o += tl.sum(da_o * c, 0)
-        c = c_before
-
-    if REDUCE != "last":
-        if SEQUENCE == "cell":
-            dc += state_gradient(grad, largest, row, unit, c, y_first, inside, KERNEL_SIZE, H, REDUCE)
-        else:
-            h = state_tile(hidden, row, unit, inside, H)
-            dh += state_gradient(grad, largest, row, unit, h, y_first, inside, KERNEL_SIZE, H, REDUCE)
-    c_before = vector(initial_cell, 0, unit, H)
-    a_i = gate_tile(wx, frame, unit, inside, 0, H) + vector(first, 0, unit, H)
-    a_f = gate_tile(wx, frame, unit, inside, 1, H) + vector(first, 1, unit, H)
-    a_g = gate_tile(wx, frame, unit, inside, 2, H) + vector(first, 2, unit, H)
-    a_o = gate_tile(wx, frame, unit, inside, 3, H) + vector(first, 3, unit, H)
-    da_o, dc = output_gradient(a_o, c, weight_peephole, unit, dh, dc, H)
-    da_i, da_f, da_g, dc = cell_gradient(a_i, a_f, a_g, c_before, weight_peephole, unit, dc, H)
-    store_gate(gates, row, unit, da_i, inside, 0, H, PRECISION)
-    store_gate(gates, row, unit, da_f, inside, 1, H, PRECISION)
-    store_gate(gates, row, unit, da_g, inside, 2, H, PRECISION)
-    store_gate(gates, row, unit, da_o, inside, 3, H, PRECISION)
-    mine = sums + tl.program_id(0) * (4 * H) + unit if sums is not None else None
-    if weight_peephole is not None:
-        tl.store(mine, sum_i + tl.sum(da_i * c_before, 0), mask=unit < H)
-        tl.store(mine + H, sum_f + tl.sum(da_f * c_before, 0), mask=unit < H)
-        tl.store(mine + 2 * H, sum_o + tl.sum(da_o * c, 0), mask=unit < H)
-    if initial_cell is not None:
-        tl.store(mine + 3 * H, tl.sum(dc, 0), mask=unit < H)
+    tile = tl.program_id(0)
+    while tile < tiles:
+        start, _, valid = window_rows(
+            tile, lengths, rows, windows, stride, sequence_frames, window_frames, KERNEL_SIZE, ROWS
+        )
+        if tl.max(valid.to(tl.int32)) != 0:
+            inside = valid[:, None] & (unit < H)[None, :]
+            own_grad = grad + start * (KERNEL_SIZE * H if REDUCE == "none" else H)
+            own_largest = largest + start * H if REDUCE == "max" else None
+            dh, dc = nothing, nothing
+            sum_i, sum_f, sum_o = nothing, nothing, nothing
+            if REDUCE == "last":
+                if SEQUENCE == "cell":
+                    dc = state_tile(own_grad, row, unit, inside, H).to(tl.float32)
+                else:
+                    dh = state_tile(own_grad, row, unit, inside, H).to(tl.float32)
+            c = state_tile(cell + ((KERNEL_SIZE - 1) * every_row + start) * H, row, unit, inside, H)
+            step = tl.zeros((), tl.int32) + (KERNEL_SIZE - 1)
+            # Not a for loop: through one, the compiler carries states in every layout that they are used in.
+            while step >= 0:
+                here = step * every_row + start
+                own = gates + here * (4 * H)
+                c_before = state_tile(cell + (here - every_row) * H, row, unit, inside & (step > 0), H)
+                if initial_cell is not None:
+                    if step == 0:
+                        c_before += vector(initial_cell, 0, unit, H)
+                if REDUCE != "last":
+                    at = y_first + step * y_step
+                    if SEQUENCE == "cell":
+                        state = c
+                    elif REDUCE == "max":
+                        state = state_tile(hidden + (every_row + here) * PITCH, row, unit, inside, PITCH)
+                    else:
+                        state = nothing
+                    extra = state_gradient(
+                        own_grad, own_largest, every_row, row, unit, state, at, inside, KERNEL_SIZE, H, REDUCE
+                    )
+                    if SEQUENCE == "cell":
+                        dc += extra
+                    else:
+                        dh += extra
+                da_o = nothing
+                if step < HIDDEN_STEPS:
+                    o = gate_tile(own, row, unit, inside, 3, H)
+                    da_o, dc = output_gradient(o, c, weight_peephole, unit, dh, dc, H, PRECISION)
+                i = gate_tile(own, row, unit, inside, 0, H)
+                f = gate_tile(own, row, unit, inside, 1, H)
+                g = gate_tile(own, row, unit, inside, 2, H)
+                da_i, da_f, da_g, dc = cell_gradient(i, f, g, c_before, weight_peephole, unit, dc, H)
+                if weight_peephole is not None:
+                    sum_i += da_i * c_before
+                    sum_f += da_f * c_before
+                    sum_o += da_o * c
+                tl.debug_barrier()  # no thread may still be reading what others now replace
+                store_gates(own, row, unit, da_i, da_f, da_g, da_o, inside, H, PRECISION)
+                if step > 0:
+                    dh = product(rounded(da_i, dtype, PRECISION), w_i, nothing, PRECISION)
+                    dh = product(rounded(da_f, dtype, PRECISION), w_f, dh, PRECISION)
+                    dh = product(rounded(da_g, dtype, PRECISION), w_g, dh, PRECISION)
+                    dh = product(rounded(da_o, dtype, PRECISION), w_o, dh, PRECISION)
+                c = c_before
+                step -= 1
+            if weight_peephole is not None:
+                add_to_sums(sums, 0, tl.sum(sum_i, 0), unit, H)
+                add_to_sums(sums, 1, tl.sum(sum_f, 0), unit, H)
+                add_to_sums(sums, 2, tl.sum(sum_o, 0), unit, H)
+            if initial_cell is not None:
+                add_to_sums(sums, 3, tl.sum(dc, 0), unit, H)
+        tile += tl.num_programs(0)

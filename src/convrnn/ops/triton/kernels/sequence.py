@@ -1,4 +1,7 @@
-"""Whole sequences: one launch for every step, whose programs share the sequences and the units among them."""
+"""Whole sequences: programs share the sequences and the units among them, and wait for each other between steps.
+
+A launch takes the steps from ``begin`` to ``end``. More than one is possible only if all programs run at the same time.
+"""
 
 import triton
 import triton.language as tl
@@ -7,32 +10,63 @@ from convrnn.ops.triton.kernels.cell import (
     add_to_sums,
     cell_gradient,
     gate_tile,
-    hidden_gradient,
     next_cell,
     next_hidden,
     output_gradient,
     product,
+    recurrent_tile,
     state_tile,
-    store_gate,
+    store_gates,
     store_state,
     vector,
-    weight_tile,
 )
+
+# The kernels are not compiled anew for other values of these.
+_SIZES = ["batch", "frames", "begin", "end"]
 
 
 @triton.jit
-def _frames_of_step(lengths, batch, frames, step, REVERSE: tl.constexpr, ROWS: tl.constexpr):
-    """This program's rows, which of them have this step and which the next, and their frame in ``[batch * frames]``."""
+def _lengths_of_rows(lengths, batch, frames, ROWS: tl.constexpr):
+    """This program's rows, and the frames of each; none where there is no such sequence."""
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     length = tl.zeros((ROWS,), tl.int64) + frames
     if lengths is not None:
         length = tl.load(lengths + row, mask=row < batch, other=0)
-    there = row < batch
-    frame = length - 1 - step if REVERSE else step
-    return row, there & (step < length), there & (step + 1 < length), row * frames + frame
+    return row, tl.where(row < batch, length, 0)
 
 
-@triton.jit(do_not_specialize=["batch", "frames", "step"])
+@triton.jit
+def _arrive(arrived):
+    """Tell the programs with the same rows that this one's step is written."""
+    tl.debug_barrier()
+    tl.atomic_add(arrived + tl.program_id(0), 1, sem="release", scope="gpu")
+
+
+@triton.jit
+def _wait(arrived, steps):
+    """Wait until all programs with the same rows have written so many steps."""
+    count = tl.atomic_add(arrived + tl.program_id(0), 0, sem="acquire", scope="gpu")
+    while count < steps * tl.num_programs(1):
+        count = tl.atomic_add(arrived + tl.program_id(0), 0, sem="acquire", scope="gpu")
+
+
+@triton.jit
+def _shared_tile(source, row, unit, inside, PITCH: tl.constexpr):
+    """As :func:`state_tile`, of what other programs wrote: not from the cache of this multiprocessor alone."""
+    at = source + (row[:, None] * PITCH + unit[None, :])
+    return tl.load(at, mask=inside, other=0.0, cache_modifier=".cg")
+
+
+@triton.jit
+def _four_gates(x, ROWS: tl.constexpr, UNITS: tl.constexpr):
+    """``[rows, units * 4]`` to the four gates, which lie side by side for each unit."""
+    even, odd = tl.split(tl.reshape(x, (ROWS, UNITS, 2, 2)))
+    i, g = tl.split(even)
+    f, o = tl.split(odd)
+    return i, f, g, o
+
+
+@triton.jit(do_not_specialize=_SIZES)
 def forward(
     wx,
     weight_hh,
@@ -42,9 +76,11 @@ def forward(
     lengths,
     hidden,
     cell,
+    arrived,
     batch,
     frames,
-    step,
+    begin,
+    end,
     H: tl.constexpr,
     REVERSE: tl.constexpr,
     PRECISION: tl.constexpr,
@@ -52,7 +88,7 @@ def forward(
     UNITS: tl.constexpr,
     INNER: tl.constexpr,
 ):
-    """One step of every sequence that has so many; backwards from its own last frame where ``REVERSE``.
+    """Steps of every sequence that has so many; backwards from its own last frame where ``REVERSE``.
 
     Args:
         wx: Projections with the bias, ``[batch, frames, 4 * H]``.
@@ -61,37 +97,60 @@ def forward(
         weight_peephole: ``[3, H]`` or None.
         initial_cell: ``[H]`` or None.
         lengths: Frames of each sequence, or None.
-        hidden: Takes the states ``[batch, frames, H]``; those of the step before are there.
+        hidden: Takes the states ``[batch, frames, H]``; those of the step before ``begin`` are there.
         cell: Likewise, float32.
+        arrived: Zeros, int32, for each tile of rows: how many steps its programs have written.
     """
-    _, valid, _, here = _frames_of_step(lengths, batch, frames, step, REVERSE, ROWS)
-    before = here + 1 if REVERSE else here - 1
-    unit = tl.program_id(1) * UNITS + tl.arange(0, UNITS)
-    inside = valid[:, None] & (unit < H)[None, :]
-    a_i = gate_tile(wx, here, unit, inside, 0, H)
-    a_f = gate_tile(wx, here, unit, inside, 1, H)
-    a_g = gate_tile(wx, here, unit, inside, 2, H)
-    a_o = gate_tile(wx, here, unit, inside, 3, H)
-    for k in range(0, H if step > 0 else 0, INNER):
-        inner = k + tl.arange(0, INNER)
-        h_before = state_tile(hidden, before, inner, valid[:, None] & (inner < H)[None, :], H)
-        a_i = product(h_before, weight_tile(weight_hh, 0, inner, unit, H), a_i, PRECISION)
-        a_f = product(h_before, weight_tile(weight_hh, 1, inner, unit, H), a_f, PRECISION)
-        a_g = product(h_before, weight_tile(weight_hh, 2, inner, unit, H), a_g, PRECISION)
-        a_o = product(h_before, weight_tile(weight_hh, 3, inner, unit, H), a_o, PRECISION)
-    a_i += tl.where(step == 0, vector(first, 0, unit, H), 0.0)
-    a_f += tl.where(step == 0, vector(first, 1, unit, H), 0.0)
-    a_g += tl.where(step == 0, vector(first, 2, unit, H), 0.0)
-    a_o += tl.where(step == 0, vector(first, 3, unit, H), 0.0)
-    c = state_tile(cell, before, unit, tl.where(step > 0, inside, False), H)
-    c += tl.where(step == 0, vector(initial_cell, 0, unit, H), 0.0)
-    c = next_cell(a_i, a_f, a_g, c, weight_peephole, unit, H)
-    h = next_hidden(a_o, c, weight_peephole, unit, H)
-    store_state(hidden, here, unit, h, inside, H, PRECISION)
-    store_state(cell, here, unit, c, inside, H, PRECISION)
+    row, length = _lengths_of_rows(lengths, batch, frames, ROWS)
+    block = tl.program_id(1) * UNITS
+    unit = block + tl.arange(0, UNITS)
+    # All gates in one product, those of a unit side by side.
+    column = tl.arange(0, 4 * UNITS)
+    gate, gate_unit = column % 4, block + column // 4
+    # The interpreter has no ranges between arguments.
+    step = begin
+    while step < end:
+        valid = step < length
+        inside = valid[:, None] & (unit < H)[None, :]
+        here = row * frames + (length - 1 - step if REVERSE else step)
+        before = here + 1 if REVERSE else here - 1
+        a_i = gate_tile(wx, here, unit, inside, 0, H)
+        a_f = gate_tile(wx, here, unit, inside, 1, H)
+        a_g = gate_tile(wx, here, unit, inside, 2, H)
+        a_o = gate_tile(wx, here, unit, inside, 3, H)
+        c = state_tile(cell, before, unit, inside & (step > 0), H)
+        if step > begin:
+            _wait(arrived, step - begin)
+        total = tl.zeros((ROWS, 4 * UNITS), tl.float32)
+        for k in range(0, H if step > 0 else 0, INNER):
+            inner = k + tl.arange(0, INNER)
+            h_before = _shared_tile(hidden, before, inner, valid[:, None] & (inner < H)[None, :], H)
+            at = weight_hh + (gate * H + gate_unit)[None, :] * H + inner[:, None]
+            w = tl.load(at, mask=(inner < H)[:, None] & (gate_unit < H)[None, :], other=0.0)
+            total = product(h_before, w, total, PRECISION)
+        total_i, total_f, total_g, total_o = _four_gates(total, ROWS, UNITS)
+        a_i += total_i
+        a_f += total_f
+        a_g += total_g
+        a_o += total_o
+        if step == 0:
+            if first is not None:
+                a_i += vector(first, 0, unit, H)
+                a_f += vector(first, 1, unit, H)
+                a_g += vector(first, 2, unit, H)
+                a_o += vector(first, 3, unit, H)
+            if initial_cell is not None:
+                c += vector(initial_cell, 0, unit, H)
+        _, _, _, c = next_cell(a_i, a_f, a_g, c, weight_peephole, unit, H, PRECISION)
+        _, h = next_hidden(a_o, c, weight_peephole, unit, H, PRECISION)
+        store_state(hidden, here, unit, h, inside, H, PRECISION)
+        store_state(cell, here, unit, c, inside, H, PRECISION)
+        step += 1
+        if step < end:
+            _arrive(arrived)
 
 
-@triton.jit(do_not_specialize=["batch", "frames", "step"])
+@triton.jit(do_not_specialize=_SIZES)
 def backward(
     grad_hidden,
     grad_cell,
@@ -103,9 +162,11 @@ def backward(
     gates,
     carried,
     sums,
+    arrived,
     batch,
     frames,
-    step,
+    begin,
+    end,
     H: tl.constexpr,
     REVERSE: tl.constexpr,
     PRECISION: tl.constexpr,
@@ -113,7 +174,7 @@ def backward(
     UNITS: tl.constexpr,
     INNER: tl.constexpr,
 ):
-    """Gradients of the four gates' sums in one step, from those of the step after it.
+    """Gradients of the four gates' sums in the steps, the last one first.
 
     Args as of :func:`forward`, and:
         grad_hidden: Gradient of the hidden states ``[batch, frames, H]``, or None.
@@ -123,36 +184,60 @@ def backward(
         sums: Gradients of ``weight_peephole`` and ``initial_cell``, to which each program adds its own, ``[programs, 4,
             H]``; None where there is neither.
     """
-    row, valid, goes_on, here = _frames_of_step(lengths, batch, frames, step, REVERSE, ROWS)
-    before, after = (here + 1, here - 1) if REVERSE else (here - 1, here + 1)
+    row, length = _lengths_of_rows(lengths, batch, frames, ROWS)
     unit = tl.program_id(1) * UNITS + tl.arange(0, UNITS)
     known = (unit < H)[None, :]
-    inside = valid[:, None] & known
-    dh = hidden_gradient(gates, weight_hh, after, unit, goes_on, H, PRECISION, ROWS, UNITS, INNER)
-    dc = state_tile(carried, row, unit, goes_on[:, None] & known, H)
-    if grad_hidden is not None:
-        dh += state_tile(grad_hidden, here, unit, inside, H).to(tl.float32)
-    if grad_cell is not None:
-        dc += state_tile(grad_cell, here, unit, inside, H).to(tl.float32)
-    c = state_tile(cell, here, unit, inside, H)
-    c_before = state_tile(cell, before, unit, tl.where(step > 0, inside, False), H)
-    c_before += tl.where(step == 0, vector(initial_cell, 0, unit, H), 0.0)
-    a_i = gate_tile(gates, here, unit, inside, 0, H)
-    a_f = gate_tile(gates, here, unit, inside, 1, H)
-    a_g = gate_tile(gates, here, unit, inside, 2, H)
-    a_o = gate_tile(gates, here, unit, inside, 3, H)
-    da_o, dc = output_gradient(a_o, c, weight_peephole, unit, dh, dc, H)
-    da_i, da_f, da_g, dc = cell_gradient(a_i, a_f, a_g, c_before, weight_peephole, unit, dc, H)
-    tl.debug_barrier()  # no thread may still be reading what others now replace
-    store_gate(gates, here, unit, da_i, inside, 0, H, PRECISION)
-    store_gate(gates, here, unit, da_f, inside, 1, H, PRECISION)
-    store_gate(gates, here, unit, da_g, inside, 2, H, PRECISION)
-    store_gate(gates, here, unit, da_o, inside, 3, H, PRECISION)
-    store_state(carried, row, unit, dc, inside, H, PRECISION)
-    if weight_peephole is not None:
-        add_to_sums(sums, 0, da_i * c_before, unit, H)
-        add_to_sums(sums, 1, da_f * c_before, unit, H)
-        add_to_sums(sums, 2, da_o * c, unit, H)
-    if initial_cell is not None:
-        if step == 0:
-            add_to_sums(sums, 3, dc, unit, H)
+    step = end - 1
+    while step >= begin:
+        valid, goes_on = step < length, step + 1 < length
+        inside = valid[:, None] & known
+        here = row * frames + (length - 1 - step if REVERSE else step)
+        before, after = (here + 1, here - 1) if REVERSE else (here - 1, here + 1)
+        c = state_tile(cell, here, unit, inside, H)
+        c_before = state_tile(cell, before, unit, inside & (step > 0), H)
+        if initial_cell is not None:
+            if step == 0:
+                c_before += vector(initial_cell, 0, unit, H)
+        a_i = gate_tile(gates, here, unit, inside, 0, H)
+        a_f = gate_tile(gates, here, unit, inside, 1, H)
+        a_g = gate_tile(gates, here, unit, inside, 2, H)
+        a_o = gate_tile(gates, here, unit, inside, 3, H)
+        i, f, g, _ = next_cell(a_i, a_f, a_g, c_before, weight_peephole, unit, H, PRECISION)
+        o, _ = next_hidden(a_o, c, weight_peephole, unit, H, PRECISION)
+        dc = state_tile(carried, row, unit, goes_on[:, None] & known, H)
+        if grad_cell is not None:
+            dc += state_tile(grad_cell, here, unit, inside, H).to(tl.float32)
+        if step + 1 < end:
+            _wait(arrived, end - 1 - step)
+        # Sums of their own, so that the products need not wait for each other.
+        dh = tl.zeros((ROWS, UNITS), tl.float32)
+        dh_f, dh_g, dh_o = dh, dh, dh
+        for k in range(0, H, INNER):
+            inner = k + tl.arange(0, INNER)
+            read = goes_on[:, None] & (inner < H)[None, :]
+            da = _shared_tile(gates, after, inner, read, 4 * H)
+            dh = product(da, recurrent_tile(weight_hh, 0, inner, unit, H), dh, PRECISION)
+            da = _shared_tile(gates + H, after, inner, read, 4 * H)
+            dh_f = product(da, recurrent_tile(weight_hh, 1, inner, unit, H), dh_f, PRECISION)
+            da = _shared_tile(gates + 2 * H, after, inner, read, 4 * H)
+            dh_g = product(da, recurrent_tile(weight_hh, 2, inner, unit, H), dh_g, PRECISION)
+            da = _shared_tile(gates + 3 * H, after, inner, read, 4 * H)
+            dh_o = product(da, recurrent_tile(weight_hh, 3, inner, unit, H), dh_o, PRECISION)
+        dh = (dh + dh_f) + (dh_g + dh_o)
+        if grad_hidden is not None:
+            dh += state_tile(grad_hidden, here, unit, inside, H).to(tl.float32)
+        da_o, dc = output_gradient(o, c, weight_peephole, unit, dh, dc, H, PRECISION)
+        da_i, da_f, da_g, dc = cell_gradient(i, f, g, c_before, weight_peephole, unit, dc, H)
+        tl.debug_barrier()  # no thread may still be reading what others now replace
+        store_gates(gates, here, unit, da_i, da_f, da_g, da_o, inside, H, PRECISION)
+        store_state(carried, row, unit, dc, inside, H, PRECISION)
+        if weight_peephole is not None:
+            add_to_sums(sums, 0, tl.sum(da_i * c_before, 0), unit, H)
+            add_to_sums(sums, 1, tl.sum(da_f * c_before, 0), unit, H)
+            add_to_sums(sums, 2, tl.sum(da_o * c, 0), unit, H)
+        if initial_cell is not None:
+            if step == 0:
+                add_to_sums(sums, 3, tl.sum(dc, 0), unit, H)
+        step -= 1
+        if step >= begin:
+            _arrive(arrived)

@@ -17,9 +17,10 @@ from convrnn.ops.triton.kernels.cell import (
     next_hidden,
     output_gradient,
     product,
+    rounded,
     state_gradient,
     state_tile,
-    store_gate,
+    store_gates,
     store_state,
     vector,
     weight_tile,
@@ -42,8 +43,10 @@ def forward(
     initial_cell,
     lengths,
     y,
+    gates,
     hidden,
     cell,
+    largest,
     slots,
     rows,
     windows,
@@ -57,6 +60,7 @@ def forward(
     KERNEL_SIZE: tl.constexpr,
     HIDDEN_STEPS: tl.constexpr,
     H: tl.constexpr,
+    PITCH: tl.constexpr,
     SEQUENCE: tl.constexpr,
     REDUCE: tl.constexpr,
     PRECISION: tl.constexpr,
@@ -64,75 +68,96 @@ def forward(
     UNITS: tl.constexpr,
     INNER: tl.constexpr,
 ):
-    """As :func:`resident.forward`, but the states are always written.
+    """As :func:`resident.forward`, with projected frames.
 
-    Args as there, and:
+    Args as there, but:
         y: Float32 unless ``REDUCE`` is "last" or "none": the reduction goes on in it.
-        hidden: ``[slots, rows, H]``; a step's states are in slot ``step % slots``.
-        cell: Likewise, float32.
-        slots: The number of steps where all states are kept, else two at least.
+        hidden: The hidden state before and after each step, ``[slots + 1, rows, PITCH]``: step ``s`` reads slot ``s %
+            (slots + 1)`` and writes the next one.
+        cell: The cell state after each step, float32 ``[slots, rows, H]``, at ``s % slots``.
+        slots: All steps where ``y`` is None, else two, or one for a single step.
     """
-    row, sequence, window, valid = window_rows(lengths, rows, windows, stride, KERNEL_SIZE, ROWS)
+    every_row = rows.to(tl.int64)
+    start_row, frame, valid = window_rows(
+        tl.program_id(0), lengths, rows, windows, stride, sequence_frames, window_frames, KERNEL_SIZE, ROWS
+    )
     if tl.max(valid.to(tl.int32), 0) == 0:
         return
-    frame = sequence * sequence_frames + window * window_frames + frame_first
+    row = tl.arange(0, ROWS)
     for step in range(KERNEL_SIZE):
-        here = (step % slots) * rows + row
-        before = ((step + slots - 1) % slots) * rows + row
-        at = frame + step * frame_step
-        for start in range(0, H, UNITS):
-            unit = start + tl.arange(0, UNITS)
+        here = step * every_row + start_row
+        own_cell = cell + ((step % slots) * every_row + start_row) * H
+        before_cell = cell + (((step + slots - 1) % slots) * every_row + start_row) * H
+        before_hidden = hidden + ((step % (slots + 1)) * every_row + start_row) * PITCH
+        own_hidden = hidden + (((step + 1) % (slots + 1)) * every_row + start_row) * PITCH
+        at = tl.zeros((), tl.int64) + frame_first + step * frame_step
+        for block in range(0, H, UNITS):
+            unit = block + tl.arange(0, UNITS)
             inside = valid[:, None] & (unit < H)[None, :]
-            a_i = gate_tile(wx, at, unit, inside, 0, H)
-            a_f = gate_tile(wx, at, unit, inside, 1, H)
-            a_g = gate_tile(wx, at, unit, inside, 2, H)
-            a_o = gate_tile(wx, at, unit, inside, 3, H)
+            a_i = gate_tile(wx + at * (4 * H), frame, unit, inside, 0, H)
+            a_f = gate_tile(wx + at * (4 * H), frame, unit, inside, 1, H)
+            a_g = gate_tile(wx + at * (4 * H), frame, unit, inside, 2, H)
+            a_o = gate_tile(wx + at * (4 * H), frame, unit, inside, 3, H)
             for k in range(0, H if step > 0 else 0, INNER):
                 inner = k + tl.arange(0, INNER)
-                h_before = state_tile(hidden, before, inner, valid[:, None] & (inner < H)[None, :], H)
-                a_i = product(h_before, weight_tile(weight_hh, 0, inner, unit, H), a_i, PRECISION)
-                a_f = product(h_before, weight_tile(weight_hh, 1, inner, unit, H), a_f, PRECISION)
-                a_g = product(h_before, weight_tile(weight_hh, 2, inner, unit, H), a_g, PRECISION)
-                a_o = product(h_before, weight_tile(weight_hh, 3, inner, unit, H), a_o, PRECISION)
+                h_before = state_tile(before_hidden, row, inner, valid[:, None] & (inner < H)[None, :], PITCH)
+                a_i = product(h_before, weight_tile(weight_hh, 0, inner, unit, H, H), a_i, PRECISION)
+                a_f = product(h_before, weight_tile(weight_hh, 1, inner, unit, H, H), a_f, PRECISION)
+                a_g = product(h_before, weight_tile(weight_hh, 2, inner, unit, H, H), a_g, PRECISION)
+                a_o = product(h_before, weight_tile(weight_hh, 3, inner, unit, H, H), a_o, PRECISION)
             a_i += tl.where(step == 0, vector(first, 0, unit, H), 0.0)
             a_f += tl.where(step == 0, vector(first, 1, unit, H), 0.0)
             a_g += tl.where(step == 0, vector(first, 2, unit, H), 0.0)
             a_o += tl.where(step == 0, vector(first, 3, unit, H), 0.0)
-            c = state_tile(cell, before, unit, tl.where(step > 0, inside, False), H)
+            c = state_tile(before_cell, row, unit, tl.where(step > 0, inside, False), H)
             c += tl.where(step == 0, vector(initial_cell, 0, unit, H), 0.0)
-            c = next_cell(a_i, a_f, a_g, c, weight_peephole, unit, H)
-            h = next_hidden(a_o, c, weight_peephole, unit, H)
+            i, f, g, c = next_cell(a_i, a_f, a_g, c, weight_peephole, unit, H, PRECISION)
+            o, h = next_hidden(a_o, c, weight_peephole, unit, H, PRECISION)
+            if y is None:
+                store_gates(gates + here * (4 * H), row, unit, i, f, g, o, inside, H, PRECISION)
+                h = rounded(h, hidden.dtype.element_ty, PRECISION).to(tl.float32)
             if step < HIDDEN_STEPS:
-                store_state(hidden, here, unit, h, inside, H, PRECISION)
-            store_state(cell, here, unit, c, inside, H, PRECISION)
+                store_state(own_hidden, row, unit, h, inside, PITCH, PRECISION)
+            store_state(own_cell, row, unit, c, inside, H, PRECISION)
             state = c if SEQUENCE == "cell" else h
-            if REDUCE == "none":
-                store_state(y, row * KERNEL_SIZE + y_first + step * y_step, unit, state, inside, H, PRECISION)
+            if y is None:
+                if REDUCE == "max":
+                    top, ties = state, tl.full((ROWS, UNITS), 1.0, tl.float32)
+                    own_top, own_ties = largest + start_row * H, largest + (every_row + start_row) * H
+                    if step > 0:
+                        top = state_tile(own_top, row, unit, inside, H)
+                        ties = state_tile(own_ties, row, unit, inside, H)
+                        top, ties = combine(top, ties, state, REDUCE)
+                    tl.debug_barrier()  # no thread may still be reading what others now replace
+                    store_state(own_top, row, unit, top, inside, H, PRECISION)
+                    store_state(own_ties, row, unit, ties, inside, H, PRECISION)
+            elif REDUCE == "none":
+                own_y = y + (start_row * KERNEL_SIZE + y_first + step * y_step) * H
+                store_state(own_y, row * KERNEL_SIZE, unit, state, inside, H, PRECISION)
             elif REDUCE == "last":
-                store_state(y, row, unit, state, tl.where(step == KERNEL_SIZE - 1, inside, False), H, PRECISION)
+                at_last = tl.where(step == KERNEL_SIZE - 1, inside, False)
+                store_state(y + start_row * H, row, unit, state, at_last, H, PRECISION)
             else:
                 if step > 0:
-                    state = combine(state_tile(y, row, unit, inside, H), state, REDUCE)
+                    state, _ = combine(state_tile(y + start_row * H, row, unit, inside, H), state, state, REDUCE)
                 if REDUCE == "mean":
                     state = tl.where(step == KERNEL_SIZE - 1, state / KERNEL_SIZE, state)
                 tl.debug_barrier()  # no thread may still be reading what others now replace
-                store_state(y, row, unit, state, inside, H, PRECISION)
+                store_state(y + start_row * H, row, unit, state, inside, H, PRECISION)
         tl.debug_barrier()
 
 
 @triton.jit(do_not_specialize=_SIZES)
 def backward(
     grad,
-    largest,
-    wx,
     weight_hh,
-    first,
     weight_peephole,
     initial_cell,
     lengths,
+    gates,
     hidden,
     cell,
-    gates,
+    largest,
     sums,
     carried_hidden,
     carried_cell,
@@ -141,13 +166,12 @@ def backward(
     stride,
     sequence_frames,
     window_frames,
-    frame_first,
-    frame_step,
     y_first,
     y_step,
     KERNEL_SIZE: tl.constexpr,
     HIDDEN_STEPS: tl.constexpr,
     H: tl.constexpr,
+    PITCH: tl.constexpr,
     SEQUENCE: tl.constexpr,
     REDUCE: tl.constexpr,
     PRECISION: tl.constexpr,
@@ -157,77 +181,76 @@ def backward(
 ):
     """As :func:`resident.backward`.
 
-    Args as there, with ``slots`` of all steps, and:
-        sums: Zeros at first.
+    Args as there, and:
         carried_hidden: Room for the gradient of the hidden state that goes from one step to the one before it,
             ``[rows, H]`` float32.
         carried_cell: Likewise of the cell state.
     """
-    row, sequence, window, valid = window_rows(lengths, rows, windows, stride, KERNEL_SIZE, ROWS)
+    every_row = rows.to(tl.int64)
+    start_row, _, valid = window_rows(
+        tl.program_id(0), lengths, rows, windows, stride, sequence_frames, window_frames, KERNEL_SIZE, ROWS
+    )
     if tl.max(valid.to(tl.int32), 0) == 0:
         return
-    frame = sequence * sequence_frames + window * window_frames + frame_first
+    row = tl.arange(0, ROWS)
+    own_carried_hidden, own_carried_cell = carried_hidden + start_row * H, carried_cell + start_row * H
+    own_grad = grad + start_row * (KERNEL_SIZE * H if REDUCE == "none" else H)
+    own_largest = largest + start_row * H if REDUCE == "max" else None
     for back in range(1, KERNEL_SIZE + 1):
         step = KERNEL_SIZE - back
-        here = step * rows + row
-        at = frame + step * frame_step
-        for start in range(0, H, UNITS):
-            unit = start + tl.arange(0, UNITS)
+        here = step * every_row + start_row
+        own = gates + here * (4 * H)
+        for block in range(0, H, UNITS):
+            unit = block + tl.arange(0, UNITS)
             inside = valid[:, None] & (unit < H)[None, :]
-            a_i = gate_tile(wx, at, unit, inside, 0, H)
-            a_f = gate_tile(wx, at, unit, inside, 1, H)
-            a_g = gate_tile(wx, at, unit, inside, 2, H)
-            a_o = gate_tile(wx, at, unit, inside, 3, H)
-            for k in range(0, H if step > 0 else 0, INNER):
-                inner = k + tl.arange(0, INNER)
-                h_before = state_tile(hidden, here - rows, inner, valid[:, None] & (inner < H)[None, :], H)
-                a_i = product(h_before, weight_tile(weight_hh, 0, inner, unit, H), a_i, PRECISION)
-                a_f = product(h_before, weight_tile(weight_hh, 1, inner, unit, H), a_f, PRECISION)
-                a_g = product(h_before, weight_tile(weight_hh, 2, inner, unit, H), a_g, PRECISION)
-                a_o = product(h_before, weight_tile(weight_hh, 3, inner, unit, H), a_o, PRECISION)
-            a_i += tl.where(step == 0, vector(first, 0, unit, H), 0.0)
-            a_f += tl.where(step == 0, vector(first, 1, unit, H), 0.0)
-            a_g += tl.where(step == 0, vector(first, 2, unit, H), 0.0)
-            a_o += tl.where(step == 0, vector(first, 3, unit, H), 0.0)
-            c_before = state_tile(cell, here - rows, unit, tl.where(step > 0, inside, False), H)
+            i = gate_tile(own, row, unit, inside, 0, H)
+            f = gate_tile(own, row, unit, inside, 1, H)
+            g = gate_tile(own, row, unit, inside, 2, H)
+            o = gate_tile(own, row, unit, inside, 3, H)
+            c_before = state_tile(cell + (here - every_row) * H, row, unit, tl.where(step > 0, inside, False), H)
             c_before += tl.where(step == 0, vector(initial_cell, 0, unit, H), 0.0)
-            c = state_tile(cell, here, unit, inside, H)
+            c = state_tile(cell + here * H, row, unit, inside, H)
             carried = tl.where(back > 1, inside, False)
-            dh = state_tile(carried_hidden, row, unit, carried, H)
-            dc = state_tile(carried_cell, row, unit, carried, H)
+            dh = state_tile(own_carried_hidden, row, unit, carried, H)
+            dc = state_tile(own_carried_cell, row, unit, carried, H)
             if REDUCE == "last":
                 at_last = tl.where(back == 1, inside, False)
                 if SEQUENCE == "cell":
-                    dc += state_tile(grad, row, unit, at_last, H).to(tl.float32)
+                    dc += state_tile(own_grad, row, unit, at_last, H).to(tl.float32)
                 else:
-                    dh += state_tile(grad, row, unit, at_last, H).to(tl.float32)
+                    dh += state_tile(own_grad, row, unit, at_last, H).to(tl.float32)
             else:
-                position = y_first + step * y_step
+                at = y_first + step * y_step
                 if SEQUENCE == "cell":
-                    dc += state_gradient(grad, largest, row, unit, c, position, inside, KERNEL_SIZE, H, REDUCE)
+                    state = c
+                elif REDUCE == "max":
+                    state = state_tile(hidden + (every_row + here) * PITCH, row, unit, inside, PITCH)
                 else:
-                    h = state_tile(hidden, here, unit, inside, H)
-                    dh += state_gradient(grad, largest, row, unit, h, position, inside, KERNEL_SIZE, H, REDUCE)
-            da_o, dc = output_gradient(a_o, c, weight_peephole, unit, dh, dc, H)
-            da_i, da_f, da_g, dc = cell_gradient(a_i, a_f, a_g, c_before, weight_peephole, unit, dc, H)
-            store_gate(gates, here, unit, da_i, inside, 0, H, PRECISION)
-            store_gate(gates, here, unit, da_f, inside, 1, H, PRECISION)
-            store_gate(gates, here, unit, da_g, inside, 2, H, PRECISION)
-            store_gate(gates, here, unit, da_o, inside, 3, H, PRECISION)
+                    state = dh
+                extra = state_gradient(
+                    own_grad, own_largest, every_row, row, unit, state, at, inside, KERNEL_SIZE, H, REDUCE
+                )
+                if SEQUENCE == "cell":
+                    dc += extra
+                else:
+                    dh += extra
+            da_o, dc = output_gradient(o, c, weight_peephole, unit, dh, dc, H, PRECISION)
+            da_i, da_f, da_g, dc = cell_gradient(i, f, g, c_before, weight_peephole, unit, dc, H)
             tl.debug_barrier()  # no thread may still be reading what others now replace
-            store_state(carried_cell, row, unit, dc, inside, H, PRECISION)
+            store_gates(own, row, unit, da_i, da_f, da_g, da_o, inside, H, PRECISION)
+            store_state(own_carried_cell, row, unit, dc, inside, H, PRECISION)
             if weight_peephole is not None:
-                add_to_sums(sums, 0, da_i * c_before, unit, H)
-                add_to_sums(sums, 1, da_f * c_before, unit, H)
-                add_to_sums(sums, 2, da_o * c, unit, H)
+                add_to_sums(sums, 0, tl.sum(da_i * c_before, 0), unit, H)
+                add_to_sums(sums, 1, tl.sum(da_f * c_before, 0), unit, H)
+                add_to_sums(sums, 2, tl.sum(da_o * c, 0), unit, H)
             if initial_cell is not None:
                 if step == 0:
-                    add_to_sums(sums, 3, dc, unit, H)
+                    add_to_sums(sums, 3, tl.sum(dc, 0), unit, H)
         tl.debug_barrier()
         if step > 0:
-            for start in range(0, H, UNITS):
-                unit = start + tl.arange(0, UNITS)
+            for block in range(0, H, UNITS):
+                unit = block + tl.arange(0, UNITS)
                 inside = valid[:, None] & (unit < H)[None, :]
-                dh = hidden_gradient(gates, weight_hh, here, unit, valid, H, PRECISION, ROWS, UNITS, INNER)
-                store_state(carried_hidden, row, unit, dh, inside, H, PRECISION)
+                dh = hidden_gradient(own, weight_hh, row, unit, valid, H, PRECISION, ROWS, UNITS, INNER)
+                store_state(own_carried_hidden, row, unit, dh, inside, H, PRECISION)
         tl.debug_barrier()

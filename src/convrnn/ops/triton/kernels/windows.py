@@ -1,32 +1,9 @@
-"""What goes on around the recurrence: the largest state's gradient, and sums over the windows that share a frame."""
+"""Sums over the windows that share a frame."""
 
 import triton
 import triton.language as tl
 
 from convrnn.ops.triton.kernels.cell import state_tile, store_state
-
-
-@triton.jit(do_not_specialize=["rows"])
-def share_maximum(states, grad, largest, share, rows, STEPS: tl.constexpr, H: tl.constexpr, BLOCK: tl.constexpr):
-    """The largest of each window's states, and the gradient that each of those gets that are as large.
-
-    Args:
-        states: ``[STEPS, rows, H]``.
-        grad: Gradient of the largest, ``[rows, H]``.
-        largest: Takes the largest states, float32 ``[rows, H]``.
-        share: Takes the gradient over the number of states that are as large, float32 ``[rows, H]``.
-    """
-    at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    inside = at < rows.to(tl.int64) * H
-    top = tl.full((BLOCK,), float("-inf"), tl.float32)
-    ties = tl.zeros((BLOCK,), tl.float32)
-    for step in range(STEPS):
-        here = at + step * (rows.to(tl.int64) * H)
-        state = tl.load(states + here, mask=inside, other=0.0).to(tl.float32)
-        ties = tl.where(state > top, 1.0, ties + tl.where(state == top, 1.0, 0.0))
-        top = tl.maximum(top, state, propagate_nan=tl.PropagateNan.ALL)
-    tl.store(largest + at, top, mask=inside)
-    tl.store(share + at, tl.load(grad + at, mask=inside, other=0.0).to(tl.float32) / ties, mask=inside)
 
 
 @triton.jit(do_not_specialize=["sequences", "frames", "windows", "stride", "first", "step"])
