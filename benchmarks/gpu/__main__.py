@@ -40,6 +40,7 @@ Let nothing else use the GPU meanwhile. It needs the package with its extra
 examples:
   python -m benchmarks.gpu --quick
   python -m benchmarks.gpu --sections windowed --precisions fp32 bf16
+  python -m benchmarks.gpu --quick --sections windowed --windows 100000
   python -m benchmarks.gpu --json gpu.json --markdown gpu.md"""
 
 
@@ -57,6 +58,13 @@ def _parser() -> argparse.ArgumentParser:
     ):
         help_text = f"of {', '.join(choices)}; default: {', '.join(default)}"
         parser.add_argument(f"--{name}", nargs="+", choices=choices, default=default, metavar="NAME", help=help_text)
+    for name, numbers, quick in (
+        ("windows", windowed.FRAMES, windowed.QUICK_WINDOWS),
+        ("features", windowed.FEATURES, windowed.QUICK_FEATURES),
+    ):
+        help_text = f"of {', '.join(map(str, numbers))}; default: all, or {quick[0]} with --quick"
+        parser.add_argument(f"--{name}", nargs="+", type=int, choices=list(numbers), metavar="N", help=help_text)
+    parser.add_argument("--without-compile", action="store_true", help="leave out torch.compile, which takes longest")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything as JSON")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables as Markdown")
     return parser
@@ -78,7 +86,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     _check(parser, options)
-    settings = Settings(options.quick, tuple(PRECISIONS[name] for name in options.precisions))
+    settings = Settings(
+        options.quick,
+        tuple(PRECISIONS[name] for name in options.precisions),
+        tuple(options.windows or (windowed.QUICK_WINDOWS if options.quick else windowed.FRAMES)),
+        tuple(options.features or (windowed.QUICK_FEATURES if options.quick else windowed.FEATURES)),
+        compiled=not options.without_compile,
+    )
     described = device.describe() | {"Rounds": str(settings.effort)}
     began = time.monotonic()
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)

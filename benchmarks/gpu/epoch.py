@@ -109,7 +109,7 @@ def _first_step(step: Step, model: nn.Module, drawn: nn.Module, x: Tensor, label
     return result
 
 
-def contenders(batch: int, precision: Precision, x: Tensor, labels: Tensor) -> list[Contender]:
+def contenders(batch: int, precision: Precision, x: Tensor, labels: Tensor, with_compiled: bool) -> list[Contender]:
     """Ways to run the epoch, each with its own copy of the parameters."""
     drawn = _draw()
     first = x[:batch], labels[:batch]
@@ -126,6 +126,8 @@ def contenders(batch: int, precision: Precision, x: Tensor, labels: Tensor) -> l
         (GRAPH, "triton", False, True),
         (REFERENCE, "reference", True, False),
     ):
+        if compiled and not with_compiled:
+            continue
         model = copy.deepcopy(drawn)
         forward = torch.compile(model, fullgraph=True, mode="reduce-overhead") if compiled else model
         step = _step(_loss(forward, backend, precision), model)
@@ -148,6 +150,6 @@ def run(settings: Settings) -> Section:
     for precision, batch in itertools.product(precisions, (128,) if settings.quick else (32, 128, 256)):
         case: dict[str, str | int] = {"precision": precision.name, "batch": batch}
         with progress("epoch", case), precision.set():
-            comparisons.append(compare(case, contenders(batch, precision, x, labels), effort))
+            comparisons.append(compare(case, contenders(batch, precision, x, labels, settings.compiled), effort))
     columns = {"precision": "precision", "batch": "batch"}
     return Section("One epoch", _TEXT, [comparison_table("One epoch", columns, comparisons)], comparisons)

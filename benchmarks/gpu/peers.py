@@ -41,6 +41,7 @@ class Peer:
         peepholes: Whether it can have them; without, it is compared with ours without.
         graph: Whether its launches are recorded as a CUDA graph.
         only: The dtype that it is for, or None for all.
+        compiled: Whether it is ``torch.compile``'s.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Peer:
     peepholes: bool = True
     graph: bool = False
     only: torch.dtype | None = None
+    compiled: bool = False
 
     @property
     def baseline(self) -> str:
@@ -163,8 +165,8 @@ PEERS = (
     OURS,
     _as_graph(OURS),
     Peer("convrnn reference, eager", _on("reference")),
-    Peer("convrnn reference, torch.compile", _compiled("default")),
-    Peer("convrnn reference, torch.compile, reduce-overhead", _compiled("reduce-overhead")),
+    Peer("convrnn reference, torch.compile", _compiled("default"), compiled=True),
+    Peer("convrnn reference, torch.compile, reduce-overhead", _compiled("reduce-overhead"), compiled=True),
     OURS_PLAIN,
     _as_graph(OURS_PLAIN),
     ORDINARY,

@@ -62,10 +62,16 @@ class Settings:
     Attributes:
         quick: Fewer cases and rounds, for a first impression.
         precisions: Which ones.
+        windows: Numbers of windows, of those in ``windowed.FRAMES``.
+        features: Features of a frame.
+        compiled: Whether ``torch.compile`` takes part, which takes most of the time.
     """
 
     quick: bool
     precisions: tuple[Precision, ...]
+    windows: tuple[int, ...]
+    features: tuple[int, ...]
+    compiled: bool
 
     @property
     def effort(self) -> Effort:

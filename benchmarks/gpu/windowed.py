@@ -20,7 +20,10 @@ from benchmarks.settings import PASSES, progress
 FRAMES = {1024: 67, 10016: 629, 100000: 6253}
 """Frames of each of 32 sequences, by the windows that they give together; cuDNN's best needs a multiple of 8."""
 
-FIRST_LAYER, SECOND_LAYER = 26, 100
+FEATURES = (26, 100)
+"""Of a first and of a second layer."""
+
+QUICK_WINDOWS, QUICK_FEATURES = (10016,), (26,)
 
 _TEXT = """\
 One windowed LSTM as in the paper's front end: windows of 5 frames with a shift of 2, 100 units, the last cell state of
@@ -52,7 +55,9 @@ def work(problem: Problem, training: bool, itemsize: int) -> Work:
     return Work(problem.useful_flops(training), 2 * activations, itemsize * (x + y + backward))
 
 
-def contenders(problem: Problem, training: bool, precision: Precision) -> tuple[list[Contender], list[Prepared]]:
+def contenders(
+    problem: Problem, training: bool, precision: Precision, compiled: bool
+) -> tuple[list[Contender], list[Prepared]]:
     """The peers on a problem."""
     drawn = moved(Operands.draw(problem), precision.dtype)
     variants = {True: drawn, False: drawn.without_peepholes()}
@@ -61,7 +66,7 @@ def contenders(problem: Problem, training: bool, precision: Precision) -> tuple[
     answers = {peepholes: expected(problem, operands, gradient) for peepholes, operands in variants.items()}
     found, prepared = [], []
     for peer in PEERS:
-        if peer.only not in (None, precision.dtype):
+        if peer.only not in (None, precision.dtype) or (peer.compiled and not compiled):
             continue
         ready = peer.prepare(problem, variants[peer.peepholes])
         wanted = answers[peer.peepholes]
@@ -89,18 +94,17 @@ def _redraw(prepared: list[Prepared], features: int) -> None:
 
 def run(settings: Settings) -> Section:
     """Measure the section."""
-    windows, features = ((10016,), (FIRST_LAYER,)) if settings.quick else (tuple(FRAMES), (FIRST_LAYER, SECOND_LAYER))
     comparisons = []
     rates: dict[str, Rates] = {}
     for precision in settings.precisions:
         with precision.set():
             rates[precision.name] = measure_rates(precision)
-            for name, k, w in itertools.product(PASSES, features, windows):
+            for name, k, w in itertools.product(PASSES, settings.features, settings.windows):
                 problem, training = Problem(batch=32, frames=FRAMES[w], features=k), PASSES[name]
                 case: dict[str, str | int] = {"pass": name, "precision": precision.name}
                 case |= {"features": k, "windows": problem.windows}
                 with progress("windowed", case):
-                    found, prepared = contenders(problem, training, precision)
+                    found, prepared = contenders(problem, training, precision, settings.compiled)
                     needed = work(problem, training, precision.dtype.itemsize)
                     comparison = compare(
                         case,

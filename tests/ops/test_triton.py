@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -166,7 +167,7 @@ def test_precision_follows_pytorchs_setting(monkeypatch):
             found.append((tiles.precision(torch.float32), tiles.precision(torch.bfloat16)))
     finally:
         torch.set_float32_matmul_precision(before)
-    assert found == [("ieee", "ieee"), ("tf32x3", "ieee"), ("tf32", "ieee")]
+    assert found == [("ieee", "bf16"), ("tf32x3", "bf16"), ("tf32", "bf16")]
 
 
 # Which backend runs.
@@ -188,28 +189,35 @@ def test_the_cpu_is_not_for_triton(monkeypatch):
     assert backend.runs_native(tensors["x"]) == ops.native.available()
 
 
+@pytest.mark.parametrize("chosen", [True, False])
 @pytest.mark.parametrize("missing", [None, "Triton is not installed"])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
-def test_gpus_take_triton_where_it_is_chosen(monkeypatch, recwarn, missing, dtype):
+@pytest.mark.parametrize(
+    ("dtype", "new_enough", "unfit"),
+    [
+        (torch.float32, True, None),
+        (torch.bfloat16, True, None),
+        (torch.float64, True, "x is torch.float64"),
+        (torch.float32, False, "compute capability 8.0"),
+    ],
+)
+def test_gpus_take_triton_where_it_can_run(monkeypatch, recwarn, chosen, missing, dtype, new_enough, unfit):
     monkeypatch.setattr(tiles, "MISSING", missing)
     monkeypatch.setattr(backend, "_warned", set())
+    monkeypatch.setattr(backend, "_new_enough", lambda _: new_enough)
     x = FakeGPU(torch.zeros(1, dtype=dtype))
-    fits = dtype != torch.float64
-    with ops.use_backend("triton"):
-        assert backend.runs_triton(x) == (fits and missing is None)
-        assert backend.runs_triton(x) == (fits and missing is None)
+    with ops.use_backend("triton") if chosen else nullcontext():
+        assert backend.runs_triton(x) == (unfit is None and missing is None)
+        assert backend.runs_triton(x) == (unfit is None and missing is None)
         assert not backend.runs_native(x)
-    told = [] if fits and missing is None else ["Triton is not installed" if fits else "x is torch.float64"]
+    # Whoever has not chosen it is not told why another backend runs, unless it is for want of Triton.
+    told = [words for words in ([unfit] if chosen and unfit else [missing] if not unfit else []) if words]
     assert len(recwarn) == len(told)
     assert all(words in str(warning.message) for words, warning in zip(told, recwarn, strict=True))
-    recwarn.clear()
-    # Nothing that has not been run on a GPU is run there unasked.
-    assert not backend.runs_triton(x)
     for other in ("reference", "native"):
         with ops.use_backend(other):
             recwarn.clear()
             assert not backend.runs_triton(x)
-            assert not recwarn.list
+            assert not [warning for warning in recwarn.list if "Triton" in str(warning.message)]
 
 
 class FakeGPU:

@@ -29,9 +29,8 @@ def use_backend(name: str) -> Iterator[None]:
     Args:
         name: One of ``convrnn.ops.BACKENDS``. "reference" is the equations in plain PyTorch: any device and floating
             dtype, differentiable any number of times. "native" is the CPU kernel for float32 LSTMs; "triton" are the
-            GPU kernels for LSTMs in float32, bfloat16 and float16, and under autocast, which have to be asked for
-            because they have been run in Triton's interpreter only. Both are differentiable once; what they cannot run
-            goes to the reference with one warning.
+            GPU kernels for LSTMs in float32, bfloat16 and float16, and under autocast, from compute capability 8.0 on.
+            Both are differentiable once; what they cannot run goes to the reference with one warning.
 
     Raises:
         ValueError: for a name that is not a backend.
@@ -66,14 +65,13 @@ def runs_native(x: Tensor) -> bool:
 
 
 def runs_triton(x: Tensor) -> bool:
-    """Whether an LSTM over ``x`` runs on the GPU kernels, if these were chosen; warns as :func:`runs_native` does.
+    """Whether an LSTM over ``x`` runs on the GPU kernels; warns as :func:`runs_native` does.
 
     Example:
         >>> runs_triton(torch.zeros(1, 9, 26))
         False
     """
-    # Never unasked, until they have been run on a GPU.
-    return _forced == "triton" and _runs("triton", "Triton", _unfit_for_triton(x), tiles.MISSING)
+    return _runs("triton", "Triton", _unfit_for_triton(x), tiles.MISSING)
 
 
 def runs_cudnn(x: Tensor) -> bool:
@@ -114,7 +112,14 @@ def _unfit_for_triton(x: Tensor) -> str | None:
         return f"x is on {x.device}, and the kernels are for the GPU"
     if x.dtype not in tiles.DTYPES and not torch.is_autocast_enabled(x.device.type):
         return f"x is {x.dtype}, and the kernels are for {', '.join(map(str, tiles.DTYPES))}"
+    if x.device.type == "cuda" and not _new_enough(x.device):
+        return "the kernels are for NVIDIA GPUs of compute capability 8.0 and later"
     return _unfit_for_kernels()
+
+
+def _new_enough(device: torch.device) -> bool:
+    nvidia = torch.version.hip is None and torch.cuda.is_available()
+    return nvidia and torch.cuda.get_device_properties(device).major >= 8
 
 
 def _unfit_for_kernels() -> str | None:

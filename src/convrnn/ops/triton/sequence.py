@@ -18,7 +18,7 @@ from convrnn.ops.triton.tiles import Tile
 
 def _tile(tensors: Tensors) -> Tile:
     x, weight_hh = there(tensors, "x", "weight_hh")
-    return tiles.choose_step(x.size(0), weight_hh.size(1), x.dtype)
+    return tiles.choose_step(x.size(0), weight_hh.size(1), x.dtype, x.device)
 
 
 def _arguments(tensors: Tensors, tile: Tile, reverse: bool) -> dict[str, Any]:

@@ -107,16 +107,20 @@ def choose(rows: int, hidden: int, features: int | None, dtype: torch.dtype, dev
     return tile
 
 
-def choose_step(batch: int, hidden: int, dtype: torch.dtype) -> Tile:
-    """The tile for a step of whole sequences, small enough that many multiprocessors share the step.
+def choose_step(batch: int, hidden: int, dtype: torch.dtype, device: torch.device) -> Tile:
+    """The tile for a step of whole sequences: small, so that many multiprocessors share the step.
+
+    It is larger only where there would be more programs than multiprocessors, which could not wait for each other.
 
     Example:
-        >>> choose_step(8, 256, torch.bfloat16).rows
-        16
+        >>> choose_step(32, 256, torch.bfloat16, torch.device("cpu")).rows
+        64
     """
-    # Products of float32 without matrix units take their terms from registers, which few of them fit in.
-    inner = 32 if precision(dtype) == "ieee" else min(256, power_of_2(hidden))
-    return Tile(resident=False, rows=min(64, power_of_2(batch)), units=16, inner=inner, warps=4, stages=3)
+    inner = 32 if precision(dtype) == "ieee" else 64
+    tile = Tile(resident=False, rows=16, units=16, inner=inner, warps=4, stages=3)
+    while tile.rows < 64 and not run_together(-(-batch // tile.rows) * -(-hidden // tile.units), device):
+        tile = replace(tile, rows=2 * tile.rows)
+    return tile
 
 
 _FEW = 32

@@ -181,6 +181,24 @@ def weight_tile(weight, GATE: tl.constexpr, inner, unit, H: tl.constexpr, DEPTH:
 
 
 @triton.jit
+def four_weight_tiles(weight_hh, inner, block, H: tl.constexpr, UNITS: tl.constexpr):
+    """All gates' weights of the units from ``block`` on: ``[inner, units * 4]``, a unit's gates side by side."""
+    column = tl.arange(0, 4 * UNITS)
+    gate, unit = column % 4, block + column // 4
+    at = weight_hh + (gate * H + unit)[None, :] * H + inner[:, None]
+    return tl.load(at, mask=(inner < H)[:, None] & (unit < H)[None, :], other=0.0)
+
+
+@triton.jit
+def four_gates(x, ROWS: tl.constexpr, UNITS: tl.constexpr):
+    """``[rows, units * 4]``, a unit's gates side by side, to the four gates."""
+    even, odd = tl.split(tl.reshape(x, (ROWS, UNITS, 2, 2)))
+    i, g = tl.split(even)
+    f, o = tl.split(odd)
+    return i, f, g, o
+
+
+@triton.jit
 def recurrent_tile(weight_hh, GATE: tl.constexpr, inner, unit, H: tl.constexpr):
     """One gate's recurrent weights, for gradients: ``[inner, units]``, where the sums are over the gate's units."""
     at = weight_hh + GATE * H * H + inner[:, None] * H + unit[None, :]

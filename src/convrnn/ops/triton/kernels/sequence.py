@@ -9,6 +9,8 @@ import triton.language as tl
 from convrnn.ops.triton.kernels.cell import (
     add_to_sums,
     cell_gradient,
+    four_gates,
+    four_weight_tiles,
     gate_tile,
     next_cell,
     next_hidden,
@@ -57,15 +59,6 @@ def _shared_tile(source, row, unit, inside, PITCH: tl.constexpr):
     return tl.load(at, mask=inside, other=0.0, cache_modifier=".cg")
 
 
-@triton.jit
-def _four_gates(x, ROWS: tl.constexpr, UNITS: tl.constexpr):
-    """``[rows, units * 4]`` to the four gates, which lie side by side for each unit."""
-    even, odd = tl.split(tl.reshape(x, (ROWS, UNITS, 2, 2)))
-    i, g = tl.split(even)
-    f, o = tl.split(odd)
-    return i, f, g, o
-
-
 @triton.jit(do_not_specialize=_SIZES)
 def forward(
     wx,
@@ -104,9 +97,6 @@ def forward(
     row, length = _lengths_of_rows(lengths, batch, frames, ROWS)
     block = tl.program_id(1) * UNITS
     unit = block + tl.arange(0, UNITS)
-    # All gates in one product, those of a unit side by side.
-    column = tl.arange(0, 4 * UNITS)
-    gate, gate_unit = column % 4, block + column // 4
     # The interpreter has no ranges between arguments.
     step = begin
     while step < end:
@@ -125,10 +115,8 @@ def forward(
         for k in range(0, H if step > 0 else 0, INNER):
             inner = k + tl.arange(0, INNER)
             h_before = _shared_tile(hidden, before, inner, valid[:, None] & (inner < H)[None, :], H)
-            at = weight_hh + (gate * H + gate_unit)[None, :] * H + inner[:, None]
-            w = tl.load(at, mask=(inner < H)[:, None] & (gate_unit < H)[None, :], other=0.0)
-            total = product(h_before, w, total, PRECISION)
-        total_i, total_f, total_g, total_o = _four_gates(total, ROWS, UNITS)
+            total = product(h_before, four_weight_tiles(weight_hh, inner, block, H, UNITS), total, PRECISION)
+        total_i, total_f, total_g, total_o = four_gates(total, ROWS, UNITS)
         a_i += total_i
         a_f += total_f
         a_g += total_g

@@ -11,6 +11,8 @@ from convrnn.ops.triton.kernels.cell import (
     add_to_sums,
     cell_gradient,
     combine,
+    four_gates,
+    four_weight_tiles,
     gate_tile,
     hidden_gradient,
     next_cell,
@@ -23,7 +25,6 @@ from convrnn.ops.triton.kernels.cell import (
     store_gates,
     store_state,
     vector,
-    weight_tile,
     window_rows,
 )
 
@@ -98,13 +99,16 @@ def forward(
             a_f = gate_tile(wx + at * (4 * H), frame, unit, inside, 1, H)
             a_g = gate_tile(wx + at * (4 * H), frame, unit, inside, 2, H)
             a_o = gate_tile(wx + at * (4 * H), frame, unit, inside, 3, H)
+            total = tl.zeros((ROWS, 4 * UNITS), tl.float32)
             for k in range(0, H if step > 0 else 0, INNER):
                 inner = k + tl.arange(0, INNER)
                 h_before = state_tile(before_hidden, row, inner, valid[:, None] & (inner < H)[None, :], PITCH)
-                a_i = product(h_before, weight_tile(weight_hh, 0, inner, unit, H, H), a_i, PRECISION)
-                a_f = product(h_before, weight_tile(weight_hh, 1, inner, unit, H, H), a_f, PRECISION)
-                a_g = product(h_before, weight_tile(weight_hh, 2, inner, unit, H, H), a_g, PRECISION)
-                a_o = product(h_before, weight_tile(weight_hh, 3, inner, unit, H, H), a_o, PRECISION)
+                total = product(h_before, four_weight_tiles(weight_hh, inner, block, H, UNITS), total, PRECISION)
+            total_i, total_f, total_g, total_o = four_gates(total, ROWS, UNITS)
+            a_i += total_i
+            a_f += total_f
+            a_g += total_g
+            a_o += total_o
             a_i += tl.where(step == 0, vector(first, 0, unit, H), 0.0)
             a_f += tl.where(step == 0, vector(first, 1, unit, H), 0.0)
             a_g += tl.where(step == 0, vector(first, 2, unit, H), 0.0)
@@ -248,9 +252,10 @@ def backward(
                     add_to_sums(sums, 3, tl.sum(dc, 0), unit, H)
         tl.debug_barrier()
         if step > 0:
-            for block in range(0, H, UNITS):
-                unit = block + tl.arange(0, UNITS)
+            # Of this there is one sum for a unit, where there were four before.
+            for block in range(0, H, 4 * UNITS):
+                unit = block + tl.arange(0, 4 * UNITS)
                 inside = valid[:, None] & (unit < H)[None, :]
-                dh = hidden_gradient(own, weight_hh, row, unit, valid, H, PRECISION, ROWS, UNITS, INNER)
+                dh = hidden_gradient(own, weight_hh, row, unit, valid, H, PRECISION, ROWS, 4 * UNITS, INNER)
                 store_state(own_carried_hidden, row, unit, dh, inside, H, PRECISION)
         tl.debug_barrier()
