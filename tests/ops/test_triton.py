@@ -200,17 +200,19 @@ def test_the_cpu_is_not_for_triton(monkeypatch):
         (torch.float32, False, "compute capability 8.0"),
     ],
 )
-def test_gpus_take_triton_where_it_can_run(monkeypatch, recwarn, chosen, missing, dtype, new_enough, unfit):
+def test_gpus_take_triton_where_it_is_chosen_and_can_run(
+    monkeypatch, recwarn, chosen, missing, dtype, new_enough, unfit
+):
     monkeypatch.setattr(tiles, "MISSING", missing)
     monkeypatch.setattr(backend, "_warned", set())
     monkeypatch.setattr(backend, "_new_enough", lambda _: new_enough)
     x = FakeGPU(torch.zeros(1, dtype=dtype))
     with ops.use_backend("triton") if chosen else nullcontext():
-        assert backend.runs_triton(x) == (unfit is None and missing is None)
-        assert backend.runs_triton(x) == (unfit is None and missing is None)
+        assert backend.runs_triton(x) == (chosen and unfit is None and missing is None)
+        assert backend.runs_triton(x) == (chosen and unfit is None and missing is None)
         assert not backend.runs_native(x)
-    # Whoever has not chosen it is not told why another backend runs, unless it is for want of Triton.
-    told = [words for words in ([unfit] if chosen and unfit else [missing] if not unfit else []) if words]
+    # Whoever has not chosen it is not told why another backend runs.
+    told = [words for words in [unfit or missing] if words and chosen]
     assert len(recwarn) == len(told)
     assert all(words in str(warning.message) for words, warning in zip(told, recwarn, strict=True))
     for other in ("reference", "native"):

@@ -59,6 +59,43 @@ def tile(request, monkeypatch):
     monkeypatch.setattr(tiles, "choose_step", lambda *_: TILES["streamed"])
 
 
+@pytest.fixture(autouse=True)
+def within_bounds(monkeypatch):
+    """In the interpreter, a kernel that reads or writes beside its tensors fails; on the GPU it may go unnoticed."""
+    if not tiles.INTERPRETED:
+        return
+    from triton.runtime import interpreter
+
+    extents = []
+
+    def check(pointers, mask, size):
+        addresses = pointers.data[mask.data.astype(bool)]
+        if addresses.size:
+            first, last = int(addresses.min()), int(addresses.max()) + size
+            assert any(begin <= first and last <= end for begin, end in extents), "beside the tensors"
+
+    def checked(name, mask_at):
+        original = getattr(interpreter.InterpreterBuilder, name)
+
+        def method(self, pointers, *rest):
+            check(pointers, rest[mask_at], pointers.get_element_ty().primitive_bitwidth // 8)
+            return original(self, pointers, *rest)
+
+        monkeypatch.setattr(interpreter.InterpreterBuilder, name, method)
+
+    checked("create_masked_load", 0)
+    checked("create_masked_store", 1)
+    original = interpreter.GridExecutor._init_args_hst
+
+    def init_args(self, args, kwargs):
+        copies = original(self, args, kwargs)
+        tensors = [value for value in copies[1].values() if isinstance(value, torch.Tensor)]
+        extents[:] = [(t.data_ptr(), t.data_ptr() + t.numel() * t.element_size()) for t in tensors]
+        return copies
+
+    monkeypatch.setattr(interpreter.GridExecutor, "_init_args_hst", init_args)
+
+
 def drawn(**options):
     return {name: None if t is None else t.to(DEVICE) for name, t in draw_float32(**options).items()}
 

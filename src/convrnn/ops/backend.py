@@ -29,8 +29,9 @@ def use_backend(name: str) -> Iterator[None]:
     Args:
         name: One of ``convrnn.ops.BACKENDS``. "reference" is the equations in plain PyTorch: any device and floating
             dtype, differentiable any number of times. "native" is the CPU kernel for float32 LSTMs; "triton" are the
-            GPU kernels for LSTMs in float32, bfloat16 and float16, and under autocast, from compute capability 8.0 on.
-            Both are differentiable once; what they cannot run goes to the reference with one warning.
+            GPU kernels for LSTMs in float32, bfloat16 and float16, and under autocast, from compute capability 8.0 on,
+            which have to be asked for: a whole model's recorded training step has still failed with them. Both are
+            differentiable once; what they cannot run goes to the reference with one warning.
 
     Raises:
         ValueError: for a name that is not a backend.
@@ -65,13 +66,14 @@ def runs_native(x: Tensor) -> bool:
 
 
 def runs_triton(x: Tensor) -> bool:
-    """Whether an LSTM over ``x`` runs on the GPU kernels; warns as :func:`runs_native` does.
+    """Whether an LSTM over ``x`` runs on the GPU kernels, if these were chosen; warns as :func:`runs_native` does.
 
     Example:
         >>> runs_triton(torch.zeros(1, 9, 26))
         False
     """
-    return _runs("triton", "Triton", _unfit_for_triton(x), tiles.MISSING)
+    # Never unasked, until a whole model's step, compiled or recorded as a CUDA graph, has run with them on a GPU.
+    return _forced == "triton" and _runs("triton", "Triton", _unfit_for_triton(x), tiles.MISSING)
 
 
 def runs_cudnn(x: Tensor) -> bool:
