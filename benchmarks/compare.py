@@ -66,9 +66,14 @@ class Contender:
 
     def difference(self) -> float:
         """Largest difference between its answer and the expected one, relative to a tensor's largest value."""
-        answer = (self.answer or self.run)()
-        differences = [_difference(*pair) for pair in zip(answer, self.expected, strict=True)]
-        return float(torch.stack(differences).max())  # unlike Python's max, it does not lose NaN
+        try:
+            answer = (self.answer or self.run)()
+            differences = [_difference(*pair) for pair in zip(answer, self.expected, strict=True)]
+            return float(torch.stack(differences).max())  # unlike Python's max, it does not lose NaN
+        except RuntimeError as error:
+            # A GPU tells of its errors late.
+            error.add_note(f"in the answer of {self.name}")
+            raise
 
 
 def _difference(got: Tensor, expected: Tensor) -> Tensor:
