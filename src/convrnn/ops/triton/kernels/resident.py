@@ -163,7 +163,8 @@ def forward(
             operand = rounded(h, dtype, PRECISION)
             if y is None:
                 store_gates(gates + start * (4 * H), row, unit, i, f, g, o, inside, H, PRECISION)
-                store_state(hidden + (every_row + start) * PITCH, row, unit, operand, inside, PITCH, PRECISION)
+                if HIDDEN_STEPS > 0:
+                    store_state(hidden + (every_row + start) * PITCH, row, unit, operand, inside, PITCH, PRECISION)
                 store_state(cell + start * H, row, unit, c, inside, H, PRECISION)
                 h = operand.to(tl.float32)
             total = c if SEQUENCE == "cell" else h
