@@ -64,6 +64,8 @@ def contenders(
     gradient = upstream(problem, training)
     gradient = None if gradient is None else gradient.to(drawn.x)
     answers = {peepholes: expected(problem, operands, gradient) for peepholes, operands in variants.items()}
+    # What was compiled for other sizes would count towards the limit of recompilations.
+    torch.compiler.reset()
     found, prepared = [], []
     for peer in PEERS:
         if peer.only not in (None, precision.dtype) or (peer.compiled and not compiled):
