@@ -30,8 +30,8 @@ def use_backend(name: str) -> Iterator[None]:
         name: One of ``convrnn.ops.BACKENDS``. "reference" is the equations in plain PyTorch: any device and floating
             dtype, differentiable any number of times. "native" is the CPU kernel for float32 LSTMs; "triton" are the
             GPU kernels for LSTMs in float32, bfloat16 and float16, and under autocast, from compute capability 8.0 on,
-            which have to be asked for: a whole model's recorded training step has still failed with them. Both are
-            differentiable once; what they cannot run goes to the reference with one warning.
+            which have to be asked for until a whole model's recorded training step has been seen to run with them. Both
+            are differentiable once; what they cannot run goes to the reference with one warning.
 
     Raises:
         ValueError: for a name that is not a backend.
@@ -72,7 +72,7 @@ def runs_triton(x: Tensor) -> bool:
         >>> runs_triton(torch.zeros(1, 9, 26))
         False
     """
-    # Never unasked, until a whole model's step, compiled or recorded as a CUDA graph, has run with them on a GPU.
+    # Never unasked, until a whole model's step, recorded as a CUDA graph, has been seen to run with them.
     return _forced == "triton" and _runs("triton", "Triton", _unfit_for_triton(x), tiles.MISSING)
 
 
