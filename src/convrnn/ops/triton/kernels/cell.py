@@ -249,7 +249,7 @@ def combine(total, ties, state, REDUCE: tl.constexpr):
 def state_gradient(
     grad,
     largest,
-    places,
+    rows,
     row,
     unit,
     state,
@@ -261,7 +261,7 @@ def state_gradient(
 ):
     """What the gradient of the result adds to that of one step's state; not for "last", which concerns one step alone.
 
-    ``grad`` begins with the tile's; for "max" so does ``largest``, ``[2, places, H]``: the largest state, and how many
+    ``grad`` begins with the tile's; for "max" so does ``largest``, ``[2, rows, H]``: the largest state, and how many
     are as large.
     """
     if REDUCE == "none":
@@ -270,7 +270,7 @@ def state_gradient(
         return state_tile(grad, row, unit, inside, H).to(tl.float32) / KERNEL_SIZE
     else:
         top = state_tile(largest, row, unit, inside, H)
-        ties = state_tile(largest + places * H, row, unit, inside, H)
+        ties = state_tile(largest + rows * H, row, unit, inside, H)
         share = state_tile(grad, row, unit, inside, H).to(tl.float32) / tl.maximum(ties, 1.0)  # 0 outside
         return tl.where(state.to(tl.float32) == top, share, 0.0)
 
