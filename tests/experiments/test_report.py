@@ -183,7 +183,7 @@ class TestMarkdown:
             "Obuchowski and Rockette (1995)",
             "Banerjee (1960); corrected by Holm's method for 6 comparisons",
             "The paper does not say how many runs",
-            "not done here: 5 labels",
+            "not done here: 5 labels on FAU-Aibo",
             r"Synthetic speech, not recordings of people: mood & \<pitch\>\_1",
             r"csv:my\_data & more.csv, task mood; 2 seeds.",
         ):

@@ -213,7 +213,7 @@ def test_table_four_has_its_averages_and_no_tests(tmp_path):
 def test_page_with_nothing_done_shows_the_papers_values(tmp_path):
     text = page_of(Report.of(Reproduction(TABLES["table2"], (), ("convrnn",))), tmp_path)
     assert "76.03 ± 1.28" in text
-    assert "not done here: log mel filter-banks, eGeMAPS" in text
+    assert "not done here: log mel filter-banks on aGender, eGeMAPS on aGender" in text
 
 
 def test_page_of_many_runs_stays_small(tmp_path):

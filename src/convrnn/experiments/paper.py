@@ -35,6 +35,10 @@ class Row:
     heading: str
 
 
+CORPUS_NAMES: Mapping[str, str] = {"aibo": "FAU-Aibo", "agender": "aGender"}
+"""Kinds of the paper's corpora to their names."""
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
     """What all models of a table are trained on.

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from convrnn.experiments.cells import CellColumn
-from convrnn.experiments.paper import PaperTable
+from convrnn.experiments.paper import CORPUS_NAMES, PaperTable
 from convrnn.experiments.report.layout import Layout
 from convrnn.experiments.statistics import RESAMPLES
 
@@ -53,7 +53,9 @@ def notes(table: PaperTable, columns: Sequence[CellColumn], layout: Layout) -> l
     text.append(
         "The baselines are those of the Interspeech challenges of 2009 and 2010, with other features and classifiers."
     )
-    if missing := [column.column.heading for column in columns if column.done is None]:
+    if missing := [
+        f"{column.column.heading} on {CORPUS_NAMES[column.column.corpus]}" for column in columns if column.done is None
+    ]:
         text.append(f"Only in the paper, not done here: {', '.join(missing)}.")
     if synthetic := [column.column.heading for column in columns if column.done is not None and column.done.synthetic]:
         text.append(f"Synthetic speech, not recordings of people: {', '.join(synthetic)}.")
