@@ -154,7 +154,7 @@ def test_kernels_compile_with_every_option(monkeypatch, tmp_path, resident, sequ
         assert launch[1].keys() == set(launch[0].arg_names)
         ptx = compiled(A100, *launch).asm["ptx"]
         # The interpreter keeps NaN in a maximum in any case; the GPU only where it is told.
-        assert ("max.NaN" in ptx) == (reduce == "max" and launch[0].fn.__name__ in ("forward", "share_maximum"))
+        assert ("max.NaN" in ptx) == (reduce == "max" and launch[0].fn.__name__ == "forward")
 
 
 def test_precision_follows_pytorchs_setting(monkeypatch):
@@ -219,7 +219,7 @@ def test_gpus_take_triton_where_it_is_chosen_and_can_run(
         with ops.use_backend(other):
             recwarn.clear()
             assert not backend.runs_triton(x)
-            assert not [warning for warning in recwarn.list if "Triton" in str(warning.message)]
+            assert not recwarn.list
 
 
 class FakeGPU:

@@ -25,6 +25,7 @@ def _at_least_zero(count: Count) -> Count:
     if isinstance(count, Tensor):
         return count.clamp(min=0)
     if type(count) is int:
+        # Also within torch.compile, which in PyTorch 2.11 cannot trace the below for plain numbers.
         return max(count, 0)
     # Stays symbolic where a compiler traces with a length of its own choosing.
     at_least_zero: int = torch.sym_max(count, 0)

@@ -110,10 +110,14 @@ def _by_step(positions: Tensor, call: _Call) -> Tensor:
     return positions.flip(0) if call.reverse else positions
 
 
+def _in_windows(x: Tensor, call: _Call) -> Tensor:
+    """The frames of all windows, by the step that processes them: ``[kernel_size, batch, windows, in]``."""
+    return _by_step(x.unfold(1, call.kernel_size, call.stride).permute(3, 0, 1, 2), call)
+
+
 def _apart(x: Tensor, call: _Call) -> Tensor:
-    """The frames of all windows, by the step that processes them: ``[kernel_size, rows, in]``."""
-    windows = x.unfold(1, call.kernel_size, call.stride).permute(3, 0, 1, 2)
-    return _by_step(windows.reshape(call.kernel_size, call.rows, x.size(2)), call)
+    """As :func:`_in_windows`, for products: ``[kernel_size, rows, in]``."""
+    return _in_windows(x, call).reshape(call.kernel_size, call.rows, x.size(2))
 
 
 def _operands(tensors: Tensors, call: _Call, tile: Tile) -> Tensors:
@@ -282,7 +286,7 @@ def _gradients(grad_y: Tensor, tensors: Tensors, call: _Call, with_x: bool) -> T
     gates, hidden, sums = _gate_gradients(grad_y, tensors, call, beside)
     if beside:
         inputs = F.pad(x, (0, hidden.size(2) - call.hidden - call.features), value=1.0)
-        hidden[..., call.hidden :] = _apart(inputs, call)
+        hidden[..., call.hidden :].unflatten(1, (call.batch, call.windows)).copy_(_in_windows(inputs, call))
         hidden[0, :, : call.hidden] = 0
         product = gates.flatten(0, 1).mT.mm(hidden.flatten(0, 1))
         # Copies, because results of an operation must not share memory.
