@@ -72,7 +72,7 @@ def moved(operands: Operands, dtype: torch.dtype) -> Operands:
     """A copy on the GPU."""
 
     def move(tensor: Tensor) -> Tensor:
-        return tensor.detach().to(DEVICE, dtype).requires_grad_(tensor.requires_grad)
+        return tensor.detach().to(DEVICE, dtype, copy=True).requires_grad_(tensor.requires_grad)
 
     weights = [None if p is None else nn.Parameter(move(p)) for p in operands.tensors()[1:]]
     return Operands(move(operands.x), *weights)  # type: ignore[arg-type]  # the first three are never None
@@ -148,6 +148,15 @@ def _cudnn(multiple: int) -> Callable[[Problem, Operands], Prepared]:
         return Prepared(forward, x, [*([x] if x.requires_grad else []), weight_ih, weight_hh, bias], trim)
 
     return prepare
+
+
+def fitted(gradient: Tensor | None, prepared: Prepared) -> Tensor | None:
+    """The gradient of the result with zeros for units that only the peer has."""
+    if gradient is None:
+        return None
+    with torch.no_grad():
+        missing = prepared.forward().size(2) - gradient.size(2)
+    return F.pad(gradient, (0, missing))
 
 
 GRAPH = ", CUDA graph"

@@ -3,7 +3,8 @@
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -29,6 +30,25 @@ def recorded(run: Callable[[], T]) -> Callable[[], T]:
     return run
 
 
+@dataclass(frozen=True, eq=False)
+class _Graph(Generic[T]):
+    """A recorded function.
+
+    Attributes:
+        graph: The recording.
+        result: What it returned, which every replay writes anew.
+        run: The function, kept because the recording reads what only the function holds.
+    """
+
+    graph: torch.cuda.CUDAGraph
+    result: T
+    run: Callable[[], T]
+
+    def __call__(self) -> T:
+        self.graph.replay()
+        return self.result
+
+
 def graphed(run: Callable[[], T]) -> Callable[[], T]:
     """The same launches as a CUDA graph: what it returns is overwritten by the next call."""
     stream = torch.cuda.Stream()
@@ -40,12 +60,7 @@ def graphed(run: Callable[[], T]) -> Callable[[], T]:
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         result = run()
-
-    def replay() -> T:
-        graph.replay()
-        return result
-
-    return replay
+    return _Graph(graph, result, run)
 
 
 def _seconds(run: Callable[[], object], calls: int) -> float:

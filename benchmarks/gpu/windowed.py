@@ -2,17 +2,18 @@
 
 import functools
 import itertools
+from collections.abc import Mapping
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from benchmarks.compare import Contender
+from benchmarks.gpu import memory
 from benchmarks.gpu.device import Rates, Work, measure_rates
-from benchmarks.gpu.peers import PEERS, Prepared, moved
+from benchmarks.gpu.peers import PEERS, Prepared, fitted, moved
 from benchmarks.gpu.settings import Precision, Settings
 from benchmarks.gpu.tables import comparison_table
 from benchmarks.gpu.timing import compare
+from benchmarks.memory import Memory
 from benchmarks.problem import Operands, Problem, expected, upstream
 from benchmarks.report import Section, Table, number
 from benchmarks.settings import PASSES, progress
@@ -36,7 +37,8 @@ ours" medians and quartiles by rounds. "of the floor" is the least time that the
 as long as the slowest of the products' operations, at the rate of a large product of PyTorch's in the same precision,
 the exponentials and reciprocals, at 16 in a clock and multiprocessor, and the bytes of inputs and results, at the rate
 of a large copy. "difference" is the largest from the same answer in float64, over all values and gradients, as a share
-of a tensor's largest value."""
+of a tensor's largest value. Memory is PyTorch's own count: what the forward pass keeps for the backward pass beside x
+and the parameters, and the most that tensors take during the step beyond what they took before."""
 
 
 def work(problem: Problem, training: bool, itemsize: int) -> Work:
@@ -70,22 +72,15 @@ def contenders(
     for peer in PEERS:
         if peer.only not in (None, precision.dtype) or (peer.compiled and not compiled):
             continue
-        ready = peer.prepare(problem, variants[peer.peepholes])
+        # Of its own: what torch.compile recorded holds on to nodes of its parameters' gradients, which belong to
+        # another stream than the one that records a graph.
+        ready = peer.prepare(problem, moved(variants[peer.peepholes], precision.dtype))
         wanted = answers[peer.peepholes]
-        run = peer.run(ready, _fitted(gradient, ready))
+        run = peer.run(ready, fitted(gradient, ready))
         check = peer.answer(run, ready, wanted)
         found.append(Contender(peer.name, run, wanted, peer.baseline, answer=check, tolerance=precision.tolerance))
         prepared.append(ready)
     return found, prepared
-
-
-def _fitted(gradient: Tensor | None, prepared: Prepared) -> Tensor | None:
-    """The gradient of the result with zeros for units that only the peer has."""
-    if gradient is None:
-        return None
-    with torch.no_grad():
-        missing = prepared.forward().size(2) - gradient.size(2)
-    return F.pad(gradient, (0, missing))
 
 
 def _redraw(prepared: list[Prepared], features: int) -> None:
@@ -98,6 +93,7 @@ def run(settings: Settings) -> Section:
     """Measure the section."""
     comparisons = []
     rates: dict[str, Rates] = {}
+    taken: dict[str, dict[str, Memory]] = {}
     for precision in settings.precisions:
         with precision.set():
             rates[precision.name] = measure_rates(precision)
@@ -117,12 +113,27 @@ def run(settings: Settings) -> Section:
                         flops=needed.flops,
                     )
                 comparisons.append(comparison)
+            with progress("memory", {"windows": max(settings.windows), "precision": precision.name}):
+                problem = Problem(batch=32, frames=FRAMES[max(settings.windows)], features=settings.features[0])
+                taken[precision.name] = memory.measure(problem, precision)
     columns = {key: key for key in ("precision", "features", "windows")}
     tables = [
         comparison_table(f"Windowed LSTM, {name}", columns, [c for c in comparisons if c.case["pass"] == name])
         for name in PASSES
     ]
-    return Section("Windowed LSTM", _TEXT, [*tables, _rates_table(rates)], comparisons, {"rates": rates})
+    title = f"Memory of a training step, {max(settings.windows)} windows, {settings.features[0]} features"
+    tables += [_memory_table(title, taken), _rates_table(rates)]
+    return Section("Windowed LSTM", _TEXT, tables, comparisons, {"rates": rates, "memory": taken})
+
+
+def _memory_table(title: str, taken: Mapping[str, Mapping[str, Memory]]) -> Table:
+    mebibyte = 2**20
+    rows = [
+        [precision, peer, number(of_peer.saved / mebibyte), number(of_peer.peak / mebibyte)]
+        for precision, peers in taken.items()
+        for peer, of_peer in peers.items()
+    ]
+    return Table(title, ["precision", "what", "kept, MiB", "most in use, MiB"], rows, names=2)
 
 
 def _rates_table(rates: dict[str, Rates]) -> Table:

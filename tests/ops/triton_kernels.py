@@ -25,7 +25,7 @@ DEVICE = "cpu" if tiles.INTERPRETED else "cuda"
 TILES = {
     "resident": Tile(resident=True, rows=16, units=32, inner=0, warps=4, stages=1, programs=2),
     "projecting": Tile(resident=True, rows=16, units=32, inner=0, warps=4, stages=1, inputs=16, programs=2),
-    "streamed": Tile(resident=False, rows=16, units=16, inner=16, warps=4, stages=3),
+    "stepwise": Tile(resident=False, rows=16, units=16, inner=16, warps=4, stages=3),
 }
 SEQUENCES = ("hidden", "cell")
 REDUCTIONS = ("last", "mean", "max", "none")
@@ -43,7 +43,7 @@ EVERY_OPERATION = pytest.mark.parametrize(
         # Whole sequences have one kind of tile, and "resident" differs from "projecting" in what it reads alone.
         pytest.param(tile, operation, id=name if name == "lstm" else f"{name}-{tile}")
         for name, operation in OPERATIONS.items()
-        for tile in (["streamed"] if name == "lstm" else ["projecting", "streamed"])
+        for tile in (["stepwise"] if name == "lstm" else ["projecting", "stepwise"])
     ],
     indirect=["tile"],
 )
@@ -56,7 +56,7 @@ def tile(request, monkeypatch):
 
     # Where frames have to come projected, they do.
     monkeypatch.setattr(tiles, "choose", lambda *sizes: replace(chosen, inputs=0) if sizes[2] is None else chosen)
-    monkeypatch.setattr(tiles, "choose_step", lambda *_: TILES["streamed"])
+    monkeypatch.setattr(tiles, "choose_step", lambda *_: TILES["stepwise"])
 
 
 @pytest.fixture(autouse=True)

@@ -20,18 +20,17 @@ _warned: set[str] = set()
 def use_backend(name: str) -> Iterator[None]:
     """Run every operation within the ``with`` block on the named backend.
 
-    Without it, the LSTMs run on "native" where they can, and everything else on "reference". The choice holds for the
-    whole process and is made in the forward pass. A compiled function is compiled anew under another choice. Choose
-    "reference" for second derivatives, for ``torch.autograd.grad(..., is_grads_batched=True)`` and for a compiled
-    function with a transform of ``torch.func`` in it; other such transforms, and forward-mode differentiation, go there
-    by themselves.
+    Without it, the LSTMs run on "native" or "triton" where they can, and everything else on "reference". The choice
+    holds for the whole process and is made in the forward pass. A compiled function is compiled anew under another
+    choice. Choose "reference" for second derivatives, for ``torch.autograd.grad(..., is_grads_batched=True)`` and for a
+    compiled function with a transform of ``torch.func`` in it; other such transforms, and forward-mode differentiation,
+    go there by themselves.
 
     Args:
         name: One of ``convrnn.ops.BACKENDS``. "reference" is the equations in plain PyTorch: any device and floating
             dtype, differentiable any number of times. "native" is the CPU kernel for float32 LSTMs; "triton" are the
-            GPU kernels for LSTMs in float32, bfloat16 and float16, and under autocast, from compute capability 8.0 on,
-            which have to be asked for until a whole model's recorded training step has been seen to run with them. Both
-            are differentiable once; what they cannot run goes to the reference with one warning.
+            GPU kernels for LSTMs in float32, bfloat16 and float16, and under autocast, from compute capability 8.0 on.
+            Both are differentiable once; what they cannot run goes to the reference with one warning.
 
     Raises:
         ValueError: for a name that is not a backend.
@@ -66,14 +65,13 @@ def runs_native(x: Tensor) -> bool:
 
 
 def runs_triton(x: Tensor) -> bool:
-    """Whether an LSTM over ``x`` runs on the GPU kernels, if these were chosen; warns as :func:`runs_native` does.
+    """Whether an LSTM over ``x`` runs on the GPU kernels; warns as :func:`runs_native` does.
 
     Example:
         >>> runs_triton(torch.zeros(1, 9, 26))
         False
     """
-    # Never unasked, until a whole model's step, recorded as a CUDA graph, has been seen to run with them.
-    return _forced == "triton" and _runs("triton", "Triton", _unfit_for_triton(x), tiles.MISSING)
+    return _runs("triton", "Triton", _unfit_for_triton(x), tiles.MISSING)
 
 
 def runs_cudnn(x: Tensor) -> bool:

@@ -91,12 +91,8 @@ def choose(rows: int, hidden: int, features: int | None, dtype: torch.dtype, dev
     """
     shared, processors = _chip(device)
     units = power_of_2(hidden)
-    if precision(dtype) == "ieee":
-        tile = Tile(resident=False, rows=64, units=16, inner=16, warps=4, stages=3)
-    elif dtype == torch.float32:
-        tile = Tile(resident=False, rows=32, units=32, inner=32, warps=4, stages=3)
-    else:
-        tile = Tile(resident=False, rows=32, units=64, inner=32, warps=8, stages=3)
+    columns = min(units, 128)
+    tile = Tile(resident=False, rows=2048 // columns, units=columns, inner=0, warps=8, stages=1)
     if dtype != torch.float32 or precision(dtype) == "tf32":
         for rows_at_once in (16, 32):
             # How many rows of weights, of all gates, have room beside what is on its way through the shared memory.

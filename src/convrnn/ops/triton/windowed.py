@@ -1,6 +1,5 @@
 """The LSTM over windows on the GPU, as operations that PyTorch knows."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -9,118 +8,27 @@ from torch import Tensor
 
 from convrnn.ops import geometry
 from convrnn.ops.operands import DIFFERENTIABLE, Tensors, fake_gradients, hand_out, refuse_second_derivative, there
-from convrnn.ops.triton import operands, tiles
+from convrnn.ops.triton import operands, stepwise, tiles
+from convrnn.ops.triton.call import Call
 from convrnn.ops.triton.tiles import Tile
 
 
-@dataclass(frozen=True)
-class _Call:
-    """Sizes and options."""
-
-    batch: int
-    frames: int
-    features: int
-    hidden: int
-    positions: bool
-    kernel_size: int
-    stride: int
-    sequence: str
-    reduce: str
-    reverse: bool
-
-    @classmethod
-    def of(cls, x: Tensor, weight_ih: Tensor, weight_hh: Tensor, *options: Any) -> "_Call":  # noqa: ANN401
-        batch, frames, features = x.shape
-        return cls(batch, frames, features, weight_hh.size(1), weight_ih.dim() == 3, *options)
-
-    @property
-    def windows(self) -> int:
-        """Of one sequence."""
-        return geometry.num_windows(self.frames, self.kernel_size, self.stride)
-
-    @property
-    def rows(self) -> int:
-        """Windows of all sequences."""
-        return self.batch * self.windows
-
-    @property
-    def hidden_steps(self) -> int:
-        """Steps whose hidden state anyone needs."""
-        return self.kernel_size - (self.sequence == "cell" and self.reduce == "last")
-
-    @property
-    def first(self) -> int:
-        """Position of the frame that is processed first."""
-        return self.kernel_size - 1 if self.reverse else 0
-
-    @property
-    def direction(self) -> int:
-        """From a frame to the one that is processed next."""
-        return -1 if self.reverse else 1
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Of the result."""
-        return (self.batch, self.windows, *((self.kernel_size,) if self.reduce == "none" else ()), self.hidden)
-
-    def tile(self, x: Tensor) -> Tile:
-        """The part of the windows that one program takes at a time."""
-        features = None if self.positions else self.features
-        return tiles.choose(self.rows, self.hidden, features, x.dtype, x.device)
-
-    def programs(self, tile: Tile) -> int:
-        """That take all rows together."""
-        count = -(-self.rows // tile.rows)
-        return min(count, tile.programs) if tile.resident else count
-
-    def arguments(self, tile: Tile, dtype: torch.dtype) -> dict[str, Any]:
-        """What the forward and the backward kernel take beside tensors."""
-        sizes = {
-            "rows": self.rows,
-            "windows": self.windows,
-            "stride": self.stride,
-            "sequence_frames": self.windows if self.positions else self.frames,
-            "window_frames": 1 if self.positions else self.stride,
-            "y_first": self.first,
-            "y_step": self.direction,
-        }
-        constants = {
-            "KERNEL_SIZE": self.kernel_size,
-            "HIDDEN_STEPS": self.hidden_steps,
-            "H": self.hidden,
-            "SEQUENCE": self.sequence,
-            "REDUCE": self.reduce,
-            "PRECISION": tiles.precision(dtype),
-        }
-        own = {"tiles": -(-self.rows // tile.rows)} if tile.resident else {"INNER": tile.inner}
-        return sizes | constants | own | {"ROWS": tile.rows, "UNITS": tile.units}
-
-    def forward_arguments(self, tile: Tile, dtype: torch.dtype) -> dict[str, Any]:
-        """What the forward kernel takes beside tensors."""
-        frames = {
-            "frame_first": 0 if self.positions else self.first,
-            "frame_step": self.rows if self.positions else self.direction,
-        }
-        own = {"FEATURES": self.features, "INPUTS": max(16, tile.inputs)} if tile.resident else {}
-        return self.arguments(tile, dtype) | frames | own
-
-
-def _by_step(positions: Tensor, call: _Call) -> Tensor:
+def _by_step(positions: Tensor, call: Call) -> Tensor:
     """From the order of positions in the window to the order in which they are processed, or back."""
     return positions.flip(0) if call.reverse else positions
 
 
-def _in_windows(x: Tensor, call: _Call) -> Tensor:
+def _in_windows(x: Tensor, call: Call) -> Tensor:
     """The frames of all windows, by the step that processes them: ``[kernel_size, batch, windows, in]``."""
     return _by_step(x.unfold(1, call.kernel_size, call.stride).permute(3, 0, 1, 2), call)
 
 
-def _apart(x: Tensor, call: _Call) -> Tensor:
+def _apart(x: Tensor, call: Call) -> Tensor:
     """As :func:`_in_windows`, for products: ``[kernel_size, rows, in]``."""
     return _in_windows(x, call).reshape(call.kernel_size, call.rows, x.size(2))
 
 
-def _operands(tensors: Tensors, call: _Call, tile: Tile) -> Tensors:
+def _operands(tensors: Tensors, call: Call, tile: Tile) -> Tensors:
     """The tensors that both kernels take; frames are projected before, each once, unless the tile projects them."""
     x, weight_ih, weight_hh = there(tensors, "x", "weight_ih", "weight_hh")
     others = {name: tensors[name] for name in ("weight_peephole", "initial_cell", "lengths")}
@@ -133,36 +41,49 @@ def _operands(tensors: Tensors, call: _Call, tile: Tile) -> Tensors:
         wx = inputs.bmm(weights) if bias is None else torch.baddbmm(bias, inputs, weights)
     else:
         wx = F.linear(x, weight_ih, bias)
-    frames = {"x": None, "weight_ih": None, "bias": None} if tile.resident else {}
-    return {"wx": wx, **frames, **others}
+    return {"wx": wx, "x": None, "weight_ih": None, "bias": None, **others}
 
 
 def _run_forward(
     tensors: Tensors,
-    call: _Call,
+    call: Call,
     tile: Tile,
-    slots: int,
     *,
-    pitch: int,
     y: Tensor | None = None,
     gates: Tensor | None = None,
     hidden: Tensor | None = None,
     cell: Tensor | None = None,
     largest: Tensor | None = None,
 ) -> None:
-    """To ``y``, or what the backward kernel needs to the others."""
+    """To ``y``, or what the backward pass needs to the others."""
+    taken = _operands(tensors, call, tile)
+    if not tile.resident:
+        return stepwise.forward(taken, call, tile, y=y, gates=gates, hidden=hidden, cell=cell, largest=largest)
+    from convrnn.ops.triton.kernels import resident
+
+    states = {"y": y, "gates": gates, "hidden": hidden, "cell": cell, "largest": largest}
+    frames = {
+        "frame_first": call.frame_first,
+        "frame_step": call.frame_step,
+        "FEATURES": call.features,
+        "INPUTS": max(16, tile.inputs),
+    }
+    arguments = {**_resident_arguments(tensors, call, tile, hidden), **taken, **states, **frames}
+    return tiles.launch(resident.forward, (call.programs(tile),), arguments, tile.warps, tile.stages)
+
+
+def _resident_arguments(tensors: Tensors, call: Call, tile: Tile, hidden: Tensor | None) -> dict[str, Any]:
+    """What both kernels of :mod:`resident` take beside tensors."""
     (x,) = there(tensors, "x")
-    arguments = {**_operands(tensors, call, tile), **call.forward_arguments(tile, x.dtype), "PITCH": pitch}
-    arguments |= {"y": y, "gates": gates, "hidden": hidden, "cell": cell, "largest": largest}
-    if tile.resident:
-        from convrnn.ops.triton.kernels import resident
-
-        tiles.launch(resident.forward, (call.programs(tile),), arguments, tile.warps, tile.stages)
-    else:
-        from convrnn.ops.triton.kernels import streamed
-
-        arguments |= {"slots": slots}
-        tiles.launch(streamed.forward, (call.programs(tile),), arguments, tile.warps, tile.stages)
+    return {
+        **call.sizes(),
+        **call.constants(tile, x.dtype),
+        "tiles": -(-call.rows // tile.rows),
+        "y_first": call.first,
+        "y_step": call.direction,
+        "HIDDEN_STEPS": call.hidden_steps,
+        "PITCH": call.hidden if hidden is None else hidden.size(2),
+    }
 
 
 @torch.library.custom_op("convrnn::triton_windowed_lstm", mutates_args=())
@@ -189,29 +110,24 @@ def triton_windowed_lstm(
     """
     given = (x, weight_ih, weight_hh, bias, weight_peephole, initial_hidden, initial_cell, lengths)
     tensors = operands.checked(*given, positions=kernel_size)
-    call = _Call.of(x, weight_ih, weight_hh, kernel_size, stride, sequence, reduce, reverse)
+    call = Call.of(x, weight_ih, weight_hh, kernel_size, stride, sequence, reduce, reverse)
     tile = call.tile(x)
     y = operands.room(tensors, call.shape, dtype)
     if not call.rows:
         return y
-    # A reduction of the streaming kernel goes on in the result, which must not be rounded in every step.
+    # A reduction in steps goes on in the result, which must not be rounded in every one.
     exact = y.float() if reduce in ("mean", "max") and not tile.resident else y
-    slots = min(2, kernel_size)
-    hidden = cell = None
-    if not tile.resident:
-        hidden = x.new_empty(slots + 1, call.rows, call.hidden)
-        cell = x.new_empty(slots, call.rows, call.hidden, dtype=torch.float32)
-    _run_forward(tensors, call, tile, slots, y=exact, hidden=hidden, cell=cell, pitch=call.hidden)
+    _run_forward(tensors, call, tile, y=exact)
     return exact.to(dtype)
 
 
 @triton_windowed_lstm.register_fake
 def _(x: Tensor, weight_ih: Tensor, weight_hh: Tensor, *options: Any) -> Tensor:  # noqa: ANN401
     *call_options, dtype = options[5:]
-    return x.new_empty(_Call.of(x, weight_ih, weight_hh, *call_options).shape, dtype=dtype)
+    return x.new_empty(Call.of(x, weight_ih, weight_hh, *call_options).shape, dtype=dtype)
 
 
-def _sum_windows(gradients: Tensor, call: _Call) -> Tensor:
+def _sum_windows(gradients: Tensor, call: Call) -> Tensor:
     """``[kernel_size, rows, columns]``, by steps, to ``[batch, frames, columns]``: sums over a frame's windows."""
     from convrnn.ops.triton.kernels import windows
 
@@ -238,7 +154,7 @@ def _sum_windows(gradients: Tensor, call: _Call) -> Tensor:
     return total
 
 
-def _gate_gradients(grad_y: Tensor, tensors: Tensors, call: _Call, beside: int) -> tuple[Tensor, Tensor, Tensor | None]:
+def _gate_gradients(grad_y: Tensor, tensors: Tensors, call: Call, beside: int) -> tuple[Tensor, Tensor, Tensor | None]:
     """Of every step's gates ``[kernel_size, rows, 4H]``; the hidden states before it; each program's share of others.
 
     The hidden states are in ``[steps, rows, H + beside]`` or wider, for rows of whole 16 bytes; those before the first
@@ -256,25 +172,21 @@ def _gate_gradients(grad_y: Tensor, tensors: Tensors, call: _Call, beside: int) 
         largest = x.new_empty(2, call.rows, call.hidden, dtype=torch.float32)
     if tensors["weight_peephole"] is not None or tensors["initial_cell"] is not None:
         sums = x.new_zeros(call.programs(tile), 4, call.hidden, dtype=torch.float32)
-    states: dict[str, Any] = {"gates": gates, "hidden": hidden, "cell": cell, "largest": largest}
-    _run_forward(tensors, call, tile, call.kernel_size, pitch=pitch, **states)
-    others = {name: tensors[name] for name in ("weight_peephole", "initial_cell", "lengths")}
-    arguments = {**call.arguments(tile, x.dtype), **others, **states, "PITCH": pitch}
-    arguments |= {"grad": grad_y.contiguous(), "weight_hh": weight_hh, "sums": sums}
+    _run_forward(tensors, call, tile, gates=gates, hidden=hidden, cell=cell, largest=largest)
+    states: dict[str, Any] = {"gates": gates, "hidden": hidden, "cell": cell, "largest": largest, "sums": sums}
     if tile.resident:
         from convrnn.ops.triton.kernels import resident
 
+        others = {name: tensors[name] for name in ("weight_peephole", "initial_cell", "lengths")}
+        arguments = {**_resident_arguments(tensors, call, tile, hidden), **others, **states}
+        arguments |= {"grad": grad_y.contiguous(), "weight_hh": weight_hh}
         tiles.launch(resident.backward, (call.programs(tile),), arguments, tile.warps, tile.stages)
     else:
-        from convrnn.ops.triton.kernels import streamed
-
-        carried = x.new_empty(2, call.rows, call.hidden, dtype=torch.float32)
-        arguments |= {"carried_hidden": carried[0], "carried_cell": carried[1]}
-        tiles.launch(streamed.backward, (call.programs(tile),), arguments, tile.warps, tile.stages)
+        stepwise.backward(grad_y.contiguous(), tensors, call, tile, **states)
     return gates, hidden[: call.kernel_size], sums
 
 
-def _gradients(grad_y: Tensor, tensors: Tensors, call: _Call, with_x: bool) -> Tensors:
+def _gradients(grad_y: Tensor, tensors: Tensors, call: Call, with_x: bool) -> Tensors:
     """Of all seven tensors, by few products over all steps of all windows; None where there is none."""
     x, weight_ih = there(tensors, "x", "weight_ih")
     gradients: Tensors = dict.fromkeys(DIFFERENTIABLE)
@@ -335,7 +247,7 @@ def triton_windowed_lstm_backward(
     """Gradients of x (empty unless ``with_x``) and of those of the parameters that are there, in their order."""
     given = (x, weight_ih, weight_hh, bias, weight_peephole, initial_hidden, initial_cell, lengths)
     tensors = operands.checked(*given, positions=kernel_size)
-    call = _Call.of(x, weight_ih, weight_hh, kernel_size, stride, sequence, reduce, reverse)
+    call = Call.of(x, weight_ih, weight_hh, kernel_size, stride, sequence, reduce, reverse)
     if not call.rows:
         return operands.listed(
             {name: None if t is None else torch.zeros_like(t) for name, t in tensors.items()}, tensors

@@ -206,34 +206,6 @@ def recurrent_tile(weight_hh, GATE: tl.constexpr, inner, unit, H: tl.constexpr):
 
 
 @triton.jit
-def hidden_gradient(
-    gates,
-    weight_hh,
-    row,
-    unit,
-    valid,
-    H: tl.constexpr,
-    PRECISION: tl.constexpr,
-    ROWS: tl.constexpr,
-    UNITS: tl.constexpr,
-    INNER: tl.constexpr,
-):
-    """Gradient of the hidden state before a step from those of the step's gates, which other threads may have written.
-
-    A barrier has to stand between.
-    """
-    dh = tl.zeros((ROWS, UNITS), tl.float32)
-    for k in range(0, 4 * H, INNER):
-        inner = k + tl.arange(0, INNER)
-        known = inner < 4 * H
-        da = state_tile(gates, row, inner, valid[:, None] & known[None, :], 4 * H)
-        at = weight_hh + inner[:, None] * H + unit[None, :]
-        w = tl.load(at, mask=known[:, None] & (unit < H)[None, :], other=0.0)
-        dh = product(da, w, dh, PRECISION)
-    return dh
-
-
-@triton.jit
 def combine(total, ties, state, REDUCE: tl.constexpr):
     """One more state in the reduction over a window, and for "max" in how many states are as large."""
     if REDUCE == "mean":

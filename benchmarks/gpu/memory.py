@@ -1,0 +1,38 @@
+"""Memory of a training step on the GPU, by PyTorch's own count."""
+
+from collections.abc import Callable
+
+import torch
+
+from benchmarks.compare import answer
+from benchmarks.gpu.peers import PEERS, fitted, moved
+from benchmarks.gpu.settings import Precision
+from benchmarks.memory import Memory, saved_bytes
+from benchmarks.problem import Operands, Problem, upstream
+
+
+def _peak_bytes(step: Callable[[], object]) -> int:
+    """Most memory that tensors have while ``step`` runs, less what they have before; once warmed up."""
+    step()
+    torch.cuda.synchronize()
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    step()
+    torch.cuda.synchronize()
+    return torch.cuda.max_memory_allocated() - before
+
+
+def measure(problem: Problem, precision: Precision) -> dict[str, Memory]:
+    """A training step of every peer that is neither compiled nor recorded, by its name."""
+    drawn = moved(Operands.draw(problem), precision.dtype)
+    gradient = upstream(problem, training=True)
+    assert gradient is not None
+    gradient = gradient.to(drawn.x)
+    found = {}
+    for peer in PEERS:
+        if peer.graph or peer.compiled or peer.only not in (None, precision.dtype):
+            continue
+        ready = peer.prepare(problem, drawn if peer.peepholes else drawn.without_peepholes())
+        peak = _peak_bytes(answer(ready.forward, ready.differentiated, fitted(gradient, ready)))
+        found[peer.name] = Memory(saved_bytes(ready.forward, [ready.x, *ready.differentiated]), peak)
+    return found

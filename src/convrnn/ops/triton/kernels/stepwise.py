@@ -1,0 +1,254 @@
+"""Windows, where the recurrent weights do not fit on the chip: one step of all windows, around a product of cuBLAS.
+
+A program takes a tile of windows and of units through the step.
+"""
+
+import triton
+import triton.language as tl
+
+from convrnn.ops.triton.kernels.cell import (
+    add_to_sums,
+    cell_gradient,
+    combine,
+    gate_tile,
+    next_cell,
+    next_hidden,
+    output_gradient,
+    rounded,
+    state_gradient,
+    state_tile,
+    store_gate,
+    store_gates,
+    store_state,
+    vector,
+    window_rows,
+)
+
+# The kernels are not compiled anew for other values of these.
+_SIZES = ["rows", "windows", "stride", "sequence_frames", "window_frames", "frame_offset", "position"]
+
+
+@triton.jit
+def _gate_sum(
+    wx,
+    frame,
+    product,
+    row,
+    first,
+    unit,
+    inside,
+    GATE: tl.constexpr,
+    H: tl.constexpr,
+    PRODUCT_PITCH: tl.constexpr,
+):
+    """What a gate's activation function takes, but for the peepholes."""
+    total = gate_tile(wx, frame, unit, inside, GATE, H) + vector(first, GATE, unit, H)
+    if product is not None:
+        total += state_tile(product + GATE * H, row, unit, inside, PRODUCT_PITCH)
+    return total
+
+
+@triton.jit(do_not_specialize=_SIZES)
+def forward(
+    wx,
+    product,
+    first,
+    weight_peephole,
+    initial_cell,
+    lengths,
+    y,
+    gates,
+    hidden,
+    cell_before,
+    cell,
+    largest,
+    rows,
+    windows,
+    stride,
+    sequence_frames,
+    window_frames,
+    frame_offset,
+    position,
+    KERNEL_SIZE: tl.constexpr,
+    WITH_HIDDEN: tl.constexpr,
+    LAST: tl.constexpr,
+    H: tl.constexpr,
+    PITCH: tl.constexpr,
+    PRODUCT_PITCH: tl.constexpr,
+    SEQUENCE: tl.constexpr,
+    REDUCE: tl.constexpr,
+    PRECISION: tl.constexpr,
+    ROWS: tl.constexpr,
+    UNITS: tl.constexpr,
+):
+    """One step; what :func:`resident.forward` does in all of them.
+
+    Args:
+        wx: Projections with the bias, ``[.., 4 * H]``: a window's row is ``sequence * sequence_frames + window *
+            window_frames + frame_offset``.
+        product: Of the hidden state before and the recurrent weights, ``[rows, PRODUCT_PITCH]``, float32; None in the
+            first step.
+        first: The product of the first step ``[4 * H]``, which all rows share; None is zeros, or another step.
+        weight_peephole: ``[3, H]`` or None.
+        initial_cell: ``[H]``, in the first step; None is zeros, or another step.
+        lengths: Frames of each sequence, or None. Nothing is written for windows that reach beyond.
+        y: The result, float32 where the reduction goes on in it: ``[rows, H]``, or ``[rows, KERNEL_SIZE, H]`` for
+            "none"; None where :func:`backward` is to follow.
+        gates: This step's ``[rows, 4 * H]``; None unless ``y`` is.
+        hidden: Takes the hidden state after the step, ``[rows, PITCH]``; None unless ``WITH_HIDDEN``.
+        cell_before: Float32 ``[rows, H]``; None in the first step.
+        cell: Takes the cell state after the step; may be the one before.
+        largest: For "max" the largest state and how many are as large, float32 ``[2, rows, H]``; None unless ``y`` is.
+        position: Of the step's state in a window's result, for "none".
+    """
+    start, frame, valid = window_rows(
+        tl.program_id(0), lengths, rows, windows, stride, sequence_frames, window_frames, KERNEL_SIZE, ROWS
+    )
+    row, unit = tl.arange(0, ROWS), tl.program_id(1) * UNITS + tl.arange(0, UNITS)
+    inside = valid[:, None] & (unit < H)[None, :]
+    if product is not None:
+        product += start * PRODUCT_PITCH
+    own_wx = wx + (tl.zeros((), tl.int64) + frame_offset) * (4 * H)
+    a_i = _gate_sum(own_wx, frame, product, row, first, unit, inside, 0, H, PRODUCT_PITCH)
+    a_f = _gate_sum(own_wx, frame, product, row, first, unit, inside, 1, H, PRODUCT_PITCH)
+    a_g = _gate_sum(own_wx, frame, product, row, first, unit, inside, 2, H, PRODUCT_PITCH)
+    if cell_before is None:
+        c = tl.zeros((ROWS, UNITS), tl.float32) + vector(initial_cell, 0, unit, H)
+    else:
+        c = state_tile(cell_before + start * H, row, unit, inside, H)
+    i, f, g, c = next_cell(a_i, a_f, a_g, c, weight_peephole, unit, H, PRECISION)
+    state = c
+    if WITH_HIDDEN:
+        a_o = _gate_sum(own_wx, frame, product, row, first, unit, inside, 3, H, PRODUCT_PITCH)
+        o, h = next_hidden(a_o, c, weight_peephole, unit, H, PRECISION)
+        operand = rounded(h, hidden.dtype.element_ty, PRECISION)
+        store_state(hidden + start * PITCH, row, unit, operand, inside, PITCH, PRECISION)
+        if y is None:
+            store_gate(gates + start * (4 * H), row, unit, o, inside, 3, H, PRECISION)
+            h = operand.to(tl.float32)
+        if SEQUENCE == "hidden":
+            state = h
+    if y is None:
+        store_gate(gates + start * (4 * H), row, unit, i, inside, 0, H, PRECISION)
+        store_gate(gates + start * (4 * H), row, unit, f, inside, 1, H, PRECISION)
+        store_gate(gates + start * (4 * H), row, unit, g, inside, 2, H, PRECISION)
+    tl.debug_barrier()  # no thread may still be reading what others now replace
+    store_state(cell + start * H, row, unit, c, inside, H, PRECISION)
+    if y is None:
+        if REDUCE == "max":
+            top, ties = state, tl.full((ROWS, UNITS), 1.0, tl.float32)
+            own_top, own_ties = largest + start * H, largest + (rows.to(tl.int64) + start) * H
+            if cell_before is not None:
+                top = state_tile(own_top, row, unit, inside, H)
+                ties = state_tile(own_ties, row, unit, inside, H)
+                top, ties = combine(top, ties, state, REDUCE)
+            tl.debug_barrier()
+            store_state(own_top, row, unit, top, inside, H, PRECISION)
+            store_state(own_ties, row, unit, ties, inside, H, PRECISION)
+    elif REDUCE == "none":
+        own_y = y + (start * KERNEL_SIZE + position) * H
+        store_state(own_y, row * KERNEL_SIZE, unit, state, inside, H, PRECISION)
+    elif REDUCE == "last":
+        if LAST:
+            store_state(y + start * H, row, unit, state, inside, H, PRECISION)
+    else:
+        if cell_before is not None:
+            state, _ = combine(state_tile(y + start * H, row, unit, inside, H), state, state, REDUCE)
+        if REDUCE == "mean":
+            if LAST:
+                state = state / KERNEL_SIZE
+        tl.debug_barrier()
+        store_state(y + start * H, row, unit, state, inside, H, PRECISION)
+
+
+@triton.jit(do_not_specialize=_SIZES)
+def backward(
+    grad,
+    weight_peephole,
+    initial_cell,
+    lengths,
+    gates,
+    hidden,
+    cell_before,
+    cell,
+    largest,
+    sums,
+    grad_hidden,
+    grad_cell,
+    rows,
+    windows,
+    stride,
+    sequence_frames,
+    window_frames,
+    position,
+    KERNEL_SIZE: tl.constexpr,
+    WITH_HIDDEN: tl.constexpr,
+    LAST: tl.constexpr,
+    H: tl.constexpr,
+    PITCH: tl.constexpr,
+    SEQUENCE: tl.constexpr,
+    REDUCE: tl.constexpr,
+    PRECISION: tl.constexpr,
+    ROWS: tl.constexpr,
+    UNITS: tl.constexpr,
+):
+    """Gradients of the gates' sums in one step, which take the place of the gates.
+
+    Args as of :func:`forward`, and:
+        grad: Gradient of the result, in its shape.
+        sums: Takes, for each tile of windows, gradients summed over its windows, in addition to what is there: of
+            ``weight_peephole`` and of ``initial_cell``, ``[tiles, 4, H]``; None where there is neither.
+        grad_hidden: Of the hidden state after the step from the step after, float32 ``[rows, H]``; None in the last.
+        grad_cell: Likewise of the cell state, and takes that of the one before; what is there is not read in the last.
+    """
+    start, _, valid = window_rows(
+        tl.program_id(0), lengths, rows, windows, stride, sequence_frames, window_frames, KERNEL_SIZE, ROWS
+    )
+    row, unit = tl.arange(0, ROWS), tl.program_id(1) * UNITS + tl.arange(0, UNITS)
+    inside = valid[:, None] & (unit < H)[None, :]
+    nothing = tl.zeros((ROWS, UNITS), tl.float32)
+    own = gates + start * (4 * H)
+    c = state_tile(cell + start * H, row, unit, inside, H)
+    if cell_before is None:
+        c_before = nothing + vector(initial_cell, 0, unit, H)
+    else:
+        c_before = state_tile(cell_before + start * H, row, unit, inside, H)
+    dh, dc = nothing, nothing
+    if not LAST:
+        dh = state_tile(grad_hidden + start * H, row, unit, inside, H)
+        dc = state_tile(grad_cell + start * H, row, unit, inside, H)
+    own_grad = grad + start * (KERNEL_SIZE * H if REDUCE == "none" else H)
+    extra = nothing
+    if REDUCE == "last":
+        if LAST:
+            extra = state_tile(own_grad, row, unit, inside, H).to(tl.float32)
+    else:
+        state = c
+        if SEQUENCE == "hidden" and REDUCE == "max":
+            state = state_tile(hidden + start * PITCH, row, unit, inside, PITCH)
+        own_largest = largest + start * H if REDUCE == "max" else None
+        extra = state_gradient(
+            own_grad, own_largest, rows.to(tl.int64), row, unit, state, position, inside, KERNEL_SIZE, H, REDUCE
+        )
+    if SEQUENCE == "cell":
+        dc += extra
+    else:
+        dh += extra
+    da_o = nothing
+    if WITH_HIDDEN:
+        o = gate_tile(own, row, unit, inside, 3, H)
+        da_o, dc = output_gradient(o, c, weight_peephole, unit, dh, dc, H, PRECISION)
+    i = gate_tile(own, row, unit, inside, 0, H)
+    f = gate_tile(own, row, unit, inside, 1, H)
+    g = gate_tile(own, row, unit, inside, 2, H)
+    da_i, da_f, da_g, dc = cell_gradient(i, f, g, c_before, weight_peephole, unit, dc, H)
+    tl.debug_barrier()  # no thread may still be reading what others now replace
+    store_gates(own, row, unit, da_i, da_f, da_g, da_o, inside, H, PRECISION)
+    store_state(grad_cell + start * H, row, unit, dc, inside, H, PRECISION)
+    if weight_peephole is not None:
+        add_to_sums(sums, 0, tl.sum(da_i * c_before, 0), unit, H)
+        add_to_sums(sums, 1, tl.sum(da_f * c_before, 0), unit, H)
+        add_to_sums(sums, 2, tl.sum(da_o * c, 0), unit, H)
+    if initial_cell is not None:
+        if cell_before is None:
+            add_to_sums(sums, 3, tl.sum(dc, 0), unit, H)
