@@ -39,7 +39,7 @@ class Peer:
         name: What the tables call it.
         prepare: Makes it.
         peepholes: Whether it can have them; without, it is compared with ours without.
-        graph: Whether its launches are recorded as a CUDA graph.
+        graph: Whether its launches are recorded as a CUDA graph, by itself where it is compiled.
         only: The dtype that it is for, or None for all.
         compiled: Whether it is ``torch.compile``'s.
     """
@@ -173,7 +173,7 @@ def _as_graph(peer: Peer) -> Peer:
 # torch.compile first: see `recorded`.
 PEERS = (
     Peer("convrnn reference, torch.compile", _compiled("default"), compiled=True),
-    Peer("convrnn reference, torch.compile, reduce-overhead", _compiled("reduce-overhead"), compiled=True),
+    Peer("convrnn reference, torch.compile, reduce-overhead", _compiled("reduce-overhead"), graph=True, compiled=True),
     Peer("convrnn reference, eager", _on("reference")),
     OURS,
     _as_graph(OURS),

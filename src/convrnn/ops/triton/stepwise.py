@@ -3,6 +3,7 @@
 For weights too large for the chip, and for float32 products, which no kernel of Triton's computes at cuBLAS's rate.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -37,8 +38,10 @@ def _of_all_steps(tensors: Tensors, call: Call, tile: Tile, hidden: Tensor) -> d
     }
 
 
-def _of_one_step(tensors: Tensors, call: Call, step: int, hidden: Tensor, cell: Tensor) -> dict[str, Any]:
-    """What both kernels take in one."""
+def _of_one_step(
+    tensors: Tensors, call: Call, step: int, hidden: Sequence[Tensor], cell: Sequence[Tensor]
+) -> dict[str, Any]:
+    """What both kernels take in one; the states are those before and after each step."""
     with_hidden = step < call.hidden_steps
     return {
         "initial_cell": tensors["initial_cell"] if step == 0 else None,
@@ -74,16 +77,18 @@ def forward(
         hidden = wx.new_empty(call.rows, call.hidden).expand(call.hidden_steps + 1, -1, -1)
         cell = wx.new_empty(call.rows, call.hidden, dtype=torch.float32).expand(call.kernel_size, -1, -1)
     grid = _grid(call, tile)
-    common = {**_of_all_steps(tensors, call, tile, hidden), "wx": wx, "y": y, "largest": largest}
+    common = {"wx": wx, **_of_all_steps(tensors, call, tile, hidden), "y": y, "largest": largest}
+    # Python's part of a step is what few windows wait for.
+    operands, hiddens, cells = hidden[..., : call.hidden].unbind(), hidden.unbind(), cell.unbind()
     for step in range(call.kernel_size):
         product = None
         if step:
             # Where the hidden state is of no use, neither is the output gate.
             weights = weight_hh if step < call.hidden_steps else weight_hh[: 3 * call.hidden]
-            product = _product(hidden[step][:, : call.hidden], weights.mT)
+            product = _product(operands[step], weights.mT)
         arguments = {
             **common,
-            **_of_one_step(tensors, call, step, hidden, cell),
+            **_of_one_step(tensors, call, step, hiddens, cells),
             "product": product,
             "first": None if step else tensors["first"],
             "gates": None if gates is None else gates[step],
@@ -112,16 +117,17 @@ def backward(
     grad_hidden, grad_cell = None, torch.empty_like(cell[0])
     grid = _grid(call, tile)
     common = {
-        **_of_all_steps(tensors, call, tile, hidden),
         "grad": grad,
+        **_of_all_steps(tensors, call, tile, hidden),
         "largest": largest,
         "sums": sums,
         "grad_cell": grad_cell,
     }
+    hiddens, cells = hidden.unbind(), cell.unbind()
     for step in reversed(range(call.kernel_size)):
         arguments = {
             **common,
-            **_of_one_step(tensors, call, step, hidden, cell),
+            **_of_one_step(tensors, call, step, hiddens, cells),
             "gates": gates[step],
             "grad_hidden": grad_hidden,
         }
