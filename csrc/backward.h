@@ -59,8 +59,12 @@ INLINE void gates_backward(const struct tile *tile, int64_t row, int64_t step, i
 }
 
 static void clear_gradients(const struct tile *tile) {
-    memset(tile->h, 0, sizeof(float) * (size_t)(tile->all_rows * tile->job->padded));
-    memset(tile->c, 0, sizeof(float) * (size_t)(tile->all_rows * tile->job->padded));
+    int64_t padded = tile->job->padded, at = tile->first_group * LANES;
+    size_t size = sizeof(float) * (size_t)(tile->end_group * LANES - at);
+    for (int64_t row = 0; row < tile->all_rows; row++) {
+        memset(tile->h + row * padded + at, 0, size);
+        memset(tile->c + row * padded + at, 0, size);
+    }
 }
 
 /* dh of the step before: the gradients of the gates times W_h. */
@@ -70,7 +74,8 @@ static void hidden_backward(const struct tile *tile, int64_t step, const float *
     float *to[tile->rows];
     for (int64_t row = 0; row < tile->rows; row++) to[row] = tile->h + row * job->padded;
     int64_t depth = (needs_hidden(call, step) ? 4 : 3) * call->hidden;
-    multiply_panels(grad_gates, to, tile->rows, depth, job->recurrent_back, 4 * call->hidden, call->hidden, 0);
+    multiply_panels(grad_gates, to, tile->rows, depth, job->recurrent_back, 4 * call->hidden, call->hidden, 0,
+                    tile->member, tile->members);
 }
 
 #endif

@@ -35,33 +35,81 @@ static void sequences_backward(struct tile *tile) {
     for (int64_t step = most - 1; step >= 0; step--) {
         tile->rows = rows_at(tile, rows, step);
         for (int64_t row = 0; row < tile->rows; row++)
-            for (int64_t group = 0; group < job->groups; group++) row_backward(tile, row, step, group);
+            for (int64_t group = tile->first_group; group < tile->end_group; group++)
+                row_backward(tile, row, step, group);
+        convrnn_wait(tile->team);
         const float *grad_gates[tile->rows];
         for (int64_t row = 0; row < tile->rows; row++)
             grad_gates[row] = job->grad_gates + frame_of(tile, row, step) * job->gates;
         if (step) hidden_backward(tile, step, grad_gates);
+        convrnn_wait(tile->team);
+    }
+}
+
+/* Some frames' `rows` numbers [frames, rows], a block of rows after the other, for products over the frames. */
+static void pack_frames(const float *from, int64_t frames, int64_t rows, float *to) {
+    for (int64_t row = 0, count; row < rows; row += count) {
+        count = block_of(rows - row);
+        for (int64_t frame = 0; frame < frames; frame++)
+            for (int64_t i = 0; i < count; i++) *to++ = from[frame * rows + row + i];
+    }
+}
+
+/* Frames with which the gates of a sequence meet a hidden state: that of the frame processed before. */
+static int64_t later_frames(const struct job *job, int64_t sequence) {
+    int64_t length = job->plan->length[sequence];
+    return length ? length - 1 : 0;
+}
+
+static void pack_sequence(void *context, int64_t sequence, int64_t worker) {
+    (void)worker;
+    const struct job *job = context;
+    const struct lstm_call *call = job->plan->call;
+    int64_t begin = sequence * call->frames, before = begin + (call->reverse ? 1 : 0);
+    pack_frames(call->x + begin * call->features, job->plan->length[sequence], call->features,
+                job->packed_x + begin * call->features);
+    pack_frames(call->states_hidden + before * call->hidden, later_frames(job, sequence), call->hidden,
+                job->packed_states + begin * call->hidden);
+}
+
+/* sums [rows, PANEL] += the products over frames of packed `rows` and a panel of gates [frames, PANEL]. */
+static void add_products(const float *packed, int64_t rows, const float *gates, int vectors, int64_t frames,
+                         float *sums) {
+    for (int64_t row = 0, count; row < rows; row += count) {
+        const float *from[BLOCK_ROWS];
+        float *to[BLOCK_ROWS];
+        count = block_of(rows - row);
+        for (int64_t i = 0; i < count; i++) {
+            from[i] = packed + row * frames + i;
+            to[i] = sums + (row + i) * PANEL;
+        }
+        multiply((int)count, vectors, from, count, frames, gates, PANEL, (const float *const *)to, to);
     }
 }
 
 /* The gradients of both weight matrices, one panel of their gates: sums over all frames, in the frames' order. */
 static void weights_backward(void *context, int64_t panel, int64_t worker) {
-    (void)worker;
     const struct job *job = context;
     const struct lstm_call *call = job->plan->call;
-    int64_t hidden = call->hidden, features = call->features, gates = job->gates, at = panel * PANEL;
+    int64_t hidden = call->hidden, features = call->features, at = panel * PANEL;
     int64_t columns = at_most(PANEL, 4 * hidden - at);
-    float *sums_ih = job->sums_ih + at, *sums_hh = job->sums_hh + at;
-    for (int64_t k = 0; k < features; k++) memset(sums_ih + k * gates, 0, sizeof(float) * (size_t)columns);
-    for (int64_t k = 0; k < hidden; k++) memset(sums_hh + k * gates, 0, sizeof(float) * (size_t)columns);
+    int vectors = (int)divide_up(columns, LANES);
+    float *sums_hh = job->scratch + worker * job->scratch_size, *sums_ih = sums_hh + hidden * PANEL;
+    float *gates = sums_ih + features * PANEL;
+    memset(sums_hh, 0, sizeof(float) * (size_t)((hidden + features) * PANEL));
     for (int64_t sequence = 0; sequence < call->batch; sequence++) {
         int64_t begin = sequence * call->frames, length = job->plan->length[sequence];
-        const float *grad_gates = job->grad_gates + begin * gates + at;
-        add_outer(call->x + begin * features, features, features, grad_gates, gates, columns, length, sums_ih, gates);
-        if (length < 2) continue;
-        /* W_h meets in each frame the state of the frame that was processed before. */
-        const float *h = call->states_hidden + (begin + (call->reverse ? 1 : 0)) * hidden;
-        grad_gates += call->reverse ? 0 : gates;
-        add_outer(h, hidden, hidden, grad_gates, gates, columns, length - 1, sums_hh, gates);
+        for (int64_t frame = 0; frame < length; frame++)
+            memcpy(gates + frame * PANEL, job->grad_gates + (begin + frame) * job->gates + at,
+                   sizeof(float) * (size_t)(vectors * LANES));
+        add_products(job->packed_x + begin * features, features, gates, vectors, length, sums_ih);
+        add_products(job->packed_states + begin * hidden, hidden, gates + (call->reverse ? 0 : PANEL), vectors,
+                     later_frames(job, sequence), sums_hh);
+    }
+    for (int64_t gate = 0; gate < columns; gate++) {
+        for (int64_t k = 0; k < hidden; k++) call->grad_weight_hh[(at + gate) * hidden + k] = sums_hh[k * PANEL + gate];
+        for (int64_t k = 0; k < features; k++)
+            call->grad_weight_ih[(at + gate) * features + k] = sums_ih[k * PANEL + gate];
     }
 }
 
@@ -79,7 +127,7 @@ static void frames_backward(void *context, int64_t number, int64_t worker) {
             to[count] = products + count * width;
             count++;
         }
-    multiply_panels(from, to, count, 4 * call->hidden, job->input_back, 4 * call->hidden, features, 0);
+    multiply_panels(from, to, count, 4 * call->hidden, job->input_back, 4 * call->hidden, features, 0, 0, 1);
     for (int64_t frame = begin; frame < end; frame++) {
         float *grad_x = call->grad_x + frame * features;
         if (frame % call->frames < job->plan->length[frame / call->frames]) {

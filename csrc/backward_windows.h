@@ -125,7 +125,7 @@ static void position_backward(const struct tile *tile, int64_t step, float *grad
               job->sums_ih + (split_of(tile) * call->kernel_size + position) * features * job->gates, job->gates);
     if (!grad_x) return;
     const float *weights = job->input_back + position * 4 * hidden * width;
-    multiply_panels(from, to, tile->rows, 4 * hidden, weights, 4 * hidden, features, 1);
+    multiply_panels(from, to, tile->rows, 4 * hidden, weights, 4 * hidden, features, 1, 0, 1);
 }
 
 /* Gradients of the input matrix and, where asked for, of x, by way of the projected frames: a frame's gradient is the
@@ -159,7 +159,7 @@ static void projection_backward(const struct tile *tile, float *grad_x) {
             from[i] = tile->grad_projected + (at + i) * job->gates;
             to[i] = grad_x + (at + i) * whole_vectors(features);
         }
-        multiply_panels(from, to, count, 4 * call->hidden, job->input_back, 4 * call->hidden, features, 0);
+        multiply_panels(from, to, count, 4 * call->hidden, job->input_back, 4 * call->hidden, features, 0, 0, 1);
     }
 }
 

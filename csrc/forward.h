@@ -169,7 +169,7 @@ static void tile_forward(struct tile *tile) {
     if (!job->chunk) project_all(tile);
     for (int64_t step = 0; (tile->rows = rows_at(tile, tile->rows, step)); step++) {
         if (job->chunk && step % job->chunk == 0) project_chunk(tile, step);
-        for (int64_t group = 0; group < job->groups; group++)
+        for (int64_t group = tile->first_group; group < tile->end_group; group++)
             for (int64_t row = 0, count; row < tile->rows; row += count) {
                 count = block_of(tile->rows - row);
                 step_forward(tile, row, (int)count, group, step);
@@ -177,6 +177,7 @@ static void tile_forward(struct tile *tile) {
         float *h = tile->h;
         tile->h = tile->h_next;
         tile->h_next = h;
+        convrnn_wait(tile->team);
     }
 }
 

@@ -49,7 +49,7 @@ static int64_t lay_out(struct job *job, float *memory) {
     const struct lstm_plan *plan = job->plan;
     const struct lstm_call *call = plan->call;
     int64_t hidden = call->hidden, features = call->features, positions = positions_of(call), used = 0;
-    int64_t backward = job->direction == BACKWARD, splits = backward * job->splits, windowed = is_windowed(call);
+    int64_t backward = job->direction == BACKWARD, windowed = is_windowed(call), splits = backward * windowed * job->splits;
     int64_t width = call->grad_x ? whole_vectors(features) : 0;
     job->input = take(memory, &used, positions * features * job->gates);
     job->recurrent = take(memory, &used, hidden * job->gates);
@@ -64,15 +64,25 @@ static int64_t lay_out(struct job *job, float *memory) {
     job->sums_ih = take(memory, &used, splits * positions * features * job->gates);
     job->grad_frames = take(memory, &used, windowed && width ? plan->frame_begin[plan->tiles] * width : 0);
     job->grad_gates = take(memory, &used, windowed ? 0 : backward * call->batch * call->frames * job->gates);
+    job->packed_x = take(memory, &used, windowed ? 0 : backward * call->batch * call->frames * features);
+    job->packed_states = take(memory, &used, windowed ? 0 : backward * call->batch * call->frames * hidden);
     job->scratch = take(memory, &used, job->workers * job->scratch_size);
+    job->gate_sums = take(memory, &used, job->members * BLOCK_ROWS * PANEL);
     return used;
+}
+
+static struct tile new_tile(const struct job *job, int64_t number, float *memory) {
+    const struct lstm_plan *plan = job->plan;
+    struct tile tile = {.job = job, .number = number, .begin = plan->tile_begin[number], .members = 1};
+    tile.all_rows = tile.rows = plan->tile_begin[number + 1] - tile.begin;
+    tile.end_group = job->groups;
+    lay_out_tile(&tile, memory);
+    return tile;
 }
 
 static void compute_tile(const struct job *job, int64_t number, int64_t worker) {
     const struct lstm_plan *plan = job->plan;
-    struct tile tile = {.job = job, .number = number, .begin = plan->tile_begin[number]};
-    tile.all_rows = tile.rows = plan->tile_begin[number + 1] - tile.begin;
-    lay_out_tile(&tile, job->scratch + worker * job->scratch_size);
+    struct tile tile = new_tile(job, number, job->scratch + worker * job->scratch_size);
     if (job->direction == FORWARD)
         tile_forward(&tile);
     else if (is_windowed(plan->call))
@@ -81,7 +91,32 @@ static void compute_tile(const struct job *job, int64_t number, int64_t worker) 
         sequences_backward(&tile);
 }
 
+/* All tiles of whole sequences, this member's units. */
+static void compute_units(void *context, int64_t member, int64_t members, struct team *team) {
+    const struct job *job = context;
+    for (int64_t number = 0; number < job->plan->tiles; number++) {
+        struct tile tile = new_tile(job, number, job->scratch);
+        tile.member = member;
+        tile.members = members;
+        tile.first_group = member * job->groups / members;
+        tile.end_group = (member + 1) * job->groups / members;
+        tile.team = team;
+        tile.gate_sums = job->gate_sums + member * BLOCK_ROWS * PANEL;
+        if (job->direction == FORWARD)
+            tile_forward(&tile);
+        else
+            sequences_backward(&tile);
+    }
+}
+
 static void compute(void *context, int64_t number, int64_t worker) { compute_tile(context, number, worker); }
+
+static void compute_all(struct job *job) {
+    if (job->members > 1)
+        convrnn_team(job->members, compute_units, job);
+    else
+        convrnn_parallel(job->plan->tiles, job->workers, compute, job);
+}
 
 /* The tiles whose sums go to one split, in their order. */
 static void compute_split(void *context, int64_t split, int64_t worker) {
@@ -132,7 +167,7 @@ static void add_up_vectors(const struct job *job) {
     /* h_0 is met by the gates of the first step. */
     const float *from[] = {call->grad_vectors + SUM_FIRST * call->hidden};
     float *to[] = {job->first};
-    multiply_panels(from, to, 1, 4 * call->hidden, job->recurrent_back, 4 * call->hidden, call->hidden, 0);
+    multiply_panels(from, to, 1, 4 * call->hidden, job->recurrent_back, 4 * call->hidden, call->hidden, 0, 0, 1);
     memcpy(call->grad_vectors + SUMS * call->hidden, job->first, sizeof(float) * (size_t)call->hidden);
 }
 
@@ -166,12 +201,16 @@ int PASTE(convrnn_lstm, CONVRNN_ISA)(const struct lstm_plan *plan, int direction
     if (job.gates % 64 == 0) job.gates += LANES;
     job.splits = is_windowed(call) ? at_most(SPLITS, plan->tiles) : 1;
     job.chunk = call->per_position ? 1 : is_windowed(call) ? 0 : 1 + 24 / plan->tile_rows;
+    job.members = is_windowed(call) ? 1 : at_most(plan->members, job.groups);
     struct tile measured = {.job = &job};
     job.scratch_size = lay_out_tile(&measured, NULL);
     int64_t products = FRAMES_AT_ONCE * whole_vectors(call->features);
     if (job.scratch_size < products) job.scratch_size = products;
+    int64_t sums = is_windowed(call) ? 0 : (call->hidden + call->features + call->frames) * PANEL;
+    if (direction == BACKWARD && job.scratch_size < sums) job.scratch_size = sums;
     int64_t frame_tasks = is_windowed(call) ? 0 : divide_up(call->batch * call->frames, FRAMES_AT_ONCE);
-    job.workers = at_most(call->threads, plan->tiles > frame_tasks ? plan->tiles : frame_tasks);
+    int64_t panels = is_windowed(call) ? 0 : divide_up(4 * call->hidden, PANEL);
+    job.workers = at_most(call->threads, plan->tiles + frame_tasks + panels);
     float *memory = NULL;
     if (posix_memalign((void **)&memory, 64, sizeof(float) * (size_t)lay_out(&job, NULL))) return -1;
     lay_out(&job, memory);
@@ -179,19 +218,20 @@ int PASTE(convrnn_lstm, CONVRNN_ISA)(const struct lstm_plan *plan, int direction
     pack_vectors(&job, call->initial_cell, 1, job.cell);
     convrnn_parallel(job.groups, call->threads, pack, &job);
     if (direction == FORWARD) {
-        convrnn_parallel(plan->tiles, job.workers, compute, &job);
+        compute_all(&job);
     } else {
         convrnn_parallel(1 + (call->grad_x ? positions_of(call) : 0), call->threads, pack_back, &job);
         if (is_windowed(call)) {
             convrnn_parallel(job.splits, job.workers, compute_split, &job);
+            convrnn_parallel(call->hidden + positions_of(call) * call->features, call->threads, add_up_weights, &job);
             if (call->grad_x) convrnn_parallel(call->batch, call->threads, gather_frames, &job);
         } else {
             memset(job.sums, 0, sizeof(float) * (size_t)(call->batch * SUMS * job.padded));
-            convrnn_parallel(plan->tiles, job.workers, compute, &job);
-            convrnn_parallel(divide_up(4 * call->hidden, PANEL), call->threads, weights_backward, &job);
+            compute_all(&job);
+            convrnn_parallel(call->batch, call->threads, pack_sequence, &job);
+            convrnn_parallel(panels, job.workers, weights_backward, &job);
             if (call->grad_x) convrnn_parallel(frame_tasks, job.workers, frames_backward, &job);
         }
-        convrnn_parallel(call->hidden + positions_of(call) * call->features, call->threads, add_up_weights, &job);
         add_up_vectors(&job);
     }
     free(memory);

@@ -38,11 +38,13 @@ struct lstm_call {
     float *grad_vectors;          /* [13, hidden]: gates of all steps but the first, of the first; peepholes; c_0, h_0 */
 };
 
-/* Where the rows lie and how they are grouped into tiles, each of which one thread computes. The grouping does not
- * change a result: rows do not depend on each other, and sums over rows have an order of their own. */
+/* Where the rows lie and how they are grouped into tiles, each of which one thread computes, or all of them together
+ * where there are few rows. The grouping does not change a result: rows do not depend on each other, and sums over rows
+ * have an order of their own. */
 struct lstm_plan {
     const struct lstm_call *call;
     int64_t tiles, tile_rows; /* tile_rows: of the largest */
+    int64_t members;          /* whole sequences: threads that share each tile's units, 1 where they share out the tiles */
     int64_t *tile_begin;      /* rows, [tiles + 1] */
     int64_t *first_frame;     /* by row: of batch * frames, the one that is processed first */
     /* Whole sequences: */

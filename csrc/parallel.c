@@ -9,6 +9,7 @@
 
 #include <dlfcn.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,7 +23,14 @@ struct work {
     atomic_int_fast64_t next_task, next_worker;
 };
 
+struct team {
+    void (*task)(void *, int64_t, int64_t, struct team *);
+    void *context;
+    atomic_int_fast64_t next_member, members, here, phase; /* members: 0 as long as nobody knows */
+};
+
 static omp_parallel runtime;
+static int (*runtime_threads)(void); /* in the parallel region that calls it */
 static int forked;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
@@ -38,6 +46,8 @@ static void find_runtime(void) {
     const char *wanted = getenv("CONVRNN_NATIVE_THREADS");
     if (forked || (wanted && !strcmp(wanted, "pthread"))) return;
     runtime = (omp_parallel)dlsym(RTLD_DEFAULT, "GOMP_parallel");
+    runtime_threads = (int (*)(void))dlsym(RTLD_DEFAULT, "omp_get_num_threads");
+    if (!runtime_threads) runtime = NULL;
 }
 
 /* Every thread takes the next task until none is left: one that the system holds up delays the others little. */
@@ -73,5 +83,66 @@ void convrnn_parallel(int64_t tasks, int64_t threads, void (*task)(void *, int64
     for (; started < threads - 1 && started < 64; started++)
         if (pthread_create(&others[started], NULL, run_thread, &work)) break;
     run(&work);
+    while (started) pthread_join(others[--started], NULL);
+}
+
+/* A moment of a thread that waits: first the core is kept, then left to others, which may be those that it waits for. */
+static void pass_time(int64_t moments) {
+    if (moments > 2000) {
+        sched_yield();
+        return;
+    }
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+void convrnn_wait(struct team *team) {
+    if (!team) return;
+    int64_t phase = atomic_load_explicit(&team->phase, memory_order_relaxed);
+    int64_t members = atomic_load_explicit(&team->members, memory_order_relaxed);
+    if (atomic_fetch_add_explicit(&team->here, 1, memory_order_acq_rel) + 1 == members) {
+        atomic_store_explicit(&team->here, 0, memory_order_relaxed);
+        atomic_store_explicit(&team->phase, phase + 1, memory_order_release);
+        return;
+    }
+    for (int64_t moments = 0; atomic_load_explicit(&team->phase, memory_order_acquire) == phase; moments++)
+        pass_time(moments);
+}
+
+static void join_team(struct team *team) {
+    int64_t member = atomic_fetch_add_explicit(&team->next_member, 1, memory_order_relaxed), members;
+    for (int64_t moments = 0; !(members = atomic_load_explicit(&team->members, memory_order_acquire)); moments++)
+        pass_time(moments);
+    team->task(team->context, member, members, team);
+}
+
+static void join_from_runtime(void *data) {
+    struct team *team = data;
+    /* The runtime may have given fewer threads than were asked for. */
+    atomic_store_explicit(&team->members, runtime_threads(), memory_order_release);
+    join_team(team);
+}
+
+static void *join_from_thread(void *data) {
+    join_team(data);
+    return NULL;
+}
+
+void convrnn_team(int64_t threads, void (*task)(void *, int64_t, int64_t, struct team *), void *context) {
+    struct team team = {task, context, 0, 0, 0, 0};
+    pthread_once(&once, find_runtime);
+    if (threads > 1 && runtime) {
+        runtime(join_from_runtime, &team, (unsigned)threads, 0);
+        return;
+    }
+    pthread_t others[64];
+    int64_t started = 0;
+    for (; started < threads - 1 && started < 64; started++)
+        if (pthread_create(&others[started], NULL, join_from_thread, &team)) break;
+    atomic_store_explicit(&team.members, started + 1, memory_order_release);
+    join_team(&team);
     while (started) pthread_join(others[--started], NULL);
 }

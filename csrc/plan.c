@@ -10,8 +10,10 @@
 #ifndef TILE_WINDOWS
 #define TILE_WINDOWS 24
 #endif
-/* Sequences in a tile at most; there are as many tiles as threads at least. */
+/* Sequences in a tile at most. */
 #define TILE_SEQUENCES 32
+/* Fewer for each thread than this, and the threads share the units of all instead of sharing out the sequences. */
+#define FEW_SEQUENCES 8
 
 static int64_t length_of(const struct lstm_call *call, int64_t sequence) {
     if (!call->lengths) return call->frames;
@@ -117,7 +119,12 @@ PUBLIC int convrnn_lstm(const struct lstm_call *call, int direction, int instruc
         plan.tile_rows = TILE_WINDOWS;
     } else {
         plan.tiles = divide_up(call->batch, TILE_SEQUENCES);
-        if (plan.tiles < call->threads) plan.tiles = call->threads < call->batch ? call->threads : call->batch;
+        plan.members = 1;
+        if (call->batch < FEW_SEQUENCES * call->threads)
+            /* Each thread reads its part of the weights, where with few rows to a thread reading is most of the work. */
+            plan.members = call->threads;
+        else if (plan.tiles < call->threads)
+            plan.tiles = call->threads;
         plan.tile_rows = plan.tiles ? divide_up(call->batch, plan.tiles) : 1;
     }
     int64_t rows = call->rows, size = 4 * rows + 2 * (plan.tiles + 1) + 2 * call->batch + 1;

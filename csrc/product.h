@@ -106,12 +106,15 @@ static void pack_panels(const float *matrix, int64_t depth, int64_t columns, flo
 INLINE int64_t whole_vectors(int64_t count) { return (count + LANES - 1) / LANES * LANES; }
 
 /* Each row of `from` [rows, depth] times a matrix [packed_depth, columns] packed by pack_panels, of which the first
- * `depth` rows count; added to `to` where `add`. Rows of `to` hold whole vectors. */
+ * `depth` rows count; added to `to` where `add`. Rows of `to` hold whole vectors. Of the panels, those of one of so many
+ * members. */
 static void multiply_panels(const float *const *from, float *const *to, int64_t rows, int64_t depth,
-                            const float *panels, int64_t packed_depth, int64_t columns, int add) {
+                            const float *panels, int64_t packed_depth, int64_t columns, int add, int64_t member,
+                            int64_t members) {
     static const float zeros[PANEL];
-    for (int64_t column = 0, vectors; column < columns; column += vectors * LANES) {
+    for (int64_t column = 0, panel = 0, vectors; column < columns; column += vectors * LANES, panel++) {
         vectors = panel_vectors(columns, column);
+        if (panel % members != member) continue;
         for (int64_t row = 0, count; row < rows; row += count) {
             const float *init[BLOCK_ROWS];
             float *out[BLOCK_ROWS];

@@ -10,10 +10,11 @@ struct frames {
     int64_t count;
 };
 
-static void project(const struct job *job, int64_t position, struct frames *frames) {
+static void project(const struct tile *tile, int64_t position, struct frames *frames) {
+    const struct job *job = tile->job;
     int64_t features = job->plan->call->features;
     const float *weights = job->input + position * features * job->gates;
-    for (int64_t group = 0; group < job->groups; group++) {
+    for (int64_t group = tile->first_group; group < tile->end_group; group++) {
         int vectors = (int)divide_up(4 * units_of(job, group), LANES);
         const float *bias = job->bias + packed_at(group), *init[] = {bias, bias, bias, bias, bias, bias};
         for (int64_t at = 0, count; at < frames->count; at += count) {
@@ -31,7 +32,7 @@ static void add_frame(const struct tile *tile, int64_t position, struct frames *
     const struct job *job = tile->job;
     frames->x[frames->count] = job->plan->call->x + frame * job->plan->call->features;
     frames->to[frames->count++] = tile->projected + to * job->gates;
-    if (frames->count == FRAMES_AT_ONCE) project(job, position, frames);
+    if (frames->count == FRAMES_AT_ONCE) project(tile, position, frames);
 }
 
 /* All frames of a tile of windows. */
@@ -44,7 +45,7 @@ static void project_all(const struct tile *tile) {
         for (int64_t frame = new_frames_from(plan, row, tile->begin); frame < end; frame++)
             add_frame(tile, 0, &frames, frame, place++);
     }
-    if (frames.count) project(tile->job, 0, &frames);
+    if (frames.count) project(tile, 0, &frames);
 }
 
 /* The frames of the chunk of steps that `step` is in. */
@@ -56,7 +57,7 @@ static void project_chunk(const struct tile *tile, int64_t step) {
     for (int64_t s = begin; s < begin + job->chunk; s++)
         for (int64_t row = 0; row < tile->all_rows && steps_of(tile, row) > s; row++)
             add_frame(tile, position, &frames, frame_of(tile, row, s), (s - begin) * tile->all_rows + row);
-    if (frames.count) project(job, position, &frames);
+    if (frames.count) project(tile, position, &frames);
 }
 
 INLINE const float *projected_of(const struct tile *tile, int64_t row, int64_t step) {

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "lstm.h"
+#include "parallel.h"
 #include "product.h"
 
 /* What is kept of a step for the way back; of whole sequences c is a result. */
@@ -28,6 +29,9 @@ struct job {
     float *sums_hh, *sums_ih;      /* [splits][hidden][gates], [splits][positions][features][gates] */
     float *grad_frames;            /* windowed: gradients of the frames of all tiles, [.., whole vectors of features] */
     float *grad_gates;             /* whole: of the pre-activations, [batch, frames, gates] */
+    int64_t members;               /* threads that share the units of whole sequences; 1: they share out the tiles */
+    float *gate_sums;              /* of each member, [BLOCK_ROWS, PANEL] */
+    float *packed_x, *packed_states; /* whole, backward: by sequences, blocks of rows, frames */
     float *scratch;
     int64_t scratch_size;          /* of one worker, in floats */
 };
@@ -35,6 +39,9 @@ struct job {
 struct tile {
     const struct job *job;
     int64_t number, begin, all_rows, rows; /* rows: those at work in this step */
+    int64_t member, members;       /* this thread among those that share the tile's units */
+    int64_t first_group, end_group; /* its groups of units */
+    struct team *team;             /* those threads; NULL where it is one */
     float *gate_sums;              /* [BLOCK_ROWS, PANEL] */
     float *projected;              /* W_x x + b of frames, [.., gates] */
     float *h, *h_next, *c;         /* [rows, padded]; in the backward pass the gradients dh, -, dc */
