@@ -70,6 +70,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="numbers of threads; models, scaling and memory use the largest (default: 1 2)",
     )
+    parser.add_argument(
+        "--memory",
+        choices=("kept", "system"),
+        default="kept",
+        help="whether freed memory stays with the process, which suits every peer, or goes back to the system as the C "
+        "library sees fit (default: kept)",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything as JSON")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables as Markdown")
     parser.add_argument(
@@ -109,7 +116,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     _check(parser, options)
     settings = Settings(options.quick, tuple(options.threads))
-    described = machine.describe() | {"Rounds": str(settings.effort)}
+    kept = options.memory == "kept" and machine.keep_freed_memory()
+    described = machine.describe() | {
+        "Freed memory": "kept by the process" if kept else "as the C library does",
+        "Rounds": str(settings.effort),
+    }
     if warning := machine.warning():
         described["Warning"] = warning
     began = time.monotonic()
