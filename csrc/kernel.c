@@ -49,7 +49,8 @@ static int64_t lay_out(struct job *job, float *memory) {
     const struct lstm_plan *plan = job->plan;
     const struct lstm_call *call = plan->call;
     int64_t hidden = call->hidden, features = call->features, positions = positions_of(call), used = 0;
-    int64_t backward = job->direction == BACKWARD, windowed = is_windowed(call), splits = backward * windowed * job->splits;
+    int64_t backward = job->direction == BACKWARD, windowed = is_windowed(call);
+    int64_t splits = backward * windowed * job->splits;
     int64_t width = call->grad_x ? whole_vectors(features) : 0;
     job->input = take(memory, &used, positions * features * job->gates);
     job->recurrent = take(memory, &used, hidden * job->gates);
@@ -158,12 +159,11 @@ static void add_up_weights(void *context, int64_t number, int64_t worker) {
 static void add_up_vectors(const struct job *job) {
     const struct lstm_call *call = job->plan->call;
     int64_t parts = is_windowed(call) ? job->splits : call->batch;
-    for (int64_t v = 0; v < SUMS; v++)
-        for (int64_t unit = 0; unit < call->hidden; unit++) {
-            float sum = 0.0f;
-            for (int64_t part = 0; part < parts; part++) sum += job->sums[(part * SUMS + v) * job->padded + unit];
-            call->grad_vectors[v * call->hidden + unit] = sum;
-        }
+    memset(call->grad_vectors, 0, sizeof(float) * (size_t)(SUMS * call->hidden));
+    for (int64_t part = 0; part < parts; part++)
+        for (int64_t v = 0; v < SUMS; v++)
+            for (int64_t unit = 0; unit < call->hidden; unit++)
+                call->grad_vectors[v * call->hidden + unit] += job->sums[(part * SUMS + v) * job->padded + unit];
     /* h_0 is met by the gates of the first step. */
     const float *from[] = {call->grad_vectors + SUM_FIRST * call->hidden};
     float *to[] = {job->first};
@@ -216,11 +216,12 @@ int PASTE(convrnn_lstm, CONVRNN_ISA)(const struct lstm_plan *plan, int direction
     lay_out(&job, memory);
     pack_vectors(&job, call->weight_peephole, 3, job.peephole);
     pack_vectors(&job, call->initial_cell, 1, job.cell);
-    convrnn_parallel(job.groups, call->threads, pack, &job);
+    /* The way back through whole sequences begins at their gates. */
+    if (direction == FORWARD || is_windowed(call)) convrnn_parallel(job.groups, call->threads, pack, &job);
     if (direction == FORWARD) {
         compute_all(&job);
     } else {
-        convrnn_parallel(1 + (call->grad_x ? positions_of(call) : 0), call->threads, pack_back, &job);
+        convrnn_parallel(call->threads + (call->grad_x ? positions_of(call) : 0), call->threads, pack_back, &job);
         if (is_windowed(call)) {
             convrnn_parallel(job.splits, job.workers, compute_split, &job);
             convrnn_parallel(call->hidden + positions_of(call) * call->features, call->threads, add_up_weights, &job);

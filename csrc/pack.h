@@ -48,12 +48,12 @@ static void pack_back(void *context, int64_t number, int64_t worker) {
     (void)worker;
     struct job *job = context;
     const struct lstm_call *call = job->plan->call;
-    int64_t hidden = call->hidden, features = call->features, position = number - 1;
-    if (!number)
-        pack_panels(call->weight_hh, 4 * hidden, hidden, job->recurrent_back);
+    int64_t hidden = call->hidden, features = call->features, position = number - call->threads;
+    if (number < call->threads)
+        pack_panels(call->weight_hh, 4 * hidden, hidden, job->recurrent_back, number, call->threads);
     else
         pack_panels(call->weight_ih + position * 4 * hidden * features, 4 * hidden, features,
-                    job->input_back + position * 4 * hidden * whole_vectors(features));
+                    job->input_back + position * 4 * hidden * whole_vectors(features), 0, 1);
 }
 
 #endif

@@ -94,10 +94,14 @@ static void add_outer(const float *a, int64_t a_step, int64_t rows, const float 
     }
 }
 
-/* `matrix` [depth, columns] as panels of columns, each [depth, whole vectors], for multiply_panels. */
-static void pack_panels(const float *matrix, int64_t depth, int64_t columns, float *out) {
-    for (int64_t from = 0, width; from < columns; from += width) {
+/* `matrix` [depth, columns] as panels of columns, each [depth, whole vectors], for multiply_panels. Of the panels, those
+ * of one of so many members. */
+static void pack_panels(const float *matrix, int64_t depth, int64_t columns, float *panels, int64_t member,
+                        int64_t members) {
+    for (int64_t from = 0, panel = 0, width; from < columns; from += width, panel++) {
         width = panel_vectors(columns, from) * LANES;
+        if (panel % members != member) continue;
+        float *out = panels + depth * from;
         for (int64_t k = 0; k < depth; k++, out += width)
             for (int64_t i = 0; i < width; i++) out[i] = from + i < columns ? matrix[k * columns + from + i] : 0.0f;
     }
@@ -106,8 +110,7 @@ static void pack_panels(const float *matrix, int64_t depth, int64_t columns, flo
 INLINE int64_t whole_vectors(int64_t count) { return (count + LANES - 1) / LANES * LANES; }
 
 /* Each row of `from` [rows, depth] times a matrix [packed_depth, columns] packed by pack_panels, of which the first
- * `depth` rows count; added to `to` where `add`. Rows of `to` hold whole vectors. Of the panels, those of one of so many
- * members. */
+ * `depth` rows count; added to `to` where `add`. Rows of `to` hold whole vectors. Members as in pack_panels. */
 static void multiply_panels(const float *const *from, float *const *to, int64_t rows, int64_t depth,
                             const float *panels, int64_t packed_depth, int64_t columns, int add, int64_t member,
                             int64_t members) {
