@@ -117,3 +117,20 @@ def test_a_forked_process_computes_with_threads_of_its_own(environment, late):
     here = names["summary"]()
     told = run_script(SUMMARY + FORK, *(["late"] if late else []), **environment)
     assert told == {"before": None if late else here, "status": 0, "child": here, "after": here}
+
+
+LIMITED = """
+import json, signal, torch
+# Ends a process that waits for threads which its runtime has not given.
+signal.alarm(60)
+torch.set_num_threads(4)
+print(json.dumps(summary()))
+"""
+
+
+@needs_library
+@pytest.mark.parametrize("limit", ["1", "3"])
+def test_a_runtime_may_give_fewer_threads_than_were_asked_for(limit):
+    names = {}
+    exec(SUMMARY, names)  # noqa: S102 - the very text that the script runs
+    assert run_script(SUMMARY + LIMITED, OMP_THREAD_LIMIT=limit) == names["summary"]()
