@@ -28,9 +28,9 @@ class Tile:
 
     Attributes:
         resident: Whether the recurrent weights stay on the chip through all steps.
-        rows: Windows.
+        rows: Windows, or whole sequences.
         units: Of the hidden layer; all of them where the weights are resident.
-        inner: Terms of a sum in one product, where the weights are not resident.
+        inner: Of whole sequences: terms of a sum in one product.
         warps: Of 32 threads each.
         stages: Loads of a loop that are under way at once, and one.
         inputs: Features, all of them, where the input weights are resident too; else 0, and frames come projected.
@@ -76,7 +76,8 @@ def choose(rows: int, hidden: int, features: int | None, dtype: torch.dtype, dev
 
     The sizes are those that were fastest of some on an H100, with 100 units and 100,000 windows, forward and backward
     pass together. The weights are resident where the matrix units multiply them and the shared memory has room: 128
-    units of 2 bytes on data-centre GPUs, 64 on others, or 64 of 4 bytes in tf32.
+    units of 2 bytes on data-centre GPUs, 64 on others, or 64 of 4 bytes in tf32. Elsewhere a program takes 2048 states
+    through one step.
 
     Args:
         rows: Windows.
