@@ -66,6 +66,19 @@ static void *run_thread(void *data) {
     return NULL;
 }
 
+#define MOST_OTHERS 64
+
+/* As many threads as the system gives, up to `count`, beside the one that calls. */
+static int64_t start_others(pthread_t *others, int64_t count, void *(*function)(void *), void *data) {
+    int64_t started = 0;
+    while (started < count && started < MOST_OTHERS && !pthread_create(&others[started], NULL, function, data)) started++;
+    return started;
+}
+
+static void join_others(pthread_t *others, int64_t started) {
+    while (started) pthread_join(others[--started], NULL);
+}
+
 void convrnn_parallel(int64_t tasks, int64_t threads, void (*task)(void *, int64_t, int64_t), void *context) {
     struct work work = {task, context, tasks, 0, 0};
     if (threads > tasks) threads = tasks;
@@ -78,12 +91,10 @@ void convrnn_parallel(int64_t tasks, int64_t threads, void (*task)(void *, int64
         runtime(run, &work, (unsigned)threads, 0);
         return;
     }
-    pthread_t others[64];
-    int64_t started = 0;
-    for (; started < threads - 1 && started < 64; started++)
-        if (pthread_create(&others[started], NULL, run_thread, &work)) break;
+    pthread_t others[MOST_OTHERS];
+    int64_t started = start_others(others, threads - 1, run_thread, &work);
     run(&work);
-    while (started) pthread_join(others[--started], NULL);
+    join_others(others, started);
 }
 
 /* A moment of a thread that waits: first the core is kept, then left to others, which may be those that it waits for. */
@@ -134,15 +145,13 @@ static void *join_from_thread(void *data) {
 void convrnn_team(int64_t threads, void (*task)(void *, int64_t, int64_t, struct team *), void *context) {
     struct team team = {task, context, 0, 0, 0, 0};
     pthread_once(&once, find_runtime);
-    if (threads > 1 && runtime) {
+    if (runtime) {
         runtime(join_from_runtime, &team, (unsigned)threads, 0);
         return;
     }
-    pthread_t others[64];
-    int64_t started = 0;
-    for (; started < threads - 1 && started < 64; started++)
-        if (pthread_create(&others[started], NULL, join_from_thread, &team)) break;
+    pthread_t others[MOST_OTHERS];
+    int64_t started = start_others(others, threads - 1, join_from_thread, &team);
     atomic_store_explicit(&team.members, started + 1, memory_order_release);
     join_team(&team);
-    while (started) pthread_join(others[--started], NULL);
+    join_others(others, started);
 }

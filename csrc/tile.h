@@ -26,7 +26,7 @@ struct job {
     float *input_back, *recurrent_back; /* packed panels of the same, for the backward pass */
     float *bias, *first, *peephole, *cell; /* packed; first: W_h h_0 */
     float *sums;                   /* [splits, or batch where whole][SUMS][padded] */
-    float *sums_hh, *sums_ih;      /* [splits][hidden][gates], [splits][positions][features][gates] */
+    float *sums_hh, *sums_ih;      /* windowed: [splits][hidden][gates], [splits][positions][features][gates] */
     float *grad_frames;            /* windowed: gradients of the frames of all tiles, [.., whole vectors of features] */
     float *grad_gates;             /* whole: of the pre-activations, [batch, frames, gates] */
     int64_t members;               /* threads that share the units of whole sequences; 1: they share out the tiles */
