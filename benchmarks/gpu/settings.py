@@ -52,7 +52,7 @@ PRECISIONS = {
         Precision("fp16", torch.float16, "highest", 3e-3),
     )
 }
-"""By name. Under "tf32x3" PyTorch's own products, such as cuDNN's, those of windows and of weights' gradients, are plain
+"""By name. Under "tf32x3" PyTorch's own products (cuDNN's, and those of windows and of weights' gradients) are plain
 TF32."""
 
 
