@@ -1,10 +1,14 @@
-/* One step back, for a row and a group of units, from what the forward pass or its repetition has kept. */
+/* One step back, for rows and a group of units, from what the forward pass or its repetition has kept. */
 #ifndef CONVRNN_BACKWARD_H
 #define CONVRNN_BACKWARD_H
 
 #include "forward.h"
 
 INLINE void add_to(float *sum, vec value) { store(sum, load(sum) + value); }
+
+struct gates {
+    vec i, f, g, o, tanh_c;
+};
 
 /* Sums over rows, of one group of units; `gates` of the first step or of the others. */
 struct sums {
@@ -23,39 +27,43 @@ static void add_sums(const struct job *job, int64_t part, int64_t step, int64_t 
     if (!step) add_to(to + SUM_CELL * job->padded, sums->cell);
 }
 
-/* One row and group of units: from the gradients of h and c after the step to those of the gates and of c before. */
-INLINE void gates_backward(const struct tile *tile, int64_t row, int64_t step, int64_t group, struct gates gates, vec c,
-                           vec c_before, vec dh, vec dc, float *grad_gates, struct sums *sums) {
-    const struct job *job = tile->job;
-    const struct lstm_call *call = job->plan->call;
-    int64_t units = units_of(job, group), hidden = call->hidden;
-    const float *peephole = call->weight_peephole ? job->peephole + group * 3 * LANES : NULL;
-    vec da_o = {0};
-    if (needs_hidden(call, step)) {
-        da_o = dh * gates.tanh_c * gates.o * (1.0f - gates.o);
+struct gradients {
+    vec i, f, g, o, c; /* of the gates' pre-activations, and of c before the step */
+};
+
+/* From the gradients of h and c after a step, in which h may not have been needed. */
+INLINE struct gradients gates_backward(struct gates gates, vec c, vec c_before, vec dh, vec dc, const float *peephole,
+                                       int hidden, struct sums *sums) {
+    struct gradients grad = {0};
+    if (hidden) {
+        grad.o = dh * gates.tanh_c * gates.o * (1.0f - gates.o);
         dc += dh * gates.o * (1.0f - gates.tanh_c * gates.tanh_c);
-        if (peephole) dc += da_o * load(peephole + 2 * LANES);
+        if (peephole) dc += grad.o * load(peephole + 2 * LANES);
     }
-    vec da_i = dc * gates.g * gates.i * (1.0f - gates.i);
-    vec da_f = dc * c_before * gates.f * (1.0f - gates.f);
-    vec da_g = dc * gates.i * (1.0f - gates.g * gates.g);
-    vec dc_before = dc * gates.f;
+    grad.i = dc * gates.g * gates.i * (1.0f - gates.i);
+    grad.f = dc * c_before * gates.f * (1.0f - gates.f);
+    grad.g = dc * gates.i * (1.0f - gates.g * gates.g);
+    grad.c = dc * gates.f;
     if (peephole) {
-        dc_before += da_i * load(peephole) + da_f * load(peephole + LANES);
-        sums->peephole_i += da_i * c_before;
-        sums->peephole_f += da_f * c_before;
-        sums->peephole_o += da_o * c;
+        grad.c += grad.i * load(peephole) + grad.f * load(peephole + LANES);
+        sums->peephole_i += grad.i * c_before;
+        sums->peephole_f += grad.f * c_before;
+        sums->peephole_o += grad.o * c;
     }
-    sums->i += da_i;
-    sums->f += da_f;
-    sums->g += da_g;
-    sums->o += da_o;
-    sums->cell += dc_before;
-    store(tile->c + row * job->padded + group * LANES, dc_before);
-    store_part(grad_gates, da_i, units);
-    store_part(grad_gates + hidden, da_f, units);
-    store_part(grad_gates + 2 * hidden, da_g, units);
-    store_part(grad_gates + 3 * hidden, da_o, units);
+    sums->i += grad.i;
+    sums->f += grad.f;
+    sums->g += grad.g;
+    sums->o += grad.o;
+    sums->cell += grad.c;
+    return grad;
+}
+
+/* Into a row of gates, of one group of units. */
+INLINE void store_gradients(float *to, int64_t hidden, int64_t units, struct gradients grad) {
+    store_part(to, grad.i, units);
+    store_part(to + hidden, grad.f, units);
+    store_part(to + 2 * hidden, grad.g, units);
+    store_part(to + 3 * hidden, grad.o, units);
 }
 
 static void clear_gradients(const struct tile *tile) {

@@ -7,25 +7,35 @@
 
 #include "backward.h"
 
-static void row_backward(const struct tile *tile, int64_t row, int64_t step, int64_t group) {
+/* A row's groups of units in one step. */
+static void row_backward(const struct tile *tile, int64_t row, int64_t step) {
     const struct job *job = tile->job;
     const struct lstm_call *call = job->plan->call;
-    int64_t hidden = call->hidden, at = group * LANES, units = units_of(job, group);
-    int64_t frame = frame_of(tile, row, step), place = frame * hidden + at;
-    const float *kept = kept_gates_of(tile, row, step, group);
-    struct gates gates = {load_part(kept + GATE_I * hidden, units), load_part(kept + GATE_F * hidden, units),
-                          load_part(kept + GATE_G * hidden, units), load_part(kept + GATE_O * hidden, units),
-                          load_part(kept + TANH_C * hidden, units)};
-    vec c_before = step ? load_part(call->states_cell + frame_of(tile, row, step - 1) * hidden + at, units)
-                        : load(job->cell + at);
-    vec dh = load(tile->h + row * job->padded + at), dc = load(tile->c + row * job->padded + at);
-    if (call->grad_hidden) dh += load_part(call->grad_hidden + place, units);
-    if (call->grad_cell) dc += load_part(call->grad_cell + place, units);
-    /* A sequence has sums of its own, since which of them share a tile depends on the number of threads. */
-    struct sums sums = {0};
-    gates_backward(tile, row, step, group, gates, load_part(call->states_cell + place, units), c_before, dh, dc,
-                   job->grad_gates + frame * job->gates + at, &sums);
-    add_sums(job, frame / call->frames, step, group, &sums);
+    int64_t hidden = call->hidden, frame = frame_of(tile, row, step), place = frame * hidden, end = tile->end_group;
+    const float *kept = call->gates + place * KEPT_GATES, *c = call->states_cell + place;
+    const float *c_before = step ? call->states_cell + frame_of(tile, row, step - 1) * hidden : NULL;
+    const float *grad_hidden = call->grad_hidden ? call->grad_hidden + place : NULL;
+    const float *grad_cell = call->grad_cell ? call->grad_cell + place : NULL;
+    float *dh = tile->h + row * job->padded, *dc = tile->c + row * job->padded;
+    float *to = job->grad_gates + frame * job->gates;
+    for (int64_t group = tile->first_group; group < end; group++) {
+        int64_t at = group * LANES, units = units_of(job, group);
+        const float *from = kept + at;
+        struct gates gates = {load_part(from + GATE_I * hidden, units), load_part(from + GATE_F * hidden, units),
+                              load_part(from + GATE_G * hidden, units), load_part(from + GATE_O * hidden, units),
+                              load_part(from + TANH_C * hidden, units)};
+        vec before = c_before ? load_part(c_before + at, units) : load(job->cell + at);
+        vec grad_h = load(dh + at), grad_c = load(dc + at);
+        if (grad_hidden) grad_h += load_part(grad_hidden + at, units);
+        if (grad_cell) grad_c += load_part(grad_cell + at, units);
+        /* A sequence has sums of its own, since which of them share a tile depends on the number of threads. */
+        struct sums sums = {0};
+        struct gradients grad = gates_backward(gates, load_part(c + at, units), before, grad_h, grad_c,
+                                               peephole_of(job, group), 1, &sums);
+        store(dc + at, grad.c);
+        store_gradients(to + at, hidden, units, grad);
+        add_sums(job, frame / call->frames, step, group, &sums);
+    }
 }
 
 static void sequences_backward(struct tile *tile) {
@@ -34,9 +44,7 @@ static void sequences_backward(struct tile *tile) {
     clear_gradients(tile);
     for (int64_t step = most - 1; step >= 0; step--) {
         tile->rows = rows_at(tile, rows, step);
-        for (int64_t row = 0; row < tile->rows; row++)
-            for (int64_t group = tile->first_group; group < tile->end_group; group++)
-                row_backward(tile, row, step, group);
+        for (int64_t row = 0; row < tile->rows; row++) row_backward(tile, row, step);
         convrnn_wait(tile->team);
         const float *grad_gates[tile->rows];
         for (int64_t row = 0; row < tile->rows; row++)

@@ -9,7 +9,7 @@
 #include "backward.h"
 
 INLINE float *kept_of(const struct tile *tile, int64_t row, int64_t step, int64_t group) {
-    return tile->kept + (slot_of(tile, row, step) * tile->job->groups + group) * KEPT * LANES;
+    return tile->kept + ((step * tile->job->groups + group) * tile->all_rows + row) * KEPT * LANES;
 }
 
 INLINE float *state_of(const struct tile *tile, int64_t row, int64_t step) {
@@ -23,32 +23,16 @@ INLINE float *gradients_of(const struct tile *tile, int64_t row, int64_t step) {
 /* Part of the sums over windows that a tile belongs to: always the same. */
 INLINE int64_t split_of(const struct tile *tile) { return tile->number * tile->job->splits / tile->job->plan->tiles; }
 
-static void step_again(const struct tile *tile, int64_t row, int count, int64_t group, int64_t step) {
+INLINE struct before kept_before(const struct tile *tile, int64_t step, int64_t group) {
+    if (!step) return (struct before){tile->job->cell + group * LANES, 0};
+    return (struct before){kept_of(tile, 0, step - 1, group) + STATE_C * LANES, KEPT * LANES};
+}
+
+static void step_again(const struct tile *tile, int64_t group, int64_t step) {
     const struct job *job = tile->job;
-    const struct lstm_call *call = job->plan->call;
-    int64_t units = units_of(job, group);
-    const float *h_before[BLOCK_ROWS] = {0};
-    for (int i = 0; step && i < count; i++) h_before[i] = state_of(tile, row + i, step - 1);
-    sum_gates(tile, row, count, group, step, h_before);
-    const float *peephole = call->weight_peephole ? job->peephole + group * 3 * LANES : NULL;
-    struct gates gates[BLOCK_ROWS];
-    vec c[BLOCK_ROWS];
-    for (int i = 0; i < count; i++) {
-        c[i] = load(step ? kept_of(tile, row + i, step - 1, group) + STATE_C * LANES : job->cell + group * LANES);
-        gates[i] = open_cell(tile->gate_sums + i * PANEL, units, peephole, &c[i]);
-        float *kept = kept_of(tile, row + i, step, group);
-        store(kept + GATE_I * LANES, gates[i].i);
-        store(kept + GATE_F * LANES, gates[i].f);
-        store(kept + GATE_G * LANES, gates[i].g);
-        store(kept + STATE_C * LANES, c[i]);
-    }
-    for (int i = 0; i < count; i++) {
-        open_hidden(&gates[i], tile->gate_sums + i * PANEL, units, peephole, c[i]);
-        float *kept = kept_of(tile, row + i, step, group);
-        store(kept + GATE_O * LANES, gates[i].o);
-        store(kept + TANH_C * LANES, gates[i].tanh_c);
-        store(state_of(tile, row + i, step) + group * LANES, gates[i].o * gates[i].tanh_c);
-    }
+    sum_gates(tile, group, step, step ? state_of(tile, 0, step - 1) : NULL);
+    open_gates(tile, group, kept_before(tile, step, group), kept_of(tile, 0, step, group),
+               state_of(tile, 0, step) + group * LANES);
 }
 
 /* The last step, from the gates that the forward pass has kept of it. */
@@ -101,7 +85,6 @@ static vec grad_state(const struct tile *tile, int64_t row, int64_t step, int64_
     int64_t place = row * job->padded + group * LANES;
     if (call->reduce == MAX)
         return load(tile->share + place) * equal(feature_state(tile, row, step, group), load(tile->top + place));
-    if (call->reduce == LAST && step < call->kernel_size - 1) return (vec){0};
     const float *grad_y = call->grad_y + output_of(tile, row, step) * call->hidden + group * LANES;
     vec grad = load_part(grad_y, units_of(job, group));
     return call->reduce == MEAN ? grad / (float)call->kernel_size : grad;
@@ -165,20 +148,26 @@ static void projection_backward(const struct tile *tile, float *grad_x) {
 
 static void group_backward(const struct tile *tile, int64_t step, int64_t group) {
     const struct job *job = tile->job;
+    const struct lstm_call *call = job->plan->call;
+    int64_t at = group * LANES, units = units_of(job, group), rows = tile->rows, padded = job->padded;
+    int64_t hidden = call->hidden, all_gates = job->gates;
+    float *dh = tile->h + at, *dc = tile->c + at, *to = gradients_of(tile, 0, step) + at;
+    if (call->reduce != LAST || is_last_step(call, step)) {
+        float *grad = call->sequence == CELL ? dc : dh;
+        for (int64_t row = 0; row < rows; row++) add_to(grad + row * padded, grad_state(tile, row, step, group));
+    }
+    const float *kept = kept_of(tile, 0, step, group), *peephole = peephole_of(job, group);
+    struct before before = kept_before(tile, step, group);
+    int needed = needs_hidden(call, step);
     struct sums sums = {0};
-    for (int64_t row = 0; row < tile->rows; row++) {
-        const float *kept = kept_of(tile, row, step, group);
+    for (int64_t row = 0; row < rows; row++, kept += KEPT * LANES) {
         struct gates gates = {load(kept + GATE_I * LANES), load(kept + GATE_F * LANES), load(kept + GATE_G * LANES),
                               load(kept + GATE_O * LANES), load(kept + TANH_C * LANES)};
-        vec c_before = load(step ? kept_of(tile, row, step - 1, group) + STATE_C * LANES : job->cell + group * LANES);
-        int64_t place = row * job->padded + group * LANES;
-        vec dh = load(tile->h + place), dc = load(tile->c + place), grad = grad_state(tile, row, step, group);
-        if (job->plan->call->sequence == CELL)
-            dc += grad;
-        else
-            dh += grad;
-        gates_backward(tile, row, step, group, gates, load(kept + STATE_C * LANES), c_before, dh, dc,
-                       gradients_of(tile, row, step) + group * LANES, &sums);
+        struct gradients grad = gates_backward(gates, load(kept + STATE_C * LANES), load(before.c + row * before.step),
+                                               load(dh + row * padded), load(dc + row * padded), peephole, needed,
+                                               &sums);
+        store(dc + row * padded, grad.c);
+        store_gradients(to + row * all_gates, hidden, units, grad);
     }
     add_sums(job, split_of(tile), step, group, &sums);
 }
@@ -205,11 +194,7 @@ static void windows_backward(struct tile *tile) {
     if (!job->chunk) project_all(tile);
     for (int64_t step = 0; step < call->kernel_size - 1; step++) {
         if (job->chunk) project_chunk(tile, step);
-        for (int64_t group = 0; group < job->groups; group++)
-            for (int64_t row = 0, count; row < tile->rows; row += count) {
-                count = block_of(tile->rows - row);
-                step_again(tile, row, (int)count, group, step);
-            }
+        for (int64_t group = 0; group < job->groups; group++) step_again(tile, group, step);
     }
     for (int64_t group = 0; group < job->groups; group++)
         for (int64_t row = 0; row < tile->rows; row++) take_last_step(tile, row, group);

@@ -4,52 +4,92 @@
 
 #include "project.h"
 
-struct gates {
-    vec i, f, g, o, tanh_c;
+/* The gates of a group of units are applied to all rows of a tile at once, in short loops: one row's gates are a long
+ * chain of operations, whose waits a processor fills up with the next rows' where it finds them soon enough. What the
+ * loops need is in local variables, since for the compiler a store may change anything else. */
+
+/* c of a group of units before a step; c_0 is the same in all rows. */
+struct before {
+    const float *c;
+    int64_t step; /* from row to row */
 };
 
-/* A block of rows goes through its gates in two loops, as far as c and from there: h waits for c, and one row's chain
- * of operations is so long that a processor does not look beyond it for the next row's.
- *
- * First half: from the pre-activations in `a`, and the state c before the step; gives c after it. */
-INLINE struct gates open_cell(const float *a, int64_t units, const float *peephole, vec *c) {
-    struct gates gates = {0};
-    vec a_i = load(a), a_f = load(a + units);
-    if (peephole) {
-        a_i += load(peephole) * *c;
-        a_f += load(peephole + LANES) * *c;
+INLINE struct before before_step(const struct tile *tile, int64_t group, int64_t step) {
+    const struct job *job = tile->job;
+    return step ? (struct before){tile->c + group * LANES, job->padded} : (struct before){job->cell + group * LANES, 0};
+}
+
+INLINE const float *peephole_of(const struct job *job, int64_t group) {
+    return job->plan->call->weight_peephole ? job->peephole + group * 3 * LANES : NULL;
+}
+
+/* After sum_gates: gates and c into `to` [rows, KEPT, LANES], and h, unless it is NULL, by rows of `padded` floats. */
+static void open_gates(const struct tile *tile, int64_t group, struct before before, float *to, float *h) {
+    const struct job *job = tile->job;
+    const float *peephole = peephole_of(job, group);
+    int64_t units = units_of(job, group), rows = tile->rows, padded = job->padded;
+    for (int64_t row = 0; row < rows; row++) {
+        const float *a = tile->gate_sums + row * PANEL;
+        float *gates = to + row * KEPT * LANES;
+        vec a_i = load(a), a_f = load(a + units), c = load(before.c + row * before.step);
+        if (peephole) {
+            a_i += load(peephole) * c;
+            a_f += load(peephole + LANES) * c;
+        }
+        vec g = tanh_of(load(a + 2 * units)), i = 1.0f / sigmoid_inverse(a_i), f = 1.0f / sigmoid_inverse(a_f);
+        store(gates + GATE_I * LANES, i);
+        store(gates + GATE_F * LANES, f);
+        store(gates + GATE_G * LANES, g);
+        store(gates + STATE_C * LANES, f * c + i * g);
     }
-    gates.g = tanh_of(load(a + 2 * units));
-    gates.i = 1.0f / sigmoid_inverse(a_i);
-    gates.f = 1.0f / sigmoid_inverse(a_f);
-    *c = gates.f * *c + gates.i * gates.g;
-    return gates;
-}
-
-/* Second half, from c after the step. */
-INLINE void open_hidden(struct gates *gates, const float *a, int64_t units, const float *peephole, vec c) {
-    vec a_o = load(a + 3 * units);
-    if (peephole) a_o += load(peephole + 2 * LANES) * c;
-    gates->tanh_c = tanh_of(c);
-    gates->o = 1.0f / sigmoid_inverse(a_o);
-}
-
-/* The same without the gates themselves, for fewer divisions: c after the step. */
-INLINE vec pass_cell(const float *a, int64_t units, const float *peephole, vec c) {
-    vec a_i = load(a), a_f = load(a + units);
-    if (peephole) {
-        a_i += load(peephole) * c;
-        a_f += load(peephole + LANES) * c;
+    for (int64_t row = 0; h && row < rows; row++) {
+        float *gates = to + row * KEPT * LANES;
+        vec c = load(gates + STATE_C * LANES), a_o = load(tile->gate_sums + row * PANEL + 3 * units);
+        if (peephole) a_o += load(peephole + 2 * LANES) * c;
+        vec tanh_c = tanh_of(c), o = 1.0f / sigmoid_inverse(a_o);
+        store(gates + GATE_O * LANES, o);
+        store(gates + TANH_C * LANES, tanh_c);
+        store(h + row * padded, o * tanh_c);
     }
-    vec e = tanh_exponential(load(a + 2 * units));
-    return c / sigmoid_inverse(a_f) - e / (sigmoid_inverse(a_i) * (2.0f + e));
 }
 
-/* h, from c after the step. */
-INLINE vec pass_hidden(const float *a, int64_t units, const float *peephole, vec c) {
-    vec a_o = load(a + 3 * units), e = tanh_exponential(c);
-    if (peephole) a_o += load(peephole + 2 * LANES) * c;
-    return -e / (sigmoid_inverse(a_o) * (2.0f + e));
+/* The same without the gates themselves, for fewer divisions: c into tile->c, and h. */
+static void pass_gates(const struct tile *tile, int64_t group, struct before before, float *h) {
+    const struct job *job = tile->job;
+    const float *peephole = peephole_of(job, group);
+    int64_t units = units_of(job, group), rows = tile->rows, padded = job->padded;
+    float *c = tile->c + group * LANES;
+    for (int64_t row = 0; row < rows; row++) {
+        const float *a = tile->gate_sums + row * PANEL;
+        float *to = tile->gates + row * KEPT * LANES;
+        vec a_i = load(a), a_f = load(a + units);
+        if (peephole) {
+            vec c_before = load(before.c + row * before.step);
+            a_i += load(peephole) * c_before;
+            a_f += load(peephole + LANES) * c_before;
+        }
+        store(to + GATE_I * LANES, sigmoid_inverse(a_i));
+        store(to + GATE_F * LANES, sigmoid_inverse(a_f));
+        store(to + GATE_G * LANES, tanh_exponential(load(a + 2 * units)));
+    }
+    for (int64_t row = 0; row < rows; row++) {
+        const float *from = tile->gates + row * KEPT * LANES;
+        vec e = load(from + GATE_G * LANES);
+        store(c + row * padded, load(before.c + row * before.step) / load(from + GATE_F * LANES) -
+                                    e / (load(from + GATE_I * LANES) * (2.0f + e)));
+    }
+    for (int64_t row = 0; row < rows; row++) {
+        float *to = tile->gates + row * KEPT * LANES;
+        vec c_after = load(c + row * padded), a_o = load(tile->gate_sums + row * PANEL + 3 * units);
+        if (peephole) a_o += load(peephole + 2 * LANES) * c_after;
+        store(to + GATE_O * LANES, sigmoid_inverse(a_o));
+        store(to + TANH_C * LANES, tanh_exponential(c_after));
+    }
+    for (int64_t row = 0; row < rows; row++) {
+        const float *from = tile->gates + row * KEPT * LANES;
+        vec e = load(from + TANH_C * LANES);
+        store(h + row * padded, -e / (load(from + GATE_O * LANES) * (2.0f + e)));
+    }
 }
 
 static void put_output(const struct tile *tile, int64_t row, int64_t step, int64_t group, vec state) {
@@ -63,27 +103,10 @@ static void put_output(const struct tile *tile, int64_t row, int64_t step, int64
     store_part(y, state, units);
 }
 
-static void put_states(const struct tile *tile, int64_t row, int64_t step, int64_t group, vec h, vec c) {
-    const struct lstm_call *call = tile->job->plan->call;
-    int64_t place = frame_of(tile, row, step) * call->hidden + group * LANES, units = units_of(tile->job, group);
-    store_part(call->states_hidden + place, h, units);
-    store_part(call->states_cell + place, c, units);
-}
-
 /* Where the gates of a whole sequence's step are kept for its backward pass, KEPT_GATES vectors of `hidden` units. */
 INLINE float *kept_gates_of(const struct tile *tile, int64_t row, int64_t step, int64_t group) {
     const struct lstm_call *call = tile->job->plan->call;
     return call->gates + frame_of(tile, row, step) * KEPT_GATES * call->hidden + group * LANES;
-}
-
-static void keep_gates(const struct tile *tile, int64_t row, int64_t step, int64_t group, struct gates gates) {
-    int64_t units = units_of(tile->job, group), hidden = tile->job->plan->call->hidden;
-    float *kept = kept_gates_of(tile, row, step, group);
-    store_part(kept + GATE_I * hidden, gates.i, units);
-    store_part(kept + GATE_F * hidden, gates.f, units);
-    store_part(kept + GATE_G * hidden, gates.g, units);
-    store_part(kept + GATE_O * hidden, gates.o, units);
-    store_part(kept + TANH_C * hidden, gates.tanh_c, units);
 }
 
 /* Where the gates of a window's last step are kept: side by side in the order in which they are computed. */
@@ -93,75 +116,47 @@ INLINE float *kept_last_of(const struct tile *tile, int64_t row, int64_t group) 
     return job->plan->call->gates + place * (job->plan->call->sequence == CELL ? 3 : 4) * LANES;
 }
 
-static void keep_last(const struct tile *tile, int64_t row, int64_t group, struct gates gates) {
-    float *kept = kept_last_of(tile, row, group);
-    store(kept + GATE_I * LANES, gates.i);
-    store(kept + GATE_F * LANES, gates.f);
-    store(kept + GATE_G * LANES, gates.g);
-    if (tile->job->plan->call->sequence == HIDDEN) store(kept + GATE_O * LANES, gates.o);
-}
-
-/* The gates of a block of rows, after sum_gates, in a step with a next one; `windowed` is a constant here. */
-INLINE void gates_forward(const struct tile *tile, int64_t row, int count, int64_t group, int64_t step, int windowed) {
+/* A group's units in a step of windows: in the last step with the same bits whether its gates are kept or not. */
+static void windows_forward(const struct tile *tile, int64_t group, int64_t step) {
     const struct job *job = tile->job;
     const struct lstm_call *call = job->plan->call;
-    int64_t units = units_of(job, group);
-    const float *peephole = call->weight_peephole ? job->peephole + group * 3 * LANES : NULL;
-    struct gates gates[BLOCK_ROWS];
-    vec c[BLOCK_ROWS];
-    for (int i = 0; i < count; i++) {
-        const float *a = tile->gate_sums + i * PANEL;
-        int64_t place = (row + i) * job->padded + group * LANES;
-        c[i] = load(step ? tile->c + place : job->cell + group * LANES);
-        if (windowed)
-            c[i] = pass_cell(a, units, peephole, c[i]);
-        else /* the same bits whether the gates are kept or not */
-            gates[i] = open_cell(a, units, peephole, &c[i]);
-        store(tile->c + place, c[i]);
-    }
-    for (int i = 0; i < count; i++) {
-        const float *a = tile->gate_sums + i * PANEL;
-        vec h;
-        if (windowed) {
-            h = pass_hidden(a, units, peephole, c[i]);
-            put_output(tile, row + i, step, group, call->sequence == CELL ? c[i] : h);
-        } else {
-            open_hidden(&gates[i], a, units, peephole, c[i]);
-            h = gates[i].o * gates[i].tanh_c;
-            if (call->gates) keep_gates(tile, row + i, step, group, gates[i]);
-            put_states(tile, row + i, step, group, h, c[i]);
-        }
-        store(tile->h_next + (row + i) * job->padded + group * LANES, h);
-    }
-}
-
-/* The same in a window's last step, with the same bits whether its gates are kept or not. */
-INLINE void last_gates_forward(const struct tile *tile, int64_t row, int count, int64_t group, int64_t step) {
-    const struct job *job = tile->job;
-    const struct lstm_call *call = job->plan->call;
-    int64_t units = units_of(job, group);
-    const float *peephole = call->weight_peephole ? job->peephole + group * 3 * LANES : NULL;
-    for (int i = 0; i < count; i++) {
-        const float *a = tile->gate_sums + i * PANEL;
-        vec c = load(step ? tile->c + (row + i) * job->padded + group * LANES : job->cell + group * LANES);
-        struct gates gates = open_cell(a, units, peephole, &c);
-        if (call->sequence == HIDDEN) open_hidden(&gates, a, units, peephole, c);
-        if (call->gates) keep_last(tile, row + i, group, gates);
-        put_output(tile, row + i, step, group, call->sequence == CELL ? c : gates.o * gates.tanh_c);
-    }
-}
-
-static void step_forward(const struct tile *tile, int64_t row, int count, int64_t group, int64_t step) {
-    const struct lstm_call *call = tile->job->plan->call;
-    const float *h_before[BLOCK_ROWS];
-    for (int i = 0; i < count; i++) h_before[i] = tile->h + (row + i) * tile->job->padded;
-    sum_gates(tile, row, count, group, step, h_before);
-    if (!is_windowed(call))
-        gates_forward(tile, row, count, group, step, 0);
-    else if (is_last_step(call, step))
-        last_gates_forward(tile, row, count, group, step);
+    int last = is_last_step(call, step), cell = call->sequence == CELL;
+    struct before before = before_step(tile, group, step);
+    float *h = tile->h_next + group * LANES;
+    if (last)
+        open_gates(tile, group, before, tile->gates, cell ? NULL : h);
     else
-        gates_forward(tile, row, count, group, step, 1);
+        pass_gates(tile, group, before, h);
+    for (int64_t row = 0; last && call->gates && row < tile->rows; row++)
+        memcpy(kept_last_of(tile, row, group), tile->gates + row * KEPT * LANES,
+               sizeof(float) * (size_t)((cell ? 3 : 4) * LANES));
+    if (call->reduce == LAST && !last) return;
+    for (int64_t row = 0; row < tile->rows; row++) {
+        int64_t place = row * job->padded;
+        const float *c = last ? tile->gates + (row * KEPT + STATE_C) * LANES : tile->c + place + group * LANES;
+        put_output(tile, row, step, group, load(cell ? c : h + place));
+    }
+}
+
+/* A group's units in a step of whole sequences, with the same bits whether its gates are kept or not. */
+static void sequences_forward(const struct tile *tile, int64_t group, int64_t step) {
+    const struct job *job = tile->job;
+    const struct lstm_call *call = job->plan->call;
+    int64_t hidden = call->hidden, units = units_of(job, group);
+    float *h = tile->h_next + group * LANES, *c = tile->c + group * LANES;
+    open_gates(tile, group, before_step(tile, group, step), tile->gates, h);
+    for (int64_t row = 0; row < tile->rows; row++) {
+        const float *gates = tile->gates + row * KEPT * LANES;
+        int64_t place = frame_of(tile, row, step) * hidden + group * LANES;
+        vec c_after = load(gates + STATE_C * LANES);
+        store(c + row * job->padded, c_after);
+        store_part(call->states_hidden + place, load(h + row * job->padded), units);
+        store_part(call->states_cell + place, c_after, units);
+        if (!call->gates) continue;
+        float *kept = kept_gates_of(tile, row, step, group);
+        for (int64_t gate = 0; gate < KEPT_GATES; gate++)
+            store_part(kept + gate * hidden, load(gates + gate * LANES), units);
+    }
 }
 
 static void tile_forward(struct tile *tile) {
@@ -169,11 +164,13 @@ static void tile_forward(struct tile *tile) {
     if (!job->chunk) project_all(tile);
     for (int64_t step = 0; (tile->rows = rows_at(tile, tile->rows, step)); step++) {
         if (job->chunk && step % job->chunk == 0) project_chunk(tile, step);
-        for (int64_t group = tile->first_group; group < tile->end_group; group++)
-            for (int64_t row = 0, count; row < tile->rows; row += count) {
-                count = block_of(tile->rows - row);
-                step_forward(tile, row, (int)count, group, step);
-            }
+        for (int64_t group = tile->first_group; group < tile->end_group; group++) {
+            sum_gates(tile, group, step, tile->h);
+            if (is_windowed(job->plan->call))
+                windows_forward(tile, group, step);
+            else
+                sequences_forward(tile, group, step);
+        }
         float *h = tile->h;
         tile->h = tile->h_next;
         tile->h_next = h;

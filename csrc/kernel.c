@@ -30,7 +30,8 @@ static int64_t lay_out_tile(struct tile *tile, float *memory) {
     const struct lstm_call *call = job->plan->call;
     int64_t rows = job->plan->tile_rows, used = 0, frames = rows * (job->chunk ? job->chunk : call->kernel_size);
     int64_t kept = job->direction == BACKWARD && is_windowed(call) ? rows * call->kernel_size : 0;
-    tile->gate_sums = take(memory, &used, BLOCK_ROWS * PANEL);
+    tile->gate_sums = take(memory, &used, rows * PANEL);
+    tile->gates = take(memory, &used, rows * KEPT * LANES);
     tile->projected = take(memory, &used, frames * job->gates);
     tile->h = take(memory, &used, rows * job->padded);
     tile->h_next = take(memory, &used, rows * job->padded);
@@ -68,7 +69,7 @@ static int64_t lay_out(struct job *job, float *memory) {
     job->packed_x = take(memory, &used, windowed ? 0 : backward * call->batch * call->frames * features);
     job->packed_states = take(memory, &used, windowed ? 0 : backward * call->batch * call->frames * hidden);
     job->scratch = take(memory, &used, job->workers * job->scratch_size);
-    job->gate_sums = take(memory, &used, job->members * BLOCK_ROWS * PANEL);
+    job->member_gates = take(memory, &used, job->members * plan->tile_rows * (PANEL + KEPT * LANES));
     return used;
 }
 
@@ -102,7 +103,8 @@ static void compute_units(void *context, int64_t member, int64_t members, struct
         tile.first_group = member * job->groups / members;
         tile.end_group = (member + 1) * job->groups / members;
         tile.team = team;
-        tile.gate_sums = job->gate_sums + member * BLOCK_ROWS * PANEL;
+        tile.gate_sums = job->member_gates + member * job->plan->tile_rows * (PANEL + KEPT * LANES);
+        tile.gates = tile.gate_sums + job->plan->tile_rows * PANEL;
         if (job->direction == FORWARD)
             tile_forward(&tile);
         else

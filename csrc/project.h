@@ -66,25 +66,28 @@ INLINE const float *projected_of(const struct tile *tile, int64_t row, int64_t s
     return tile->projected + frame * job->gates;
 }
 
-/* Pre-activations without peepholes of one group of units for a block of rows, into `gate_sums`. */
-static void sum_gates(const struct tile *tile, int64_t row, int count, int64_t group, int64_t step,
-                      const float *const *h) {
+/* Pre-activations without peepholes of one group of units, from h before the step [rows, padded], into `gate_sums`. */
+static void sum_gates(const struct tile *tile, int64_t group, int64_t step, const float *h) {
     const struct job *job = tile->job;
     const struct lstm_call *call = job->plan->call;
     static const float one = 1.0f;
-    const float *init[BLOCK_ROWS], *ones[] = {&one, &one, &one, &one, &one, &one};
-    float *out[BLOCK_ROWS];
     int packed = (int)divide_up(4 * units_of(job, group), LANES);
     int vectors = needs_hidden(call, step) ? packed : (int)divide_up(3 * units_of(job, group), LANES);
-    for (int i = 0; i < count; i++) {
-        init[i] = projected_of(tile, row + i, step) + packed_at(group);
-        out[i] = tile->gate_sums + i * PANEL;
+    for (int64_t row = 0, count; row < tile->rows; row += count) {
+        const float *from[BLOCK_ROWS], *init[BLOCK_ROWS];
+        float *out[BLOCK_ROWS];
+        count = block_of(tile->rows - row);
+        for (int64_t i = 0; i < count; i++) {
+            from[i] = step ? h + (row + i) * job->padded : &one;
+            init[i] = projected_of(tile, row + i, step) + packed_at(group);
+            out[i] = tile->gate_sums + (row + i) * PANEL;
+        }
+        if (step)
+            multiply((int)count, vectors, from, 1, call->hidden, job->recurrent + packed_at(group) * call->hidden,
+                     packed * LANES, init, out);
+        else /* h_0 is the same in every row, so its product is one vector. */
+            multiply((int)count, vectors, from, 0, 1, job->first + packed_at(group), 0, init, out);
     }
-    if (step)
-        multiply(count, vectors, h, 1, call->hidden, job->recurrent + packed_at(group) * call->hidden, packed * LANES,
-                 init, out);
-    else /* h_0 is the same in every row, so its product is one vector. */
-        multiply(count, vectors, ones, 0, 1, job->first + packed_at(group), 0, init, out);
 }
 
 #endif

@@ -30,7 +30,7 @@ struct job {
     float *grad_frames;            /* windowed: gradients of the frames of all tiles, [.., whole vectors of features] */
     float *grad_gates;             /* whole: of the pre-activations, [batch, frames, gates] */
     int64_t members;               /* threads that share the units of whole sequences; 1: they share out the tiles */
-    float *gate_sums;              /* of each member, [BLOCK_ROWS, PANEL] */
+    float *member_gates;           /* of each member, gate_sums and gates of a tile */
     float *packed_x, *packed_states; /* whole, backward: by sequences, blocks of rows, frames */
     float *scratch;
     int64_t scratch_size;          /* of one worker, in floats */
@@ -42,11 +42,11 @@ struct tile {
     int64_t member, members;       /* this thread among those that share the tile's units */
     int64_t first_group, end_group; /* its groups of units */
     struct team *team;             /* those threads; NULL where it is one */
-    float *gate_sums;              /* [BLOCK_ROWS, PANEL] */
+    float *gate_sums, *gates;      /* of a group: before the gates, [rows, PANEL]; gates and c, [rows, KEPT, LANES] */
     float *projected;              /* W_x x + b of frames, [.., gates] */
     float *h, *h_next, *c;         /* [rows, padded]; in the backward pass the gradients dh, -, dc */
     /* Windowed, backward: */
-    float *kept;                   /* [steps, rows, groups, KEPT, LANES] */
+    float *kept;                   /* [steps, groups, rows, KEPT, LANES] */
     float *states;                 /* h after every step, [steps, rows, padded] */
     float *grad_gates;             /* [steps, rows, gates] */
     float *grad_projected;         /* [frames of the tile, gates] */
