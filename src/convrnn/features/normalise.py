@@ -12,8 +12,8 @@ from convrnn.errors import InputError
 NormalisePolicy = Literal["speaker", "utterance", "corpus"]
 """Whose frames give mean and deviation: the speaker's (the paper), the utterance's own, or the training data's."""
 
-# Features are float32: a deviation below its resolution at the mean is rounding, not signal.
-_CONSTANT = float(np.finfo(np.float32).eps)
+CONSTANT = float(np.finfo(np.float32).eps)
+"""Share of the mean up to which a deviation counts as none: of float32 features it is rounding, not signal."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +100,7 @@ class Statistics:
         """
         if x.ndim != 2 or x.shape[1] != len(self.mean):
             raise ValueError(f"expected [frames, {len(self.mean)}]; got shape {x.shape}")
-        constant = self.std <= _CONSTANT * np.abs(self.mean)
+        constant = self.std <= CONSTANT * np.abs(self.mean)
         scaled = (x.astype(np.float64) - self.mean) / np.where(constant, 1.0, self.std)
         return np.where(constant, 0.0, scaled).astype(np.float32)
 

@@ -3,6 +3,7 @@
 from convrnn.models.bundle import Bundle, BundleConfig
 from convrnn.models.classifier import SequenceClassifier
 from convrnn.models.config import SequenceClassifierConfig
+from convrnn.models.export import Export, export_onnx
 from convrnn.models.presets import FRONT_ENDS, SETTINGS, preset
 
 __all__ = [
@@ -10,7 +11,9 @@ __all__ = [
     "SETTINGS",
     "Bundle",
     "BundleConfig",
+    "Export",
     "SequenceClassifier",
     "SequenceClassifierConfig",
+    "export_onnx",
     "preset",
 ]

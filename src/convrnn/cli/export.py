@@ -1,0 +1,71 @@
+"""``convrnn export``: a trained model as a file for other runtimes."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from convrnn.cli import options
+
+_EXAMPLES = options.examples(
+    "convrnn export runs/3f2a9c0d11e85b77/best model.onnx",
+    "convrnn export model model.onnx --normalise utterance --json",
+)
+
+
+def export(
+    bundle: Annotated[
+        Path, typer.Argument(metavar="BUNDLE", help="A trained model, or its run directory.", show_default=False)
+    ],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Where to write the ONNX file (.onnx).", show_default=False)
+    ],
+    normalise: Annotated[
+        str | None,
+        typer.Option(
+            "--normalise", help="Another policy than the model's: speaker, utterance, corpus.", show_default=False
+        ),
+    ] = None,
+    as_json: options.JsonOption = False,
+) -> None:
+    """Write a trained model as an ONNX file, which runs without PyTorch and without Python.
+
+    The file takes "features" (batch × frames × features, float32), as they are extracted, and "lengths" (batch, int64),
+    and gives "log_probabilities" (batch × classes). Features are standardised within, but for the policy speaker: that
+    needs all of a speaker's recordings, and is left to whoever calls. How features are extracted and what the classes
+    are stands in the file's metadata. Nothing is written unless ONNX Runtime gives PyTorch's probabilities.
+    """
+    from convrnn.cli.bundles import choose_policy, open_bundle
+    from convrnn.cli.console import talk, warn
+    from convrnn.errors import InputError
+    from convrnn.models.export import export_onnx
+
+    wanted = None if normalise is None else options.choose_policy(normalise)
+    if file.suffix.lower() != ".onnx":
+        raise InputError(f"{file}: the file to write must end in .onnx")
+    if not file.parent.is_dir():
+        raise InputError(f"{file}: there is no folder {file.parent}")
+    model, _ = open_bundle(bundle)
+    policy = choose_policy(model, wanted)
+    with talk().status("writing the model in ONNX's operators and trying it, which takes up to a minute"):
+        found = export_onnx(model, file, normalise=policy)
+    if policy == "speaker":
+        warn("the file does not standardise features: give it features standardised over all frames of their speaker")
+    if as_json:
+        facts = {
+            "file": str(file),
+            "bytes": found.size,
+            "normalise": found.normalise,
+            "largest_difference": found.difference,
+        }
+        typer.echo(json.dumps(facts, indent=2))
+        return
+    typer.echo(f"file                {file}, {found.size / 1e6:.1f} MB")
+    typer.echo(f"standardised per    {found.normalise}")
+    typer.echo(f"largest difference  {found.difference:.1e} of a probability, between ONNX Runtime and PyTorch")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(help=options.help_of(export), epilog=_EXAMPLES)(export)

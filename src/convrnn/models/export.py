@@ -1,0 +1,261 @@
+"""A trained model as one ONNX file, for runtimes without PyTorch."""
+
+import contextlib
+import io
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.export import Dim
+
+from convrnn.errors import InputError
+from convrnn.features.normalise import CONSTANT, NormalisePolicy
+from convrnn.files import write_atomically
+from convrnn.models.bundle import Bundle
+from convrnn.ops import geometry
+
+OPSET = 18
+"""ONNX's version of its operators that the file is written for."""
+
+TOLERANCE = 1e-4
+"""Largest difference of a probability from PyTorch's with which a file is written."""
+
+_REQUIRED = ("onnx", "onnxscript", "onnxruntime")
+
+
+@dataclass(frozen=True)
+class Export:
+    """What :func:`export_onnx` has written.
+
+    Attributes:
+        path: The file.
+        size: Its bytes.
+        normalise: Whether the file itself standardises features: "utterance" and "corpus" are within, "speaker" is
+            left to the caller.
+        difference: The largest difference of a probability between ONNX Runtime and PyTorch, over the random batches
+            that the file was tried on.
+    """
+
+    path: Path
+    size: int
+    normalise: NormalisePolicy
+    difference: float
+
+
+def export_onnx(bundle: Bundle, path: Path | str, *, normalise: NormalisePolicy | None = None) -> Export:
+    """Write a trained model as an ONNX file, after ONNX Runtime has given what PyTorch gives.
+
+    The file takes any number of recordings of any length. The whole-sequence LSTMs become ONNX's own, peepholes
+    included; the steps of a window are written out.
+
+    ============================  ============================================================================
+    input ``features``            float32 ``[batch, frames, features]``, as extracted; where the policy is "speaker",
+                                  standardised over all the speaker's frames
+    input ``lengths``             int64 ``[batch]``, the valid frames of each recording, at least 1
+    output ``log_probabilities``  float32 ``[batch, classes]``
+    ============================  ============================================================================
+
+    The file's metadata says how features are extracted and standardised, and what the classes are: the keys
+    ``features``, ``normalise``, ``classes`` and others of the bundle's ``config.json``, as JSON.
+
+    Args:
+        bundle: The trained model.
+        path: The file, in place of one that is there.
+        normalise: Another policy than the bundle's.
+
+    Raises:
+        InputError: if a package of the extra "export" is missing, the policy is "corpus" and the bundle has no training
+            statistics, or the file cannot be written.
+        RuntimeError: if ONNX Runtime's answers are not PyTorch's; nothing is written then.
+
+    Example:
+        >>> from convrnn.models import Bundle, export_onnx
+        >>> def ship(folder: str) -> None:
+        ...     export_onnx(Bundle.load(folder), "model.onnx")
+    """
+    _require_packages()
+    path = Path(path)
+    model = _Exported(bundle, normalise or bundle.config.normalise).eval()
+    content = _with_metadata(_to_onnx(model), bundle, model.policy)
+    difference = _largest_difference(content, model)
+    if not difference <= TOLERANCE:
+        raise RuntimeError(
+            f"ONNX Runtime's probabilities differ from PyTorch's by {difference:.2g}, more than {TOLERANCE:g}; "
+            f"{path} was not written"
+        )
+    write_atomically(path, content)
+    return Export(path, len(content), model.policy, difference)
+
+
+class _Exported(nn.Module):
+    """What the file computes: features standardised as the policy says, and classified.
+
+    Statistics are computed in float64, as :class:`convrnn.features.normalise.Statistics` does.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, bundle: Bundle, policy: NormalisePolicy) -> None:
+        super().__init__()
+        statistics = bundle.normaliser(policy).statistics
+        self.policy = policy
+        self.model = bundle.model
+        for name in ("mean", "std"):
+            value = np.zeros(0) if statistics is None else getattr(statistics, name)
+            self.register_buffer(name, torch.from_numpy(value))
+
+    def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """Log-probabilities ``[batch, classes]`` of features ``[batch, frames, features]``."""
+        log_probabilities: Tensor = self.model(self._standardise(features, lengths), lengths)
+        return log_probabilities
+
+    def _standardise(self, features: Tensor, lengths: Tensor) -> Tensor:
+        if self.policy == "speaker":
+            return features
+        x, mean, std = features.double(), self.mean, self.std
+        if self.policy == "utterance":
+            x = geometry.mask_frames(x, lengths)
+            count = lengths.clamp(min=1).view(-1, 1, 1)
+            mean = x.sum(dim=1, keepdim=True) / count
+            std = (geometry.mask_frames(x - mean, lengths).square().sum(dim=1, keepdim=True) / count).sqrt()
+        constant = std <= CONSTANT * mean.abs()
+        return torch.where(constant, 0.0, (x - mean) / torch.where(constant, 1.0, std)).float()
+
+
+def _require_packages() -> None:
+    for package in _REQUIRED:
+        try:
+            import_module(package)
+        except ImportError:
+            raise InputError(
+                f"ONNX files need the package {package}, which is not installed; run: pip install 'convrnn[export]'"
+            ) from None
+
+
+def _to_onnx(model: _Exported) -> Any:  # noqa: ANN401 - of onnx, which has no types
+    features = torch.zeros(2, 2 * model.model.shortest_input, model.model.config.in_features)
+    lengths = torch.tensor([features.size(1), model.model.shortest_input])
+    batch, frames = Dim("batch", max=2**20), Dim("frames", max=2**30)
+    with _quietly(), torch.inference_mode():
+        program = torch.onnx.export(
+            model,
+            (features, lengths),
+            input_names=["features", "lengths"],
+            output_names=["log_probabilities"],
+            dynamic_shapes={"features": {0: batch, 1: frames}, "lengths": {0: batch}},
+            opset_version=OPSET,
+            custom_translation_table={torch.ops.convrnn.lstm.default: _lstm_of_onnx()},
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None
+    return program.model_proto
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Without the exporter's remarks on its own workings."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)
+
+
+def _lstm_of_onnx() -> Callable[..., Any]:
+    """How ``convrnn::lstm`` is written in ONNX's operators: as its LSTM."""
+    from onnxscript import opset18
+
+    op: Any = opset18
+
+    def in_order(stacked: Any, order: tuple[int, ...]) -> Any:  # noqa: ANN401
+        """Gates that stand one behind the other along the first axis, in another order."""
+        parts = op.Split(stacked, axis=0, num_outputs=len(order))
+        return op.Concat(*(parts[i] for i in order), axis=0)
+
+    def lstm(
+        x: Any,  # noqa: ANN401
+        weight_ih: Any,  # noqa: ANN401
+        weight_hh: Any,  # noqa: ANN401
+        bias: Any = None,  # noqa: ANN401
+        weight_peephole: Any = None,  # noqa: ANN401
+        initial_hidden: Any = None,  # noqa: ANN401
+        initial_cell: Any = None,  # noqa: ANN401
+        lengths: Any = None,  # noqa: ANN401
+        reverse: bool = False,
+    ) -> Any:  # noqa: ANN401
+        hidden = weight_hh.shape[1]
+        i_o_f_g = (0, 3, 1, 2)
+        first = op.Constant(value_ints=[0])
+        batch = op.Shape(x, start=0, end=1)
+        sizes = op.Concat(op.Constant(value_ints=[1]), batch, op.Constant(value_ints=[hidden]), axis=0)
+
+        def state(vector: Any) -> Any:  # noqa: ANN401
+            return None if vector is None else op.Expand(vector, sizes)
+
+        if bias is not None:
+            ordered = in_order(bias, i_o_f_g)
+            bias = op.Unsqueeze(op.Concat(ordered, op.Sub(ordered, ordered), axis=0), first)
+        if weight_peephole is not None:
+            weight_peephole = op.Reshape(in_order(weight_peephole, (0, 2, 1)), op.Constant(value_ints=[1, 3 * hidden]))
+        y, _, _ = op.LSTM(
+            op.Transpose(x, perm=[1, 0, 2]),
+            op.Unsqueeze(in_order(weight_ih, i_o_f_g), first),
+            op.Unsqueeze(in_order(weight_hh, i_o_f_g), first),
+            bias,
+            None if lengths is None else op.Cast(lengths, to=6),  # int32
+            state(initial_hidden),
+            state(initial_cell),
+            weight_peephole,
+            direction="reverse" if reverse else "forward",
+            hidden_size=hidden,
+        )
+        states = op.Transpose(op.Squeeze(y, op.Constant(value_ints=[1])), perm=[1, 0, 2])
+        # ONNX's LSTM does not give every frame's cell state, and no model takes it; one that did would fail the trial.
+        return states, states
+
+    return lstm
+
+
+def _with_metadata(model: Any, bundle: Bundle, policy: NormalisePolicy) -> bytes:  # noqa: ANN401
+    """The file's content: with what a user has to know, without the exporter's notes on source files and lines."""
+    graph = model.graph
+    for part in (graph, *graph.node, *graph.initializer, *graph.value_info, *graph.input, *graph.output):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    config = bundle.config.model_dump(mode="json", exclude={"model", "statistics", "format_version"})
+    for name, value in (config | {"normalise": policy}).items():
+        entry = model.metadata_props.add()
+        entry.key, entry.value = name, json.dumps(value, ensure_ascii=False)
+    content: bytes = model.SerializeToString()
+    return content
+
+
+def _largest_difference(content: bytes, model: _Exported) -> float:
+    """Of a probability, over batches with recordings shorter and longer than what the model sees at once."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    shortest, width = model.model.shortest_input, model.model.config.in_features
+    rng = np.random.default_rng(0)
+    largest = 0.0
+    for lengths in ([1], [shortest], [7 * shortest + 3, shortest + 1, 2, 3 * shortest]):
+        features: NDArray[np.float32] = rng.normal(2.0, 3.0, (len(lengths), max(lengths), width)).astype(np.float32)
+        with torch.inference_mode():
+            expected = model(torch.from_numpy(features), torch.tensor(lengths)).exp().numpy()
+        [found] = session.run(None, {"features": features, "lengths": np.array(lengths)})
+        largest = float(np.maximum(largest, np.abs(np.exp(found) - expected).max()))
+    return largest

@@ -1,0 +1,156 @@
+"""Trained models as ONNX files: what ONNX Runtime makes of them is what PyTorch makes of them."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from torch import nn
+
+from bundles import STATISTICS, make_bundle, utterances
+from convrnn.errors import InputError
+from convrnn.models import export, export_onnx, preset
+
+FRAMES = (80, 3, 41, 41, 1)
+
+
+def small(front_end, setting):
+    """The preset's structure at a size that is exported in no time."""
+    content = preset(front_end, setting, in_features=26, num_classes=3).model_dump()
+    for layer in content["front_end"]:
+        layer["features"]["out_features"] = 4
+    return content | {"recurrent": content["recurrent"] | {"hidden_size": 5}, "dense_features": 6}
+
+
+def make(model, **changes):
+    """A bundle with a model none of whose parameters is zero."""
+    bundle = make_bundle(model=model, **changes)
+    for parameter in bundle.model.parameters():
+        if not parameter.any():
+            nn.init.normal_(parameter, std=0.3)
+    bundle.model.eval()
+    return bundle
+
+
+def run(path, features):
+    """Log-probabilities from the file, of one padded batch."""
+    batch = np.full((len(features), max(map(len, features)), features[0].shape[1]), 9.0, np.float32)
+    for row, x in zip(batch, features, strict=True):
+        row[: len(x)] = x
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    [found] = session.run(None, {"features": batch, "lengths": np.array([len(x) for x in features])})
+    return found
+
+
+def check(bundle, path, **options):
+    """The file's answers beside the bundle's own way from features to predictions."""
+    written = export_onnx(bundle, path, **options)
+    assert (written.path, written.size) == (path, path.stat().st_size)
+    features = [3.0 + 2.0 * x for x in utterances(*FRAMES)]
+    for x in features[1:]:
+        x[:, 7] = -3.3  # constant
+    normaliser = bundle.normaliser(written.normalise)
+    speakers = ["anna", "bob", "anna", "bob", "anna"]
+    standardised = normaliser.transform(features, speakers)
+    given = standardised if written.normalise == "speaker" else features
+    expected = bundle.log_probabilities(standardised)
+    np.testing.assert_allclose(run(path, given), expected, rtol=0, atol=1e-5)
+    for row, x in enumerate(given):
+        np.testing.assert_allclose(run(path, [x])[0], expected[row], rtol=0, atol=1e-5)
+    return onnx.load(path)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """A model of both directions that standardises each recording by itself, and its file."""
+    bundle = make(small("cblstm", "paralinguistic"), task="gefühl", normalise="utterance")
+    path = tmp_path_factory.mktemp("onnx") / "model.onnx"
+    check(bundle, path)
+    return bundle, path
+
+
+def test_whole_sequence_lstms_are_onnx_s_own(exported):
+    model = onnx.load(exported[1])
+    kinds = [node.op_type for node in model.graph.node]
+    assert kinds.count("LSTM") == 2
+    assert not {"Loop", "Scan", "If"} & set(kinds)
+    assert [(domain.domain, domain.version) for domain in model.opset_import] == [("", export.OPSET)]
+    assert not model.functions
+
+
+def test_features_of_a_speaker_are_taken_as_they_come(tmp_path):
+    check(make(small("clstm", "emotion")), tmp_path / "model.onnx")
+
+
+def test_other_options_and_statistics_of_the_training_data(tmp_path):
+    content = small("cgru", "emotion") | {"last_frames": None}
+    options = {"padding": "same", "reset_after": True, "num_layers": 2, "bidirectional": True, "reduce": "mean"}
+    content["front_end"] = [{"features": content["front_end"][0]["features"] | options, "pool": None}]
+    content["recurrent"] |= {"peepholes": False, "learn_initial_state": False}
+    statistics = STATISTICS | {"std": (0.0, *STATISTICS["std"][1:])}
+    check(make(content, normalise="corpus", statistics=statistics), tmp_path / "model.onnx")
+
+
+def test_the_file_says_what_it_is(exported):
+    bundle, path = exported
+    model = onnx.load(path)
+    onnx.checker.check_model(model, full_check=True)
+    facts = {entry.key: json.loads(entry.value) for entry in model.metadata_props}
+    assert facts["classes"] == ["child", "female", "male"]
+    assert facts["features"] == bundle.config.features.model_dump(mode="json")
+    assert (facts["task"], facts["normalise"]) == ("gefühl", "utterance")
+    # Nor does it say where the source lay that it was made from.
+    assert b".py" not in path.read_bytes()
+    [features, lengths] = onnxruntime.InferenceSession(path).get_inputs()
+    assert (features.name, features.type, features.shape) == ("features", "tensor(float)", ["batch", "frames", 26])
+    assert (lengths.name, lengths.type, lengths.shape) == ("lengths", "tensor(int64)", ["batch"])
+    [output] = onnxruntime.InferenceSession(path).get_outputs()
+    assert (output.name, output.shape) == ("log_probabilities", ["batch", 3])
+
+
+def test_the_file_needs_no_pytorch(exported):
+    _, path = exported
+    program = """
+import sys, numpy, onnxruntime
+session = onnxruntime.InferenceSession(sys.argv[1])
+print(session.run(None, {"features": numpy.ones((1, 50, 26), "f"), "lengths": numpy.array([50])})[0].shape)
+assert "torch" not in sys.modules
+"""
+    found = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "(1, 3)"
+
+
+def test_exporting_changes_neither_the_model_nor_the_gradient_mode(exported):
+    bundle, _ = exported
+    assert all(parameter.requires_grad for parameter in bundle.model.parameters())
+    assert torch.is_grad_enabled()
+
+
+def test_nothing_is_written_where_the_answers_differ(exported, tmp_path, monkeypatch):
+    model = onnx.load(exported[1])
+    [relu] = [node for node in model.graph.node if node.op_type == "Relu"]
+    relu.op_type = "Sigmoid"
+    monkeypatch.setattr(export, "_to_onnx", lambda _: model)
+    with pytest.raises(RuntimeError, match=r"differ from PyTorch's by .*model\.onnx was not written"):
+        export_onnx(exported[0], tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_training_statistics_have_to_be_there(exported, tmp_path):
+    with pytest.raises(InputError, match="'corpus' needs training statistics"):
+        export_onnx(exported[0], tmp_path / "model.onnx", normalise="corpus")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_package_is_named(exported, tmp_path, monkeypatch):
+    def import_all_but_one(name):
+        if name == "onnxscript":
+            raise ImportError(name)
+
+    monkeypatch.setattr(export, "import_module", import_all_but_one)
+    with pytest.raises(InputError, match=r"need the package onnxscript, .* pip install 'convrnn\[export\]'"):
+        export_onnx(exported[0], tmp_path / "model.onnx")
