@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from convrnn.cli import check, compare, console, evaluate, export, models, options, predict, reproduce, train
+from convrnn.cli import check, compare, console, evaluate, export, live, models, options, predict, reproduce, train
 
 
 class Commands(TyperGroup):
@@ -46,5 +46,5 @@ def before_command(
     """Take the options that stand before a command."""
 
 
-for _module in (check, compare, reproduce, train, evaluate, predict, export, models):
+for _module in (check, compare, reproduce, train, evaluate, predict, live, export, models):
     _module.register(app)

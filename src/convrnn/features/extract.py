@@ -67,6 +67,28 @@ class Segment:
         )
 
 
+def features_of(samples: NDArray[np.float32], config: FeatureConfig) -> NDArray[np.float32]:
+    """The features of samples that are in memory.
+
+    Args:
+        samples: ``[samples]``, mono, full scale 1, at ``config.sample_rate``.
+        config: What to compute.
+
+    Returns:
+        float32 ``[frames, features]``, at least one frame.
+
+    Raises:
+        InputError: eGeMAPS were asked for and openSMILE cannot be used.
+        ValueError: There is less than one frame of samples, they are not a vector, or a feature is not finite.
+
+    Example:
+        >>> from convrnn.features.config import LogMelConfig
+        >>> features_of(np.zeros(8000, np.float32), LogMelConfig(sample_rate=8000)).shape
+        (98, 26)
+    """
+    return egemaps(samples, config) if isinstance(config, EgemapsConfig) else log_mel(samples, config)
+
+
 def extract_features(segment: Segment, config: FeatureConfig) -> NDArray[np.float32]:
     """Reads a segment at the config's sample rate and computes its features.
 
@@ -83,7 +105,7 @@ def extract_features(segment: Segment, config: FeatureConfig) -> NDArray[np.floa
     """
     samples, _ = segment.read(sample_rate=config.sample_rate)
     try:
-        return egemaps(samples, config) if isinstance(config, EgemapsConfig) else log_mel(samples, config)
+        return features_of(samples, config)
     except InputError:
         raise
     except ValueError as error:

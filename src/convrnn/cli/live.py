@@ -1,0 +1,164 @@
+"""``convrnn live``: classes and probabilities of a recording while it is going on."""
+
+import csv
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Annotated
+
+import typer
+
+from convrnn.cli import options
+from convrnn.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_EXAMPLES = options.examples(
+    "arecord -q -t raw -f S16_LE -c 1 -r 16000 | convrnn live model",
+    "ffmpeg -v error -i talk.mp3 -f s16le -ac 1 -ar 16000 - | convrnn live model --seconds 5 --every 0.5 --json",
+    "arecord -q -t raw -f S16_LE -c 1 -r 16000 | convrnn live model --enrol anna/001.wav --enrol anna/002.wav",
+)
+
+_SAMPLE_BYTES = 2
+
+
+def live(
+    bundle: Annotated[
+        Path, typer.Argument(metavar="BUNDLE", help="A trained model, or its run directory.", show_default=False)
+    ],
+    seconds: Annotated[
+        float, typer.Option("--seconds", min=0.1, help="How much of the recording to look at each time.")
+    ] = 10.0,
+    every: Annotated[float, typer.Option("--every", min=0.01, help="Seconds between two predictions.")] = 1.0,
+    sample_rate: Annotated[
+        int | None,
+        typer.Option("--sample-rate", min=1000, help="Hz of stdin; by default the model's.", show_default=False),
+    ] = None,
+    enrol: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--enrol",
+            metavar="FILE",
+            help="Another recording of the speaker, for a model that standardises features per speaker; may be given "
+            "several times.",
+            show_default=False,
+        ),
+    ] = None,
+    normalise: Annotated[
+        str | None,
+        typer.Option(
+            "--normalise", help="Another policy than the model's: speaker, utterance, corpus.", show_default=False
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object per line instead of CSV.")] = False,
+) -> None:
+    """Predict the class of a recording while it is going on, a line every second.
+
+    Reads samples from stdin: 16-bit little-endian, mono, without a header. Every line is what the model says of the
+    last --seconds, the same as convrnn predict of a file with these seconds. Ends with stdin, or Ctrl-C.
+    """
+    from convrnn.cli.bundles import choose_policy, open_bundle
+    from convrnn.cli.console import warn
+    from convrnn.cli.prepare import make_ready
+    from convrnn.features.extract import Segment, extract_features
+    from convrnn.models.live import LivePredictor
+
+    wanted = None if normalise is None else options.choose_policy(normalise)
+    model, _ = open_bundle(bundle)
+    policy = choose_policy(model, wanted)
+    features = model.config.features
+    make_ready(features)
+    predictor = LivePredictor(
+        model,
+        seconds=seconds,
+        normalise=policy,
+        enrolment=[extract_features(Segment(str(file)), features) for file in enrol or ()],
+    )
+    if policy == "speaker" and not enrol:
+        warn(
+            f"the model standardises features per speaker, and hears {seconds:g} s of this one; give other recordings "
+            "of the speaker with --enrol, or train with --normalise utterance"
+        )
+    lines = _Lines(model.config.classes, as_json)
+    try:
+        for block in _blocks(sys.stdin.buffer, every, sample_rate or features.sample_rate, features.sample_rate):
+            predictor.push(block)
+            log_probabilities = predictor.log_probabilities()
+            if log_probabilities is not None:
+                lines.write(predictor.heard, log_probabilities)
+    except KeyboardInterrupt:
+        return
+    except BrokenPipeError:
+        # Whoever reads has seen enough; what is left in the buffer must not fail when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return
+    if not lines.written:
+        raise InputError(f"stdin ended after {predictor.heard:g} s, less than one frame of {features.frame_ms:g} ms")
+
+
+def _blocks(stream: IO[bytes], every: float, rate: int, wanted: int) -> "Iterator[NDArray[np.float32]]":
+    """Samples of so many seconds each, at the wanted rate, as they come.
+
+    Raises:
+        InputError: if a person or a file with a header is there.
+    """
+    import numpy as np
+    import soxr
+
+    from convrnn.cli.console import warn
+    from convrnn.features.audio import SIGNATURES
+
+    if stream.isatty():
+        raise InputError("stdin is a terminal; convrnn live reads samples from it, see its --help for how to record")
+    resample = soxr.ResampleStream(rate, wanted, 1, dtype="float32", quality="HQ") if rate != wanted else None
+    size = _SAMPLE_BYTES * max(1, round(every * rate))
+    last, first = False, True
+    while not last:
+        data = stream.read(size)
+        if first and data[:4] in SIGNATURES:
+            raise InputError(
+                f"stdin begins with the header {data[:4].decode()}; convrnn live reads samples without one, such as "
+                f"those of: ffmpeg -v error -i FILE -f s16le -ac 1 -ar {rate} -"
+            )
+        first, last = False, len(data) < size
+        if len(data) % _SAMPLE_BYTES:
+            warn("stdin ends within a sample, which is left out")
+            data = data[:-1]
+        samples = np.frombuffer(data, dtype="<i2").astype(np.float32) / np.float32(32768)
+        if resample is not None:
+            samples = resample.resample_chunk(samples, last=last)
+        if len(samples):
+            yield samples
+
+
+class _Lines:
+    """Prints a line for each prediction, at once; the first one after a heading."""
+
+    def __init__(self, classes: tuple[str, ...], as_json: bool) -> None:
+        self._classes = classes
+        self._as_json = as_json
+        self.written = 0
+
+    def write(self, time: float, log_probabilities: "NDArray[np.float32]") -> None:
+        import numpy as np
+
+        prediction = self._classes[int(log_probabilities.argmax())]
+        probabilities = dict(zip(self._classes, np.exp(log_probabilities).tolist(), strict=True))
+        if self._as_json:
+            print(json.dumps({"time": round(time, 3), "prediction": prediction, "probabilities": probabilities}))
+        else:
+            writer = csv.writer(sys.stdout, lineterminator="\n")
+            if not self.written:
+                writer.writerow(["time", "prediction", *(f"p_{name}" for name in self._classes)])
+            writer.writerow([f"{time:.2f}", prediction, *(f"{share:.6f}" for share in probabilities.values())])
+        sys.stdout.flush()
+        self.written += 1
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(help=options.help_of(live), epilog=_EXAMPLES)(live)

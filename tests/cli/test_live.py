@@ -1,0 +1,118 @@
+"""``convrnn live`` on samples from stdin, and what it refuses."""
+
+import csv
+import io
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+from typer.testing import CliRunner
+
+from convrnn.cli.app import app
+
+RATE = 8000  # the corpus's
+
+
+@pytest.fixture(scope="module")
+def pcm():
+    time = np.arange(RATE) / RATE
+    noise = 0.02 * np.random.default_rng(0).standard_normal(RATE)
+    return (32767 * (0.3 * np.sin(2 * np.pi * 440 * time**2) + noise)).astype("<i2")
+
+
+def run(data, *arguments):
+    result = CliRunner().invoke(app, ["live", *map(str, arguments)], input=data)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def predicted(convrnn, trained, pcm, path, *options):
+    """What ``convrnn predict`` says of the samples as a file."""
+    soundfile.write(path, pcm, RATE, subtype="PCM_16")
+    said = convrnn("predict", trained, path, "--json", *options)
+    assert said.code == 0, said.err
+    return json.loads(said.out)[0]
+
+
+def test_every_line_is_a_prediction_of_the_last_seconds(convrnn, trained, pcm, tmp_path):
+    said = run(pcm.tobytes(), trained, "--every", 0.25, "--seconds", 0.5, "--normalise", "utterance", "--json")
+    assert said.exit_code == 0, said.stderr
+    lines = [json.loads(line) for line in said.stdout.splitlines()]
+    assert [line["time"] for line in lines] == [0.25, 0.5, 0.75, 1.0]
+    for line in lines:
+        end = round(line.pop("time") * RATE)
+        path = tmp_path / "a.wav"
+        expected = predicted(convrnn, trained, pcm[max(0, end - RATE // 2) : end], path, "--normalise", "utterance")
+        assert line == {key: expected[key] for key in ("prediction", "probabilities")}
+
+
+def test_lines_of_csv_have_a_heading(trained, pcm):
+    said = run(pcm[:3000].tobytes() + b"\0", trained, "--every", 0.2)
+    assert said.exit_code == 0, said.stderr
+    rows = list(csv.DictReader(io.StringIO(said.stdout)))
+    assert [row["time"] for row in rows] == ["0.20", "0.38"]
+    for row in rows:
+        shares = {name: float(row[f"p_{name}"]) for name in ("high", "low")}
+        assert row["prediction"] == max(shares, key=shares.get)
+        assert sum(shares.values()) == pytest.approx(1, abs=1e-5)
+    assert "warning: the model standardises features per speaker, and hears 10 s of this one" in said.stderr
+    assert "warning: stdin ends within a sample, which is left out" in said.stderr
+
+
+def test_other_recordings_of_the_speaker(convrnn, trained, pcm, tmp_path):
+    soundfile.write(tmp_path / "other.wav", pcm[::-1], RATE, subtype="PCM_16")
+    said = run(pcm.tobytes(), trained, "--enrol", tmp_path / "other.wav", "--json")
+    assert said.exit_code == 0, said.stderr
+    assert "warning" not in said.stderr
+    alone = run(pcm.tobytes(), trained, "--json")
+    assert json.loads(said.stdout) != json.loads(alone.stdout)
+    soundfile.write(tmp_path / "this.wav", pcm, RATE, subtype="PCM_16")
+    files = (tmp_path / "other.wav", tmp_path / "this.wav")
+    expected = json.loads(convrnn("predict", trained, *files, "--speaker", "anna", "--json").out)[1]
+    assert json.loads(said.stdout)["probabilities"] == pytest.approx(expected["probabilities"], abs=1e-6)
+
+
+def test_another_sample_rate(trained, pcm):
+    twice = np.repeat(pcm, 2)
+    said = run(twice.tobytes(), trained, "--sample-rate", 2 * RATE, "--every", 0.5, "--json")
+    assert said.exit_code == 0, said.stderr
+    times = [json.loads(line)["time"] for line in said.stdout.splitlines()]
+    # The resampler holds some samples back until it knows those that follow.
+    assert 0.3 < times[0] < 0.5
+    assert times[-1] == pytest.approx(1.0, abs=0.001)
+
+
+@pytest.mark.parametrize(
+    ("data", "options", "sentence"),
+    [
+        (b"RIFF\x24\x00", (), "stdin begins with the header RIFF; convrnn live reads samples without one"),
+        (b"\0" * 100, (), "stdin ended after 0.00625 s, less than one frame of 25 ms"),
+        (b"", (), "stdin ended after 0 s, less than one frame of 25 ms"),
+        (b"", ("--enrol", "nowhere.wav"), "nowhere.wav: audio file does not exist"),
+        (b"", ("--normalise", "corpus"), "normalisation 'corpus' needs training statistics"),
+    ],
+)
+def test_what_cannot_be_is_one_sentence(trained, data, options, sentence):
+    said = run(data, trained, *options)
+    assert (said.exit_code, said.stdout) == (2, "")
+    [line] = [line for line in said.stderr.splitlines() if line.startswith("convrnn: error: ")]
+    assert sentence in line
+
+
+def test_it_speaks_while_it_listens_and_stops_when_nobody_reads(trained, pcm):
+    program = "from convrnn.cli import main; main()"
+    command = [sys.executable, "-c", program, "live", trained, "--every", "0.25", "--normalise", "utterance"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdin.write(pcm[:2000].tobytes())
+        process.stdin.flush()
+        assert process.stdout.readline() == b"time,prediction,p_high,p_low\n"
+        assert process.stdout.readline().startswith(b"0.25,")
+        process.stdout.close()
+        process.stdin.write(pcm[2000:].tobytes())
+        process.stdin.close()
+        assert process.wait() == 0
+        assert b"Error" not in process.stderr.read()
