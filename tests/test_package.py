@@ -6,6 +6,7 @@ import sys
 import pytest
 
 import convrnn
+from native_kernels import needs_library
 
 REPORT = """
 import sys
@@ -54,6 +55,20 @@ def test_models_bring_no_audio_and_no_training():
     brought = imported("convrnn.models, convrnn.features.config, convrnn.features.normalise", everything=True)
     assert {"pydantic", "safetensors"} <= brought
     assert not brought & HEAVY
+
+
+@needs_library
+def test_using_a_layer_does_not_load_pytorchs_compiler():
+    program = """
+import sys, torch, convrnn
+with torch.inference_mode():
+    convrnn.nn.CLSTM(3, 4, kernel_size=2)(torch.zeros(1, 5, 3))
+    convrnn.nn.LSTM(3, 4)(torch.zeros(1, 5, 3))
+layer = convrnn.nn.CBLSTM(3, 4, kernel_size=2)
+layer(torch.zeros(1, 5, 3)).sum().backward()
+assert "torch._dynamo" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 @pytest.mark.parametrize("room", ["convrnn", "convrnn.ops", "convrnn.nn", "convrnn.models"])

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from convrnn.ops.native import calls, library
+from convrnn.ops.native.operation import Operation
 from convrnn.ops.operands import Tensors, check_shape, contiguous, fake_gradients, hand_out, refuse_second_derivative
 
 _KEPT_GATES = 5  # i, f, g, o and tanh(c)
@@ -16,7 +17,7 @@ def _gates_shape(x: Tensor, weight_hh: Tensor, save: bool) -> tuple[int, ...]:
     return (x.size(0), x.size(1), _KEPT_GATES, weight_hh.size(1)) if save else (0,)
 
 
-@torch.library.custom_op("convrnn::native_lstm", mutates_args=(), device_types="cpu")
+@Operation
 def native_lstm(
     x: Tensor,
     weight_ih: Tensor,
@@ -47,7 +48,7 @@ def _(x: Tensor, _weight_ih: Tensor, weight_hh: Tensor, *options: Any) -> tuple[
     return states, torch.empty_like(states), x.new_empty(_gates_shape(x, weight_hh, options[-1]))
 
 
-@torch.library.custom_op("convrnn::native_lstm_backward", mutates_args=(), device_types="cpu")
+@Operation
 def native_lstm_backward(
     grad_hidden: Tensor | None,
     grad_cell: Tensor | None,

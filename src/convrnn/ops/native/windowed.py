@@ -7,6 +7,7 @@ from torch import Tensor
 
 from convrnn.ops import geometry
 from convrnn.ops.native import calls, library
+from convrnn.ops.native.operation import Operation
 from convrnn.ops.operands import check_shape, contiguous, fake_gradients, hand_out, refuse_second_derivative
 
 _SEQUENCES = ("hidden", "cell")
@@ -47,7 +48,7 @@ def _last_gates_shape(x: Tensor, weight_hh: Tensor, kernel_size: int, stride: in
     return windows, 3 if sequence == "cell" else 4, -(-weight_hh.size(1) // _MOST_LANES) * _MOST_LANES
 
 
-@torch.library.custom_op("convrnn::native_windowed_lstm_kept", mutates_args=(), device_types="cpu")
+@Operation
 def native_windowed_lstm_kept(
     x: Tensor,
     weight_ih: Tensor,
@@ -111,7 +112,7 @@ torch.library.define("convrnn::native_windowed_lstm", torch.library.infer_schema
 torch.library.impl("convrnn::native_windowed_lstm", "CompositeImplicitAutograd")(native_windowed_lstm)
 
 
-@torch.library.custom_op("convrnn::native_windowed_lstm_backward", mutates_args=(), device_types="cpu")
+@Operation
 def native_windowed_lstm_backward(
     grad_y: Tensor,
     gates: Tensor,
