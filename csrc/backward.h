@@ -31,14 +31,18 @@ struct gradients {
     vec i, f, g, o, c; /* of the gates' pre-activations, and of c before the step */
 };
 
-/* From the gradients of h and c after a step, in which h may not have been needed. */
+/* From the gradients of h and c after a step, `with_hidden` where h was needed: else o, tanh(c) and dh do not count. */
 INLINE struct gradients gates_backward(struct gates gates, vec c, vec c_before, vec dh, vec dc, const float *peephole,
-                                       int hidden, struct sums *sums) {
+                                       int with_hidden, struct sums *sums) {
     struct gradients grad = {0};
-    if (hidden) {
+    if (with_hidden) {
         grad.o = dh * gates.tanh_c * gates.o * (1.0f - gates.o);
         dc += dh * gates.o * (1.0f - gates.tanh_c * gates.tanh_c);
-        if (peephole) dc += grad.o * load(peephole + 2 * LANES);
+        if (peephole) {
+            dc += grad.o * load(peephole + 2 * LANES);
+            sums->peephole_o += grad.o * c;
+        }
+        sums->o += grad.o;
     }
     grad.i = dc * gates.g * gates.i * (1.0f - gates.i);
     grad.f = dc * c_before * gates.f * (1.0f - gates.f);
@@ -48,12 +52,10 @@ INLINE struct gradients gates_backward(struct gates gates, vec c, vec c_before, 
         grad.c += grad.i * load(peephole) + grad.f * load(peephole + LANES);
         sums->peephole_i += grad.i * c_before;
         sums->peephole_f += grad.f * c_before;
-        sums->peephole_o += grad.o * c;
     }
     sums->i += grad.i;
     sums->f += grad.f;
     sums->g += grad.g;
-    sums->o += grad.o;
     sums->cell += grad.c;
     return grad;
 }

@@ -1,8 +1,9 @@
 /* The backward pass of a tile of windows.
  *
  * Only the gates of the last step are kept from the forward pass: the tile goes through the few steps before it again,
- * and this time keeps all that the way back needs, within the second cache. The gradients of the weights are summed up
- * tile by tile, there too. */
+ * and this time keeps all that the way back needs, at the paper's sizes within the second cache. The gradients of the
+ * weights are summed up tile by tile, there too. The states are then of other roundings than the forward pass's, whose
+ * gates are never divided out: of two steps whose states are that close, the maximum may be the other. */
 #ifndef CONVRNN_BACKWARD_WINDOWS_H
 #define CONVRNN_BACKWARD_WINDOWS_H
 
@@ -158,13 +159,13 @@ static void group_backward(const struct tile *tile, int64_t step, int64_t group)
     }
     const float *kept = kept_of(tile, 0, step, group), *peephole = peephole_of(job, group);
     struct before before = kept_before(tile, step, group);
-    int needed = needs_hidden(call, step);
+    int with_hidden = needs_hidden(call, step); /* if not, o and tanh(c) were not kept, and what is loaded is not used */
     struct sums sums = {0};
     for (int64_t row = 0; row < rows; row++, kept += KEPT * LANES) {
         struct gates gates = {load(kept + GATE_I * LANES), load(kept + GATE_F * LANES), load(kept + GATE_G * LANES),
                               load(kept + GATE_O * LANES), load(kept + TANH_C * LANES)};
         struct gradients grad = gates_backward(gates, load(kept + STATE_C * LANES), load(before.c + row * before.step),
-                                               load(dh + row * padded), load(dc + row * padded), peephole, needed,
+                                               load(dh + row * padded), load(dc + row * padded), peephole, with_hidden,
                                                &sums);
         store(dc + row * padded, grad.c);
         store_gradients(to + row * all_gates, hidden, units, grad);
@@ -191,7 +192,7 @@ static void windows_backward(struct tile *tile) {
     const struct job *job = tile->job;
     const struct lstm_plan *plan = job->plan;
     const struct lstm_call *call = plan->call;
-    if (!job->chunk) project_all(tile);
+    if (!job->chunk && call->kernel_size > 1) project_all(tile);
     for (int64_t step = 0; step < call->kernel_size - 1; step++) {
         if (job->chunk) project_chunk(tile, step);
         for (int64_t group = 0; group < job->groups; group++) step_again(tile, group, step);

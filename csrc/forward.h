@@ -53,7 +53,7 @@ static void open_gates(const struct tile *tile, int64_t group, struct before bef
     }
 }
 
-/* The same without the gates themselves, for fewer divisions: c into tile->c, and h. */
+/* The same, but for roundings, without the gates themselves, for fewer divisions: c into tile->c, and h. */
 static void pass_gates(const struct tile *tile, int64_t group, struct before before, float *h) {
     const struct job *job = tile->job;
     const float *peephole = peephole_of(job, group);

@@ -16,7 +16,8 @@ static void project(const struct tile *tile, int64_t position, struct frames *fr
     const float *weights = job->input + position * features * job->gates;
     for (int64_t group = tile->first_group; group < tile->end_group; group++) {
         int vectors = (int)divide_up(4 * units_of(job, group), LANES);
-        const float *bias = job->bias + packed_at(group), *init[] = {bias, bias, bias, bias, bias, bias};
+        const float *init[BLOCK_ROWS];
+        for (int i = 0; i < BLOCK_ROWS; i++) init[i] = job->bias + packed_at(group);
         for (int64_t at = 0, count; at < frames->count; at += count) {
             float *out[BLOCK_ROWS];
             count = block_of(frames->count - at);

@@ -42,7 +42,8 @@ struct tile {
     int64_t member, members;       /* this thread among those that share the tile's units */
     int64_t first_group, end_group; /* its groups of units */
     struct team *team;             /* those threads; NULL where it is one */
-    float *gate_sums, *gates;      /* of a group: before the gates, [rows, PANEL]; gates and c, [rows, KEPT, LANES] */
+    float *gate_sums;              /* of a group: before the gates, [rows, PANEL] */
+    float *gates;                  /* of a group: gates and c, or what becomes of them, [rows, KEPT, LANES] */
     float *projected;              /* W_x x + b of frames, [.., gates] */
     float *h, *h_next, *c;         /* [rows, padded]; in the backward pass the gradients dh, -, dc */
     /* Windowed, backward: */

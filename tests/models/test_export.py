@@ -102,7 +102,8 @@ def test_the_file_says_what_it_is(exported):
     facts = {entry.key: json.loads(entry.value) for entry in model.metadata_props}
     assert facts["classes"] == ["child", "female", "male"]
     assert facts["features"] == bundle.config.features.model_dump(mode="json")
-    assert (facts["task"], facts["normalise"]) == ("gefühl", "utterance")
+    assert facts["fbank"] == bundle.config.features.fbank_options
+    assert (facts["task"], facts["normalise"], facts["standardised_within"]) == ("gefühl", "utterance", True)
     # Nor does it say where the source lay that it was made from.
     assert b".py" not in path.read_bytes()
     [features, lengths] = onnxruntime.InferenceSession(path).get_inputs()
@@ -124,8 +125,12 @@ assert "torch" not in sys.modules
     assert found.stdout.strip() == "(1, 3)"
 
 
-def test_exporting_changes_neither_the_model_nor_the_gradient_mode(exported):
-    bundle, _ = exported
+def test_exporting_leaves_the_model_as_it_was(tmp_path, monkeypatch, exported):
+    bundle = make(small("cblstm", "paralinguistic"), normalise="utterance")
+    bundle.model.train()
+    monkeypatch.setattr(export, "_to_onnx", lambda _: onnx.load(exported[1]))
+    export_onnx(bundle, tmp_path / "model.onnx")
+    assert bundle.model.training
     assert all(parameter.requires_grad for parameter in bundle.model.parameters())
     assert torch.is_grad_enabled()
 
@@ -146,11 +151,55 @@ def test_training_statistics_have_to_be_there(exported, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_missing_package_is_named(exported, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (
+            ModuleNotFoundError("x"),
+            r"the package onnxscript, which is not installed; run: pip install 'convrnn\[export",
+        ),
+        (ImportError("no libgomp"), r"the package onnxscript, which cannot be loaded \(no libgomp\)"),
+    ],
+)
+def test_a_missing_package_is_named(exported, tmp_path, monkeypatch, error, words):
     def import_all_but_one(name):
         if name == "onnxscript":
-            raise ImportError(name)
+            raise error
 
     monkeypatch.setattr(export, "import_module", import_all_but_one)
-    with pytest.raises(InputError, match=r"need the package onnxscript, .* pip install 'convrnn\[export\]'"):
+    with pytest.raises(InputError, match=words):
         export_onnx(exported[0], tmp_path / "model.onnx")
+
+
+def test_a_folder_is_refused_before_the_work(exported, tmp_path):
+    with pytest.raises(InputError, match=f"{tmp_path}: is a folder; give a file to write"):
+        export_onnx(exported[0], tmp_path)
+
+
+def test_a_model_without_answers_is_damaged(exported, tmp_path, monkeypatch):
+    bundle = make(small("cblstm", "paralinguistic"), normalise="utterance")
+    with torch.no_grad():
+        bundle.model.output.weight.fill_(3e38)
+    monkeypatch.setattr(export, "_to_onnx", lambda _: onnx.load(exported[1]))
+    with pytest.raises(InputError, match="own probabilities are not numbers; its weights are damaged"):
+        export_onnx(bundle, tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_lengths_beyond_the_frames_are_all_of_them(exported):
+    session = onnxruntime.InferenceSession(exported[1])
+    features = np.stack(utterances(50, 50))
+    found, expected = (
+        session.run(None, {"features": features, "lengths": np.array(lengths)})[0] for lengths in ([99, 0], [50, 1])
+    )
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_gives_no_answer_for_its_recording_alone(exported, value):
+    features = utterances(50, 30, 40)
+    expected = run(exported[1], features)
+    features[1][7, 3] = value
+    found = run(exported[1], features)
+    assert np.isnan(found[1]).all()
+    np.testing.assert_array_equal(found[[0, 2]], expected[[0, 2]])

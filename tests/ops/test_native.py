@@ -308,6 +308,32 @@ def test_a_parameter_that_is_not_finite_gives_what_the_reference_gives(
         check_with_nan_and_infinity(*native_and_reference(instruction_set, operation, tensors), OUTPUTS)
 
 
+@EVERY_SET
+def test_a_gate_that_is_not_there_has_no_gradient_from_a_frame_that_is_not_finite(instruction_set):
+    tensors = draw_float32(batch=1, frames=3, features=5, hidden=21)
+    tensors["x"][0, 1] = torch.nan
+    # After the one step of these windows neither h nor its gate o is needed.
+    results, expected = native_and_reference(instruction_set, ops.windowed_lstm, tensors, kernel_size=1)
+    assert results["gradient of weight_peephole"][:2].isnan().all()
+    for found in (results, expected):
+        assert not found["gradient of weight_peephole"][2].any()
+        assert not found["gradient of bias"][3 * 21 :].any()
+
+
+def test_a_backward_pass_runs_on_the_instruction_set_of_its_forward_pass():
+    if len(native.instruction_sets()) < 2:
+        pytest.skip("this machine runs one instruction set alone")
+    tensors = draw_float32(batch=2, frames=9, features=5, hidden=21)
+    leaves = {name: tensor.clone().requires_grad_() for name, tensor in tensors.items()}
+    with on("portable"):
+        y = ops.windowed_lstm(**leaves, kernel_size=3)
+        expected = torch.autograd.grad(y.sum(), list(leaves.values()), retain_graph=True)
+    with on(native.instruction_sets()[0]):
+        found = torch.autograd.grad(y.sum(), list(leaves.values()))
+    for one, other in zip(found, expected, strict=True):
+        assert torch.equal(one, other)
+
+
 # Sequences and their ends.
 
 

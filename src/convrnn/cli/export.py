@@ -19,7 +19,10 @@ def export(
         Path, typer.Argument(metavar="BUNDLE", help="A trained model, or its run directory.", show_default=False)
     ],
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="Where to write the ONNX file (.onnx).", show_default=False)
+        Path,
+        typer.Argument(
+            metavar="FILE", help="The ONNX file to write (.onnx), in place of one that is there.", show_default=False
+        ),
     ],
     normalise: Annotated[
         str | None,
@@ -27,7 +30,7 @@ def export(
             "--normalise", help="Another policy than the model's: speaker, utterance, corpus.", show_default=False
         ),
     ] = None,
-    as_json: options.JsonOption = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
 ) -> None:
     """Write a trained model as an ONNX file, which runs without PyTorch and without Python.
 
@@ -37,19 +40,23 @@ def export(
     are stands in the file's metadata. Nothing is written unless ONNX Runtime gives PyTorch's probabilities.
     """
     from convrnn.cli.bundles import choose_policy, open_bundle
-    from convrnn.cli.console import talk, warn
+    from convrnn.cli.console import say, talk, warn
     from convrnn.errors import InputError
     from convrnn.models.export import export_onnx
 
     wanted = None if normalise is None else options.choose_policy(normalise)
     if file.suffix.lower() != ".onnx":
         raise InputError(f"{file}: the file to write must end in .onnx")
-    if not file.parent.is_dir():
-        raise InputError(f"{file}: there is no folder {file.parent}")
     model, _ = open_bundle(bundle)
     policy = choose_policy(model, wanted)
-    with talk().status("writing the model in ONNX's operators and trying it, which takes up to a minute"):
-        found = export_onnx(model, file, normalise=policy)
+    console = talk()
+    if not console.is_terminal:
+        say("exporting, which takes up to a minute")
+    try:
+        with console.status("exporting, which takes up to a minute"):
+            found = export_onnx(model, file, normalise=policy)
+    except KeyboardInterrupt:
+        raise InputError(f"interrupted; {file} was not written") from None
     if policy == "speaker":
         warn("the file does not standardise features: give it features standardised over all frames of their speaker")
     if as_json:

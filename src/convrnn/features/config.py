@@ -8,6 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 FEATURES = ("logmel", "egemaps", "egemaps-25ms")
 """Names for :func:`feature_config_of`: log mel, eGeMAPS as openSMILE has them, eGeMAPS with the paper's frames."""
 
+SAMPLE_SCALE = 32768
+"""What log mel energies take full scale for."""
+
 DESCRIPTORS = (
     "Loudness",
     "alphaRatio",
@@ -96,6 +99,34 @@ class LogMelConfig(BaseModel):
     def upper_hz(self) -> float:
         """``high_hz``, or half the sample rate where that is ``None``."""
         return self.sample_rate / 2 if self.high_hz is None else self.high_hz
+
+    @property
+    def fbank_options(self) -> dict[str, str | float | bool]:
+        """Every option of kaldi-native-fbank's ``FbankOptions`` that matters, with its path: defaults have changed.
+
+        Samples go in at 16-bit scale, full scale :data:`SAMPLE_SCALE`.
+
+        Example:
+            >>> LogMelConfig(sample_rate=16000).fbank_options["frame_opts.window_type"]
+            'hamming'
+        """
+        return {
+            "frame_opts.samp_freq": self.sample_rate,
+            "frame_opts.frame_length_ms": self.frame_ms,
+            "frame_opts.frame_shift_ms": self.shift_ms,
+            "frame_opts.dither": 0.0,
+            "frame_opts.preemph_coeff": self.preemphasis,
+            "frame_opts.remove_dc_offset": True,
+            "frame_opts.window_type": "hamming",
+            "frame_opts.round_to_power_of_two": True,
+            "frame_opts.snip_edges": True,
+            "mel_opts.num_bins": self.num_bands,
+            "mel_opts.low_freq": self.low_hz,
+            "mel_opts.high_freq": self.upper_hz,
+            "use_energy": False,
+            "use_log_fbank": True,
+            "use_power": True,
+        }
 
     @model_validator(mode="after")
     def _check_bands(self) -> Self:

@@ -1,14 +1,13 @@
 """Log mel filter-bank energies (section IV-A), computed by kaldi-native-fbank."""
 
+import functools
 from typing import Any
 
 import kaldi_native_fbank
 import numpy as np
 from numpy.typing import NDArray
 
-from convrnn.features.config import LogMelConfig
-
-_INT16_SCALE = 32768.0
+from convrnn.features.config import SAMPLE_SCALE, LogMelConfig
 
 
 def log_mel(samples: NDArray[Any], config: LogMelConfig) -> NDArray[np.float32]:
@@ -35,7 +34,7 @@ def log_mel(samples: NDArray[Any], config: LogMelConfig) -> NDArray[np.float32]:
     if samples.ndim != 1:
         raise ValueError(f"expected mono samples [samples]; got shape {samples.shape}")
     fbank = kaldi_native_fbank.OnlineFbank(_options(config))
-    fbank.accept_waveform(config.sample_rate, (samples.astype(np.float32) * np.float32(_INT16_SCALE)).tolist())
+    fbank.accept_waveform(config.sample_rate, (samples.astype(np.float32) * np.float32(SAMPLE_SCALE)).tolist())
     fbank.input_finished()
     frames = fbank.num_frames_ready
     if frames == 0:
@@ -46,23 +45,8 @@ def log_mel(samples: NDArray[Any], config: LogMelConfig) -> NDArray[np.float32]:
 
 
 def _options(config: LogMelConfig) -> kaldi_native_fbank.FbankOptions:
-    """The library's options, every one that matters set: its defaults differ between versions."""
     options = kaldi_native_fbank.FbankOptions()
-    frame = options.frame_opts
-    frame.samp_freq = config.sample_rate
-    frame.frame_length_ms = config.frame_ms
-    frame.frame_shift_ms = config.shift_ms
-    frame.dither = 0.0
-    frame.preemph_coeff = config.preemphasis
-    frame.remove_dc_offset = True
-    frame.window_type = "hamming"
-    frame.round_to_power_of_two = True
-    frame.snip_edges = True
-    mel = options.mel_opts
-    mel.num_bins = config.num_bands
-    mel.low_freq = config.low_hz
-    mel.high_freq = config.upper_hz
-    options.use_energy = False
-    options.use_log_fbank = True
-    options.use_power = True
+    for path, value in config.fbank_options.items():
+        *group, name = path.split(".")
+        setattr(functools.reduce(getattr, group, options), name, value)
     return options

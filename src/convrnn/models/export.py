@@ -1,9 +1,11 @@
 """A trained model as one ONNX file, for runtimes without PyTorch."""
 
 import contextlib
+import copy
 import io
 import json
 import logging
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,7 +19,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.export import Dim
 
+from convrnn import ops
 from convrnn.errors import InputError
+from convrnn.features.config import LogMelConfig
 from convrnn.features.normalise import CONSTANT, NormalisePolicy
 from convrnn.files import write_atomically
 from convrnn.models.bundle import Bundle
@@ -54,18 +58,20 @@ class Export:
 def export_onnx(bundle: Bundle, path: Path | str, *, normalise: NormalisePolicy | None = None) -> Export:
     """Write a trained model as an ONNX file, after ONNX Runtime has given what PyTorch gives.
 
-    The file takes any number of recordings of any length. The whole-sequence LSTMs become ONNX's own, peepholes
-    included; the steps of a window are written out.
+    The file takes one recording or more, of any length. The whole-sequence LSTMs become ONNX's own, peepholes included;
+    the steps of a window are written out.
 
     ============================  ============================================================================
     input ``features``            float32 ``[batch, frames, features]``, as extracted; where the policy is "speaker",
                                   standardised over all the speaker's frames
-    input ``lengths``             int64 ``[batch]``, the valid frames of each recording, at least 1
-    output ``log_probabilities``  float32 ``[batch, classes]``
+    input ``lengths``             int64 ``[batch]``, the valid frames of each recording; taken for 1 below that and
+                                  for ``frames`` above
+    output ``log_probabilities``  float32 ``[batch, classes]``; NaN for a recording with a value that is not finite
     ============================  ============================================================================
 
-    The file's metadata says how features are extracted and standardised, and what the classes are: the keys
-    ``features``, ``normalise``, ``classes`` and others of the bundle's ``config.json``, as JSON.
+    The file's metadata, each value as JSON, are the bundle's ``config.json`` but for the model, and two more keys:
+    ``standardised_within`` says whether the file standardises features itself, ``fbank`` how kaldi-native-fbank has to
+    be told to extract them (of log mel energies, from samples at 16-bit scale).
 
     Args:
         bundle: The trained model.
@@ -74,7 +80,7 @@ def export_onnx(bundle: Bundle, path: Path | str, *, normalise: NormalisePolicy 
 
     Raises:
         InputError: if a package of the extra "export" is missing, the policy is "corpus" and the bundle has no training
-            statistics, or the file cannot be written.
+            statistics, the model's own answers are not numbers, or the file cannot be written.
         RuntimeError: if ONNX Runtime's answers are not PyTorch's; nothing is written then.
 
     Example:
@@ -82,8 +88,9 @@ def export_onnx(bundle: Bundle, path: Path | str, *, normalise: NormalisePolicy 
         >>> def ship(folder: str) -> None:
         ...     export_onnx(Bundle.load(folder), "model.onnx")
     """
-    _require_packages()
     path = Path(path)
+    _check_target(path)
+    _require_packages()
     model = _Exported(bundle, normalise or bundle.config.normalise).eval()
     content = _with_metadata(_to_onnx(model), bundle, model.policy)
     difference = _largest_difference(content, model)
@@ -109,44 +116,62 @@ class _Exported(nn.Module):
         super().__init__()
         statistics = bundle.normaliser(policy).statistics
         self.policy = policy
-        self.model = bundle.model
+        # Whatever it is doing, training on a GPU perhaps, it goes on with.
+        self.model = copy.deepcopy(bundle.model).cpu()
         for name in ("mean", "std"):
             value = np.zeros(0) if statistics is None else getattr(statistics, name)
             self.register_buffer(name, torch.from_numpy(value))
 
     def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
         """Log-probabilities ``[batch, classes]`` of features ``[batch, frames, features]``."""
+        lengths = lengths.clamp(1, features.size(1))
+        features = geometry.mask_frames(features, lengths)
         log_probabilities: Tensor = self.model(self._standardise(features, lengths), lengths)
-        return log_probabilities
+        # Some runtimes' operators take NaN for a number, and the answer would look like one.
+        finite = (features.abs() <= torch.finfo(torch.float32).max).flatten(1).all(1, keepdim=True)
+        return torch.where(finite, log_probabilities, torch.nan)
 
     def _standardise(self, features: Tensor, lengths: Tensor) -> Tensor:
         if self.policy == "speaker":
             return features
         x, mean, std = features.double(), self.mean, self.std
         if self.policy == "utterance":
-            x = geometry.mask_frames(x, lengths)
-            count = lengths.clamp(min=1).view(-1, 1, 1)
+            count = lengths.view(-1, 1, 1)
             mean = x.sum(dim=1, keepdim=True) / count
             std = (geometry.mask_frames(x - mean, lengths).square().sum(dim=1, keepdim=True) / count).sqrt()
         constant = std <= CONSTANT * mean.abs()
         return torch.where(constant, 0.0, (x - mean) / torch.where(constant, 1.0, std)).float()
 
 
+def _check_target(path: Path) -> None:
+    """Refuse what cannot be written before the work rather than after."""
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; give a file to write")
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: there is no folder {path.parent}")
+    if not os.access(path.parent, os.W_OK):
+        raise InputError(f"{path}: nothing may be written into the folder {path.parent}")
+
+
 def _require_packages() -> None:
     for package in _REQUIRED:
         try:
             import_module(package)
-        except ImportError:
+        except ModuleNotFoundError:
             raise InputError(
                 f"ONNX files need the package {package}, which is not installed; run: pip install 'convrnn[export]'"
             ) from None
+        except ImportError as error:
+            raise InputError(f"ONNX files need the package {package}, which cannot be loaded ({error})") from error
 
 
 def _to_onnx(model: _Exported) -> Any:  # noqa: ANN401 - of onnx, which has no types
     features = torch.zeros(2, 2 * model.model.shortest_input, model.model.config.in_features)
     lengths = torch.tensor([features.size(1), model.model.shortest_input])
     batch, frames = Dim("batch", max=2**20), Dim("frames", max=2**30)
-    with _quietly(), torch.inference_mode():
+    # Before the exporter does so: an interrupt in the middle of that would be taken for a fault of the model.
+    import_module("torch._dynamo")
+    with _quietly(), torch.inference_mode(), ops.use_backend("reference"):
         program = torch.onnx.export(
             model,
             (features, lengths),
@@ -236,8 +261,16 @@ def _with_metadata(model: Any, bundle: Bundle, policy: NormalisePolicy) -> bytes
     for part in (graph, *graph.node, *graph.initializer, *graph.value_info, *graph.input, *graph.output):
         part.ClearField("metadata_props")
         part.ClearField("doc_string")
-    config = bundle.config.model_dump(mode="json", exclude={"model", "statistics", "format_version"})
-    for name, value in (config | {"normalise": policy}).items():
+    config = bundle.config
+    model.doc_string = (
+        f"{config.name} of convrnn {config.convrnn_version}: {config.task} of recordings, as log-probabilities of "
+        f"{', '.join(config.classes)}; the metadata says what features are"
+    )
+    facts = config.model_dump(mode="json", exclude={"model", "statistics", "format_version"})
+    facts |= {"normalise": policy, "standardised_within": policy != "speaker"}
+    if isinstance(config.features, LogMelConfig):
+        facts["fbank"] = config.features.fbank_options
+    for name, value in facts.items():
         entry = model.metadata_props.add()
         entry.key, entry.value = name, json.dumps(value, ensure_ascii=False)
     content: bytes = model.SerializeToString()
@@ -256,6 +289,8 @@ def _largest_difference(content: bytes, model: _Exported) -> float:
         features: NDArray[np.float32] = rng.normal(2.0, 3.0, (len(lengths), max(lengths), width)).astype(np.float32)
         with torch.inference_mode():
             expected = model(torch.from_numpy(features), torch.tensor(lengths)).exp().numpy()
+        if not np.isfinite(expected).all():
+            raise InputError("the model's own probabilities are not numbers; its weights are damaged")
         [found] = session.run(None, {"features": features, "lengths": np.array(lengths)})
         largest = float(np.maximum(largest, np.abs(np.exp(found) - expected).max()))
     return largest

@@ -89,9 +89,22 @@ def instruction_sets() -> tuple[str, ...]:
     return tuple(name for i, name in reversed(list(enumerate(INSTRUCTION_SETS))) if _library.convrnn_supports(i))
 
 
+def instruction_set() -> str:
+    """The instruction set that the kernel runs on: the best, unless another was asked for.
+
+    Raises:
+        RuntimeError: the library is not there.
+    """
+    if isinstance(_library, str):
+        raise RuntimeError(f"the native backend is missing: {_library}")
+    return _instruction_set or instruction_sets()[0]
+
+
 @contextmanager
 def use_instruction_set(name: str) -> Iterator[None]:
     """Run the kernel within the ``with`` block on the named instruction set, rather than on the best.
+
+    A backward pass runs on that of its forward pass, whose kept gates lie in an order of its own.
 
     Raises:
         ValueError: for one that this machine does not run.
@@ -123,6 +136,5 @@ def run(direction: int, sizes: dict[str, int], tensors: Tensors) -> None:
     there = {name: tensor for name, tensor in tensors.items() if tensor is not None}
     pointers = {name: tensor.data_ptr() for name, tensor in there.items()}
     call = _Call(**sizes, **pointers, threads=torch.get_num_threads())
-    instruction_set = INSTRUCTION_SETS.index(_instruction_set or instruction_sets()[0])
-    if _library.convrnn_lstm(ctypes.byref(call), direction, instruction_set):
+    if _library.convrnn_lstm(ctypes.byref(call), direction, INSTRUCTION_SETS.index(instruction_set())):
         raise MemoryError("the native LSTM kernel could not get the memory for its working space")

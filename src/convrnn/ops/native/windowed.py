@@ -1,5 +1,6 @@
 """The LSTM over windows by the CPU kernel, as operations that PyTorch knows; differentiable once."""
 
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -148,6 +149,7 @@ def _(_grad_y: Tensor, _gates: Tensor, *inputs: Any) -> list[Tensor]:  # noqa: A
 def _windowed_setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:  # noqa: ANN401
     *tensors, kernel_size, stride, sequence, reduce, reverse, save = inputs
     ctx.options = (kernel_size, stride, sequence, reduce, reverse)
+    ctx.instruction_set = library.instruction_set()
     ctx.mark_non_differentiable(output[1])
     ctx.set_materialize_grads(False)
     if save:
@@ -161,7 +163,10 @@ def _windowed_backward(ctx: Any, grad_y: Tensor | None, _: None) -> tuple[Any, .
         return (None,) * 14
     gates, *tensors = ctx.saved_tensors
     with_x = ctx.needs_input_grad[0]
-    gradients = native_windowed_lstm_backward(grad_y, gates, *tensors, *ctx.options, with_x)
+    # The kept gates lie in an order of the instruction set's.
+    same = ctx.instruction_set == library.instruction_set()
+    with nullcontext() if same else library.use_instruction_set(ctx.instruction_set):
+        gradients = native_windowed_lstm_backward(grad_y, gates, *tensors, *ctx.options, with_x)
     return (*hand_out(gradients, tensors[:7], with_x), None, *(None for _ in ctx.options), None)
 
 
