@@ -104,7 +104,7 @@ def _blocks(stream: IO[bytes], every: float, rate: int, wanted: int) -> "Iterato
     """Samples of so many seconds each, at the wanted rate, as they come.
 
     Raises:
-        InputError: if a person or a file with a header is there.
+        InputError: if a terminal or a file with a header is there.
     """
     import numpy as np
     import soxr
