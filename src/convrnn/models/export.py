@@ -69,8 +69,8 @@ def export_onnx(bundle: Bundle, path: Path | str, *, normalise: NormalisePolicy 
     output ``log_probabilities``  float32 ``[batch, classes]``; NaN for a recording with a value that is not finite
     ============================  ============================================================================
 
-    The file's metadata, each value as JSON, are the bundle's ``config.json`` but for the model, and two more keys:
-    ``standardised_within`` says whether the file standardises features itself, ``fbank`` how kaldi-native-fbank has to
+    The file's metadata, each value as JSON, are the bundle's ``config.json`` but for model and statistics, and two more
+    keys: ``standardised_within`` says whether the file standardises features itself, ``fbank`` how kaldi-native-fbank has to
     be told to extract them (of log mel energies, from samples at 16-bit scale).
 
     Args:
