@@ -70,8 +70,8 @@ def export_onnx(bundle: Bundle, path: Path | str, *, normalise: NormalisePolicy 
     ============================  ============================================================================
 
     The file's metadata, each value as JSON, are the bundle's ``config.json`` but for model and statistics, and two more
-    keys: ``standardised_within`` says whether the file standardises features itself, ``fbank`` how kaldi-native-fbank has to
-    be told to extract them (of log mel energies, from samples at 16-bit scale).
+    keys: ``standardised_within`` says whether the file standardises features itself, ``fbank`` how kaldi-native-fbank
+    has to be told to extract them (of log mel energies, from samples at 16-bit scale).
 
     Args:
         bundle: The trained model.
