@@ -18,7 +18,7 @@ from convrnn.features.normalise import NormalisePolicy
 from convrnn.models.config import SequenceClassifierConfig
 from convrnn.models.presets import preset
 
-PROTOCOL_VERSION = 3
+PROTOCOL_VERSION = 4
 """Raised whenever a change of the code changes the results of an unchanged spec."""
 
 NOT_HASHED = ("corpus", "model_name", "setting")
