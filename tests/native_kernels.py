@@ -13,6 +13,8 @@ from convrnn.ops import native
 from operations import NATIVE
 
 needs_library = pytest.mark.skipif(not native.available(), reason="no compiler was there at installation")
+INSTRUCTION_SETS = native.instruction_sets() if native.available() else ()
+EVERY_SET = pytest.mark.parametrize("instruction_set", INSTRUCTION_SETS)
 EVERY_OPERATION = pytest.mark.parametrize("operation", NATIVE.values(), ids=NATIVE)
 
 

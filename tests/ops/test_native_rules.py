@@ -9,7 +9,7 @@ import torch
 from convrnn import ops
 from convrnn.ops import native
 from native_kernels import EVERY_OPERATION, Recorder, needs_library, run_script
-from operations import NATIVE, draw_float32, outputs_of, same, values_and_gradients
+from operations import NATIVE, draw_float32, on, outputs_of, same, values_and_gradients
 
 # Which backend runs.
 
@@ -244,3 +244,18 @@ def test_what_the_backward_pass_keeps(operation):
         # Of every window i, f and g of its last step, and o of hidden states, for 21 units in whole vectors of 16.
         windows = outputs_of(operation, tensors)["y"].shape[:2].numel()
         assert saved == 4 * windows * 32 * (4 if operation.keywords.get("sequence") == "hidden" else 3)
+
+
+@needs_library
+def test_a_backward_pass_runs_on_the_instruction_set_of_its_forward_pass():
+    if len(native.instruction_sets()) < 2:
+        pytest.skip("this machine runs one instruction set alone")
+    tensors = draw_float32(batch=2, frames=9, features=5, hidden=21)
+    leaves = {name: tensor.clone().requires_grad_() for name, tensor in tensors.items()}
+    with on("portable"):
+        y = ops.windowed_lstm(**leaves, kernel_size=3)
+        expected = torch.autograd.grad(y.sum(), list(leaves.values()), retain_graph=True)
+    with on(native.instruction_sets()[0]):
+        found = torch.autograd.grad(y.sum(), list(leaves.values()))
+    for one, other in zip(found, expected, strict=True):
+        assert torch.equal(one, other)
