@@ -4,6 +4,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from convrnn.cli import options
 from convrnn.cli.console import warn
 from convrnn.corpora.corpus import Corpus
 from convrnn.corpora.splits import Split
@@ -31,21 +32,25 @@ def open_bundle(path: Path) -> tuple[Bundle, RunSpec | None]:
     return bundle, spec
 
 
-def choose_policy(bundle: Bundle, normalise: NormalisePolicy | None) -> NormalisePolicy:
+def choose_policy(bundle: Bundle, normalise: str | None) -> NormalisePolicy:
     """The policy to use: the one asked for, with a warning where the model was trained with another, else the model's.
 
     Args:
         bundle: the model.
         normalise: what was asked for, if anything.
+
+    Raises:
+        InputError: for a policy that does not exist.
     """
     trained = bundle.config.normalise
-    if normalise is None or normalise == trained:
+    policy = trained if normalise is None else options.choose_policy(normalise)
+    if policy == trained:
         return trained
     warn(
-        f"the model was trained with features standardised per {trained}, not per {normalise}: accuracy can drop to "
-        f"chance; train with --normalise {normalise} for that"
+        f"the model was trained with features standardised per {trained}, not per {policy}: accuracy can drop to "
+        f"chance; train with --normalise {policy} for that"
     )
-    return normalise
+    return policy
 
 
 def training_split(spec: RunSpec | None, corpus: Corpus) -> Split | None:

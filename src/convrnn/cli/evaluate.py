@@ -1,7 +1,6 @@
 """``convrnn evaluate``: a trained model on a labelled corpus."""
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -22,9 +21,7 @@ PARTITIONS = ("test", "validation", "train", "all")
 
 
 def evaluate(
-    bundle: Annotated[
-        Path, typer.Argument(metavar="BUNDLE", help="A trained model, or its run directory.", show_default=False)
-    ],
+    bundle: options.BundleArgument,
     corpus: options.CorpusArgument,
     task: Annotated[
         str | None, typer.Option("--task", help="The label column; by default the model's.", show_default=False)
@@ -32,10 +29,7 @@ def evaluate(
     partition: Annotated[
         str, typer.Option("--partition", help="test, validation, train or all; by default test, if there is one.")
     ] = "",
-    normalise: Annotated[
-        str | None,
-        typer.Option("--normalise", help="Another policy than the model's: speaker, utterance, corpus."),
-    ] = None,
+    normalise: options.OtherPolicyOption = None,
     cache: options.CacheOption = None,
     as_json: options.JsonOption = False,
 ) -> None:
@@ -51,11 +45,10 @@ def evaluate(
 
     if partition:
         options.choose("--partition", partition, PARTITIONS)
-    wanted = None if normalise is None else options.choose_policy(normalise)
     cache_dir = use_cache(cache)
     model, spec = open_bundle(bundle)
     make_ready(model.config.features)
-    policy = choose_policy(model, wanted)
+    policy = choose_policy(model, normalise)
     data = open_with_progress(corpus)
     data.classes(task or model.config.task)
     split = training_split(spec, data)

@@ -15,21 +15,14 @@ _EXAMPLES = options.examples(
 
 
 def export(
-    bundle: Annotated[
-        Path, typer.Argument(metavar="BUNDLE", help="A trained model, or its run directory.", show_default=False)
-    ],
+    bundle: options.BundleArgument,
     file: Annotated[
         Path,
         typer.Argument(
             metavar="FILE", help="The ONNX file to write (.onnx), in place of one that is there.", show_default=False
         ),
     ],
-    normalise: Annotated[
-        str | None,
-        typer.Option(
-            "--normalise", help="Another policy than the model's: speaker, utterance, corpus.", show_default=False
-        ),
-    ] = None,
+    normalise: options.OtherPolicyOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
 ) -> None:
     """Write a trained model as an ONNX file, which runs without PyTorch and without Python.
@@ -44,11 +37,10 @@ def export(
     from convrnn.errors import InputError
     from convrnn.models.export import export_onnx
 
-    wanted = None if normalise is None else options.choose_policy(normalise)
     if file.suffix.lower() != ".onnx":
         raise InputError(f"{file}: the file to write must end in .onnx")
     model, _ = open_bundle(bundle)
-    policy = choose_policy(model, wanted)
+    policy = choose_policy(model, normalise)
     console = talk()
     if not console.is_terminal:
         say("exporting, which takes up to a minute")

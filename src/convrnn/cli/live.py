@@ -27,9 +27,7 @@ _SAMPLE_BYTES = 2
 
 
 def live(
-    bundle: Annotated[
-        Path, typer.Argument(metavar="BUNDLE", help="A trained model, or its run directory.", show_default=False)
-    ],
+    bundle: options.BundleArgument,
     seconds: Annotated[
         float, typer.Option("--seconds", min=0.1, help="How much of the recording to look at each time.")
     ] = 10.0,
@@ -48,12 +46,7 @@ def live(
             show_default=False,
         ),
     ] = None,
-    normalise: Annotated[
-        str | None,
-        typer.Option(
-            "--normalise", help="Another policy than the model's: speaker, utterance, corpus.", show_default=False
-        ),
-    ] = None,
+    normalise: options.OtherPolicyOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object per line instead of CSV.")] = False,
 ) -> None:
     """Predict the class of a recording while it is going on, a line every second.
@@ -67,9 +60,8 @@ def live(
     from convrnn.features.extract import Segment, extract_features
     from convrnn.models.live import LivePredictor
 
-    wanted = None if normalise is None else options.choose_policy(normalise)
     model, _ = open_bundle(bundle)
-    policy = choose_policy(model, wanted)
+    policy = choose_policy(model, normalise)
     features = model.config.features
     make_ready(features)
     predictor = LivePredictor(
@@ -144,17 +136,16 @@ class _Lines:
         self.written = 0
 
     def write(self, time: float, log_probabilities: "NDArray[np.float32]") -> None:
-        import numpy as np
+        from convrnn.cli.predictions import cells, heading, prediction_of
 
-        prediction = self._classes[int(log_probabilities.argmax())]
-        probabilities = dict(zip(self._classes, np.exp(log_probabilities).tolist(), strict=True))
+        found = prediction_of(self._classes, log_probabilities)
         if self._as_json:
-            print(json.dumps({"time": round(time, 3), "prediction": prediction, "probabilities": probabilities}))
+            print(json.dumps({"time": round(time, 3)} | found))
         else:
             writer = csv.writer(sys.stdout, lineterminator="\n")
             if not self.written:
-                writer.writerow(["time", "prediction", *(f"p_{name}" for name in self._classes)])
-            writer.writerow([f"{time:.2f}", prediction, *(f"{share:.6f}" for share in probabilities.values())])
+                writer.writerow(["time", *heading(self._classes)])
+            writer.writerow([f"{time:.2f}", *cells(found)])
         sys.stdout.flush()
         self.written += 1
 

@@ -22,6 +22,15 @@ CorpusArgument = Annotated[
         show_default=False,
     ),
 ]
+BundleArgument = Annotated[
+    Path, typer.Argument(metavar="BUNDLE", help="A trained model, or its run directory.", show_default=False)
+]
+OtherPolicyOption = Annotated[
+    str | None,
+    typer.Option(
+        "--normalise", help="Another policy than the model's: speaker, utterance, corpus.", show_default=False
+    ),
+]
 TaskOption = Annotated[str, typer.Option("--task", help="The label column to predict.", show_default=False)]
 SettingOption = Annotated[
     str,

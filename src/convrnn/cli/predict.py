@@ -25,9 +25,7 @@ _EXAMPLES = options.examples(
 
 
 def predict(
-    bundle: Annotated[
-        Path, typer.Argument(metavar="BUNDLE", help="A trained model, or its run directory.", show_default=False)
-    ],
+    bundle: options.BundleArgument,
     files: Annotated[
         list[Path],
         typer.Argument(
@@ -40,12 +38,7 @@ def predict(
     speaker: Annotated[
         str | None, typer.Option("--speaker", help="All files are of this one speaker.", show_default=False)
     ] = None,
-    normalise: Annotated[
-        str | None,
-        typer.Option(
-            "--normalise", help="Another policy than the model's: speaker, utterance, corpus.", show_default=False
-        ),
-    ] = None,
+    normalise: options.OtherPolicyOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of CSV.")] = False,
 ) -> None:
     """Predict the class of recordings, with the probability of each class, as CSV on stdout.
@@ -53,18 +46,16 @@ def predict(
     A model trained with --normalise speaker standardises features over all recordings of a speaker: tell who speaks
     with --speaker or a .csv, and give all recordings of a speaker at once. Nothing is printed if a file is bad.
     """
-    import numpy as np
-
     from convrnn.cli.bundles import choose_policy, open_bundle
     from convrnn.cli.console import Counter, say, warn
+    from convrnn.cli.predictions import prediction_of
     from convrnn.cli.prepare import extraction_jobs, make_ready
     from convrnn.features.store import FeatureStore
     from convrnn.training.evaluate import predict as predict_bundle
 
-    wanted = None if normalise is None else options.choose_policy(normalise)
     segments, speakers = _recordings(files, speaker)
     model, _ = open_bundle(bundle)
-    policy = choose_policy(model, wanted)
+    policy = choose_policy(model, normalise)
     if policy != "speaker" and speaker is not None:
         say(f"--speaker {speaker} has no effect, since features are standardised per {policy}")
     if policy == "speaker":
@@ -89,11 +80,10 @@ def predict(
             jobs=extraction_jobs(features),
             on_progress=counter,
         )
-    probabilities = np.exp(log_probabilities)
     classes = model.config.classes
     rows = [
-        _row(segment, classes, [float(value) for value in values])
-        for segment, values in zip(segments, probabilities, strict=True)
+        _facts(segment) | prediction_of(classes, values)
+        for segment, values in zip(segments, log_probabilities, strict=True)
     ]
     # Written in one go, so that a reader gets all or nothing.
     sys.stdout.write(json.dumps(rows, indent=2) + "\n" if as_json else _csv(rows, classes))
@@ -134,24 +124,21 @@ def read_list(path: Path) -> "tuple[list[Segment], list[str] | None]":
     return segments, [row.filled("speaker") for row in rows] if "speaker" in columns else None
 
 
-def _row(segment: "Segment", classes: tuple[str, ...], probabilities: list[float]) -> dict[str, Any]:
+def _facts(segment: "Segment") -> dict[str, Any]:
+    """The file and, where given, the times."""
     times = {name: value for name, value in (("start", segment.start), ("end", segment.end)) if value is not None}
-    return {
-        "file": segment.file,
-        **times,
-        "prediction": classes[probabilities.index(max(probabilities))],
-        "probabilities": dict(zip(classes, probabilities, strict=True)),
-    }
+    return {"file": segment.file, **times}
 
 
 def _csv(rows: list[dict[str, Any]], classes: tuple[str, ...]) -> str:
+    from convrnn.cli.predictions import cells, heading
+
     times = [name for name in ("start", "end") if any(name in row for row in rows)]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["file", *times, "prediction", *(f"p_{name}" for name in classes)])
+    writer.writerow(["file", *times, *heading(classes)])
     for row in rows:
-        shares = [f"{row['probabilities'][name]:.6f}" for name in classes]
-        writer.writerow([row["file"], *(row.get(name, "") for name in times), row["prediction"], *shares])
+        writer.writerow([row["file"], *(row.get(name, "") for name in times), *cells(row)])
     return text.getvalue()
 
 

@@ -1,0 +1,39 @@
+"""How the commands print what a model says of a recording."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def prediction_of(classes: Sequence[str], log_probabilities: NDArray[np.float32]) -> dict[str, Any]:
+    """``prediction``, the likeliest class, and ``probabilities`` of all.
+
+    Example:
+        >>> prediction_of(("no", "yes"), np.log(np.array([0.25, 0.75], np.float32)))
+        {'prediction': 'yes', 'probabilities': {'no': 0.25, 'yes': 0.75}}
+    """
+    probabilities = np.exp(log_probabilities).tolist()
+    prediction = classes[probabilities.index(max(probabilities))]
+    return {"prediction": prediction, "probabilities": dict(zip(classes, probabilities, strict=True))}
+
+
+def heading(classes: Sequence[str]) -> list[str]:
+    """The columns of :func:`cells`.
+
+    Example:
+        >>> heading(("no", "yes"))
+        ['prediction', 'p_no', 'p_yes']
+    """
+    return ["prediction", *(f"p_{name}" for name in classes)]
+
+
+def cells(found: dict[str, Any]) -> list[str]:
+    """What :func:`prediction_of` gives, as the cells of a table's row.
+
+    Example:
+        >>> cells({"prediction": "yes", "probabilities": {"no": 0.25, "yes": 0.75}})
+        ['yes', '0.250000', '0.750000']
+    """
+    return [found["prediction"], *(f"{share:.6f}" for share in found["probabilities"].values())]
