@@ -12,7 +12,7 @@ static void row_backward(const struct tile *tile, int64_t row, int64_t step) {
     const struct job *job = tile->job;
     const struct lstm_call *call = job->plan->call;
     int64_t hidden = call->hidden, frame = frame_of(tile, row, step), place = frame * hidden, end = tile->end_group;
-    const float *kept = call->gates + place * KEPT_GATES, *c = call->states_cell + place;
+    const float *kept = kept_gates_of(tile, row, step, 0), *c = call->states_cell + place;
     const float *c_before = step ? call->states_cell + frame_of(tile, row, step - 1) * hidden : NULL;
     const float *grad_hidden = call->grad_hidden ? call->grad_hidden + place : NULL;
     const float *grad_cell = call->grad_cell ? call->grad_cell + place : NULL;

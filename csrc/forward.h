@@ -23,6 +23,15 @@ INLINE const float *peephole_of(const struct job *job, int64_t group) {
     return job->plan->call->weight_peephole ? job->peephole + group * 3 * LANES : NULL;
 }
 
+/* i and f before their sigmoids, from the sums of products and, through the peepholes, c before the step. */
+INLINE void peep(const float *a, int64_t units, const float *peephole, vec c, vec *a_i, vec *a_f) {
+    *a_i = load(a);
+    *a_f = load(a + units);
+    if (!peephole) return;
+    *a_i += load(peephole) * c;
+    *a_f += load(peephole + LANES) * c;
+}
+
 /* After sum_gates: gates and c into `to` [rows, KEPT, LANES], and h, unless it is NULL, by rows of `padded` floats. */
 static void open_gates(const struct tile *tile, int64_t group, struct before before, float *to, float *h) {
     const struct job *job = tile->job;
@@ -31,11 +40,8 @@ static void open_gates(const struct tile *tile, int64_t group, struct before bef
     for (int64_t row = 0; row < rows; row++) {
         const float *a = tile->gate_sums + row * PANEL;
         float *gates = to + row * KEPT * LANES;
-        vec a_i = load(a), a_f = load(a + units), c = load(before.c + row * before.step);
-        if (peephole) {
-            a_i += load(peephole) * c;
-            a_f += load(peephole + LANES) * c;
-        }
+        vec a_i, a_f, c = load(before.c + row * before.step);
+        peep(a, units, peephole, c, &a_i, &a_f);
         vec g = tanh_of(load(a + 2 * units)), i = 1.0f / sigmoid_inverse(a_i), f = 1.0f / sigmoid_inverse(a_f);
         store(gates + GATE_I * LANES, i);
         store(gates + GATE_F * LANES, f);
@@ -62,12 +68,8 @@ static void pass_gates(const struct tile *tile, int64_t group, struct before bef
     for (int64_t row = 0; row < rows; row++) {
         const float *a = tile->gate_sums + row * PANEL;
         float *to = tile->gates + row * KEPT * LANES;
-        vec a_i = load(a), a_f = load(a + units);
-        if (peephole) {
-            vec c_before = load(before.c + row * before.step);
-            a_i += load(peephole) * c_before;
-            a_f += load(peephole + LANES) * c_before;
-        }
+        vec a_i, a_f;
+        peep(a, units, peephole, load(before.c + row * before.step), &a_i, &a_f);
         store(to + GATE_I * LANES, sigmoid_inverse(a_i));
         store(to + GATE_F * LANES, sigmoid_inverse(a_f));
         store(to + GATE_G * LANES, tanh_exponential(load(a + 2 * units)));

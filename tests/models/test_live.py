@@ -51,6 +51,7 @@ def test_samples_that_were_never_looked_at_are_forgotten_too():
     live = LivePredictor(bundle, seconds=0.5)
     for block in SAMPLES.reshape(-1, 100):
         live.push(block)
+        assert sum(map(len, live._blocks)) < 8000 + 100
     np.testing.assert_array_equal(live.log_probabilities(), predict(bundle, SAMPLES[-8000:]))
 
 

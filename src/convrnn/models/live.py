@@ -1,5 +1,6 @@
 """Predictions while a recording is still going on."""
 
+from collections import deque
 from collections.abc import Sequence
 
 import numpy as np
@@ -57,7 +58,8 @@ class LivePredictor:
             )
         self._enrolment = list(enrolment)
         self._most = None if seconds is None else round(seconds * config.sample_rate)
-        self._blocks: list[NDArray[np.float32]] = []
+        self._blocks: deque[NDArray[np.float32]] = deque()
+        self._held = 0
         self._pushed = 0
 
     @property
@@ -79,14 +81,16 @@ class LivePredictor:
         if not np.isfinite(samples).all():
             raise ValueError(f"sample {self._pushed + int(np.isfinite(samples).argmin())} is NaN or infinite")
         self._blocks.append(samples.astype(np.float32))
+        self._held += len(samples)
         self._pushed += len(samples)
+        while self._most is not None and self._held - len(self._blocks[0]) >= self._most:
+            self._held -= len(self._blocks.popleft())
 
     def log_probabilities(self) -> NDArray[np.float32] | None:
         """Class log-probabilities ``[classes]`` of the last seconds; None before there is a whole frame."""
         samples = np.concatenate([np.zeros(0, np.float32), *self._blocks])
         if self._most is not None:
             samples = samples[-self._most :]
-        self._blocks = [samples]
         config = self._bundle.config.features
         if 1000 * len(samples) < config.frame_ms * config.sample_rate:
             return None
