@@ -2,7 +2,6 @@
 
 import contextlib
 import copy
-import io
 import json
 import logging
 import os
@@ -168,7 +167,7 @@ def _require_packages() -> None:
 def _to_onnx(model: _Exported) -> Any:  # noqa: ANN401 - of onnx, which has no types
     features = torch.zeros(2, 2 * model.model.shortest_input, model.model.config.in_features)
     lengths = torch.tensor([features.size(1), model.model.shortest_input])
-    batch, frames = Dim("batch", max=2**20), Dim("frames", max=2**30)
+    batch, frames = Dim("batch"), Dim("frames")
     # Before the exporter does so: an interrupt in the middle of that would be taken for a fault of the model.
     import_module("torch._dynamo")
     with _quietly(), torch.inference_mode(), ops.use_backend("reference"):
@@ -193,7 +192,7 @@ def _quietly() -> Iterator[None]:
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
