@@ -1,11 +1,54 @@
 """The one exception for input that a user has to correct."""
 
+import re
+
+_URL = re.compile(r"(\s*for further information visit)?\s*\bhttps?://\S*", re.IGNORECASE)
+
+
+_CONTROL = dict.fromkeys([*range(32), *range(127, 160)], "\N{REPLACEMENT CHARACTER}")
+"""Characters that would command a terminal."""
+
+
+def one_sentence(text: str, most: int = 300) -> str:
+    r"""A text on one line, without addresses of web pages, shortened where it is too long.
+
+    Long words, as paths are, lose their middle first, so that the end of a path and what is said of it stay; then the
+    text as a whole loses its middle.
+
+    Args:
+        text: For example what another library says of an error.
+        most: Characters to keep at most, 3 or more.
+
+    Example:
+        >>> one_sentence("1 validation error\n  Input should be valid\n    For further information visit https://x.org/y")
+        '1 validation error Input should be valid'
+        >>> one_sentence(f"/data/{'x' * 100}/a.wav: is empty", 60)
+        '/data/xxxxxxxxxx…xxxxxxxxxxxxxxxxxxxxxxxxxxx/a.wav: is empty'
+    """
+    text = " ".join(_URL.sub("", text).split()).translate(_CONTROL)
+    excess = len(text) - most
+    if excess <= 0:
+        return text
+    words = text.split(" ")
+    longest = max(range(len(words)), key=lambda place: len(words[place]))
+    # Below a third the text is long because of its many words, and none of them is to blame.
+    words[longest] = _without_middle(words[longest], max(len(words[longest]) - excess, most // 3))
+    return _without_middle(" ".join(words), most)
+
+
+def _without_middle(text: str, most: int) -> str:
+    if len(text) <= most:
+        return text
+    head = (most - 1) // 3
+    return f"{text[:head].rstrip()}…{text[len(text) - (most - 1 - head) :].lstrip()}"
+
 
 class InputError(ValueError):
     """Bad input from the user, told in one sentence.
 
     The sentence names the file, row, field or argument, what was found and what is allowed. The command line prints
-    it without a traceback and exits with code 2.
+    it without a traceback and exits with code 2. It has one line and at most 300 characters, whatever names and
+    foreign texts it was made of (see :func:`one_sentence`).
 
     Example:
         >>> raise InputError("data.csv: column 'speaker' is missing; found file, label")
@@ -13,3 +56,6 @@ class InputError(ValueError):
         ...
         convrnn.errors.InputError: data.csv: column 'speaker' is missing; found file, label
     """
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(one_sentence(sentence))

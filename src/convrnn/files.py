@@ -1,25 +1,41 @@
 """Files that are written whole or not at all, and the hash of what a file holds."""
 
 import contextlib
+import errno
 import functools
 import hashlib
 import os
-import threading
+import platform
+import re
+import secrets
+import shutil
+import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from convrnn.errors import InputError
 
+SECONDS_TO_ABANDON = 24 * 3600.0
+"""A temporary file whose writer cannot be asked after, since it is another machine's, is given up after this."""
+
+_TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?:(?P<machine>[0-9a-f]{8})-)?(?P<process>\d+)\.[0-9a-f]+\.tmp", re.DOTALL)
+# Windows has no such flags, and no way to open a folder.
+_NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
+_FOLDER = getattr(os, "O_DIRECTORY", None)
+
 
 def write_atomically(path: Path, content: str | bytes, *, durable: bool = True) -> None:
-    """Writes a file beside its place and renames it; whatever comes between, no half file is left.
+    r"""Writes a file beside its place and renames it; whatever comes between, no half file is left.
 
-    Several processes may write the same file at once; the last one's stays.
+    Several processes may write the same file at once; the last one's stays. What killed ones left of it is removed. A
+    symbolic link at its place is replaced, not followed.
 
     Args:
         path: The file; its folder exists.
-        content: Text is written as UTF-8.
-        durable: Waits until the disk has it, so that not even a power failure leaves a half file; costs milliseconds.
+        content: Text is written as UTF-8; what of a file name is not UTF-8 is escaped, as ``\udcff``.
+        durable: Waits until the disk has the file and its name, so that not even a power failure leaves a half one;
+            costs milliseconds.
 
     Raises:
         InputError: It cannot be written, for example because the disk is full.
@@ -31,21 +47,139 @@ def write_atomically(path: Path, content: str | bytes, *, durable: bool = True) 
         ...     [(file.name, file.read_text()) for file in Path(folder).iterdir()]
         [('a.txt', 'one')]
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
-    data = content.encode("utf-8") if isinstance(content, str) else content
+    temporary = temporary_path(path)
+    data = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
     with writing(path.parent):
         try:
-            with temporary.open("wb") as file:
-                file.write(data)
-                if durable:
-                    file.flush()
-                    os.fsync(file.fileno())
+            write_new(temporary, data, durable=durable)
             temporary.replace(path)
         except BaseException:
             # What failed may be the folder itself, and then there is nothing to remove.
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
             raise
+        if durable:
+            sync_folder(path.parent)
+    remove_leftovers(path.parent, path.name)
+
+
+def write_new(path: Path, data: bytes, *, durable: bool = True) -> None:
+    """Writes a file that is not there yet, readable by whom the umask lets; nothing that is there is followed.
+
+    Raises:
+        OSError: It is there already, or cannot be written.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_FOLLOW | getattr(os, "O_BINARY", 0), 0o666)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Waits until the disk has the names in a folder; without it a power failure may take back a renaming.
+
+    Raises:
+        OSError: The disk does not take them.
+    """
+    if _FOLDER is None:
+        return
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | _FOLDER)
+    except PermissionError:
+        # Who may write into a folder may not always open it.
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Some network file systems cannot do this for folders, and then nobody can.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder and those above it where they are missing, and waits until the disk has their names.
+
+    Raises:
+        OSError: One cannot be made, or is not a folder.
+    """
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for made in missing:
+        sync_folder(made.parent)
+
+
+def temporary_path(path: Path) -> Path:
+    """A name beside ``path`` that nobody can guess and that tells which process of which machine writes there.
+
+    What is left there when that process is killed, :func:`remove_leftovers` finds.
+    """
+    return path.with_name(f".{path.name}.{_machine()}-{os.getpid()}.{secrets.token_hex(8)}.tmp")
+
+
+def remove_leftovers(folder: Path, name: str | None = None) -> None:
+    """Removes temporary files and folders of processes that are gone; those of living ones stay.
+
+    A process of this machine is asked for. One of another, in a folder that several share, counts as gone when what it
+    left is a day old.
+
+    Args:
+        folder: Where to look; it may be missing.
+        name: Only those of this file; by default all.
+
+    """
+    # Whoever may not look or remove has to leave it to others, and has lost nothing.
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            match = _TEMPORARY.fullmatch(entry.name)
+            if match and name in (None, match["name"]) and _abandoned(Path(entry.path), match):
+                with contextlib.suppress(OSError):
+                    remove(Path(entry.path))
+
+
+def remove(path: Path) -> None:
+    """Removes a file, or a folder with all that is in it; a symbolic link itself, not what it names.
+
+    It may be gone already.
+
+    Raises:
+        OSError: It cannot be removed.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        if stat.S_ISDIR(path.lstat().st_mode):
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _abandoned(path: Path, match: re.Match[str]) -> bool:
+    if match["machine"] == _machine():
+        try:
+            os.kill(int(match["process"]), 0)
+        except ProcessLookupError:
+            return True
+        except (OSError, OverflowError):  # somebody else's process
+            pass
+        # Another process may have the number by now.
+    try:
+        return time.time() - path.lstat().st_mtime > SECONDS_TO_ABANDON
+    except FileNotFoundError:
+        return False
+
+
+@functools.cache
+def _machine() -> str:
+    """Eight letters for those processes that this one can ask for by their numbers; on Windows only their age tells."""
+    if os.name == "nt":
+        return secrets.token_hex(4)
+    known = [platform.node()]
+    # Containers may share a name and a folder, but not the numbers of their processes.
+    with contextlib.suppress(OSError):
+        known += [Path("/proc/sys/kernel/random/boot_id").read_text(), str(Path("/proc/self/ns/pid").stat().st_ino)]
+    return hashlib.sha256("\n".join(known).encode()).hexdigest()[:8]
 
 
 @contextlib.contextmanager
@@ -72,6 +206,8 @@ def file_hash(path: Path | str) -> str:
     """
     try:
         status = Path(path).stat()
+        if stat.S_ISFIFO(status.st_mode) or stat.S_ISCHR(status.st_mode):
+            raise InputError(f"{path}: is a pipe or a device; give a file")
         return _hash(str(path), status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
@@ -81,3 +217,36 @@ def file_hash(path: Path | str) -> str:
 def _hash(path: str, *_state: int) -> str:
     with Path(path).open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def read_regular(path: Path | str, most_bytes: int) -> bytes:
+    """The content of a file; not of a pipe or a device, which may have no end, or none that comes.
+
+    Args:
+        path: The file.
+        most_bytes: How many it may have.
+
+    Raises:
+        InputError: It is missing or no file, has more bytes, or cannot be read.
+    """
+    try:
+        with open(path, "rb", opener=_without_waiting) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise InputError(f"{path}: is a pipe or a device; give a file")
+            content = file.read(most_bytes + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(f"{path}: file does not exist") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except ValueError as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path!r}: is no file name ({error})") from None
+    if len(content) > most_bytes:
+        raise InputError(f"{path}: has more than {most_bytes} bytes, the most that is read")
+    return content
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Opens a file, and a pipe without a writer as well, which would keep others waiting."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
