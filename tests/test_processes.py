@@ -1,4 +1,5 @@
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from convrnn import worker
 from convrnn.processes import Event, WorkFailedError, run_in_processes
 
 WORK = """
@@ -34,9 +36,9 @@ def die(context, item, report):
     os.kill(os.getpid(), signal.SIGKILL)
 
 def leave_pid_and_sleep(context, item, report):
-    with open(os.path.join(context, "tmp"), "w") as file:
+    with open(os.path.join(context, f"tmp{os.getpid()}"), "w") as file:
         file.write(str(os.getpid()))
-    os.rename(os.path.join(context, "tmp"), os.path.join(context, "pid"))
+    os.rename(os.path.join(context, f"tmp{os.getpid()}"), os.path.join(context, "pid"))
     time.sleep(600)
 """
 
@@ -100,23 +102,85 @@ def test_jobs_below_one_are_refused():
         run_in_processes(print, None, [1], jobs=0)
 
 
+SLOW_IMPORT = """
+import sys
+if sys.argv[0].endswith("worker.py"):
+    open(__file__ + ".importing", "w").close()
+    time.sleep(600)
+"""
+
+PARENT = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import pool_work
+from convrnn.processes import run_in_processes
+run_in_processes(getattr(pool_work, sys.argv[2]), sys.argv[1], [0, 1], jobs=2)
+"""
+
+
 @pytest.mark.usefixtures("work")
 def test_workers_end_with_a_parent_that_is_killed(tmp_path):
-    script = (
-        "from convrnn.processes import run_in_processes\n"
-        "import pool_work\n"
-        "if __name__ == '__main__':\n"
-        f"    run_in_processes(pool_work.leave_pid_and_sleep, {str(tmp_path)!r}, [0], jobs=1)\n"
-    )
-    (tmp_path / "parent.py").write_text(script)
-    with subprocess.Popen([sys.executable, str(tmp_path / "parent.py")]) as parent:
+    (tmp_path / "parent.py").write_text(PARENT)
+    command = [sys.executable, str(tmp_path / "parent.py"), str(tmp_path), "leave_pid_and_sleep"]
+    with subprocess.Popen(command) as parent:
         pid = int(_wait_for(tmp_path / "pid").read_text())
         assert _alive(pid)
         parent.send_signal(signal.SIGKILL)
-    deadline = time.monotonic() + 10
-    while _alive(pid):
-        assert time.monotonic() < deadline, "the worker outlived its parent"
-        time.sleep(0.05)
+    _end_soon([pid])
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds workers through /proc")
+@pytest.mark.usefixtures("work")
+def test_workers_end_with_their_parent_while_they_import(tmp_path):
+    # Importing the work's module takes them as long as they may not live.
+    (tmp_path / "pool_work.py").write_text(f"{WORK}{SLOW_IMPORT}")
+    (tmp_path / "parent.py").write_text(PARENT)
+    command = [sys.executable, str(tmp_path / "parent.py"), str(tmp_path), "double"]
+    with subprocess.Popen(command) as parent:
+        _wait_for(tmp_path / "pool_work.py.importing")
+        workers = list(map(int, Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()))
+        assert len(workers) == 2
+        assert all(map(_alive, workers))
+        parent.send_signal(signal.SIGKILL)
+    _end_soon(workers)
+
+
+@pytest.mark.usefixtures("work")
+def test_workers_end_with_their_parent_where_the_kernel_does_not_help(tmp_path):
+    # As on macOS; the same program, without its call of prctl.
+    program = tmp_path / "worker.py"
+    program.write_text(Path(worker.__file__).read_text().replace('sys.platform == "linux"', "False"))
+    (tmp_path / "parent.py").write_text(
+        f"import convrnn.processes, pathlib\nconvrnn.processes._PROGRAM = pathlib.Path({str(program)!r})\n{PARENT}"
+    )
+    command = [sys.executable, str(tmp_path / "parent.py"), str(tmp_path), "leave_pid_and_sleep"]
+    with subprocess.Popen(command) as parent:
+        pid = int(_wait_for(tmp_path / "pid").read_text())
+        parent.send_signal(signal.SIGKILL)
+    _end_soon([pid])
+
+
+@pytest.mark.usefixtures("work")
+def test_a_script_needs_no_guard_and_is_not_run_again(tmp_path):
+    (tmp_path / "parent.py").write_text(f"print('ran', flush=True)\n{PARENT}")
+    command = [sys.executable, str(tmp_path / "parent.py"), str(tmp_path), "double"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout == "ran\n"
+
+
+def test_work_that_cannot_be_imported_is_told(work, tmp_path, capfd):
+    (tmp_path / "pool_work.py").unlink()
+    with pytest.raises(WorkFailedError, match="its worker process ended with code 1"):
+        run_in_processes(work.double, None, [0], jobs=1)
+    assert "No module named 'pool_work'" in capfd.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds workers through /proc")
+def test_a_context_that_cannot_be_sent_leaves_no_worker(work):
+    children = Path(f"/proc/self/task/{os.getpid()}/children")
+    before = children.read_text()
+    with pytest.raises((pickle.PicklingError, AttributeError)):
+        run_in_processes(work.double, lambda: None, [0], jobs=1)
+    assert children.read_text() == before
 
 
 def test_interrupt_stops_the_workers(work, tmp_path):
@@ -135,6 +199,14 @@ def _wait_for(path: Path) -> Path:
         assert time.monotonic() < deadline, f"{path} did not appear"
         time.sleep(0.05)
     return path
+
+
+def _end_soon(processes: list[int]) -> None:
+    # They end at once, or in half a second where the kernel does not help; the rest is for a machine under load.
+    deadline = time.monotonic() + 5
+    while any(map(_alive, processes)):
+        assert time.monotonic() < deadline, "a worker outlived its parent"
+        time.sleep(0.05)
 
 
 def _alive(pid: int) -> bool:

@@ -1,16 +1,16 @@
 """Independent pieces of work in processes that start fresh, report while they run, and stop with their parent."""
 
 import contextlib
-import multiprocessing
 import os
 import signal
-import threading
+import subprocess
+import sys
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
+from multiprocessing.connection import Connection, Pipe, wait
+from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
 from convrnn.errors import InputError
@@ -18,6 +18,8 @@ from convrnn.errors import InputError
 Context = TypeVar("Context")
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+_PROGRAM = Path(__file__).with_name("worker.py")
 
 SECONDS_TO_END = 5.0
 """How long a worker that has hung up may take to end, before its exit code is looked at."""
@@ -72,32 +74,46 @@ class _Worker(Generic[Context, Item]):
     """A process and the parent's end of its pipe."""
 
     def __init__(self, work: Callable[..., object], context: Context) -> None:
-        spawn = multiprocessing.get_context("spawn")
-        self.connection, theirs = spawn.Pipe()
-        self.process: BaseProcess = spawn.Process(target=_serve, args=(theirs, work, context), daemon=True)
+        self.connection, theirs = Pipe()
+        self.index = -1
+        # -P: files beside the program must not stand in for Python's own modules before it has the search path.
+        flags = [*subprocess._args_from_interpreter_flags(), "-P"]  # type: ignore[attr-defined]
         # Ctrl-C on a terminal reaches every process of the command; one that is still starting up would answer it with
         # a traceback of its own. A blocked signal stays blocked in the child.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            self.process.start()
+            self.process = subprocess.Popen(
+                [sys.executable, *flags, str(_PROGRAM), str(os.getpid()), str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+            )
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        # The parent has to let go of the worker's end, or the pipe never tells it that the worker is gone.
-        theirs.close()
-        self.index = -1
+            # The parent has to let go of the worker's end, or the pipe never tells it that the worker is gone.
+            theirs.close()
+        try:
+            self._send(sys.path)
+            self._send((work, context))
+        except BaseException:
+            self.stop()
+            raise
 
     def give(self, index: int, item: Item) -> None:
         self.index = index
+        self._send(item)
+
+    def _send(self, value: object) -> None:
         # A worker that is gone is noticed by receive, which can tell how it ended.
-        with contextlib.suppress(BrokenPipeError):
-            self.connection.send(item)
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self.connection.send(value)
 
     def receive(self) -> Event | _Failure:
         try:
             message: Event | _Failure = self.connection.recv()
         except (EOFError, ConnectionResetError):
-            self.process.join(SECONDS_TO_END)
-            code = self.process.exitcode
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(SECONDS_TO_END)
+            code = self.process.returncode
             why = "was killed, perhaps for want of memory" if code == -signal.SIGKILL else f"ended with code {code}"
             return _Failure(f"its worker process {why}", "", is_input_error=False)
         return message
@@ -106,7 +122,7 @@ class _Worker(Generic[Context, Item]):
         self.connection.close()
         # Asking politely would wait for the end of a training step or more; work has to survive a kill anyway.
         self.process.kill()
-        self.process.join()
+        self.process.wait()
 
 
 def run_in_processes(
@@ -119,13 +135,14 @@ def run_in_processes(
 ) -> list[Result]:
     """The results of ``work(context, item, report)`` for each item, in the order of the items.
 
-    Items are handed out in order, each to the next free one of ``jobs`` processes. Processes are spawned, also for
-    ``jobs=1``, so that an item sees the same interpreter state whatever the number of jobs. They end when the parent
-    does, however it ends; Ctrl-C reaches only the parent, which kills them: work has to leave nothing half done that
-    a later attempt would trip over.
+    Items are handed out in order, each to the next free one of ``jobs`` processes. Processes start fresh, also for
+    ``jobs=1``, so that an item sees the same interpreter state whatever the number of jobs; a script that calls this
+    is not run again by them. They end when the parent does, however it ends; Ctrl-C reaches only the parent, which
+    kills them: work has to leave nothing half done that a later attempt would trip over.
 
     Args:
-        work: a function that a fresh interpreter can import; calls ``report`` with anything that can be pickled.
+        work: a function that a fresh interpreter can import, so none of the script itself; calls ``report`` with
+            anything that can be pickled.
         context: what all items share, sent to each process once.
         items: what differs.
         jobs: processes at most, at least 1.
@@ -176,29 +193,24 @@ def run_in_processes(
     return [results[index] for index in sorted(results)]
 
 
-def _serve(connection: Connection, work: Callable[..., object], context: Context) -> None:
-    """The life of a worker process: items in, reports and results out, until the parent hangs up."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+def serve(connection: Connection) -> None:
+    """The life of a worker process: the work, then items in, reports and results out, until the parent hangs up.
+
+    Args:
+        connection: the worker's end of the pipe to :func:`run_in_processes`.
+    """
 
     def report(value: object) -> None:
         connection.send(Event("report", -1, value))
 
-    while True:
-        try:
+    with contextlib.suppress(EOFError):
+        work, context = connection.recv()
+        while True:
             item = connection.recv()
-        except EOFError:
-            return
-        try:
-            answer: Event | _Failure = Event("done", -1, work(context, item, report))
-        except Exception as error:  # noqa: BLE001 - it is raised again in the parent
-            is_input_error = isinstance(error, InputError)
-            message = str(error) if is_input_error else f"{type(error).__name__}: {error}"
-            answer = _Failure(message, traceback.format_exc(), is_input_error)
-        connection.send(answer)
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+            try:
+                answer: Event | _Failure = Event("done", -1, work(context, item, report))
+            except Exception as error:  # noqa: BLE001 - it is raised again in the parent
+                is_input_error = isinstance(error, InputError)
+                message = str(error) if is_input_error else f"{type(error).__name__}: {error}"
+                answer = _Failure(message, traceback.format_exc(), is_input_error)
+            connection.send(answer)
