@@ -1,9 +1,15 @@
+import os
+
 import numpy as np
 import pytest
 import soundfile
+import soxr
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from convrnn.errors import InputError
-from convrnn.features.audio import AudioInfo, audio_info, read_audio
+from convrnn.features import audio
+from convrnn.features.audio import AudioInfo, audio_blocks, audio_info, read_audio
 
 
 def tone(hz, seconds, rate):
@@ -156,6 +162,67 @@ def test_a_file_shorter_than_its_header_says_is_refused(tmp_path, monkeypatch, n
         read_audio(tmp_path / "a.wav")
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "channels"),
+    [
+        ("a.wav", {}, 1),
+        ("a.wav", {"subtype": "FLOAT"}, 3),
+        ("a.wav", {"subtype": "PCM_24"}, 9),
+        ("a.wav", {"subtype": "MS_ADPCM"}, 2),
+        ("a.flac", {}, 2),
+        ("a.ogg", {}, 1),
+        ("a.ogg", {"subtype": "OPUS"}, 2),
+        ("a.mp3", {}, 1),
+    ],
+)
+@pytest.mark.parametrize("sample_rate", [None, 8000, 16000, 44100])
+def test_blocks_have_the_bits_of_one_reading(tmp_path, name, options, channels, sample_rate):
+    sound = tone(440, 1.5, 16000) + np.random.default_rng(0).uniform(-0.1, 0.1, 24000)
+    sounds = np.stack([sound * k / channels for k in range(channels, 0, -1)], axis=1)
+    soundfile.write(tmp_path / name, sounds, 16000, **options)
+    for start, first in ((None, 0), (0.25, 4000)):
+        with soundfile.SoundFile(tmp_path / name) as file:
+            file.seek(first)
+            expected = file.read(file.frames - first, dtype="float32", always_2d=True)
+        expected = expected.mean(axis=1, dtype=np.float64).astype(np.float32)
+        if sample_rate not in (None, 16000):
+            expected = soxr.resample(expected, 16000, sample_rate, quality="HQ")
+        for seconds in (0.01, 0.31, 1.0, 10.0):
+            blocks = list(audio_blocks(tmp_path / name, sample_rate=sample_rate, start=start, block_seconds=seconds))
+            assert all(len(block) > 0 for block in blocks)
+            np.testing.assert_array_equal(np.concatenate(blocks).view(np.int32), expected.view(np.int32))
+        whole, _ = read_audio(tmp_path / name, sample_rate=sample_rate, start=start)
+        np.testing.assert_array_equal(whole.view(np.int32), expected.view(np.int32))
+
+
+@settings(max_examples=25, deadline=None)
+@given(rates=st.tuples(*[st.integers(1000, 768_000)] * 2), count=st.integers(1, 3000), block=st.integers(1, 1000))
+def test_resampling_in_blocks_has_the_bits_of_one_resampling(tmp_path_factory, rates, count, block):
+    path = tmp_path_factory.mktemp("blocks") / "a.wav"
+    samples = np.random.default_rng(count).uniform(-0.5, 0.5, count).astype(np.float32)
+    soundfile.write(path, samples, rates[0], subtype="FLOAT")
+    expected = soxr.resample(samples, *rates, quality="HQ")
+    if len(expected) == 0:
+        with pytest.raises(InputError, match="leave none at"):
+            list(audio_blocks(path, sample_rate=rates[1]))
+        return
+    found = np.concatenate(list(audio_blocks(path, sample_rate=rates[1], block_seconds=block / rates[0])))
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_a_block_of_many_channels_is_no_larger(tmp_path, monkeypatch):
+    soundfile.write(tmp_path / "a.wav", np.zeros((3000, 1000), np.int16), 8000)
+    monkeypatch.setattr(audio, "VALUES_PER_BLOCK", 2**20)
+    assert [len(block) for block in audio_blocks(tmp_path / "a.wav")] == [1048, 1048, 904]
+
+
+def test_telephone_codecs_that_cannot_seek_are_read_from_the_beginning(tmp_path):
+    soundfile.write(tmp_path / "a.wav", tone(440, 1.0, 8000), 8000, subtype="GSM610")
+    assert len(read_audio(tmp_path / "a.wav")[0]) == pytest.approx(8000, abs=320)
+    with pytest.raises(InputError, match=r"a\.wav: cannot be read as audio \(Seek attempted on unseekable"):
+        read_audio(tmp_path / "a.wav", start=0.5)
+
+
 def headerless(folder, name="a.raw", count=8000):
     samples = np.random.default_rng(0).integers(-32768, 32767, count, dtype=np.int16, endpoint=True)
     (folder / name).write_bytes(samples.astype("<i2").tobytes())
@@ -214,3 +281,106 @@ def test_broken_files_stay_broken_where_headerless_ones_are_allowed(tmp_path, co
         read_audio(tmp_path / "a.raw", headerless_rate=8000)
     with pytest.raises(InputError, match="does not exist"):
         read_audio(tmp_path / "b.raw", headerless_rate=8000)
+
+
+@pytest.mark.parametrize("rate", [1, 999, 768_001])
+def test_rates_that_no_recording_has_are_refused(tmp_path, noise, rate):
+    soundfile.write(tmp_path / "a.wav", noise, rate)
+    for read in (read_audio, audio_info):
+        with pytest.raises(InputError, match=rf"a\.wav: audio has a sample rate of {rate} Hz; rates of 1000 to 768000"):
+            read(tmp_path / "a.wav")
+    headerless(tmp_path)
+    with pytest.raises(InputError, match=f"{rate} Hz"):
+        read_audio(tmp_path / "a.raw", headerless_rate=rate)
+    soundfile.write(tmp_path / "b.wav", noise, 8000)
+    with pytest.raises(InputError, match=f"resampled to has a sample rate of {rate} Hz"):
+        read_audio(tmp_path / "b.wav", sample_rate=rate)
+
+
+@pytest.mark.parametrize("rate", [1000, 768_000])
+def test_the_rates_at_the_ends_are_read(tmp_path, noise, rate):
+    soundfile.write(tmp_path / "a.wav", noise, rate, subtype="FLOAT")
+    np.testing.assert_array_equal(read_audio(tmp_path / "a.wav")[0], noise)
+
+
+@pytest.mark.parametrize(("value", "allowed"), [(256, True), (-256, True), (257, False), (-1e30, False)])
+def test_samples_have_a_limit(tmp_path, value, allowed):
+    samples = np.zeros((8000, 2), np.float32)
+    samples[3000, 1] = value
+    soundfile.write(tmp_path / "a.wav", samples, 8000, subtype="FLOAT")
+    if allowed:
+        assert read_audio(tmp_path / "a.wav")[0][3000] == value / 2
+        return
+    with pytest.raises(InputError, match=r"sample 3000 \(0\.375 s\) is .*; full scale is 1, samples of up to 256"):
+        read_audio(tmp_path / "a.wav")
+
+
+def test_more_samples_than_are_read_at_once_are_refused(tmp_path, noise, monkeypatch):
+    soundfile.write(tmp_path / "a.wav", noise, 8000)
+    monkeypatch.setattr(audio, "MOST_SAMPLES", 15_000)
+    assert len(read_audio(tmp_path / "a.wav", sample_rate=15_000)[0]) == 15_000
+    with pytest.raises(
+        InputError, match=r"1 s at 16000 Hz are more than the 15000 samples .*; give a start and an end"
+    ):
+        read_audio(tmp_path / "a.wav", sample_rate=16_000)
+    assert sum(map(len, audio_blocks(tmp_path / "a.wav", sample_rate=16_000))) == 16_000
+
+
+def test_longer_pieces_than_are_read_are_refused(tmp_path, noise, monkeypatch):
+    soundfile.write(tmp_path / "a.wav", noise, 8000)
+    monkeypatch.setattr(audio, "LONGEST_SECONDS", 0.5)
+    with pytest.raises(InputError, match=r"more than the .* h that are read in one piece; give a start and an end"):
+        next(audio_blocks(tmp_path / "a.wav"))
+    assert len(read_audio(tmp_path / "a.wav", start=0.2, end=0.7)[0]) == 4000
+
+
+def test_names_that_are_not_unicode_are_read(tmp_path, noise):
+    name = os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xe9.wav")
+    soundfile.write(tmp_path / "a.wav", noise, 8000)
+    (tmp_path / "a.wav").rename(name)
+    assert len(read_audio(name)[0]) == 8000
+
+
+def test_a_decoder_that_writes_on_stdout_is_not_used(tmp_path, noise, capfd):
+    soundfile.write(tmp_path / "a.sds", noise, 8000, format="SDS", subtype="PCM_16")
+    content = bytearray((tmp_path / "a.sds").read_bytes())
+    content[21] = 0
+    (tmp_path / "a.sds").write_bytes(content)
+    with pytest.raises(InputError, match="is a MIDI sample dump"):
+        read_audio(tmp_path / "a.sds")
+    assert capfd.readouterr().out == ""
+
+
+SEEDS = [
+    ("WAV", "PCM_16"),
+    ("WAV", "MS_ADPCM"),
+    ("FLAC", "PCM_16"),
+    ("OGG", "VORBIS"),
+    ("AIFF", "FLOAT"),
+    ("AU", "ULAW"),
+    ("W64", "PCM_24"),
+    ("CAF", "ALAC_16"),
+    ("NIST", "PCM_16"),
+]
+
+
+@pytest.mark.parametrize(("kind", "subtype"), SEEDS)
+@settings(max_examples=40, deadline=None)
+@given(changes=st.lists(st.tuples(st.integers(0, 200), st.binary(min_size=1, max_size=8)), min_size=1, max_size=4))
+def test_any_header_is_read_or_refused_in_a_sentence(tmp_path_factory, kind, subtype, changes):
+    path = tmp_path_factory.getbasetemp() / f"any.{kind}"
+    soundfile.write(path, tone(440, 0.1, 8000), 8000, format=kind, subtype=subtype)
+    content = bytearray(path.read_bytes())
+    for place, value in changes:
+        content[place : place + len(value)] = value
+    path.write_bytes(content)
+    try:
+        samples, _ = read_audio(path, headerless_rate=8000)
+    except InputError as error:
+        told = str(error)
+    else:
+        assert np.isfinite(samples).all()
+        return
+    assert told.startswith(f"{path}: ")
+    assert len(told) <= 300
+    assert len(told.splitlines()) == 1

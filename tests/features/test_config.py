@@ -31,12 +31,24 @@ def test_defaults_are_the_papers():
         ({"num_bands": 2}, "greater than or equal to 3"),
         ({"preemphasis": 1.5}, "less than or equal to 1"),
         ({"frame_ms": float("nan")}, "frame_ms"),
+        ({"num_bands": 10**9}, "less than or equal to 1024"),
+        ({"frame_ms": 1e9}, "less than or equal to 1000"),
+        ({"shift_ms": 1001.0}, "less than or equal to 1000"),
+        ({"low_hz": 1e300}, "less than or equal to 384000"),
+        ({"high_hz": -1.0}, "greater than 0"),
         ({"dither": 1.0}, "Extra inputs are not permitted"),
     ],
 )
 def test_impossible_fields_are_refused(fields, message):
     with pytest.raises(pydantic.ValidationError, match=message):
         LogMelConfig(sample_rate=8000, **fields)
+
+
+@pytest.mark.parametrize("rate", [999, 768_001, 2**63])
+@pytest.mark.parametrize("config", [LogMelConfig, EgemapsConfig])
+def test_sample_rates_have_bounds(config, rate):
+    with pytest.raises(pydantic.ValidationError, match="sample_rate"):
+        config(sample_rate=rate)
 
 
 def test_is_frozen():

@@ -4,13 +4,14 @@ import hashlib
 import subprocess
 import sys
 
+import kaldi_native_fbank
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convrnn.features.config import LogMelConfig
-from convrnn.features.logmel import log_mel
+from convrnn.features.logmel import _options, log_mel, log_mel_of_blocks
 
 FLOOR = np.finfo(np.float32).eps
 
@@ -97,6 +98,46 @@ def test_less_than_a_frame_is_an_error(samples):
 def test_stereo_is_an_error():
     with pytest.raises(ValueError, match="mono"):
         log_mel(np.zeros((16000, 2)), LogMelConfig(sample_rate=16000))
+
+
+def at_once(samples, config):
+    """All samples given to the library in one piece."""
+    fbank = kaldi_native_fbank.OnlineFbank(_options(config))
+    fbank.accept_waveform(config.sample_rate, (samples * np.float32(32768)).tolist())
+    fbank.input_finished()
+    return np.stack([fbank.get_frame(i) for i in range(fbank.num_frames_ready)])
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.sampled_from([LogMelConfig(sample_rate=8000), LogMelConfig(sample_rate=11025, frame_ms=20.3, shift_ms=31.7)]),
+    st.integers(400, 4000),
+    st.lists(st.one_of(st.integers(0, 4000), st.sampled_from([1, 79, 80, 81, 199, 200, 201, 279, 280]))),
+)
+def test_blocks_of_any_size_give_the_same_bits(config, count, edges):
+    samples = speechlike(8000)[:count]
+    blocks = np.split(samples, sorted(min(edge, count) for edge in edges))
+    found = log_mel_of_blocks(iter(blocks), config)
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, at_once(samples, config))
+
+
+def test_long_recordings_give_the_bits_of_one_piece():
+    samples = speechlike(16000, seconds=31.7)
+    config = LogMelConfig(sample_rate=16000)
+    np.testing.assert_array_equal(log_mel(samples, config), at_once(samples, config))
+
+
+@pytest.mark.parametrize("blocks", [[], [0], [100, 100, 100, 99]])
+def test_blocks_with_less_than_a_frame_are_an_error(blocks):
+    with pytest.raises(ValueError, match=rf"{sum(blocks)} samples at 16000 Hz are less than one frame"):
+        log_mel_of_blocks([np.zeros(count, np.float32) for count in blocks], LogMelConfig(sample_rate=16000))
+
+
+@pytest.mark.parametrize("block", [np.zeros(500, np.int16), np.zeros((500, 2), np.float32)])
+def test_blocks_of_another_kind_are_an_error(block):
+    with pytest.raises(ValueError, match=rf"expected blocks of float32 \[samples\]; got {block.dtype} of shape"):
+        log_mel_of_blocks([np.zeros(500, np.float32), block], LogMelConfig(sample_rate=16000))
 
 
 def test_the_same_bits_in_every_run_and_process():

@@ -165,3 +165,13 @@ def test_statistics_accept_lists_as_json_gives_them():
 def test_apply_refuses_another_width():
     with pytest.raises(ValueError, match=r"expected \[frames, 2\]"):
         Statistics([0.0, 0.0], [1.0, 1.0]).apply(np.zeros((3, 1)))
+
+
+def test_a_recording_of_hours_has_the_bits_of_one_piece():
+    x = np.random.default_rng(0).normal(-5, 3, (200_003, 5)).astype(np.float32)
+    found = Statistics.of([x])
+    whole = x.astype(np.float64)
+    mean = whole.mean(axis=0)
+    np.testing.assert_array_equal(found.mean, mean)
+    np.testing.assert_array_equal(found.std, np.sqrt(np.square(whole - mean).sum(axis=0) / len(x)))
+    np.testing.assert_array_equal(found.apply(x), ((whole - mean) / found.std).astype(np.float32))

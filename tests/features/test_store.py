@@ -1,5 +1,4 @@
 import errno
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -16,6 +15,7 @@ from convrnn.features import store as store_module
 from convrnn.features.config import LogMelConfig
 from convrnn.features.extract import Segment, extract_features
 from convrnn.features.store import FeatureStore
+from convrnn.files import temporary_path
 from convrnn.processes import WorkFailedError
 
 CONFIG = LogMelConfig(sample_rate=8000)
@@ -146,25 +146,68 @@ def test_processes_give_the_same_bits(store, segments, tmp_path):
         assert (store.root / path).read_bytes() == (parallel.root / path).read_bytes()
 
 
-@pytest.mark.parametrize("damage", ["cut", "grown", "header", "empty", "text"])
+DAMAGES = {
+    "cut": lambda whole: whole[:-100],
+    "grown": lambda whole: whole + b"\0" * 7,
+    "header": lambda whole: b"\0" * 128 + whole[128:],
+    "empty": lambda _: b"",
+    "text": lambda _: b"not an array",
+    # With a header and a length that are right, nothing but the digest tells.
+    "one bit": lambda whole: whole[:1000] + bytes([whole[1000] ^ 1]) + whole[1001:],
+    "zeroed": lambda whole: whole[:128] + bytes(len(whole) - 160) + whole[-32:],
+    "not a number": lambda whole: whole[:128] + np.float32(np.nan).tobytes() + whole[132:],
+    "digest": lambda whole: whole[:-1] + bytes([whole[-1] ^ 1]),
+    "as earlier versions wrote it": lambda whole: whole[:-32],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_file_is_computed_again(store, segments, damage):
     store.extract(segments[:1])
     path = store.path(segments[0])
     whole = path.read_bytes()
-    path.write_bytes(
-        {
-            "cut": whole[:-100],
-            "grown": whole + b"\0" * 7,
-            "header": b"\0" * 128 + whole[128:],
-            "empty": b"",
-            "text": b"not an array",
-        }[damage]
-    )
+    path.write_bytes(DAMAGES[damage](whole))
     np.testing.assert_array_equal(store.load(segments[0]), extract_features(segments[0], CONFIG))
     assert path.read_bytes() == whole
     path.write_bytes(whole[:-4])
     store.extract(segments[:1])
     assert path.read_bytes() == whole
+
+
+def test_a_file_under_the_name_of_another_is_computed_again(store, segments):
+    one, other = Segment(segments[0].file, 0.0, 0.2), Segment(segments[1].file, 0.0, 0.2)
+    store.extract([one, other])
+    store.path(one).write_bytes(store.path(other).read_bytes())
+    np.testing.assert_array_equal(store.load(one), extract_features(one, CONFIG))
+
+
+def test_a_file_is_an_array_that_numpy_reads(store, segments):
+    store.extract(segments[:1])
+    np.testing.assert_array_equal(np.load(store.path(segments[0])), store.load(segments[0]))
+
+
+def test_what_is_loaded_may_be_written_to(store, segments):
+    store.extract(segments[:1])
+    features = store.load(segments[0])
+    features[:] = 0
+    assert store.load(segments[0]).any()
+    assert features.dtype == np.float32
+    assert features.flags.c_contiguous
+    assert features.flags.aligned
+
+
+def test_temporary_files_of_killed_extractions_are_removed(store, segments):
+    store.extract(segments[:1])
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    mine, left = (temporary_path(store.path(segment)) for segment in segments[1:3])
+    left = left.with_name(left.name.replace(f"-{os.getpid()}.", f"-{gone.pid}."))
+    for path in (mine, left):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"half")
+    store.extract(segments[:3])
+    assert mine.exists()
+    assert not left.exists()
 
 
 def test_load_computes_what_is_missing(store, segments):
@@ -211,8 +254,8 @@ def test_interrupted_processes_leave_whole_files_only(store, segments):
 
 def test_a_killed_process_is_told_in_a_sentence(store, segments):
     def kill(_done, _total):
-        for process in multiprocessing.active_children():
-            process.kill()
+        for process in worker_processes(os.getpid()):
+            os.kill(process, signal.SIGKILL)
 
     with pytest.raises(
         InputError, match=r"^.*\.wav: its worker process was killed, .* with fewer jobs continues there$"
@@ -278,19 +321,19 @@ from pathlib import Path
 from convrnn.features.config import LogMelConfig
 from convrnn.features.extract import Segment
 from convrnn.features.store import FeatureStore
+from convrnn.files import temporary_path
 
-if __name__ == "__main__":
-    root, *files = sys.argv[1:]
-    FeatureStore(root, LogMelConfig(sample_rate=8000)).extract(
-        [Segment(file) for file in files], jobs=2, on_progress=lambda done, total: print(done, flush=True)
-    )
+root, *files = sys.argv[1:]
+FeatureStore(root, LogMelConfig(sample_rate=8000)).extract(
+    [Segment(file) for file in files], jobs=2, on_progress=lambda done, total: print(done, flush=True)
+)
 """
 
 
 def worker_processes(parent):
     """Ids of a process's children that run a pool's workers (Linux)."""
     children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-    return [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    return [int(child) for child in children if b"worker.py" in Path(f"/proc/{child}/cmdline").read_bytes()]
 
 
 def is_running(process):

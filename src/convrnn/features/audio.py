@@ -1,6 +1,7 @@
 """Reads audio files of any kind that libsndfile knows, as mono float32 samples."""
 
 import math
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -13,12 +14,32 @@ import soxr
 from numpy.typing import NDArray
 
 from convrnn.errors import InputError
+from convrnn.features.config import SAMPLE_RATES as SAMPLE_RATES
+from convrnn.features.samples import LOUDEST
 
 END_TOLERANCE = 0.01
 """Seconds by which a given end may lie behind the file's: tables round times to hundredths."""
 
 SIGNATURES = frozenset({b"RIFF", b"RIFX", b"RF64", b"FORM", b".snd", b"fLaC", b"OggS", b"NIST"})
 """First four bytes of files with a header. The name does not tell: copies keep ``.raw``, and PCM is called ``.wav``."""
+
+MOST_SAMPLES_PER_BYTE = 8192
+"""Samples per channel that a byte of a file may stand for; the most there is, silence in FLAC, has 65,535 in 12."""
+
+MOST_SAMPLES = 2**30
+"""Samples that :func:`read_audio` returns at most, 4 GiB: 18 hours at 16 kHz."""
+
+LONGEST_SECONDS = 24 * 3600.0
+"""Length in seconds of the longest piece of audio that is read, whatever the length of its file."""
+
+VALUES_PER_BLOCK = 2**22
+"""Samples times channels that are decoded at once, at most."""
+
+_SAMPLE_DUMP = b"\xf0\x7e"
+"""How a MIDI sample dump begins; libsndfile writes on stdout while it opens one."""
+
+_UNKNOWN_LENGTH = 2**63 - 1
+"""What libsndfile tells of a FLAC file that was written to a pipe."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +70,7 @@ def check_audio_file(path: Path | str) -> Path:
     """The path, if it is a file with at least one byte.
 
     Raises:
-        InputError: There is no such file, it is a folder, or it is empty.
+        InputError: There is no such file, it is a folder, a pipe or a device, or it is empty.
 
     Example:
         >>> check_audio_file("nowhere/a.wav")
@@ -63,6 +84,8 @@ def check_audio_file(path: Path | str) -> Path:
             raise InputError(f"{path}: is a folder, expected an audio file")
         if not file.exists():
             raise InputError(f"{path}: audio file does not exist")
+        if not file.is_file():
+            raise InputError(f"{path}: is a pipe or a device; give a file")
         if file.stat().st_size == 0:
             raise InputError(f"{path}: audio file is empty (0 bytes)")
     except OSError as error:
@@ -78,7 +101,8 @@ def audio_info(path: Path | str, *, headerless_rate: int | None = None) -> Audio
         headerless_rate: As for :func:`read_audio`.
 
     Raises:
-        InputError: The file is missing, a folder, empty, or no audio that libsndfile reads.
+        InputError: The file is missing, a folder, empty, or no audio that libsndfile reads; its sample rate is not
+            within :data:`SAMPLE_RATES`; or its header announces more samples than a file of its size can hold.
     """
     with _opened(path, headerless_rate) as sound:
         return AudioInfo(sound.samplerate, sound.channels, sound.frames)
@@ -107,49 +131,177 @@ def read_audio(
 
     Raises:
         InputError: The file is missing, empty, unreadable or breaks off, has no header or half a sample, ``start`` or
-            ``end`` lie outside it, no sample is left between them, or samples are not finite.
+            ``end`` lie outside it, no sample is left between them or more than :data:`MOST_SAMPLES`, samples are not
+            finite or larger than :data:`~convrnn.features.samples.LOUDEST`, or a sample rate is not within
+            :data:`SAMPLE_RATES`.
     """
     with _opened(path, headerless_rate) as sound:
         first, last = _sample_range(path, sound, start, end)
-        sound.seek(first)
-        channels = sound.read(last - first, dtype="float32", always_2d=True)
-        rate = int(sound.samplerate)
-    if len(channels) < last - first:
-        raise InputError(
-            f"{path}: audio breaks off; its header announces {last} samples, {first + len(channels)} could be read"
-        )
-    samples = channels[:, 0] if channels.shape[1] == 1 else channels.mean(axis=1, dtype=np.float64).astype(np.float32)
-    if not np.isfinite(channels).all():
-        position = first + int(np.argmin(np.isfinite(channels).all(axis=1)))
-        raise InputError(f"{path}: sample {position} ({position / rate:.3f} s) is NaN or infinite")
+        rate = sample_rate or sound.samplerate
+        if (last - first) * rate / sound.samplerate > MOST_SAMPLES:
+            raise InputError(
+                f"{path}: {(last - first) / sound.samplerate:.0f} s at {rate} Hz are more than the {MOST_SAMPLES} "
+                "samples that are read at once; give a start and an end"
+            )
+        return np.concatenate(list(_blocks(path, sound, first, last, sample_rate, 10.0))), rate
+
+
+def audio_blocks(
+    path: Path | str,
+    *,
+    sample_rate: int | None = None,
+    start: float | None = None,
+    end: float | None = None,
+    headerless_rate: int | None = None,
+    block_seconds: float = 10.0,
+) -> Iterator[NDArray[np.float32]]:
+    """Reads a file or a part of it block by block, mixed down to mono, in memory for one block.
+
+    Args:
+        path: As for :func:`read_audio`, like the other arguments.
+        sample_rate: Hz to resample to; ``None`` keeps the file's own rate.
+        start: Seconds where to begin; ``None`` is the file's beginning.
+        end: Seconds where to stop; ``None`` is the file's end.
+        headerless_rate: Hz of files whose first bytes are no header.
+        block_seconds: Length of a block in seconds, about; blocks of many channels are shorter, and resampling moves
+            samples from one to the next.
+
+    Yields:
+        Blocks, float32 ``[samples]``, none empty. Joined they have the same bits as what :func:`read_audio` returns.
+
+    Raises:
+        InputError: As :func:`read_audio`, where the block is reached that shows it; or the part that is asked for is
+            longer than :data:`LONGEST_SECONDS`.
+    """
+    with _opened(path, headerless_rate) as sound:
+        first, last = _sample_range(path, sound, start, end)
+        yield from _blocks(path, sound, first, last, sample_rate, block_seconds)
+
+
+def check_sample_rate(rate: int, told: str) -> int:
+    """The rate in Hz, if it is within :data:`SAMPLE_RATES`.
+
+    Args:
+        rate: Hz.
+        told: What has this rate, for the message.
+
+    Raises:
+        InputError: It is not.
+
+    Example:
+        >>> check_sample_rate(1, "a.wav: audio")
+        Traceback (most recent call last):
+        ...
+        convrnn.errors.InputError: a.wav: audio has a sample rate of 1 Hz; rates of 1000 to 768000 Hz can be used
+    """
+    lowest, highest = SAMPLE_RATES
+    if not lowest <= rate <= highest:
+        raise InputError(f"{told} has a sample rate of {rate} Hz; rates of {lowest} to {highest} Hz can be used")
+    return rate
+
+
+class _Decoder(soundfile.SoundFile):  # type: ignore[misc, unused-ignore]
+    """A file that is read from one place on.
+
+    soundfile itself seeks after every read. MP3 and Opus then decode anew from there, with other bits.
+    """
+
+    def begin(self, frame: int) -> None:
+        if frame or super().seekable():
+            self.seek(frame)
+
+    def seekable(self) -> bool:
+        return False
+
+
+def _blocks(
+    path: Path | str, sound: _Decoder, first: int, last: int, sample_rate: int | None, block_seconds: float
+) -> Iterator[NDArray[np.float32]]:
+    """The samples from ``first`` up to ``last``, mono and resampled."""
+    rate = sound.samplerate
+    resampler = None
     if sample_rate is not None and sample_rate != rate:
-        samples = soxr.resample(samples, rate, sample_rate, quality="HQ")
-        if len(samples) == 0:
-            raise InputError(f"{path}: {last - first} samples at {rate} Hz leave none at {sample_rate} Hz")
-        rate = sample_rate
-    return np.ascontiguousarray(samples, dtype=np.float32), rate
+        check_sample_rate(sample_rate, "What audio is resampled to")
+        resampler = soxr.ResampleStream(rate, sample_rate, 1, dtype="float32", quality="HQ")
+    size = max(1, min(round(block_seconds * rate), VALUES_PER_BLOCK // sound.channels))
+    heard = False
+    sound.begin(first)
+    for position in range(first, last, size):
+        count = min(size, last - position)
+        channels = sound.read(count, dtype="float32", always_2d=True)
+        _check_samples(path, channels, position, rate)
+        if len(channels) < count:
+            raise InputError(
+                f"{path}: audio breaks off; its header announces {last} samples, "
+                f"{position + len(channels)} could be read"
+            )
+        samples = _mono(channels)
+        if resampler is not None:
+            samples = resampler.resample_chunk(samples, last=position + count == last)
+        if len(samples):
+            heard = True
+            yield np.ascontiguousarray(samples, dtype=np.float32)
+    if not heard:
+        raise InputError(f"{path}: {last - first} samples at {rate} Hz leave none at {sample_rate} Hz")
+
+
+def _mono(channels: NDArray[np.float32]) -> NDArray[np.float32]:
+    mono: NDArray[np.float32]
+    mono = channels[:, 0] if channels.shape[1] == 1 else channels.mean(axis=1, dtype=np.float64).astype(np.float32)
+    return mono
+
+
+def _check_samples(path: Path | str, channels: NDArray[np.float32], position: int, rate: int) -> None:
+    """Refuses what no recording holds; ``position`` is the file's sample that ``channels`` begin with."""
+    good = (np.abs(channels) <= LOUDEST).all(axis=1)
+    if good.all():
+        return
+    row = int(np.argmin(good))
+    where = f"{path}: sample {position + row} ({(position + row) / rate:.3f} s)"
+    if not np.isfinite(channels[row]).all():
+        raise InputError(f"{where} is NaN or infinite")
+    raise InputError(
+        f"{where} is {np.abs(channels[row]).max():.3g}; full scale is 1, samples of up to {LOUDEST:g} are read"
+    )
 
 
 @contextmanager
-def _opened(path: Path | str, headerless_rate: int | None) -> Iterator[soundfile.SoundFile]:
+def _opened(path: Path | str, headerless_rate: int | None) -> Iterator[_Decoder]:
     """An open file; whatever libsndfile objects to, at opening or within the block, becomes an InputError."""
     file = check_audio_file(path)
-    source: Path | int = file
+    # The name's own bytes: soundfile would encode it, and not every name is UTF-8.
+    source: bytes | int = os.fsencode(file)
     layout: dict[str, Any] = {}
     try:
         with ExitStack() as stack:
+            stream = stack.enter_context(file.open("rb", buffering=0))
+            signature = stream.read(4)
             if headerless_rate is not None or file.suffix.lower() == ".raw":
-                stream = stack.enter_context(file.open("rb", buffering=0))
-                if stream.read(4) not in SIGNATURES:
+                if signature not in SIGNATURES:
                     layout = _headerless_layout(path, file.stat().st_size, headerless_rate)
                 stream.seek(0)
                 # Without the name, because one in .raw hides a header from soundfile.
                 source = stream.fileno()
-            yield stack.enter_context(soundfile.SoundFile(source, closefd=False, **layout))
+            if not layout and signature.startswith(_SAMPLE_DUMP):
+                raise InputError(f"{path}: is a MIDI sample dump, which is not read; convert it to WAV")
+            sound = stack.enter_context(_Decoder(source, closefd=False, **layout))
+            check_sample_rate(sound.samplerate, f"{path}: audio")
+            _check_length(path, file.stat().st_size, sound.frames)
+            yield sound
     except soundfile.LibsndfileError as error:
-        raise InputError(f"{path}: cannot be read as audio ({error.error_string.rstrip('.')})") from error
+        # libsndfile finds no words for FLAC data that are damaged or at an end.
+        reason = error.error_string.rstrip(".") or "its data are damaged or break off"
+        raise InputError(f"{path}: cannot be read as audio ({reason})") from error
     except OSError as error:
         raise InputError(f"{path}: audio file cannot be read ({error.strerror or error})") from error
+
+
+def _check_length(path: Path | str, size: int, frames: int) -> None:
+    """Refuses a number of samples that a file of ``size`` bytes cannot hold."""
+    if frames == _UNKNOWN_LENGTH:
+        raise InputError(f"{path}: its header does not tell how long the audio is, as in a stream; convert it to WAV")
+    if frames > size * MOST_SAMPLES_PER_BYTE:
+        raise InputError(f"{path}: its header announces {frames} samples, more than a file of {size} bytes can hold")
 
 
 def _headerless_layout(path: Path | str, size: int, rate: int | None) -> dict[str, Any]:
@@ -164,9 +316,7 @@ def _headerless_layout(path: Path | str, size: int, rate: int | None) -> dict[st
     return {"format": "RAW", "subtype": "PCM_16", "endian": "LITTLE", "channels": 1, "samplerate": rate}
 
 
-def _sample_range(
-    path: Path | str, sound: soundfile.SoundFile, start: float | None, end: float | None
-) -> tuple[int, int]:
+def _sample_range(path: Path | str, sound: _Decoder, start: float | None, end: float | None) -> tuple[int, int]:
     """First sample and the one behind the last, for times in seconds."""
     rate, frames = sound.samplerate, sound.frames
     duration = frames / rate
@@ -183,4 +333,9 @@ def _sample_range(
     first, last = round(begin * rate), min(round(stop * rate), frames)
     if first >= last:
         raise InputError(f"{path}: no sample lies between start {begin:g} s and end {stop:g} s")
+    if (last - first) / rate > LONGEST_SECONDS:
+        raise InputError(
+            f"{path}: {(last - first) / 3600 / rate:.1f} h of audio are more than the {LONGEST_SECONDS / 3600:.0f} h "
+            "that are read in one piece; give a start and an end"
+        )
     return first, last

@@ -8,6 +8,12 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 FEATURES = ("logmel", "egemaps", "egemaps-25ms")
 """Names for :func:`feature_config_of`: log mel, eGeMAPS as openSMILE has them, eGeMAPS with the paper's frames."""
 
+SAMPLE_RATES = (1000, 768_000)
+"""Lowest and highest sample rate in Hz of a file, and of what it is resampled to. Converters end at 768 kHz."""
+
+MOST_BANDS = 1024
+"""Mel bands at most; 23 to 256 are usual."""
+
 SAMPLE_SCALE = 32768
 """What log mel energies take full scale for."""
 
@@ -49,12 +55,12 @@ class LogMelConfig(BaseModel):
 
     Attributes:
         kind: Tells this feature type from others in a serialised config.
-        sample_rate: Hz; audio of another rate is resampled to it.
-        num_bands: Number of mel filters, at least 3.
+        sample_rate: Hz, within :data:`SAMPLE_RATES`; audio of another rate is resampled to it.
+        num_bands: Number of mel filters, 3 to :data:`MOST_BANDS`.
         low_hz: Lower edge of the lowest filter.
         high_hz: Upper edge of the highest filter; ``None`` is half the sample rate.
-        frame_ms: Length of a frame in milliseconds.
-        shift_ms: Distance between the starts of neighbouring frames in milliseconds.
+        frame_ms: Length of a frame in milliseconds, 1 to 1000.
+        shift_ms: Distance between the starts of neighbouring frames in milliseconds, 1 to 1000.
         preemphasis: Coefficient ``a`` of ``x[n] - a x[n - 1]``, 0 to 1.
 
     Raises:
@@ -72,12 +78,12 @@ class LogMelConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     kind: Literal["logmel"] = "logmel"
-    sample_rate: int = Field(ge=1000)
-    num_bands: int = Field(default=26, ge=3)
-    low_hz: float = Field(default=20.0, ge=0.0)
-    high_hz: float | None = None
-    frame_ms: float = Field(default=25.0, ge=1.0)
-    shift_ms: float = Field(default=10.0, ge=1.0)
+    sample_rate: int = Field(ge=SAMPLE_RATES[0], le=SAMPLE_RATES[1])
+    num_bands: int = Field(default=26, ge=3, le=MOST_BANDS)
+    low_hz: float = Field(default=20.0, ge=0.0, le=SAMPLE_RATES[1] / 2)
+    high_hz: float | None = Field(default=None, gt=0.0, le=SAMPLE_RATES[1] / 2)
+    frame_ms: float = Field(default=25.0, ge=1.0, le=1000.0)
+    shift_ms: float = Field(default=10.0, ge=1.0, le=1000.0)
     preemphasis: float = Field(default=0.97, ge=0.0, le=1.0)
 
     @property
@@ -158,8 +164,8 @@ class EgemapsConfig(BaseModel):
 
     Attributes:
         kind: Tells this feature type from others in a serialised config.
-        sample_rate: Hz, at least 8000, since F3 and the spectral ratios lie up to 4 kHz and beyond; audio of another
-            rate is resampled to it.
+        sample_rate: Hz, 8000 to 768000: F3 and the spectral ratios lie up to 4 kHz and beyond; audio of another rate
+            is resampled to it.
         frame_ms: Length of the short frames in milliseconds: 20 (openSMILE's configuration) or 25 (the paper's text).
 
     Raises:
@@ -176,7 +182,7 @@ class EgemapsConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["egemaps"] = "egemaps"
-    sample_rate: int = Field(ge=8000)
+    sample_rate: int = Field(ge=8000, le=SAMPLE_RATES[1])
     frame_ms: Literal[20, 25] = 20
 
     @property

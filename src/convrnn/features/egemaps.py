@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from convrnn.cache import default_cache_dir
 from convrnn.errors import InputError
 from convrnn.features.config import DESCRIPTORS, EgemapsConfig
+from convrnn.features.samples import full_scale_one
 from convrnn.files import write_atomically, writing
 
 LICENCE = (
@@ -45,7 +46,8 @@ def egemaps(samples: NDArray[Any], config: EgemapsConfig) -> NDArray[np.float32]
     gives finite values: openSMILE's floors, 0 for most descriptors.
 
     Args:
-        samples: ``[samples]``, mono, full scale 1, at ``config.sample_rate``.
+        samples: ``[samples]``, mono, at ``config.sample_rate``, of a dtype that
+            :func:`~convrnn.features.samples.full_scale_one` knows.
         config: Frames and sample rate.
 
     Returns:
@@ -54,18 +56,18 @@ def egemaps(samples: NDArray[Any], config: EgemapsConfig) -> NDArray[np.float32]
 
     Raises:
         InputError: openSMILE is not installed, cannot be loaded, or has not the configuration that is known here.
-        ValueError: There is less than one short frame of samples, they are not a vector, or a descriptor is not finite.
+        ValueError: There is less than one short frame of samples, they are none that ``full_scale_one`` takes, or a
+            descriptor is not finite.
 
     Example:
         >>> egemaps(np.zeros(16000), EgemapsConfig(sample_rate=16000)).shape
         (96, 25)
     """
-    if samples.ndim != 1:
-        raise ValueError(f"expected mono samples [samples]; got shape {samples.shape}")
+    samples = full_scale_one(samples)
     rate = config.sample_rate
     if 1000 * len(samples) < config.frame_ms * rate:
         raise ValueError(f"{len(samples)} samples at {rate} Hz are less than one frame of {config.frame_ms} ms")
-    clipped = np.clip(samples.astype(np.float32), -1, _LARGEST)
+    clipped = np.clip(samples, -1, _LARGEST)
     missing = -(-_LONG_FRAME_MS * rate // 1000) - len(clipped)
     found: NDArray[np.float32] = extractor(config.frame_ms)(np.pad(clipped, (0, max(0, missing))), rate)[0]
     if not np.isfinite(found).all():

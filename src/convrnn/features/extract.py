@@ -1,15 +1,16 @@
 """From a piece of an audio file to its features."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from convrnn.errors import InputError
-from convrnn.features.audio import AudioInfo, audio_info, read_audio
-from convrnn.features.config import EgemapsConfig, FeatureConfig
+from convrnn.features.audio import AudioInfo, audio_blocks, audio_info, read_audio
+from convrnn.features.config import EgemapsConfig, FeatureConfig, LogMelConfig
 from convrnn.features.egemaps import egemaps
-from convrnn.features.logmel import log_mel
+from convrnn.features.logmel import log_mel, log_mel_of_blocks
 
 
 @dataclass(frozen=True)
@@ -66,12 +67,30 @@ class Segment:
             headerless_rate=self.headerless_rate,
         )
 
+    def blocks(self, *, sample_rate: int | None = None) -> Iterator[NDArray[np.float32]]:
+        """The samples of :meth:`read`, some seconds at a time, so that a long file takes little memory.
+
+        Args:
+            sample_rate: Hz to resample to; ``None`` keeps the file's own rate.
+
+        Raises:
+            InputError: As :func:`~convrnn.features.audio.audio_blocks`.
+        """
+        return audio_blocks(
+            self.file,
+            sample_rate=sample_rate,
+            start=self.start,
+            end=self.end,
+            headerless_rate=self.headerless_rate,
+        )
+
 
 def features_of(samples: NDArray[np.float32], config: FeatureConfig) -> NDArray[np.float32]:
     """The features of samples that are in memory.
 
     Args:
-        samples: ``[samples]``, mono, full scale 1, at ``config.sample_rate``.
+        samples: ``[samples]``, mono, at ``config.sample_rate``. Floating-point ones have full scale 1, int16, int32
+            and uint8 that of their type (:func:`~convrnn.features.samples.full_scale_one`).
         config: What to compute.
 
     Returns:
@@ -79,7 +98,8 @@ def features_of(samples: NDArray[np.float32], config: FeatureConfig) -> NDArray[
 
     Raises:
         InputError: eGeMAPS were asked for and openSMILE cannot be used.
-        ValueError: There is less than one frame of samples, they are not a vector, or a feature is not finite.
+        ValueError: There is less than one frame of samples; they are not a vector, of another dtype, not finite or far
+            beyond full scale; or a feature is not finite.
 
     Example:
         >>> from convrnn.features.config import LogMelConfig
@@ -92,6 +112,9 @@ def features_of(samples: NDArray[np.float32], config: FeatureConfig) -> NDArray[
 def extract_features(segment: Segment, config: FeatureConfig) -> NDArray[np.float32]:
     """Reads a segment at the config's sample rate and computes its features.
 
+    Log mel energies are computed as the samples come, so that memory grows with the frames alone. openSMILE wants the
+    whole segment at once.
+
     Args:
         segment: What to read.
         config: What to compute.
@@ -103,9 +126,10 @@ def extract_features(segment: Segment, config: FeatureConfig) -> NDArray[np.floa
         InputError: The audio cannot be read (see :func:`~convrnn.features.audio.read_audio`) or is shorter than one
             frame; the sentence names the file. Or eGeMAPS were asked for and openSMILE cannot be used.
     """
-    samples, _ = segment.read(sample_rate=config.sample_rate)
     try:
-        return features_of(samples, config)
+        if isinstance(config, LogMelConfig):
+            return log_mel_of_blocks(segment.blocks(sample_rate=config.sample_rate), config)
+        return features_of(segment.read(sample_rate=config.sample_rate)[0], config)
     except InputError:
         raise
     except ValueError as error:

@@ -1,6 +1,6 @@
 """Z-scores per feature at frame level, over a speaker, an utterance or a corpus (section IV-A)."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self, get_args
 
@@ -14,6 +14,8 @@ NormalisePolicy = Literal["speaker", "utterance", "corpus"]
 
 CONSTANT = float(np.finfo(np.float32).eps)
 """Share of the mean up to which a deviation counts as none: of float32 features it is rounding, not signal."""
+
+_ROWS = 2**16
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,17 +62,17 @@ class Statistics:
         count = 0
         mean = squares = np.zeros(0)
         for array in arrays:
-            x = np.asarray(array, dtype=np.float64)
+            x = np.asarray(array)
             if x.ndim != 2:
                 raise ValueError(f"expected [frames, features]; got shape {x.shape}")
             if len(x) == 0:
                 continue
-            if not np.isfinite(x).all():
+            if not all(np.isfinite(block).all() for block in _in_float64(x)):
                 raise ValueError("features hold values that are not finite")
             if count and x.shape[1] != len(mean):
                 raise ValueError(f"expected {len(mean)} features per frame as in the first array; got {x.shape[1]}")
-            x_mean = x.mean(axis=0)
-            x_squares = np.square(x - x_mean).sum(axis=0)
+            x_mean = _sum(_in_float64(x)) / len(x)
+            x_squares = _sum(np.square(block - x_mean) for block in _in_float64(x))
             if count == 0:
                 count, mean, squares = len(x), x_mean, x_squares
                 continue
@@ -101,8 +103,23 @@ class Statistics:
         if x.ndim != 2 or x.shape[1] != len(self.mean):
             raise ValueError(f"expected [frames, {len(self.mean)}]; got shape {x.shape}")
         constant = self.std <= CONSTANT * np.abs(self.mean)
-        scaled = (x.astype(np.float64) - self.mean) / np.where(constant, 1.0, self.std)
-        return np.where(constant, 0.0, scaled).astype(np.float32)
+        std = np.where(constant, 1.0, self.std)
+        blocks = [np.where(constant, 0.0, (block - self.mean) / std).astype(np.float32) for block in _in_float64(x)]
+        return np.concatenate(blocks) if blocks else np.zeros(x.shape, np.float32)
+
+
+def _in_float64(x: NDArray[Any]) -> Iterator[NDArray[np.float64]]:
+    """The rows in float64, so many at a time that this takes little memory for a recording of hours."""
+    return (x[start : start + _ROWS].astype(np.float64) for start in range(0, len(x), _ROWS))
+
+
+def _sum(blocks: Iterable[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """The sum of all rows, each added to that of the rows before, as numpy does within an array."""
+    total: NDArray[np.float64] = np.zeros((0, 0))
+    for block in blocks:
+        total = (np.concatenate([total, block]) if len(total) else block).sum(axis=0, keepdims=True)
+    row: NDArray[np.float64] = total[0]
+    return row
 
 
 class Normaliser:

@@ -21,7 +21,7 @@ from convrnn.processes import Event, WorkFailedError, run_in_processes
 FEATURES_VERSION = 1
 """Raised when a fix changes the features of the same config and audio; it is part of every key."""
 
-_HEADER_BYTES = 128
+_HEADER_BYTES, _DIGEST_BYTES = 128, 32
 
 Progress = Callable[[int, int], None]
 """Called with how many segments are done, and how many there are."""
@@ -34,6 +34,9 @@ class FeatureStore:
 
     A file appears under its name only when it is complete, so that an extraction may be killed at any moment and
     continues where it was. Keys depend on the audio's bytes, not on its place or name: copies share one file.
+
+    A file is an array as numpy saves it, and behind it the SHA-256 of the key and all that comes before. Where that
+    does not match, the features are computed anew, and so they are once for files of earlier versions, which had none.
 
     Args:
         root: Folder of the store, made when first written to; several configs may share it.
@@ -94,8 +97,7 @@ class FeatureStore:
 
         Args:
             segments: What to extract; the same one may occur several times.
-            jobs: Processes; 1 works in this one. The features are the same for any number. As with every process pool,
-                a script that asks for more must guard its start with ``if __name__ == "__main__"``.
+            jobs: Processes; 1 works in this one. The features are the same for any number.
             on_progress: Called in this process after each segment that is found or computed.
 
         Raises:
@@ -155,21 +157,46 @@ class FeatureStore:
                 store cannot be written.
         """
         path = self.path(segment)
-        if not self._is_whole(path):
-            _write(path, extract_features(segment, self.config))
-        features: NDArray[np.float32] = np.load(path, allow_pickle=False)
+        features = self._read(path)
+        if features is None:
+            features = extract_features(segment, self.config)
+            _write(path, features)
         return features
 
     def _is_whole(self, path: Path) -> bool:
         """Whether a file is there, of a length that holds whole frames and with the header that belongs to it."""
         try:
             with path.open("rb") as stream:
-                frames, rest = divmod(os.fstat(stream.fileno()).st_size - _HEADER_BYTES, 4 * self.config.num_features)
-                header = stream.read(_HEADER_BYTES)
+                size = os.fstat(stream.fileno()).st_size
+                return self._shape(size, stream.read(_HEADER_BYTES)) is not None
         except OSError:
             # Whatever keeps it from being read will be named when it is written anew.
             return False
-        return rest == 0 and frames > 0 and header == _npy_header(frames, self.config.num_features)
+
+    def _shape(self, size: int, header: bytes) -> tuple[int, int] | None:
+        """The shape of the array in a file of this size and header; None where it is none of this store's."""
+        frames, rest = divmod(size - _HEADER_BYTES - _DIGEST_BYTES, 4 * self.config.num_features)
+        shape = (frames, self.config.num_features)
+        return shape if rest == 0 and frames > 0 and header == _npy_header(*shape) else None
+
+    def _read(self, path: Path) -> NDArray[np.float32] | None:
+        """The features in a file; None where there is none or it is not as it was written."""
+        try:
+            with path.open("rb") as stream:
+                size = os.fstat(stream.fileno()).st_size
+                shape = self._shape(size, stream.read(_HEADER_BYTES))
+                if shape is None:
+                    return None
+                stream.seek(0)
+                # Read once, into memory that the array keeps and may be written to.
+                content = bytearray(size)
+                stream.readinto(content)
+        except OSError:
+            return None
+        array = memoryview(content)[:-_DIGEST_BYTES]
+        if _digest(path, array) != content[-_DIGEST_BYTES:]:
+            return None
+        return np.frombuffer(array, dtype="<f4", offset=_HEADER_BYTES).reshape(shape)
 
     def _compute(self, work: list[_Work], jobs: int, finish: Callable[[int, InputError | None], None]) -> None:
         """Computes and writes; tells the position of each as it is finished, with the error where it failed."""
@@ -209,8 +236,16 @@ def _extract(config: FeatureConfig, item: _Work, _report: object = None) -> Inpu
 def _write(path: Path, features: NDArray[np.float32]) -> None:
     with writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
+    array = _npy_header(*features.shape) + features.astype("<f4").tobytes()
     # A file that a power failure left half written is noticed and made again, so there is no need to wait for the disk.
-    write_atomically(path, _npy_header(*features.shape) + features.astype("<f4").tobytes(), durable=False)
+    write_atomically(path, array + _digest(path, array), durable=False)
+
+
+def _digest(path: Path, array: bytes | memoryview) -> bytes:
+    # With the name, a file under another's name is noticed too.
+    digest = hashlib.sha256(path.stem.encode("ascii"))
+    digest.update(array)
+    return digest.digest()
 
 
 def _npy_header(frames: int, features: int) -> bytes:

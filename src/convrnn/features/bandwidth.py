@@ -1,0 +1,71 @@
+"""Whether audio holds less than its sample rate promises, because it was resampled to that rate."""
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100)
+"""Hz that audio is looked at for: those that recordings come at."""
+
+DROP_DB = 40.0
+"""Fall of the mean spectrum at half the lower rate, in dB. Voices that were not resampled fall by 25 at most there."""
+
+_FRAME = 1024
+_BELOW = (0.6, 0.85)
+_ABOVE = (1.08, 0.98)
+
+
+def resampled_from(blocks: Iterable[NDArray[np.float32]], rate: int) -> int | None:
+    """The lower sample rate that audio had before, where its spectrum surely tells.
+
+    A recording that was resampled from a lower rate has next to nothing above half of that: in the mean over its whole
+    length, every frequency there lies :data:`DROP_DB` below those a little lower. Quiet recordings of 16 bits, whose
+    rounding fills the band, and bands cut off elsewhere are not found.
+
+    Args:
+        blocks: The samples, block by block, float32 ``[samples]``.
+        rate: Their sample rate in Hz.
+
+    Returns:
+        One of :data:`RATES` below ``rate``, or ``None``.
+
+    Example:
+        >>> noise = np.random.default_rng(0).standard_normal(16000).astype(np.float32)
+        >>> import soxr
+        >>> resampled_from([soxr.resample(noise, 8000, 16000)], 16000), resampled_from([noise], 16000)
+        (8000, None)
+    """
+    power = _mean_power(blocks)
+    hertz = np.arange(len(power)) * rate / _FRAME
+    for lower in RATES:
+        if lower > 0.85 * rate:
+            break
+        half = lower / 2
+        below = power[(hertz >= _BELOW[0] * half) & (hertz <= _BELOW[1] * half)].mean()
+        above = power[(hertz >= _ABOVE[0] * half) & (hertz <= _ABOVE[1] * rate / 2)].max()
+        if below > above * 10 ** (DROP_DB / 10):
+            return lower
+    return None
+
+
+def _mean_power(blocks: Iterable[NDArray[np.float32]]) -> NDArray[np.float64]:
+    """The mean power spectrum of frames side by side; a last one that is not whole is filled with zeros, if alone."""
+    window = np.hanning(_FRAME)
+    total = np.zeros(_FRAME // 2 + 1)
+    rest = np.zeros(0, np.float32)
+    frames = 0
+    for block in blocks:
+        samples = np.concatenate([rest, block])
+        whole = len(samples) // _FRAME
+        rest = samples[whole * _FRAME :]
+        total += _power(samples[: whole * _FRAME], window)
+        frames += whole
+    if frames == 0:
+        return _power(np.pad(rest, (0, _FRAME - len(rest))), window)
+    return total / frames
+
+
+def _power(samples: NDArray[np.float32], window: NDArray[np.float64]) -> NDArray[np.float64]:
+    power: NDArray[np.float64] = np.square(np.abs(np.fft.rfft(samples.reshape(-1, _FRAME) * window))).sum(axis=0)
+    return power
