@@ -114,13 +114,13 @@ def test_registered_operations_keep_pytorchs_rules(name, everything):
     [
         (
             {"weight_hh": torch.zeros(84, 21).half()},
-            r"weight_hh is torch\.float16; the native kernel is for torch\.float32",
+            r"weight_hh is torch\.float16, but x is torch\.float32",
         ),
-        ({"weight_hh": torch.zeros(85, 21)}, r"weight_hh must have shape \[84, 21\], but has shape \[85, 21\]"),
-        ({"weight_ih": torch.zeros(2, 84, 5)}, r"weight_ih must have shape \[3, 84, 5\]"),
+        ({"weight_hh": torch.zeros(85, 21)}, r"weight_hh must be \[4 \* hidden, hidden\], but has shape \[85, 21\]"),
+        ({"weight_ih": torch.zeros(2, 84, 5)}, r"weight_ih must have shape \[84, 5\] or \[3, 84, 5\]"),
         ({"bias": torch.zeros(1)}, r"bias must have shape \[84\]"),
-        ({"lengths": torch.tensor([11])}, r"lengths must have shape \[4\]"),
-        ({"kernel_size": 0}, "kernel_size is 0 and stride 2; both must be at least 1"),
+        ({"lengths": torch.tensor([11])}, r"lengths must be int64 with shape \[4\]"),
+        ({"kernel_size": 0}, "kernel_size must be at least 1, but is 0"),
     ],
     ids=["dtype", "weight_hh", "positions", "bias", "lengths", "kernel_size"],
 )

@@ -2,7 +2,8 @@
 
 from convrnn.ops import geometry, library, native, triton
 from convrnn.ops.backend import BACKENDS, use_backend
-from convrnn.ops.functional import check_lengths, lstm, lstm_hidden, windowed_gru, windowed_lstm, windowed_rnn
+from convrnn.ops.checks import check_lengths
+from convrnn.ops.functional import lstm, lstm_hidden, windowed_gru, windowed_lstm, windowed_rnn
 
 __all__ = [
     "BACKENDS",

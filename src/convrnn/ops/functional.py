@@ -1,120 +1,11 @@
 """The public operations: pure functions on tensors, checked, and run by a backend."""
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor
 
-from convrnn.ops import backend, cudnn, reference
-
-REDUCTIONS = ("last", "mean", "max", "none")
-SEQUENCES = ("hidden", "cell")
-
-
-def _one_of(argument: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ValueError(f"{argument} is {value!r}; it must be one of {', '.join(map(repr, allowed))}")
-
-
-def _check_tensors(x: Tensor, gates: int, weight_ih: Tensor, weight_hh: Tensor, kernel_size: int | None) -> None:
-    if x.dim() != 3:
-        raise ValueError(f"x must be [batch, frames, features], but has shape {list(x.shape)}")
-    if x.size(1) == 0:
-        raise ValueError("x must have at least one frame, but has none")
-    if weight_hh.dim() != 2 or weight_hh.size(0) != gates * weight_hh.size(1):
-        raise ValueError(f"weight_hh must be [{gates} * hidden, hidden], but has shape {list(weight_hh.shape)}")
-    shape = [weight_hh.size(0), x.size(2)]
-    allowed = [shape] if kernel_size is None else [shape, [kernel_size, *shape]]
-    if list(weight_ih.shape) not in allowed:
-        raise ValueError(
-            f"weight_ih must have shape {' or '.join(map(str, allowed))}, but has shape {list(weight_ih.shape)}"
-        )
-    for name, tensor in (("x", x), ("weight_ih", weight_ih), ("weight_hh", weight_hh)):
-        _check_dtype(name, tensor, x)
-
-
-def _check_dtype(name: str, tensor: Tensor, x: Tensor) -> None:
-    if not tensor.is_floating_point():
-        raise ValueError(f"{name} must be of a floating dtype, but is {tensor.dtype}")
-    if tensor.dtype != x.dtype and not torch.is_autocast_enabled(x.device.type):
-        raise ValueError(f"{name} is {tensor.dtype}, but x is {x.dtype}; outside autocast they must be the same")
-
-
-def _check_vectors(x: Tensor, tensors: Mapping[str, tuple[Tensor | None, list[int]]]) -> None:
-    for name, (tensor, shape) in tensors.items():
-        if tensor is None:
-            continue
-        if list(tensor.shape) != shape:
-            raise ValueError(f"{name} must have shape {shape}, but has shape {list(tensor.shape)}")
-        _check_dtype(name, tensor, x)
-
-
-def _check_lstm(
-    x: Tensor,
-    weight_ih: Tensor,
-    weight_hh: Tensor,
-    bias: Tensor | None,
-    weight_peephole: Tensor | None,
-    initial_hidden: Tensor | None,
-    initial_cell: Tensor | None,
-    kernel_size: int | None,
-) -> None:
-    _check_tensors(x, 4, weight_ih, weight_hh, kernel_size)
-    hidden = weight_hh.size(1)
-    _check_vectors(
-        x,
-        {
-            "bias": (bias, [4 * hidden]),
-            "weight_peephole": (weight_peephole, [3, hidden]),
-            "initial_hidden": (initial_hidden, [hidden]),
-            "initial_cell": (initial_cell, [hidden]),
-        },
-    )
-
-
-def _check_window(x: Tensor, kernel_size: int, stride: int, reduce: str) -> None:
-    _one_of("reduce", reduce, REDUCTIONS)
-    for name, value in (("kernel_size", kernel_size), ("stride", stride)):
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, but is {value}")
-    if x.size(1) < kernel_size:
-        raise ValueError(f"kernel_size is {kernel_size}, longer than x with its {x.size(1)} frames")
-
-
-def check_lengths(lengths: Tensor | None, x: Tensor) -> Tensor | None:
-    """``lengths`` fit to use with ``x`` ``[batch, frames, ...]``: int64 ``[batch]`` on its device, values 0 to frames.
-
-    Values are checked in eager mode on the CPU; elsewhere, where a look at them would stop the device or break the
-    graph, they are clamped.
-
-    Raises:
-        ValueError: naming what is wrong.
-
-    Example:
-        >>> check_lengths(torch.tensor([3, 9]), torch.zeros(2, 5, 1))
-        Traceback (most recent call last):
-        ...
-        ValueError: lengths must lie between 0 and 5, the frames of x, but lengths[1] is 9
-    """
-    if lengths is None:
-        return None
-    if not isinstance(lengths, Tensor):
-        raise ValueError(f"lengths must be an int64 tensor, but is a {type(lengths).__name__}")
-    if lengths.dtype != torch.int64 or lengths.dim() != 1 or lengths.size(0) != x.size(0):
-        raise ValueError(
-            f"lengths must be int64 with shape [{x.size(0)}], but is {lengths.dtype} with shape {list(lengths.shape)}"
-        )
-    if lengths.device != x.device:
-        raise ValueError(f"lengths must be on x's device, {x.device}, but is on {lengths.device}")
-    if torch.compiler.is_compiling() or lengths.device.type != "cpu":
-        return lengths.clamp(0, x.size(1))
-    outside = ((lengths < 0) | (lengths > x.size(1))).nonzero()
-    if len(outside):
-        row = int(outside[0])
-        raise ValueError(
-            f"lengths must lie between 0 and {x.size(1)}, the frames of x, but lengths[{row}] is {int(lengths[row])}"
-        )
-    return lengths
+from convrnn.ops import backend, checks, cudnn, reference
+from convrnn.ops.checks import check_lengths
+from convrnn.ops.operands import named
 
 
 def _needs_gradient(tensors: tuple[Tensor | None, ...]) -> bool:
@@ -125,6 +16,7 @@ def _autocast(x: Tensor, weight_ih: Tensor, weight_hh: Tensor, *others: Tensor |
     """What is multiplied in autocast's dtype where it is on; states are float32 in any case."""
     if not torch.is_autocast_enabled(x.device.type):
         return x, weight_ih, weight_hh, *others
+    checks.check_floating({"x": x, "weight_ih": weight_ih, "weight_hh": weight_hh})
     dtype = torch.get_autocast_dtype(x.device.type)
     return x.to(dtype), weight_ih.to(dtype), weight_hh.to(dtype), *others
 
@@ -170,11 +62,7 @@ def windowed_rnn(
         >>> windowed_rnn(torch.ones(1, 4, 1), torch.ones(1, 1), torch.zeros(1, 1), None, kernel_size=2, stride=2).shape
         torch.Size([1, 2, 1])
     """
-    _check_window(x, kernel_size, stride, reduce)
-    _one_of("nonlinearity", nonlinearity, tuple(reference.NONLINEARITIES))
-    _check_tensors(x, 1, weight_ih, weight_hh, kernel_size)
-    hidden = weight_hh.size(1)
-    _check_vectors(x, {"bias": (bias, [hidden]), "initial_hidden": (initial_hidden, [hidden])})
+    checks.check_frames(x)
     y: Tensor = torch.ops.convrnn.windowed_rnn(
         x,
         weight_ih,
@@ -238,14 +126,7 @@ def windowed_gru(
         >>> windowed_gru(torch.ones(1, 4, 1), torch.ones(3, 1), torch.zeros(3, 1), None, kernel_size=2).shape
         torch.Size([1, 3, 1])
     """
-    _check_window(x, kernel_size, stride, reduce)
-    _check_tensors(x, 3, weight_ih, weight_hh, kernel_size)
-    hidden = weight_hh.size(1)
-    _check_vectors(
-        x, {"bias": (bias, [3 * hidden]), "bias_hn": (bias_hn, [hidden]), "initial_hidden": (initial_hidden, [hidden])}
-    )
-    if bias_hn is not None and not reset_after:
-        raise ValueError("bias_hn is given, but reset_after is False; only reset_after=True has this bias")
+    checks.check_frames(x)
     y: Tensor = torch.ops.convrnn.windowed_gru(
         x,
         weight_ih,
@@ -317,9 +198,7 @@ def windowed_lstm(
         >>> y.shape, y[1, 1:].abs().max()
         (torch.Size([2, 3, 100]), tensor(0.))
     """
-    _check_window(x, kernel_size, stride, reduce)
-    _one_of("sequence", sequence, SEQUENCES)
-    _check_lstm(x, weight_ih, weight_hh, bias, weight_peephole, initial_hidden, initial_cell, kernel_size)
+    checks.check_frames(x)
     lengths = check_lengths(lengths, x)
     tensors = (x, weight_ih, weight_hh, bias, weight_peephole, initial_hidden, initial_cell)
     operations = torch.ops.convrnn
@@ -377,7 +256,7 @@ def lstm(
         >>> hidden.shape
         torch.Size([2, 9, 8])
     """
-    _check_lstm(x, weight_ih, weight_hh, bias, weight_peephole, initial_hidden, initial_cell, None)
+    checks.check_frames(x)
     lengths = check_lengths(lengths, x)
     if torch.is_autocast_enabled(x.device.type):
         # A state that adds up over a whole recording keeps the parameters' precision.
@@ -425,11 +304,14 @@ def lstm_hidden(
     if weight_peephole is not None or not backend.runs_cudnn(x):
         tensors = (x, weight_ih, weight_hh, bias, weight_peephole, initial_hidden, initial_cell)
         return lstm(*tensors, lengths=lengths, reverse=reverse)[0]
-    _check_lstm(x, weight_ih, weight_hh, bias, None, initial_hidden, initial_cell, None)
+    checks.check_frames(x)
     lengths = check_lengths(lengths, x)
     if torch.is_autocast_enabled(x.device.type):
         x = x.to(weight_hh.dtype)
+    given = named(x, weight_ih, weight_hh, bias, None, initial_hidden, initial_cell, lengths)
     with torch.autocast(x.device.type, enabled=False):
+        checks.check_cell(4, given)
+        checks.check_floating(given)
         return cudnn.lstm_hidden(
             x, weight_ih, weight_hh, bias, initial_hidden, initial_cell, lengths=lengths, reverse=reverse
         )

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Sequence
 
-import torch
 from torch import Tensor
+
+from convrnn.ops.checks import check_memory
 
 DIFFERENTIABLE = (
     *("x", "weight_ih", "weight_hh"),
@@ -23,52 +24,28 @@ def there(tensors: Tensors, *names: str) -> list[Tensor]:
     """The tensors of these names that are not None.
 
     Example:
+        >>> import torch
         >>> there({"x": torch.ones(1), "bias": None}, "x", "bias")
         [tensor([1.])]
     """
     return [tensor for name in names if (tensor := tensors[name]) is not None]
 
 
-def check_shape(name: str, tensor: Tensor, shape: Sequence[int]) -> None:
-    """Refuse a tensor beyond whose memory a kernel would read.
-
-    Raises:
-        ValueError: for another shape.
-    """
-    if tensor.shape != torch.Size(shape):
-        raise ValueError(f"{name} must have shape {list(shape)}, but has shape {list(tensor.shape)}")
-
-
-def check_shapes(tensors: Tensors, positions: int | None = None) -> None:
-    """Refuse tensors that do not fit x and the recurrent weights.
-
-    Args:
-        tensors: As :func:`named` gives them.
-        positions: How many input matrices there must be, where there is more than one.
-
-    Raises:
-        ValueError: naming the first tensor of another shape.
-    """
-    x, weight_ih, weight_hh = there(tensors, "x", "weight_ih", "weight_hh")
-    hidden = weight_hh.size(-1)
-    shapes = {
-        "x": (*x.shape[:2], x.size(-1)),
-        "weight_ih": (*((positions,) if weight_ih.dim() == 3 and positions else ()), 4 * hidden, x.size(-1)),
-        "weight_hh": (4 * hidden, hidden),
-        "bias": (4 * hidden,),
-        "weight_peephole": (3, hidden),
-        "initial_hidden": (hidden,),
-        "initial_cell": (hidden,),
-        "lengths": (x.size(0),),
-    }
-    for name, tensor in tensors.items():
-        if tensor is not None:
-            check_shape(name, tensor, shapes[name])
-
-
 def contiguous(tensors: Tensors) -> Tensors:
-    """The tensors, each in one piece of memory."""
-    return {name: None if tensor is None else tensor.contiguous() for name, tensor in tensors.items()}
+    """The tensors, each in one piece of memory.
+
+    Raises:
+        ValueError: naming a tensor to be copied that has no memory.
+    """
+    return {
+        name: tensor if tensor is None or tensor.is_contiguous() else _copied(name, tensor)
+        for name, tensor in tensors.items()
+    }
+
+
+def _copied(name: str, tensor: Tensor) -> Tensor:
+    check_memory(name, tensor)
+    return tensor.contiguous()
 
 
 def fake_gradients(tensors: Sequence[Tensor | None], with_x: bool) -> list[Tensor]:

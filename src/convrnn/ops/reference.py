@@ -11,7 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from convrnn.ops import checks
 from convrnn.ops.geometry import mask_frames, num_windows, reverse_frames
+from convrnn.ops.operands import named
 
 NONLINEARITIES = {"tanh": torch.tanh, "sigmoid": torch.sigmoid, "relu": torch.relu}
 
@@ -96,6 +98,12 @@ def windowed_rnn(
     reverse: bool = False,
 ) -> Tensor:
     """A simple recurrent network over every window: see :func:`convrnn.ops.windowed_rnn`."""
+    checks.check_window(x, kernel_size, stride, reduce)
+    checks.one_of("nonlinearity", nonlinearity, tuple(NONLINEARITIES))
+    tensors = {"x": x, "weight_ih": weight_ih, "weight_hh": weight_hh, "bias": bias, "lengths": lengths}
+    tensors |= {"initial_hidden": initial_hidden}
+    checks.check_cell(1, tensors, kernel_size)
+    checks.check_floating(tensors)
     wx = project_windows(mask_frames(x, lengths), weight_ih, bias, kernel_size, stride)
     h = _initial(initial_hidden, weight_hh)
     states = []
@@ -121,6 +129,13 @@ def windowed_gru(
     reverse: bool = False,
 ) -> Tensor:
     """A gated recurrent network over every window: see :func:`convrnn.ops.windowed_gru`."""
+    checks.check_window(x, kernel_size, stride, reduce)
+    tensors = {"x": x, "weight_ih": weight_ih, "weight_hh": weight_hh, "bias": bias, "lengths": lengths}
+    tensors |= {"bias_hn": bias_hn, "initial_hidden": initial_hidden}
+    checks.check_cell(3, tensors, kernel_size)
+    checks.check_floating(tensors)
+    if bias_hn is not None and not reset_after:
+        raise ValueError("bias_hn is given, but reset_after is False; only reset_after=True has this bias")
     wx = project_windows(mask_frames(x, lengths), weight_ih, bias, kernel_size, stride)
     h = _initial(initial_hidden, weight_hh)
     states = []
@@ -147,6 +162,10 @@ def windowed_lstm(
     reverse: bool = False,
 ) -> Tensor:
     """An LSTM over every window: see :func:`convrnn.ops.windowed_lstm`."""
+    checks.check_window(x, kernel_size, stride, reduce, sequence)
+    tensors = named(x, weight_ih, weight_hh, bias, weight_peephole, initial_hidden, initial_cell, lengths)
+    checks.check_cell(4, tensors, kernel_size)
+    checks.check_floating(tensors)
     wx = project_windows(mask_frames(x, lengths), weight_ih, bias, kernel_size, stride)
     h, c = _initial(initial_hidden, weight_hh), _initial(initial_cell, weight_hh)
     states = []
@@ -169,6 +188,9 @@ def lstm(
     reverse: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """An LSTM over whole sequences: see :func:`convrnn.ops.lstm`."""
+    tensors = named(x, weight_ih, weight_hh, bias, weight_peephole, initial_hidden, initial_cell, lengths)
+    checks.check_cell(4, tensors)
+    checks.check_floating(tensors)
     wx = F.linear(mask_frames(x, lengths), weight_ih, bias)
     if reverse:
         wx = reverse_frames(wx, lengths)

@@ -3,29 +3,53 @@
 import torch
 from torch import Tensor
 
+from convrnn.ops.checks import check_cell, check_memory, check_tensor
 from convrnn.ops.native import library
-from convrnn.ops.operands import Tensors, check_shapes, contiguous, named, there
+from convrnn.ops.operands import Tensors, contiguous, named, there
 
 
-def inputs(*given: Tensor | None, positions: int | None = None) -> tuple[dict[str, int], Tensors]:
+def inputs(*given: Tensor | None, kernel_size: int | None = None) -> tuple[dict[str, int], Tensors]:
     """Sizes and contiguous tensors of a call.
 
     Args:
         given: The tensors, in the order of the operations' arguments.
-        positions: How many input matrices there must be, where there is more than one.
+        kernel_size: Frames of a window; None for whole sequences.
 
     Raises:
         ValueError: for a tensor of another dtype or shape, beyond whose memory the kernel would read.
     """
     tensors = named(*given)
+    check_cell(4, tensors, kernel_size)
+    if tensors["lengths"] is not None:
+        # Of all tensors it is read first, by PyTorch, which does not look whether there is memory.
+        check_memory("lengths", tensors["lengths"])
     for name, tensor in tensors.items():
-        if tensor is not None and tensor.dtype != (torch.int64 if name == "lengths" else torch.float32):
-            raise ValueError(f"{name} is {tensor.dtype}; the native kernel is for torch.float32, and int64 lengths")
-    check_shapes(tensors, positions)
+        if tensor is not None and tensor.dtype != torch.float32 and name != "lengths":
+            _refuse_dtype(name, tensor)
     x, weight_ih, weight_hh = there(tensors, "x", "weight_ih", "weight_hh")
     batch, frames, features = x.shape
     sizes = {"batch": batch, "frames": frames, "features": features, "hidden": weight_hh.size(1)}
     return sizes | {"per_position": int(weight_ih.dim() == 3)}, contiguous(tensors)
+
+
+def beside(tensors: Tensors, shapes: dict[str, tuple[int, ...]], device: torch.device) -> Tensors:
+    """The contiguous tensors of a backward pass that are not its operation's inputs.
+
+    Raises:
+        ValueError: for a tensor of another dtype or shape, beyond whose memory the kernel would read.
+    """
+    for name, tensor in tensors.items():
+        if tensor is not None:
+            if tensor.dtype != torch.float32:
+                _refuse_dtype(name, tensor)
+            check_tensor(name, tensor, shapes[name], device)
+    return contiguous(tensors)
+
+
+def _refuse_dtype(name: str, tensor: Tensor) -> None:
+    if name == "x":
+        raise ValueError(f"x is {tensor.dtype}; the native kernel is for torch.float32")
+    raise ValueError(f"{name} is {tensor.dtype}, but x is torch.float32; they must be the same")
 
 
 def run_backward(sizes: dict[str, int], tensors: Tensors, with_x: bool) -> list[Tensor]:

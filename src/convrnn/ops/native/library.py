@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from convrnn.ops.checks import check_memory
 from convrnn.ops.operands import Tensors
 
 INSTRUCTION_SETS = ("portable", "avx2", "avx512")
@@ -129,12 +130,17 @@ def run(direction: int, sizes: dict[str, int], tensors: Tensors) -> None:
 
     Raises:
         RuntimeError: the library is not there.
+        ValueError: a tensor has no memory, although it has values.
         MemoryError: there is no memory for the kernel's working space.
     """
     if isinstance(_library, str):
         raise RuntimeError(f"the native backend is missing: {_library}")
     there = {name: tensor for name, tensor in tensors.items() if tensor is not None}
     pointers = {name: tensor.data_ptr() for name, tensor in there.items()}
+    if 0 in pointers.values():
+        # To the kernel that is a tensor which is absent, or one to fall over.
+        for name, tensor in there.items():
+            check_memory(name, tensor)
     call = _Call(**sizes, **pointers, threads=torch.get_num_threads())
     if _library.convrnn_lstm(ctypes.byref(call), direction, INSTRUCTION_SETS.index(instruction_set())):
         raise MemoryError("the native LSTM kernel could not get the memory for its working space")

@@ -5,9 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from convrnn.ops.checks import check_devices
 from convrnn.ops.native import calls, library
 from convrnn.ops.native.operation import Operation
-from convrnn.ops.operands import Tensors, check_shape, contiguous, fake_gradients, hand_out, refuse_second_derivative
+from convrnn.ops.operands import Tensors, fake_gradients, hand_out, refuse_second_derivative
 
 _KEPT_GATES = 5  # i, f, g, o and tanh(c)
 
@@ -43,7 +44,8 @@ def native_lstm(
 
 
 @native_lstm.register_fake
-def _(x: Tensor, _weight_ih: Tensor, weight_hh: Tensor, *options: Any) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ANN401
+def _(x: Tensor, weight_ih: Tensor, weight_hh: Tensor, *options: Any) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ANN401
+    check_devices(x, weight_ih, weight_hh, *options)
     states = x.new_empty(x.size(0), x.size(1), weight_hh.size(1))
     return states, torch.empty_like(states), x.new_empty(_gates_shape(x, weight_hh, options[-1]))
 
@@ -71,15 +73,13 @@ def native_lstm_backward(
     sizes |= {"rows": x.size(0), "reverse": int(reverse)}
     states: Tensors = {"states_hidden": hidden, "states_cell": cell, "gates": gates}
     states |= {"grad_hidden": grad_hidden, "grad_cell": grad_cell}
-    for name, tensor in states.items():
-        shape = _gates_shape(x, weight_hh, save=True) if name == "gates" else (*x.shape[:2], weight_hh.size(1))
-        if tensor is not None:
-            check_shape(name, tensor, shape)
-    return calls.run_backward(sizes, tensors | contiguous(states), with_x)
+    shapes = dict.fromkeys(states, (*x.shape[:2], weight_hh.size(1))) | {"gates": _gates_shape(x, weight_hh, save=True)}
+    return calls.run_backward(sizes, tensors | calls.beside(states, shapes, x.device), with_x)
 
 
 @native_lstm_backward.register_fake
-def _(grad_hidden: Tensor | None, grad_cell: Tensor | None, *inputs: Any) -> list[Tensor]:  # noqa: ANN401, ARG001
+def _(grad_hidden: Tensor | None, grad_cell: Tensor | None, *inputs: Any) -> list[Tensor]:  # noqa: ANN401
+    check_devices(grad_hidden, grad_cell, *inputs)
     return fake_gradients(inputs[3:10], with_x=inputs[-1])
 
 

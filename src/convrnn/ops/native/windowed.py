@@ -7,12 +7,11 @@ import torch
 from torch import Tensor
 
 from convrnn.ops import geometry
+from convrnn.ops.checks import REDUCTIONS, SEQUENCES, check_devices, check_window
 from convrnn.ops.native import calls, library
 from convrnn.ops.native.operation import Operation
-from convrnn.ops.operands import check_shape, contiguous, fake_gradients, hand_out, refuse_second_derivative
+from convrnn.ops.operands import fake_gradients, hand_out, refuse_second_derivative
 
-_SEQUENCES = ("hidden", "cell")
-_REDUCTIONS = ("last", "mean", "max", "none")
 _MOST_LANES = 16  # floats of the widest vector
 
 
@@ -20,8 +19,6 @@ def _windowed_sizes(
     x: Tensor, kernel_size: int, stride: int, sequence: str, reduce: str, lengths: Tensor | None, reverse: bool
 ) -> dict[str, int]:
     """Options, windows in all, and rows: the windows that lie within their sequence."""
-    if kernel_size < 1 or stride < 1:
-        raise ValueError(f"kernel_size is {kernel_size} and stride {stride}; both must be at least 1")
     windows = geometry.num_windows(x.size(1), kernel_size, stride)
     if lengths is None:
         rows = x.size(0) * windows
@@ -33,8 +30,8 @@ def _windowed_sizes(
         "windows": windows,
         "rows": rows,
         "reverse": int(reverse),
-        "sequence": _SEQUENCES.index(sequence),
-        "reduce": _REDUCTIONS.index(reduce),
+        "sequence": SEQUENCES.index(sequence),
+        "reduce": REDUCTIONS.index(reduce),
     }
 
 
@@ -68,7 +65,8 @@ def native_windowed_lstm_kept(
 ) -> tuple[Tensor, Tensor]:
     """:func:`convrnn.ops.windowed_lstm` by the kernel, and what its backward pass needs: empty unless ``save``."""
     given = (x, weight_ih, weight_hh, bias, weight_peephole, initial_hidden, initial_cell, lengths)
-    sizes, tensors = calls.inputs(*given, positions=kernel_size)
+    check_window(x, kernel_size, stride, reduce, sequence)
+    sizes, tensors = calls.inputs(*given, kernel_size=kernel_size)
     sizes |= _windowed_sizes(x, kernel_size, stride, sequence, reduce, lengths, reverse)
     shape = _windowed_shape(x, weight_hh, kernel_size, stride, reduce)
     y = x.new_empty(shape) if lengths is None else x.new_zeros(shape)
@@ -79,7 +77,8 @@ def native_windowed_lstm_kept(
 
 
 @native_windowed_lstm_kept.register_fake
-def _(x: Tensor, _weight_ih: Tensor, weight_hh: Tensor, *options: Any) -> tuple[Tensor, Tensor]:  # noqa: ANN401
+def _(x: Tensor, weight_ih: Tensor, weight_hh: Tensor, *options: Any) -> tuple[Tensor, Tensor]:  # noqa: ANN401
+    check_devices(x, weight_ih, weight_hh, *options)
     kernel_size, stride, sequence, reduce, _reverse, save = options[-6:]
     y = x.new_empty(_windowed_shape(x, weight_hh, kernel_size, stride, reduce))
     return y, x.new_empty(_last_gates_shape(x, weight_hh, kernel_size, stride, sequence) if save else (0,))
@@ -134,15 +133,20 @@ def native_windowed_lstm_backward(
 ) -> list[Tensor]:
     """Gradients of x (empty unless ``with_x``) and of those of the parameters that are there, in their order."""
     given = (x, weight_ih, weight_hh, bias, weight_peephole, initial_hidden, initial_cell, lengths)
-    sizes, tensors = calls.inputs(*given, positions=kernel_size)
+    check_window(x, kernel_size, stride, reduce, sequence)
+    sizes, tensors = calls.inputs(*given, kernel_size=kernel_size)
     sizes |= _windowed_sizes(x, kernel_size, stride, sequence, reduce, lengths, reverse)
-    check_shape("grad_y", grad_y, _windowed_shape(x, weight_hh, kernel_size, stride, reduce))
-    check_shape("gates", gates, _last_gates_shape(x, weight_hh, kernel_size, stride, sequence))
-    return calls.run_backward(sizes, tensors | contiguous({"grad_y": grad_y, "gates": gates}), with_x)
+    shapes = {
+        "grad_y": _windowed_shape(x, weight_hh, kernel_size, stride, reduce),
+        "gates": _last_gates_shape(x, weight_hh, kernel_size, stride, sequence),
+    }
+    others = calls.beside({"grad_y": grad_y, "gates": gates}, shapes, x.device)
+    return calls.run_backward(sizes, tensors | others, with_x)
 
 
 @native_windowed_lstm_backward.register_fake
-def _(_grad_y: Tensor, _gates: Tensor, *inputs: Any) -> list[Tensor]:  # noqa: ANN401
+def _(grad_y: Tensor, gates: Tensor, *inputs: Any) -> list[Tensor]:  # noqa: ANN401
+    check_devices(grad_y, gates, *inputs)
     return fake_gradients(inputs[:7], with_x=inputs[-1])
 
 

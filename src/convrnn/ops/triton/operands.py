@@ -1,13 +1,14 @@
 """What the GPU's operations do with their tensors, whatever the kernel."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
 
-from convrnn.ops.operands import DIFFERENTIABLE, Tensors, check_shapes, contiguous, named, there
+from convrnn.ops.checks import check_cell, check_memory, check_tensor
+from convrnn.ops.operands import DIFFERENTIABLE, Tensors, contiguous, named, there
 from convrnn.ops.triton import tiles
 
 _P = ParamSpec("_P")
@@ -25,26 +26,56 @@ def without_autocast(operation: Callable[_P, _R]) -> Callable[_P, _R]:
     return wrapper
 
 
-def checked(*given: Tensor | None, positions: int | None = None) -> Tensors:
+def checked(*given: Tensor | None, kernel_size: int | None = None) -> Tensors:
     """An LSTM's tensors by name, with ``lengths`` the last of them, contiguous.
 
     Args:
         given: The tensors, in the order of the operations' arguments.
-        positions: How many input matrices there must be, where there is more than one.
+        kernel_size: Frames of a window; None for whole sequences.
 
     Raises:
-        ValueError: for a tensor of another shape or dtype, which the kernels would misread.
+        ValueError: for a tensor of another shape, dtype or device, which the kernels would misread.
     """
     tensors = named(*given)
-    check_shapes(tensors, positions)
+    check_cell(4, tensors, kernel_size)
     (x,) = there(tensors, "x")
-    for name, dtype in (("weight_ih", x.dtype), ("weight_hh", x.dtype), ("lengths", torch.int64)):
-        tensor = tensors[name]
-        if tensor is not None and tensor.dtype != dtype:
-            raise ValueError(f"{name} is {tensor.dtype}; it must be {dtype}")
+    for name, tensor in zip(("weight_ih", "weight_hh"), there(tensors, "weight_ih", "weight_hh"), strict=True):
+        if tensor.dtype != x.dtype:
+            raise ValueError(f"{name} is {tensor.dtype}, but x is {x.dtype}; they must be the same")
     if x.dtype not in tiles.DTYPES:
         raise ValueError(f"x is {x.dtype}; the Triton kernels are for {', '.join(map(str, tiles.DTYPES))}")
+    for name in DIFFERENTIABLE:
+        parameter = tensors[name]
+        if parameter is not None and not parameter.is_floating_point():
+            raise ValueError(f"{name} must be of a floating dtype, but is {parameter.dtype}")
+    for name, given_tensor in tensors.items():
+        if given_tensor is not None:
+            check_memory(name, given_tensor)
     return contiguous(tensors)
+
+
+def check_beside(
+    tensors: Tensors, shape: tuple[int, ...], x: Tensor, dtypes: Mapping[str, torch.dtype] | None = None
+) -> None:
+    """Refuse tensors of a backward pass, beside its operation's inputs, that the kernels would misread.
+
+    Args:
+        tensors: All of one shape.
+        shape: That.
+        x: The input, whose device is theirs too.
+        dtypes: Of some of them; the others may have any floating dtype.
+
+    Raises:
+        ValueError: naming a tensor of another shape, dtype or device.
+    """
+    for name, tensor in tensors.items():
+        if tensor is None:
+            continue
+        check_tensor(name, tensor, shape, x.device)
+        check_memory(name, tensor)
+        dtype = (dtypes or {}).get(name)
+        if not tensor.is_floating_point() or dtype not in (None, tensor.dtype):
+            raise ValueError(f"{name} must be of {dtype or 'a floating dtype'}, but is {tensor.dtype}")
 
 
 def room(tensors: Tensors, shape: tuple[int, ...], dtype: torch.dtype | None = None) -> Tensor:

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from convrnn.ops import geometry
+from convrnn.ops.checks import check_devices
 from convrnn.ops.operands import Tensors, fake_gradients, hand_out, refuse_second_derivative, there
 from convrnn.ops.triton import operands, tiles
 from convrnn.ops.triton.tiles import Tile
@@ -94,7 +95,8 @@ def triton_lstm(
 
 
 @triton_lstm.register_fake
-def _(x: Tensor, _weight_ih: Tensor, weight_hh: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ANN401
+def _(x: Tensor, weight_ih: Tensor, weight_hh: Tensor, *others: Any) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ANN401
+    check_devices(x, weight_ih, weight_hh, *others)
     shape = (x.size(0), x.size(1), weight_hh.size(1))
     exact = x.new_empty(0 if x.dtype == torch.float32 else shape, dtype=torch.float32)
     return x.new_empty(shape), x.new_empty(shape), exact
@@ -105,7 +107,8 @@ def _starts(tensors: Tensors, reverse: bool) -> Tensor:
     x, lengths = tensors["x"], tensors["lengths"]
     assert x is not None
     frame = torch.arange(x.size(1), device=x.device)
-    first = lengths.unsqueeze(1) - 1 if reverse and lengths is not None else x.size(1) - 1 if reverse else 0
+    last = x.size(1) - 1 if lengths is None else lengths.unsqueeze(1).clamp(max=x.size(1)) - 1
+    first = last if reverse else 0
     return (frame == first).expand(x.size(0), -1).unsqueeze(2)
 
 
@@ -137,6 +140,8 @@ def triton_lstm_backward(
     """Gradients of x (empty unless ``with_x``) and of those of the parameters that are there, in their order."""
     tensors = operands.checked(x, weight_ih, weight_hh, bias, weight_peephole, initial_hidden, initial_cell, lengths)
     x, weight_ih, weight_hh = there(tensors, "x", "weight_ih", "weight_hh")
+    states = {"hidden": hidden, "cell": cell, "grad_hidden": grad_hidden, "grad_cell": grad_cell}
+    operands.check_beside(states, (*x.shape[:2], weight_hh.size(1)), x, {"hidden": x.dtype, "cell": torch.float32})
     x = geometry.mask_frames(x, tensors["lengths"])
     starts = _starts(tensors, reverse)
     before = _states_before(hidden, starts, tensors, reverse).flatten(0, 1)
@@ -174,7 +179,8 @@ def triton_lstm_backward(
 
 
 @triton_lstm_backward.register_fake
-def _(_grad_hidden: Tensor | None, _grad_cell: Tensor | None, *inputs: Any) -> list[Tensor]:  # noqa: ANN401
+def _(grad_hidden: Tensor | None, grad_cell: Tensor | None, *inputs: Any) -> list[Tensor]:  # noqa: ANN401
+    check_devices(grad_hidden, grad_cell, *inputs)
     return fake_gradients(inputs[2:9], with_x=inputs[-1])
 
 

@@ -161,7 +161,13 @@ def launch(
     warps: int = 4,
     stages: int = 3,
 ) -> None:
-    """Start as many programs of a kernel, on the tensors' device and its current stream."""
+    """Start as many programs of a kernel, on the tensors' device and its current stream.
+
+    Raises:
+        RuntimeError: the tensors are not on a GPU.
+    """
     tensor = next(argument for argument in arguments.values() if isinstance(argument, torch.Tensor))
+    if tensor.device.type != "cuda" and not INTERPRETED:
+        raise RuntimeError(f"the Triton kernels are for the GPU, but the tensors are on {tensor.device}")
     with torch.cuda.device_of(tensor):
         kernel[programs](**arguments, num_warps=warps, num_stages=stages)

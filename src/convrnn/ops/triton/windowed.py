@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from convrnn.ops import geometry
+from convrnn.ops.checks import check_devices, check_window
 from convrnn.ops.operands import DIFFERENTIABLE, Tensors, fake_gradients, hand_out, refuse_second_derivative, there
 from convrnn.ops.triton import operands, stepwise, tiles
 from convrnn.ops.triton.call import Call
@@ -109,8 +110,11 @@ def triton_windowed_lstm(
     ``x``, ``weight_ih`` and ``weight_hh`` have the dtype of the products; the other parameters may have any.
     """
     given = (x, weight_ih, weight_hh, bias, weight_peephole, initial_hidden, initial_cell, lengths)
-    tensors = operands.checked(*given, positions=kernel_size)
+    check_window(x, kernel_size, stride, reduce, sequence)
+    tensors = operands.checked(*given, kernel_size=kernel_size)
     call = Call.of(x, weight_ih, weight_hh, kernel_size, stride, sequence, reduce, reverse)
+    if not dtype.is_floating_point:
+        raise ValueError(f"dtype must be a floating one, but is {dtype}")
     tile = call.tile(x)
     y = operands.room(tensors, call.shape, dtype)
     if not call.rows:
@@ -123,6 +127,7 @@ def triton_windowed_lstm(
 
 @triton_windowed_lstm.register_fake
 def _(x: Tensor, weight_ih: Tensor, weight_hh: Tensor, *options: Any) -> Tensor:  # noqa: ANN401
+    check_devices(x, weight_ih, weight_hh, *options)
     *call_options, dtype = options[5:]
     return x.new_empty(Call.of(x, weight_ih, weight_hh, *call_options).shape, dtype=dtype)
 
@@ -246,8 +251,10 @@ def triton_windowed_lstm_backward(
 ) -> list[Tensor]:
     """Gradients of x (empty unless ``with_x``) and of those of the parameters that are there, in their order."""
     given = (x, weight_ih, weight_hh, bias, weight_peephole, initial_hidden, initial_cell, lengths)
-    tensors = operands.checked(*given, positions=kernel_size)
+    check_window(x, kernel_size, stride, reduce, sequence)
+    tensors = operands.checked(*given, kernel_size=kernel_size)
     call = Call.of(x, weight_ih, weight_hh, kernel_size, stride, sequence, reduce, reverse)
+    operands.check_beside({"grad_y": grad_y}, call.shape, x)
     if not call.rows:
         return operands.listed(
             {name: None if t is None else torch.zeros_like(t) for name, t in tensors.items()}, tensors
@@ -256,7 +263,8 @@ def triton_windowed_lstm_backward(
 
 
 @triton_windowed_lstm_backward.register_fake
-def _(_grad_y: Tensor, *inputs: Any) -> list[Tensor]:  # noqa: ANN401
+def _(grad_y: Tensor, *inputs: Any) -> list[Tensor]:  # noqa: ANN401
+    check_devices(grad_y, *inputs)
     return fake_gradients(inputs[:7], with_x=inputs[-1])
 
 

@@ -33,7 +33,7 @@ def _lengths_of_rows(lengths, batch, frames, ROWS: tl.constexpr):
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     length = tl.zeros((ROWS,), tl.int64) + frames
     if lengths is not None:
-        length = tl.load(lengths + row, mask=row < batch, other=0)
+        length = tl.minimum(tl.load(lengths + row, mask=row < batch, other=0), frames)
     return row, tl.where(row < batch, length, 0)
 
 
