@@ -11,11 +11,13 @@ from convrnn.experiments.compare import FinishedRun, GridRun
 from convrnn.experiments.paper import TABLES, Column
 from convrnn.experiments.reproduction import ColumnRuns, Reproduction
 from convrnn.features.config import LogMelConfig
+from convrnn.files import remove
 from convrnn.models.presets import preset
 from convrnn.training.epochs import EpochReport
 from convrnn.training.evaluate import predictions_csv
 from convrnn.training.metrics import Scores
 from convrnn.training.result import RunResult
+from convrnn.training.run_directory import RunDirectory
 from convrnn.training.spec import RunSpec, TrainingConfig
 
 CLASSES = {
@@ -37,8 +39,7 @@ def utterances(generator, classes, speakers, per_speaker):
 
 def write_run(folder, spec, speakers, truth, prediction, reports, *, seconds=2.0):
     """A finished run's directory, in the form that training leaves it."""
-    directory = folder / spec.hash
-    directory.mkdir(parents=True, exist_ok=True)
+    directory = RunDirectory(folder, spec.hash)
     number = {name: index for index, name in enumerate(spec.classes)}
     scores = Scores.of([number[label] for label in truth], [number[label] for label in prediction], len(number))
     best = max((report for report in reports if report.is_best), key=lambda report: report.epoch)
@@ -57,14 +58,19 @@ def write_run(folder, spec, speakers, truth, prediction, reports, *, seconds=2.0
         versions={"convrnn": "0.1.0", "torch": "2.13.0", "python": "3.11.2"},
         device_name="A processor <of 2026>",
         finished="2026-03-01T12:00:00+00:00",
-        directory=directory,
+        directory=directory.final,
     )
     table = pd.DataFrame({"id": range(len(truth)), "speaker": speakers, "label": truth, "prediction": prediction})
-    (directory / "spec.json").write_text(spec.model_dump_json())
-    (directory / "result.json").write_text(result.model_dump_json())
-    (directory / "predictions.csv").write_text(predictions_csv(table))
-    (directory / "metrics.jsonl").write_text("".join(json.dumps(asdict(report)) + "\n" for report in reports))
-    return FinishedRun.read(directory, found=False)
+    remove(directory.final)
+    with directory.locked():
+        directory.write("spec.json", spec.model_dump_json())
+        directory.write("predictions.csv", predictions_csv(table))
+        directory.write("metrics.jsonl", "".join(json.dumps(asdict(report)) + "\n" for report in reports))
+        (directory.partial / "best").mkdir()
+        for name in ("last.ckpt", "curves.png", "best/config.json", "best/model.safetensors"):
+            directory.write(name, "nobody looks at it here")
+        directory.finish(result.model_dump(mode="json"))
+    return FinishedRun.read(directory.final, found=False)
 
 
 def learning(generator, epochs):

@@ -13,6 +13,7 @@ from torch import nn
 
 from bundles import STATISTICS, make_bundle, utterances
 from convrnn.errors import InputError
+from convrnn.features.normalise import Normaliser
 from convrnn.models import export, export_onnx, preset
 
 FRAMES = (80, 3, 41, 41, 1)
@@ -36,13 +37,13 @@ def make(model, **changes):
     return bundle
 
 
-def run(path, features):
+def run(path, features, **more):
     """Log-probabilities from the file, of one padded batch."""
     batch = np.full((len(features), max(map(len, features)), features[0].shape[1]), 9.0, np.float32)
     for row, x in zip(batch, features, strict=True):
         row[: len(x)] = x
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    [found] = session.run(None, {"features": batch, "lengths": np.array([len(x) for x in features])})
+    [found] = session.run(None, {"features": batch, "lengths": np.array([len(x) for x in features])} | more)
     return found
 
 
@@ -54,12 +55,9 @@ def check(bundle, path, **options):
     for x in features[1:]:
         x[:, 7] = -3.3  # constant
     normaliser = bundle.normaliser(written.normalise)
-    speakers = ["anna", "bob", "anna", "bob", "anna"]
-    standardised = normaliser.transform(features, speakers)
-    given = standardised if written.normalise == "speaker" else features
-    expected = bundle.log_probabilities(standardised)
-    np.testing.assert_allclose(run(path, given), expected, rtol=0, atol=1e-5)
-    for row, x in enumerate(given):
+    expected = bundle.log_probabilities(normaliser.transform(features))
+    np.testing.assert_allclose(run(path, features), expected, rtol=0, atol=1e-5)
+    for row, x in enumerate(features):
         np.testing.assert_allclose(run(path, [x])[0], expected[row], rtol=0, atol=1e-5)
     return onnx.load(path)
 
@@ -92,13 +90,25 @@ def test_other_options_and_statistics_of_the_training_data(tmp_path):
     check(make(content, normalise="corpus", statistics=statistics), tmp_path / "model.onnx")
 
 
-def test_features_of_a_speaker_are_taken_as_they_come():
-    bundle = make(small("clstm", "emotion"))
-    features = torch.randn(2, 70, 26)
-    with torch.inference_mode():
-        found = export._Exported(bundle, "speaker")(features, torch.tensor([70, 40]))
-    expected = bundle.log_probabilities([features[0].numpy(), features[1, :40].numpy()])
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+def test_features_of_a_speaker_are_standardised_together(tmp_path):
+    bundle, path = make(small("clstm", "emotion")), tmp_path / "model.onnx"
+    export_onnx(bundle, path)
+    features = [3.0 + 2.0 * x for x in utterances(*FRAMES)]
+    for x in features[1:]:
+        x[:, 7] = -3.3  # constant, but for one recording of anna's
+    numbers = np.array([7, -2, 7, -2, 7])
+    expected = bundle.log_probabilities(Normaliser("speaker").transform(features, [str(n) for n in numbers]))
+    np.testing.assert_allclose(run(path, features, speakers=numbers), expected, rtol=0, atol=1e-5)
+    bobs = run(path, [features[1], features[3]], speakers=np.array([0, 0]))
+    np.testing.assert_allclose(bobs, expected[[1, 3]], rtol=0, atol=1e-5)
+    # A recording that is not finite has no answer, and counts for nothing in the others of its speaker.
+    found = run(path, [*features, np.full((9, 26), np.nan, np.float32)], speakers=np.append(numbers, 7))
+    assert np.isnan(found[5]).all()
+    np.testing.assert_allclose(found[:5], expected, rtol=0, atol=1e-5)
+    with pytest.raises(ValueError, match="speakers"):
+        run(path, features)
+    facts = {entry.key: json.loads(entry.value) for entry in onnx.load(path).metadata_props}
+    assert (facts["normalise"], facts["standardised_within"]) == ("speaker", True)
 
 
 def test_the_file_says_what_it_is(exported):

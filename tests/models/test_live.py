@@ -86,10 +86,32 @@ def test_what_it_refuses():
         LivePredictor(bundle, seconds=0.02)
     with pytest.raises(InputError, match="'corpus' needs training statistics"):
         LivePredictor(bundle, normalise="corpus")
+    for seconds in (float("inf"), float("nan"), 1e308, 3600.1):
+        with pytest.raises(InputError, match=r"seconds is .*; at most 3600 can be looked at each time"):
+            LivePredictor(bundle, seconds=seconds)
+    with pytest.raises(InputError, match=r"seconds is -1, less than one frame"):
+        LivePredictor(bundle, seconds=-1)
     live = LivePredictor(bundle)
     live.push(SAMPLES[:10])
     with pytest.raises(ValueError, match=r"expected mono samples \[samples\]; got shape \(2, 5\)"):
         live.push(SAMPLES[:10].reshape(2, 5))
-    with pytest.raises(ValueError, match="sample 11 is NaN or infinite"):
+    with pytest.raises(ValueError, match="sample 1 is NaN or infinite"):
         live.push(np.array([0.0, np.nan], np.float32))
+    with pytest.raises(ValueError, match="samples are int64; expected float16"):
+        live.push(np.zeros(10, int))
+    with pytest.raises(ValueError, match=r"sample 0 is 20000; .* divide 16-bit ones by 32768"):
+        live.push(np.full(10, 20000.0))
     assert live.heard == 10 / RATE
+
+
+def test_samples_of_16_bits_are_scaled_and_copied():
+    bundle = make_bundle(normalise="corpus", statistics=STATISTICS)
+    whole = np.round(32767 * SAMPLES[:RATE]).astype(np.int16)
+    live = LivePredictor(bundle)
+    block = np.empty(4000, np.float32)
+    for start in range(0, RATE, 8000):
+        live.push(whole[start : start + 4000])
+        block[:] = whole[start + 4000 : start + 8000] / np.float32(32768)
+        live.push(block)
+    block[:] = 0
+    np.testing.assert_array_equal(live.log_probabilities(), predict(bundle, whole / 32768))

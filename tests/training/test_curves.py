@@ -43,6 +43,11 @@ def test_a_single_epoch():
     assert draw_curves(REPORTS[:1]).startswith(b"\x89PNG")
 
 
+def test_a_title_is_no_formula(tmp_path):
+    reports = [report(1, 0.5, True)]
+    assert picture(draw_curves(reports, "task $\\frac{"), tmp_path).shape[:2] == (600, 1350)
+
+
 def test_no_epoch_is_refused():
     with pytest.raises(ValueError, match="at least one epoch"):
         draw_curves([])

@@ -9,8 +9,9 @@ from convrnn.errors import InputError
 from convrnn.features.extract import Segment
 from convrnn.features.store import FeatureStore
 from convrnn.models.bundle import Bundle
-from convrnn.training.evaluate import evaluate, predict, predictions_csv, predictions_table
+from convrnn.training.evaluate import evaluate, predictions_csv, predictions_table
 from convrnn.training.fit import run
+from convrnn.training.predict import log_probabilities
 from convrnn.training.result import RunResult
 from convrnn.training.spec import TrainingConfig
 
@@ -70,10 +71,10 @@ def test_no_labelled_row_is_told(bundle, tones):
 def test_predict_needs_speakers_or_another_policy(bundle, tones):
     segments = tones.segments()[:4]
     with pytest.raises(InputError, match="needs the speaker of every recording"):
-        predict(bundle, segments)
+        log_probabilities(bundle, segments)
     with pytest.raises(InputError, match="corpus"):
-        predict(bundle, segments, normalise="corpus")
-    result = predict(bundle, segments, normalise="utterance")
+        log_probabilities(bundle, segments, normalise="corpus")
+    result = log_probabilities(bundle, segments, normalise="utterance")
     assert result.shape == (4, 3)
     np.testing.assert_allclose(np.exp(result).sum(axis=1), 1, rtol=1e-5)
 
@@ -81,18 +82,20 @@ def test_predict_needs_speakers_or_another_policy(bundle, tones):
 def test_predictions_come_in_the_order_asked_for(bundle, tones, cache):
     segments = tones.segments()[:9]
     store = FeatureStore(cache / "features", bundle.config.features)
-    whole = predict(bundle, segments, normalise="utterance", store=store, batch_size=4)
-    single = np.concatenate([predict(bundle, [segment], normalise="utterance", store=store) for segment in segments])
+    whole = log_probabilities(bundle, segments, normalise="utterance", store=store, batch_size=4)
+    single = np.concatenate(
+        [log_probabilities(bundle, [segment], normalise="utterance", store=store) for segment in segments]
+    )
     np.testing.assert_allclose(whole, single, atol=1e-5)
-    assert predict(bundle, [], normalise="utterance").shape == (0, 3)
+    assert log_probabilities(bundle, [], normalise="utterance").shape == (0, 3)
 
 
 def test_speaker_policy_uses_all_of_a_speakers_recordings(bundle, tones):
     segments, speakers = tones.segments()[:7], ["s0"] * 7
-    together = predict(bundle, segments, speakers=speakers)
-    apart = predict(bundle, segments, speakers=[str(i) for i in range(7)])
+    together = log_probabilities(bundle, segments, speakers=speakers)
+    apart = log_probabilities(bundle, segments, speakers=[str(i) for i in range(7)])
     assert not np.allclose(together, apart, atol=1e-3)
-    np.testing.assert_allclose(apart, predict(bundle, segments, normalise="utterance"), atol=1e-6)
+    np.testing.assert_allclose(apart, log_probabilities(bundle, segments, normalise="utterance"), atol=1e-6)
 
 
 def test_a_part_of_a_recording_is_listed_under_its_file():
@@ -118,4 +121,4 @@ def test_a_part_of_a_recording_is_listed_under_its_file():
 def test_an_unreadable_recording_is_named(bundle, tmp_path: Path):
     (tmp_path / "noise.wav").write_bytes(b"RIFF")
     with pytest.raises(InputError, match=r"noise\.wav"):
-        predict(bundle, [Segment(str(tmp_path / "noise.wav"))], normalise="utterance")
+        log_probabilities(bundle, [Segment(str(tmp_path / "noise.wav"))], normalise="utterance")

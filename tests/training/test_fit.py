@@ -2,10 +2,14 @@
 
 import csv
 import dataclasses
+import hashlib
+import io
 import json
 import os
 import pickle
+import random
 import resource
+import shutil
 import signal
 import threading
 from pathlib import Path
@@ -26,7 +30,7 @@ from convrnn.training.evaluate import evaluate
 from convrnn.training.fit import run
 from convrnn.training.module import NonFiniteLossError
 from convrnn.training.result import RunResult
-from convrnn.training.run_directory import RunDirectory
+from convrnn.training.run_directory import DamagedRunError, RunDirectory, RunFiles
 from convrnn.training.spec import RunSpec, TrainingConfig
 
 LEARNS = TrainingConfig(batch_size=8, lr=0.01, max_epochs=8, patience=3)
@@ -246,7 +250,9 @@ def test_surroundings_are_left_as_they_were(tones, make, folders, monkeypatch, t
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tones, make, folders):
-    spec = make(training=TrainingConfig(batch_size=8, lr=1e30, max_epochs=5))
+    # No config may have such a rate; it is what gets there soonest.
+    training = TrainingConfig(batch_size=8, max_epochs=5).model_copy(update={"lr": 1e30})
+    spec = make(training=training)
     with pytest.raises(NonFiniteLossError, match=r"batch \d in epoch 1"):
         run(spec, tones, **folders)
     directory = RunDirectory(folders["runs_dir"], spec.hash)
@@ -329,6 +335,34 @@ def test_a_damaged_checkpoint_is_told_and_never_executed(tones, make, folders):
     with pytest.raises(InputError, match=r"last\.ckpt: is damaged"):
         run(spec, tones, **folders)
     assert not (folders["runs_dir"] / "executed").exists()
+
+
+def test_no_flipped_bit_of_a_checkpoint_is_continued_from(finished, tmp_path):
+    """Either it is noticed, or it is where nothing stands: padding, dates."""
+    content = (finished[0].directory / "last.ckpt").read_bytes()
+    expected = str(torch.load(io.BytesIO(content), weights_only=True))
+    tensors = _tensors(torch.load(io.BytesIO(content), weights_only=True))
+    path, noticed = tmp_path / "last.ckpt", 0
+    generator = random.Random(0)
+    for _ in range(300):
+        damaged = bytearray(content)
+        damaged[generator.randrange(len(content))] ^= 1 << generator.randrange(8)
+        path.write_bytes(damaged)
+        try:
+            found = fit._CheckpointFile().load_checkpoint(path)
+        except Exception:  # noqa: BLE001 - any error is told as a damaged checkpoint
+            noticed += 1
+        else:
+            assert str(found) == expected
+            assert all(torch.equal(one, other) for one, other in zip(_tensors(found), tensors, strict=True))
+    assert noticed > 150
+
+
+def _tensors(content):
+    if isinstance(content, torch.Tensor):
+        return [content]
+    values = content.values() if isinstance(content, dict) else content if isinstance(content, (list, tuple)) else []
+    return [tensor for value in values for tensor in _tensors(value)]
 
 
 def test_an_unreadable_recording_is_told_before_training(tmp_path, make, folders):
@@ -420,8 +454,57 @@ def test_a_run_in_another_thread(tones, make, folders):
 
 
 def test_a_result_that_is_missing_or_damaged_is_told(tmp_path):
-    with pytest.raises(InputError, match=r"it has no result\.json"):
+    with pytest.raises(DamagedRunError, match=r"result\.json is missing"):
         RunResult.load(tmp_path)
     (tmp_path / "result.json").write_text('{"hash": 1}')
-    with pytest.raises(InputError, match="is damaged"):
+    with pytest.raises(DamagedRunError, match=r"result\.json has no digests of the run's files"):
         RunResult.load(tmp_path)
+
+
+def test_a_run_under_the_name_of_another_is_told(finished, tmp_path):
+    result, _, _ = finished
+    shutil.copytree(result.directory, tmp_path / "0123456789abcdef")
+    with pytest.raises(DamagedRunError, match=f"result.json is of run '{result.hash}'"):
+        RunResult.load(tmp_path / "0123456789abcdef")
+
+
+def test_every_file_of_a_run_has_its_digest(finished):
+    result, _, _ = finished
+    files = RunFiles(result.directory)
+    digests = json.loads((result.directory / "result.json").read_text())["digests"]
+    assert set(digests) == {*files.digests, "result.json"}
+    names = {path.relative_to(result.directory).as_posix() for path in result.directory.rglob("*") if path.is_file()}
+    assert set(digests) == names
+    for name in names - {"result.json"}:
+        assert digests[name] == hashlib.sha256((result.directory / name).read_bytes()).hexdigest()
+
+
+def test_learning_curves_that_were_changed_are_not_read(finished, tmp_path):
+    result, _, _ = finished
+    copy = tmp_path / result.hash
+    shutil.copytree(result.directory, copy)
+    path = copy / "metrics.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(DamagedRunError, match=r"metrics\.jsonl was changed"):
+        read_metrics(copy)
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("[" * 100_000, "nest too deeply"),
+        ("[]", "not valid at 1"),
+        ('{"epoch": 1}', "not valid at 1.train_loss: Field required"),
+        ('{"epoch": ' + "1" * 5000 + "}", "more than 64 bits"),
+        ('{"epoch": NaN}', "NaN is not a number"),
+        (None, "not valid at 1.epoch: Input should be greater than or equal to 1"),
+    ],
+)
+def test_damaged_learning_curves_are_told_in_a_sentence(finished, tmp_path, line, told):
+    result, _, _ = finished
+    first = (result.directory / "metrics.jsonl").read_text().splitlines()[0]
+    line = json.dumps(json.loads(first) | {"epoch": -3}) if line is None else line
+    (tmp_path / "metrics.jsonl").write_text(f"{first}\n{line}\n")
+    with pytest.raises(InputError, match=f"is damaged .*{told}.*; delete the folder") as caught:
+        read_metrics(tmp_path)
+    assert len(str(caught.value).splitlines()) == 1

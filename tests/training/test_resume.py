@@ -43,6 +43,9 @@ def numbers(directory: Path) -> dict[str, object]:
         del row["seconds"]
     for name in ("seconds", "finished"):
         del result[name]
+    # The digests of what holds times, and of the result itself.
+    for name in ("metrics.jsonl", "last.ckpt", "curves.png", "result.json"):
+        del result["digests"][name]
     return {
         "metrics": metrics,
         "result": result,
@@ -133,9 +136,7 @@ def test_files_that_are_ahead_of_the_checkpoint_are_put_right(spec, tones, folde
     with (partial / METRICS).open("a") as file:
         file.write('{"epoch": 3, "train_lo')
     (partial / "best" / "model.safetensors").write_bytes(b"of a later epoch")
-    (partial / ".best.left-over").mkdir()
     assert numbers(run(spec, tones, **folders).directory) == expected
-    assert not list((folders["runs_dir"] / spec.hash).glob(".*"))
 
 
 def test_patience_survives_interruption(make, tones, folders):

@@ -1,30 +1,35 @@
 """A trained model on disk: a folder with ``config.json`` and ``model.safetensors``."""
 
-import json
-import shutil
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
-from uuid import uuid4
+from typing import Annotated, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from convrnn.errors import InputError
-from convrnn.features.config import FeatureConfig
+from convrnn.errors import InputError, one_sentence
+from convrnn.features.config import MOST_BANDS, FeatureConfig
 from convrnn.features.normalise import NormalisePolicy, Normaliser, Statistics
+from convrnn.files import make_folder, remove, remove_leftovers, sync_folder, temporary_path, write_new
+from convrnn.json_files import read_json, validate
+from convrnn.models.blocks import LONG, MOST_FRAMES, classify_in_blocks, works_in_blocks
 from convrnn.models.classifier import SequenceClassifier
-from convrnn.models.config import SequenceClassifierConfig
+from convrnn.models.config import Classes, CorpusName, Name, SequenceClassifierConfig
+from convrnn.models.weights import load_weights, weights_file
 
 FORMAT_VERSION = 1
+
+LEAST_DEVIATION = 1e-30
+"""Smallest deviation of a feature that is not constant: divided by less, features would overflow."""
+
+_Value = Annotated[float, Field(ge=-1e9, le=1e9)]
 
 
 class StatisticsConfig(BaseModel):
@@ -32,8 +37,15 @@ class StatisticsConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    mean: tuple[FiniteFloat, ...]
-    std: tuple[Annotated[FiniteFloat, Field(ge=0)], ...]
+    mean: Annotated[tuple[_Value, ...], Field(max_length=MOST_BANDS)]
+    std: Annotated[tuple[Annotated[_Value, Field(ge=0)], ...], Field(max_length=MOST_BANDS)]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for value in self.std:
+            if 0 < value < LEAST_DEVIATION:
+                raise ValueError(f"std holds {value:g}, less than any feature deviates by")
+        return self
 
 
 class BundleConfig(BaseModel):
@@ -41,13 +53,13 @@ class BundleConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format_version: int = FORMAT_VERSION
-    convrnn_version: str = version("convrnn")
-    corpus: str
-    task: str
-    classes: tuple[str, ...]
-    name: str
-    setting: str
+    format_version: int = Field(default=FORMAT_VERSION, ge=FORMAT_VERSION, le=FORMAT_VERSION)
+    convrnn_version: Name = version("convrnn")
+    corpus: CorpusName
+    task: Name
+    classes: Classes
+    name: Name
+    setting: Name
     model: SequenceClassifierConfig
     features: FeatureConfig
     normalise: NormalisePolicy
@@ -108,11 +120,22 @@ class Bundle:
     def log_probabilities(
         self, features: Sequence[NDArray[np.float32]], *, batch_size: int = 32
     ) -> NDArray[np.float32]:
-        """Class log-probabilities ``[utterances, classes]`` of normalised features, each ``[frames, features]``."""
+        """Class log-probabilities ``[utterances, classes]`` of normalised features, each ``[frames, features]``.
+
+        On the CPU a recording of more than :data:`LONG` frames is classified in blocks, so that hours of it take little
+        more memory than their features.
+
+        Raises:
+            InputError: The weights are so large that the probabilities are not numbers.
+        """
         result = np.empty((len(features), len(self.config.classes)), dtype=np.float32)
+        in_blocks = works_in_blocks(self.model)
         for rows, x, lengths in self._batches(features, batch_size):
             with torch.inference_mode():
-                result[rows] = self.model(x, lengths).float().cpu().numpy()
+                long = in_blocks and len(rows) == 1 and x.size(1) > LONG
+                result[rows] = (classify_in_blocks(self.model, x) if long else self.model(x, lengths)).float().cpu()
+        if np.isnan(result).any():
+            raise InputError("the model's probabilities are not numbers; its weights are damaged")
         return result
 
     def extract_features(
@@ -138,30 +161,47 @@ class Bundle:
         order = sorted(range(len(features)), key=lambda i: len(features[i]))
         device = next(self.model.parameters()).device
         self.model.eval()
-        for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
-            x = pad_sequence([torch.from_numpy(features[i]) for i in rows], batch_first=True).to(device)
-            yield rows, x, torch.tensor([len(features[i]) for i in rows], device=device)
+        while order:
+            rows = order[:batch_size]
+            while len(rows) > 1 and len(rows) * len(features[rows[-1]]) > MOST_FRAMES:
+                rows.pop()
+            del order[: len(rows)]
+            tensors = [torch.from_numpy(features[i]) for i in rows]
+            x = tensors[0].unsqueeze(0) if len(rows) == 1 else pad_sequence(tensors, batch_first=True)
+            yield rows, x.to(device), torch.tensor([len(features[i]) for i in rows], device=device)
 
     def save(self, path: Path | str) -> None:
-        """Write the folder ``path``, in place of one that is there, by renaming a whole one into its place."""
+        """Write the folder ``path``, in place of one that is there, by renaming a whole one into its place.
+
+        The weights' file tells their digest, so that a changed one is noticed when it is loaded. Everything is on the
+        disk before it has its name; what killed processes left of earlier attempts is removed.
+
+        Raises:
+            OSError: it cannot be written.
+        """
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{uuid4().hex}")
+        make_folder(path.parent)
+        weights = {name: tensor.contiguous() for name, tensor in self.model.state_dict().items()}
+        temporary, old = temporary_path(path), temporary_path(path)
         try:
             temporary.mkdir()
-            (temporary / "config.json").write_text(self.config.model_dump_json(indent=2) + "\n", encoding="utf-8")
-            weights = {name: tensor.contiguous() for name, tensor in self.model.state_dict().items()}
-            save_file(weights, temporary / "model.safetensors")
-            if path.exists():
-                old = path.with_name(f".{path.name}.{uuid4().hex}")
-                path.rename(old)
+            write_new(temporary / "config.json", (self.config.model_dump_json(indent=2) + "\n").encode("utf-8"))
+            # Not by the library's own writer, which lets nobody but the owner read the file.
+            write_new(temporary / "model.safetensors", weights_file(weights))
+            sync_folder(temporary)
+            try:
+                if os.path.lexists(path):
+                    path.rename(old)
                 temporary.rename(path)
-                shutil.rmtree(old)
-            else:
-                temporary.rename(path)
+            except BaseException:
+                if os.path.lexists(old) and not os.path.lexists(path):
+                    old.rename(path)
+                raise
+            sync_folder(path.parent)
         finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            remove(temporary)
+        remove(old)
+        remove_leftovers(path.parent, path.name)
 
     @classmethod
     def load(cls, path: Path | str) -> "Bundle":
@@ -178,41 +218,21 @@ class Bundle:
                 model = SequenceClassifier(config.model)
         except (ValueError, RuntimeError, OverflowError) as error:
             # Each field is of its kind, but the layers do not take them together.
-            raise InputError(f"{path / 'config.json'}: the bundle's config is damaged at model: {error}") from None
-        weights = path / "model.safetensors"
-        try:
-            state = load_file(weights)
-            model.load_state_dict(state, assign=True)
-        except FileNotFoundError:
             raise InputError(
-                f"{path}: model.safetensors is missing; a model bundle has it beside config.json"
+                f"{path / 'config.json'}: the bundle's config is not valid at model: {one_sentence(str(error), 160)}"
             ) from None
-        except (OSError, SafetensorError, RuntimeError) as error:
-            reason = " ".join(str(error).split())
-            raise InputError(f"{weights}: the weights are damaged or do not fit config.json ({reason})") from None
-        for name, tensor in state.items():
-            if tensor.dtype != torch.float32:
-                raise InputError(f"{weights}: the weights are damaged: {name} is {tensor.dtype}, not torch.float32")
-            if not bool(tensor.isfinite().all()):
-                raise InputError(f"{weights}: the weights are damaged: {name} has values that are not finite")
+        load_weights(path / "model.safetensors", model)
         return cls(config, model.eval())
 
 
 def _read_config(path: Path) -> BundleConfig:
-    try:
-        content: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise InputError(f"{path.parent}: not a model bundle; it must be a folder with config.json") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{path}: the bundle's config cannot be read ({error})") from None
+    if not path.exists():
+        raise InputError(f"{path.parent}: not a model bundle; it must be a folder with config.json")
+    content = read_json(path)
     found = content.get("format_version") if isinstance(content, dict) else None
     if found != FORMAT_VERSION:
+        told = one_sentence(repr(found), 40) if isinstance(found, int | str | None) else f"a {type(found).__name__}"
         raise InputError(
-            f"{path}: the bundle has format version {found!r}; this version of convrnn reads {FORMAT_VERSION}"
+            f"{path}: the bundle has format version {told}; this version of convrnn reads {FORMAT_VERSION}"
         )
-    try:
-        return BundleConfig.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(map(str, first["loc"])) or "content"
-        raise InputError(f"{path}: the bundle's config is damaged at {field}: {first['msg']}") from None
+    return validate(BundleConfig, content, path, "the bundle's config")

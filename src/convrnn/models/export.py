@@ -42,8 +42,7 @@ class Export:
     Attributes:
         path: The file.
         size: Its bytes.
-        normalise: Whether the file itself standardises features: "utterance" and "corpus" are within, "speaker" is
-            left to the caller.
+        normalise: Over whose frames the file standardises features.
         difference: The largest difference of a probability between ONNX Runtime and PyTorch, over the random batches
             that the file was tried on.
     """
@@ -61,16 +60,20 @@ def export_onnx(bundle: Bundle, path: Path | str, *, normalise: NormalisePolicy 
     the steps of a window are written out.
 
     ============================  ============================================================================
-    input ``features``            float32 ``[batch, frames, features]``, as extracted; where the policy is "speaker",
-                                  standardised over all the speaker's frames
+    input ``features``            float32 ``[batch, frames, features]``, as extracted: they are standardised within
     input ``lengths``             int64 ``[batch]``, the valid frames of each recording; taken for 1 below that and
                                   for ``frames`` above
-    output ``log_probabilities``  float32 ``[batch, classes]``; NaN for a recording with a value that is not finite
+    input ``speakers``            int64 ``[batch]``, who speaks in each recording, as any number: features are
+                                  standardised over the frames of all recordings with the same one; only there, and
+                                  then needed, where the policy is "speaker"
+    output ``log_probabilities``  float32 ``[batch, classes]``; NaN for a recording with a value that is not finite,
+                                  which counts for nothing in the speaker's other recordings
     ============================  ============================================================================
 
-    The file's metadata, each value as JSON, are the bundle's ``config.json`` but for model and statistics, and two more
-    keys: ``standardised_within`` says whether the file standardises features itself, ``fbank`` how kaldi-native-fbank
-    has to be told to extract them (of log mel energies, from samples at 16-bit scale).
+    The file's metadata, each value as JSON, are the bundle's ``config.json`` but for model and statistics, with the
+    policy as ``normalise`` and the sample rate in ``features``, and two more keys. ``standardised_within`` is true; it
+    was false in files of earlier versions for the policy "speaker". ``fbank`` says how kaldi-native-fbank has to be
+    told to extract features (of log mel energies, from samples at 16-bit scale).
 
     Args:
         bundle: The trained model.
@@ -121,25 +124,37 @@ class _Exported(nn.Module):
             value = np.zeros(0) if statistics is None else getattr(statistics, name)
             self.register_buffer(name, torch.from_numpy(value))
 
-    def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
+    def forward(self, features: Tensor, lengths: Tensor, speakers: Tensor | None = None) -> Tensor:
         """Log-probabilities ``[batch, classes]`` of features ``[batch, frames, features]``."""
         lengths = lengths.clamp(1, features.size(1))
         features = geometry.mask_frames(features, lengths)
-        log_probabilities: Tensor = self.model(self._standardise(features, lengths), lengths)
         # Some runtimes' operators take NaN for a number, and the answer would look like one.
         finite = (features.abs() <= torch.finfo(torch.float32).max).flatten(1).all(1, keepdim=True)
+        features = torch.where(finite.unsqueeze(2), features, 0.0)
+        standardised = self._standardise(features, lengths, finite, speakers)
+        log_probabilities: Tensor = self.model(standardised, lengths)
         return torch.where(finite, log_probabilities, torch.nan)
 
-    def _standardise(self, features: Tensor, lengths: Tensor) -> Tensor:
-        if self.policy == "speaker":
-            return features
+    def _standardise(self, features: Tensor, lengths: Tensor, finite: Tensor, speakers: Tensor | None) -> Tensor:
         x, mean, std = features.double(), self.mean, self.std
-        if self.policy == "utterance":
-            count = lengths.view(-1, 1, 1)
-            mean = x.sum(dim=1, keepdim=True) / count
-            std = (geometry.mask_frames(x - mean, lengths).square().sum(dim=1, keepdim=True) / count).sqrt()
+        if self.policy != "corpus":
+            counts = lengths.view(-1, 1, 1).double()
+            if self.policy == "speaker":
+                assert speakers is not None
+                together = (speakers.unsqueeze(1) == speakers).double() * finite.view(1, -1)
+                counts = _over_speakers(together, counts).clamp(min=1)
+            else:
+                together = None
+            mean = _over_speakers(together, x.sum(dim=1, keepdim=True)) / counts
+            squares = geometry.mask_frames(x - mean, lengths).square().sum(dim=1, keepdim=True)
+            std = (_over_speakers(together, squares) / counts).sqrt()
         constant = std <= CONSTANT * mean.abs()
         return torch.where(constant, 0.0, (x - mean) / torch.where(constant, 1.0, std)).float()
+
+
+def _over_speakers(together: Tensor | None, sums: Tensor) -> Tensor:
+    """Sums ``[batch, 1, n]`` over the rows that are ``together`` ``[batch, batch]``, or of each row by itself."""
+    return sums if together is None else (together @ sums.flatten(1)).unsqueeze(1)
 
 
 def _check_target(path: Path) -> None:
@@ -168,15 +183,18 @@ def _to_onnx(model: _Exported) -> Any:  # noqa: ANN401 - of onnx, which has no t
     features = torch.zeros(2, 2 * model.model.shortest_input, model.model.config.in_features)
     lengths = torch.tensor([features.size(1), model.model.shortest_input])
     batch, frames = Dim("batch"), Dim("frames")
+    inputs = {"features": (features, {0: batch, 1: frames}), "lengths": (lengths, {0: batch})}
+    if model.policy == "speaker":
+        inputs["speakers"] = (torch.zeros_like(lengths), {0: batch})
     # Before the exporter does so: an interrupt in the middle of that would be taken for a fault of the model.
     import_module("torch._dynamo")
     with _quietly(), torch.inference_mode(), ops.use_backend("reference"):
         program = torch.onnx.export(
             model,
-            (features, lengths),
-            input_names=["features", "lengths"],
+            tuple(example for example, _ in inputs.values()),
+            input_names=list(inputs),
             output_names=["log_probabilities"],
-            dynamic_shapes={"features": {0: batch, 1: frames}, "lengths": {0: batch}},
+            dynamic_shapes={name: shape for name, (_, shape) in inputs.items()},
             opset_version=OPSET,
             custom_translation_table={torch.ops.convrnn.lstm.default: _lstm_of_onnx()},
             dynamo=True,
@@ -266,7 +284,7 @@ def _with_metadata(model: Any, bundle: Bundle, policy: NormalisePolicy) -> bytes
         f"{', '.join(config.classes)}; the metadata says what features are"
     )
     facts = config.model_dump(mode="json", exclude={"model", "statistics", "format_version"})
-    facts |= {"normalise": policy, "standardised_within": policy != "speaker"}
+    facts |= {"normalise": policy, "standardised_within": True}
     if isinstance(config.features, LogMelConfig):
         facts["fbank"] = config.features.fbank_options
     for name, value in facts.items():
@@ -286,10 +304,13 @@ def _largest_difference(content: bytes, model: _Exported) -> float:
     largest = 0.0
     for lengths in ([1], [shortest], [7 * shortest + 3, shortest + 1, 2, 3 * shortest]):
         features: NDArray[np.float32] = rng.normal(2.0, 3.0, (len(lengths), max(lengths), width)).astype(np.float32)
+        inputs = {"features": features, "lengths": np.array(lengths)}
+        if model.policy == "speaker":
+            inputs["speakers"] = np.arange(len(lengths)) % 2
         with torch.inference_mode():
-            expected = model(torch.from_numpy(features), torch.tensor(lengths)).exp().numpy()
+            expected = model(*map(torch.from_numpy, inputs.values())).exp().numpy()
         if not np.isfinite(expected).all():
             raise InputError("the model's own probabilities are not numbers; its weights are damaged")
-        [found] = session.run(None, {"features": features, "lengths": np.array(lengths)})
+        [found] = session.run(None, inputs)
         largest = float(np.maximum(largest, np.abs(np.exp(found) - expected).max()))
     return largest

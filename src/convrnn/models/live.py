@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +10,11 @@ from numpy.typing import NDArray
 from convrnn.errors import InputError
 from convrnn.features.extract import features_of
 from convrnn.features.normalise import NormalisePolicy
+from convrnn.features.samples import full_scale_one
 from convrnn.models.bundle import Bundle
+
+MOST_SECONDS = 3600.0
+"""How much of a recording may be looked at each time."""
 
 
 class LivePredictor:
@@ -21,14 +26,15 @@ class LivePredictor:
 
     Args:
         bundle: The trained model.
-        seconds: How much of the recording to look at; None is all from its beginning, which takes ever longer.
+        seconds: How much of the recording to look at, at most :data:`MOST_SECONDS`; None is all from its beginning,
+            which takes ever longer.
         normalise: Another policy than the bundle's. "utterance" are the seconds that are looked at, "speaker" these and
             ``enrolment``.
         enrolment: Features of other recordings of the speaker, each ``[frames, features]``; only for "speaker".
 
     Raises:
-        InputError: if ``seconds`` is less than a frame, there is enrolment with a policy that does not look at it, or
-            the policy is "corpus" and the bundle has no training statistics.
+        InputError: if ``seconds`` is less than a frame, more than an hour or not a number, there is enrolment with a
+            policy that does not look at it, or the policy is "corpus" and the bundle has no training statistics.
 
     Example:
         >>> def listen(bundle: Bundle, blocks: list[NDArray[np.float32]]) -> None:
@@ -48,8 +54,10 @@ class LivePredictor:
         enrolment: Sequence[NDArray[np.float32]] = (),
     ) -> None:
         config = bundle.config.features
-        if seconds is not None and not 1000 * seconds >= config.frame_ms:
+        if seconds is not None and 1000 * seconds < config.frame_ms:
             raise InputError(f"seconds is {seconds:g}, less than one frame of {config.frame_ms:g} ms")
+        if seconds is not None and not seconds <= MOST_SECONDS:
+            raise InputError(f"seconds is {seconds:g}; at most {MOST_SECONDS:g} can be looked at each time")
         self._bundle = bundle
         self._normaliser = bundle.normaliser(normalise)
         if enrolment and self._normaliser.policy != "speaker":
@@ -67,20 +75,20 @@ class LivePredictor:
         """Seconds of the recording so far."""
         return self._pushed / self._bundle.config.features.sample_rate
 
-    def push(self, samples: NDArray[np.float32]) -> None:
+    def push(self, samples: NDArray[Any]) -> None:
         """Take in the next samples.
 
         Args:
-            samples: ``[samples]``, mono, full scale 1, at the model's sample rate, ``bundle.config.features``.
+            samples: ``[samples]``, mono, at the model's sample rate, ``bundle.config.features``. Floating-point ones
+                have full scale 1, int16, int32 and uint8 that of their type
+                (:func:`~convrnn.features.samples.full_scale_one`).
 
         Raises:
-            ValueError: if they are not a vector, or not finite.
+            ValueError: if they are not a vector, of another dtype, not finite or far beyond full scale; nothing is
+                taken in then.
         """
-        if samples.ndim != 1:
-            raise ValueError(f"expected mono samples [samples]; got shape {samples.shape}")
-        if not np.isfinite(samples).all():
-            raise ValueError(f"sample {self._pushed + int(np.isfinite(samples).argmin())} is NaN or infinite")
-        self._blocks.append(samples.astype(np.float32))
+        # A copy: whoever records may fill the same array again.
+        self._blocks.append(full_scale_one(samples).copy())
         self._held += len(samples)
         self._pushed += len(samples)
         while self._most is not None and self._held - len(self._blocks[0]) >= self._most:

@@ -66,7 +66,7 @@ def draw_curves(epochs: Sequence[EpochReport], title: str = "") -> bytes:
     )
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
     if title:
-        figure.suptitle(title, fontsize=10)
+        figure.suptitle(title, fontsize=10, parse_math=False)
     buffer = io.BytesIO()
     # Without metadata the same numbers give the same bytes under every version of matplotlib's writer.
     figure.savefig(buffer, format="png", metadata={"Software": None})

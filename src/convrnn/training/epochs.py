@@ -1,11 +1,21 @@
 """What is known of each epoch of a run, and the file that it is kept in."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from convrnn.errors import InputError
-from convrnn.training.run_directory import METRICS
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+from convrnn.errors import InputError, one_sentence
+from convrnn.json_files import parse_json, told
+from convrnn.training.result import Share
+from convrnn.training.run_directory import METRICS, RESULT, RunFiles
+from convrnn.training.spec import MOST_EPOCHS
+
+MOST_BYTES = 2**28
+"""Bytes of ``metrics.jsonl`` at most, those of a line for each of a million epochs."""
+
+Loss = Annotated[float, Field(ge=-1e9, le=1e9)]
 
 
 @dataclass(frozen=True)
@@ -23,14 +33,19 @@ class EpochReport:
         is_best: Whether the validation misclassification is lower than in every epoch before.
     """
 
-    epoch: int
-    train_loss: float
-    train_misclassification: float
-    validation_loss: float
-    validation_misclassification: float
-    validation_ua_recall: float | None
-    seconds: float
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    epoch: Annotated[int, Field(ge=1, le=MOST_EPOCHS)]
+    train_loss: Loss
+    train_misclassification: Share
+    validation_loss: Loss
+    validation_misclassification: Share
+    validation_ua_recall: Share | None
+    seconds: Annotated[float, Field(ge=0, le=1e12)]
     is_best: bool
+
+
+_REPORTS = TypeAdapter(list[EpochReport])
 
 
 def read_metrics(run: Path) -> list[EpochReport]:
@@ -40,10 +55,22 @@ def read_metrics(run: Path) -> list[EpochReport]:
         run: The run's directory.
 
     Raises:
-        InputError: The file is missing or damaged.
+        InputError: The file is missing, damaged, or not as the finished run wrote it.
     """
     path = Path(run) / METRICS
+    if not path.is_file():
+        raise InputError(f"{path}: is damaged (it is missing or no file); delete the folder to do the run again")
+    if (path.parent / RESULT).exists():
+        RunFiles(run).check(METRICS)
     try:
-        return [EpochReport(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"{path}: is damaged ({error}); delete the folder to do the run again") from error
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise ValueError(f"more than {MOST_BYTES} bytes")
+        lines = content.decode("utf-8").splitlines()
+        return _REPORTS.validate_python(
+            [parse_json(line, f"line {number}") for number, line in enumerate(lines, start=1)]
+        )
+    except (OSError, ValueError) as error:
+        reason = f"not valid{told(error)}" if isinstance(error, ValidationError) else one_sentence(str(error), 120)
+        raise InputError(f"{path}: is damaged ({reason}); delete the folder to do the run again") from error

@@ -1,4 +1,4 @@
-"""Predictions of a trained model, and what they are worth on labelled data."""
+"""What a trained model is worth on labelled data."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from convrnn.corpora.corpus import Corpus
 from convrnn.errors import InputError
-from convrnn.features.extract import Segment, extract_features
 from convrnn.features.normalise import NormalisePolicy
 from convrnn.features.store import FeatureStore, Progress
 from convrnn.models.bundle import Bundle
+from convrnn.plain_text import csv_cell
 from convrnn.training.metrics import Scores
+from convrnn.training.predict import log_probabilities
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,12 @@ def predictions_table(
 
 
 def predictions_csv(table: pd.DataFrame) -> str:
-    """The table as CSV, probabilities with the digits that give the same float32 back."""
-    return str(table.to_csv(index=False, float_format="%.9g", lineterminator="\n"))
+    """The table as CSV, probabilities with the digits that give the same float32 back.
+
+    Texts are as :func:`~convrnn.plain_text.csv_cell` gives them.
+    """
+    safe = table.rename(columns=csv_cell).map(lambda cell: csv_cell(cell) if isinstance(cell, str) else cell)
+    return str(safe.to_csv(index=False, float_format="%.9g", lineterminator="\n"))
 
 
 def score(table: pd.DataFrame, classes: Sequence[str]) -> Scores:
@@ -78,51 +83,6 @@ def score(table: pd.DataFrame, classes: Sequence[str]) -> Scores:
     truth = [index[label] for label in table["label"]]
     prediction = [index[label] for label in table["prediction"]]
     return Scores.of(truth, prediction, len(classes))
-
-
-def predict(
-    bundle: Bundle,
-    segments: Sequence[Segment],
-    *,
-    speakers: Sequence[str] | None = None,
-    normalise: NormalisePolicy | None = None,
-    batch_size: int = 32,
-    store: FeatureStore | None = None,
-    jobs: int = 1,
-    on_progress: Progress | None = None,
-) -> NDArray[np.float32]:
-    """Log-probabilities of recordings, straight from their files.
-
-    Args:
-        bundle: The trained model.
-        segments: The recordings, or parts of them.
-        speakers: The speaker of each; needed where features are normalised per speaker, and then best given for all of
-            a speaker's recordings at once.
-        normalise: Another normalisation policy than the bundle's.
-        batch_size: Utterances per batch.
-        store: Where features are looked up and kept; without one they are computed.
-        jobs: Processes that extract features into the store.
-        on_progress: Called as features are extracted into the store, with how many are done and how many there are.
-
-    Returns:
-        float32 [recordings, classes], classes in the order of ``bundle.config.classes``.
-
-    Raises:
-        InputError: For a recording that cannot be used, for policy "speaker" without speakers, and for policy "corpus"
-            with a bundle that has no statistics.
-    """
-    normaliser = bundle.normaliser(normalise)
-    if normaliser.policy == "speaker" and speakers is None:
-        raise InputError(
-            "normalise 'speaker' needs the speaker of every recording; give the speakers, "
-            "or choose 'utterance' or 'corpus'"
-        )
-    if store is None:
-        features = [extract_features(segment, bundle.config.features) for segment in segments]
-    else:
-        store.extract(segments, jobs=jobs, on_progress=on_progress)
-        features = [store.load(segment) for segment in segments]
-    return bundle.log_probabilities(normaliser.transform(features, speakers), batch_size=batch_size)
 
 
 def evaluate(
@@ -147,12 +107,12 @@ def evaluate(
         normalise: Another normalisation policy than the bundle's.
         batch_size: Utterances per batch.
         cache_dir: Features are kept under ``features`` in it; without one they are computed.
-        jobs: As for :func:`predict`.
-        on_progress: As for :func:`predict`.
+        jobs: As for :func:`~convrnn.training.predict.log_probabilities`.
+        on_progress: As for that.
 
     Raises:
         InputError: For an unknown task, a label that the model does not know, no labelled row, and as
-            :func:`predict`.
+            :func:`~convrnn.training.predict.log_probabilities`.
     """
     task = task or bundle.config.task
     classes = bundle.config.classes
@@ -167,7 +127,7 @@ def evaluate(
             f"{', '.join(classes)}"
         )
     segments = corpus.segments()
-    result = predict(
+    result = log_probabilities(
         bundle,
         [segments[row] for row in labelled],
         speakers=corpus.table["speaker"].iloc[labelled].tolist(),

@@ -2,6 +2,7 @@
 
 import datetime
 import io
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,6 @@ import numpy as np
 import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.plugins.io import CheckpointIO
-from safetensors import SafetensorError
 from torch import Tensor
 from typing_extensions import override
 
@@ -35,7 +35,6 @@ from convrnn.training.run_directory import (
     CHECKPOINT,
     CURVES,
     PREDICTIONS,
-    RESULT,
     SPEC,
     RunDirectory,
 )
@@ -81,8 +80,8 @@ def run(
             return RunResult.load(directory.final)
         directory.write(SPEC, spec.model_dump_json(indent=2) + "\n")
         with environment(spec):
-            _Run(spec, corpus.for_task(spec.task), Path(cache_dir), directory).execute(on_epoch, on_step)
-        directory.finish()
+            result = _Run(spec, corpus.for_task(spec.task), Path(cache_dir), directory).execute(on_epoch, on_step)
+        directory.finish(result.model_dump(mode="json"))
     return RunResult.load(directory.final)
 
 
@@ -116,11 +115,11 @@ class _Run:
 
     def execute(
         self, on_epoch: Callable[[EpochReport], None] | None, on_step: Callable[[StepReport], None] | None
-    ) -> None:
+    ) -> RunResult:
         # The test recordings too, though they are looked at last: an unreadable one should not show after hours.
         self._store.extract([self._segments[row] for rows in self._rows.values() for row in rows])
         state = self._train(on_epoch, on_step)
-        self._test(state)
+        return self._test(state)
 
     def _features(self, part: str) -> list[np.ndarray[Any, np.dtype[np.float32]]]:
         return [self._store.load(self._segments[row]) for row in self._rows[part]]
@@ -174,7 +173,7 @@ class _Run:
             trainer.fit(module, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
         return selection.state
 
-    def _test(self, state: SelectionState) -> None:
+    def _test(self, state: SelectionState) -> RunResult:
         spec = self._spec
         test = self._examples("test")
         bundle = self._bundle(state.best_model)
@@ -185,7 +184,10 @@ class _Run:
         table = predictions_table(self._corpus, self._rows["test"], spec.task, spec.classes, log_probs)
         scores = score(table, spec.classes)
         best = state.reports[state.best_epoch - 1]
-        result = RunResult(
+        title = f"{spec.model_name}, {spec.setting}, {spec.task}, {spec.split.name}, seed {spec.seed}"
+        self._directory.write(CURVES, draw_curves(state.reports, title))
+        self._directory.write(PREDICTIONS, predictions_csv(table))
+        return RunResult(
             hash=spec.hash,
             classes=spec.classes,
             ua_recall=scores.ua_recall,
@@ -202,10 +204,6 @@ class _Run:
             finished=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             directory=self._directory.partial,
         )
-        title = f"{spec.model_name}, {spec.setting}, {spec.task}, {spec.split.name}, seed {spec.seed}"
-        self._directory.write(CURVES, draw_curves(state.reports, title))
-        self._directory.write(PREDICTIONS, predictions_csv(table))
-        self._directory.write(RESULT, result.model_dump_json(indent=2) + "\n")
 
     def _bundle(self, state_dict: dict[str, Tensor]) -> Bundle:
         spec, statistics = self._spec, self._normaliser.statistics
@@ -228,16 +226,13 @@ class _Run:
 
     def _save_best(self, state_dict: dict[str, Tensor]) -> None:
         path = self._directory.partial / BEST
-        try:
-            with writing(path.parent):
-                self._bundle(state_dict).save(path)
-        except SafetensorError as error:  # its writer's word for a full disk
-            raise InputError(f"{path}: cannot be written ({error}); what was finished before is kept") from error
+        with writing(path):
+            self._bundle(state_dict).save(path)
 
 
 def _read_state(checkpoint: Path) -> SelectionState:
     try:
-        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        content = _CheckpointFile().load_checkpoint(checkpoint)
         return SelectionState.of(content["callbacks"][Selection.__qualname__])
     except Exception as error:  # a damaged file fails in any way; all mean the same to the user
         raise InputError(
@@ -264,7 +259,12 @@ class _CheckpointFile(CheckpointIO):
         weights_only: bool | None = None,
     ) -> dict[str, Any]:
         del weights_only  # nothing else is ever loaded
-        content: dict[str, Any] = torch.load(path, map_location=map_location or "cpu", weights_only=True)
+        data = Path(path).read_bytes()
+        # PyTorch writes a CRC-32 of every record, and looks at none when it reads.
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            if (damaged := archive.testzip()) is not None:
+                raise zipfile.BadZipFile(f"{damaged} is not as it was written")
+        content: dict[str, Any] = torch.load(io.BytesIO(data), map_location=map_location or "cpu", weights_only=True)
         return content
 
     @override

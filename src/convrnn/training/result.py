@@ -1,23 +1,28 @@
 """What a finished run found."""
 
-import json
 import platform
 from importlib.metadata import version
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import convrnn
-from convrnn.errors import InputError
 from convrnn.features.config import EgemapsConfig, FeatureConfig
 from convrnn.features.egemaps import opensmile_version
-from convrnn.training.run_directory import RESULT
+from convrnn.models.config import MOST_CLASSES, Classes, Name
+from convrnn.training.run_directory import RESULT, DamagedRunError, RunFiles
+from convrnn.training.spec import MOST_EPOCHS
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0, le=2**53)]
+"""Numbers of things: whole ones up to what a float holds exactly."""
 
 
 class RunResult(BaseModel):
-    """What a finished run found; the content of ``result.json``.
+    """What a finished run found; the content of ``result.json`` but for the digests of the run's files.
 
     Attributes:
         hash: The spec's hash, the name of the run's directory.
@@ -39,20 +44,20 @@ class RunResult(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    hash: str
-    classes: tuple[str, ...]
-    ua_recall: float | None
-    accuracy: float
-    recalls: dict[str, float | None]
-    confusion: tuple[tuple[int, ...], ...]
-    validation_misclassification: float
-    best_epoch: int
-    epochs: int
-    seconds: float
-    parameters: int
-    versions: dict[str, str]
-    device_name: str
-    finished: str
+    hash: Name
+    classes: Classes
+    ua_recall: Share | None
+    accuracy: Share
+    recalls: dict[Name, Share | None]
+    confusion: Annotated[tuple[tuple[Count, ...], ...], Field(max_length=MOST_CLASSES)]
+    validation_misclassification: Share
+    best_epoch: int = Field(ge=1, le=MOST_EPOCHS)
+    epochs: int = Field(ge=1, le=MOST_EPOCHS)
+    seconds: float = Field(ge=0, le=1e12)
+    parameters: Count
+    versions: dict[Name, Name]
+    device_name: Name
+    finished: Name
     directory: Path = Field(exclude=True)
 
     @classmethod
@@ -60,18 +65,29 @@ class RunResult(BaseModel):
         """The result of a finished run.
 
         Args:
-            directory: The run's directory.
+            directory: The run's directory, which has the name of its hash.
 
         Raises:
-            InputError: There is no result in it, or none that can be read.
+            DamagedRunError: A file of the run is missing, or the result is not as it was written or another run's.
         """
-        path = Path(directory) / RESULT
+        return cls.of(RunFiles(directory))
+
+    @classmethod
+    def of(cls, files: RunFiles) -> "RunResult":
+        """The result among the files of a finished run.
+
+        Raises:
+            DamagedRunError: As :meth:`load`.
+        """
+        if not files.digests:
+            raise DamagedRunError(files.directory, f"{RESULT} has no digests of the run's files")
         try:
-            return cls(**json.loads(path.read_text(encoding="utf-8")), directory=directory)
-        except FileNotFoundError:
-            raise InputError(f"{directory}: is not a finished run, it has no {RESULT}") from None
-        except (OSError, ValueError, TypeError) as error:
-            raise InputError(f"{path}: is damaged ({error}); delete the folder to do the run again") from error
+            result = cls(**files.result, directory=files.directory)
+        except (ValidationError, TypeError) as error:
+            raise DamagedRunError(files.directory, f"{RESULT} is not a result") from error
+        if result.hash != files.directory.name:
+            raise DamagedRunError(files.directory, f"{RESULT} is of run {result.hash!r}")
+        return result
 
 
 def versions(features: FeatureConfig) -> dict[str, str]:

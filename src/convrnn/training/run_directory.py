@@ -1,24 +1,137 @@
-"""The directory that a run leaves, and the rules by which it is written.
+"""The directory that a run leaves, and the rules by which it is written and read.
 
 A run is worked on in ``<hash>.partial`` and renamed to ``<hash>`` when it is finished. Every file is written beside its
-place and renamed, so that a killed run leaves none half written, and one process at a time works on a run.
+place and renamed, so that a killed run leaves none half written, and one process at a time works on a run. The folder
+of runs may be shared: what is not this command's own is neither followed nor deleted.
+
+A finished run is read through :class:`RunFiles`, which believes no file whose digest is not the one in ``result.json``.
 """
 
 import contextlib
+import errno
 import fcntl
+import hashlib
 import json
 import os
-import shutil
-from collections.abc import Iterator
+import stat
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from convrnn.errors import InputError
-from convrnn.files import write_atomically, writing
+from convrnn.files import make_folder, remove_leftovers, sync_folder, write_atomically, writing
+from convrnn.json_files import read_json
 
 SPEC, RESULT, PREDICTIONS, CURVES = "spec.json", "result.json", "predictions.csv", "curves.png"
 METRICS, CHECKPOINT, BEST = "metrics.jsonl", "last.ckpt", "best"
 """What a run directory holds; ``best`` is the model bundle."""
+
+PARTIAL = ".partial"
+"""How the name of a run directory ends while the run is worked on."""
+
+_MOST_RESULT_BYTES = 2**26
+"""Bytes of ``result.json`` at most: the confusion matrix of 2,000 classes has fewer."""
+
+_CHECKED = (SPEC, METRICS, CHECKPOINT, f"{BEST}/config.json", f"{BEST}/model.safetensors", CURVES, PREDICTIONS)
+
+DIGESTS = "digests"
+"""The field of ``result.json`` with the SHA-256 of each file of the run by its name.
+
+That of ``result.json`` is of its content without itself, as JSON with sorted keys, no spaces and ASCII letters only.
+"""
+
+
+class DamagedRunError(InputError):
+    """A finished run is not as it was written.
+
+    Args:
+        directory: The run.
+        what: What is wrong with it.
+    """
+
+    def __init__(self, directory: Path, what: str) -> None:
+        super().__init__(f"{directory}: the finished run is damaged ({what}); delete the folder to do the run again")
+
+
+class RunFiles:
+    """The files of a finished run, each checked against its digest when it is read.
+
+    Args:
+        directory: The run.
+
+    Attributes:
+        directory: The run.
+        result: The content of ``result.json`` without the digests.
+        digests: SHA-256 of each file of the run by its name; empty for a run that an earlier version finished, whose
+            files cannot be checked. A comparison does such a run again.
+
+    Raises:
+        DamagedRunError: ``result.json`` is missing or not as it was written, or a file that it names is missing, other
+            than the checkpoint, which nothing reads any more.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = Path(directory)
+        content = self._load()
+        self.digests: dict[str, str] = content.pop(DIGESTS, {})
+        own = self.digests.pop(RESULT, None)
+        if (own or self.digests) and own != _digest_of_result(content, self.digests):
+            raise DamagedRunError(self.directory, f"{RESULT} was changed since it was written")
+        self.result = content
+        for name in self.digests:
+            # A finished run does not need its checkpoint, the largest of its files, so whoever wants may delete it.
+            if name != CHECKPOINT and not (self.directory / name).is_file():
+                raise DamagedRunError(self.directory, f"{name} is missing")
+
+    def _load(self) -> dict[str, Any]:
+        path = self.directory / RESULT
+        if not path.exists():
+            raise DamagedRunError(self.directory, f"{RESULT} is missing")
+        try:
+            content = read_json(path, most_bytes=_MOST_RESULT_BYTES)
+        except InputError as error:
+            raise DamagedRunError(self.directory, f"{RESULT} {str(error).removeprefix(f'{path}: ')}") from error
+        digests = content.get(DIGESTS, {}) if isinstance(content, dict) else None
+        if not isinstance(digests, dict) or not digests.keys() <= {*_CHECKED, RESULT}:
+            raise DamagedRunError(self.directory, f"{RESULT} is not a result")
+        return dict(content)
+
+    def read(self, name: str) -> bytes:
+        """The content of a file, whose digest is that of the finished run.
+
+        Args:
+            name: The file, such as :data:`PREDICTIONS` or ``"best/config.json"``.
+
+        Raises:
+            DamagedRunError: It is missing or not as it was written.
+        """
+        path = self.directory / name
+        if not path.is_file():
+            raise DamagedRunError(self.directory, f"{name} is missing")
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise DamagedRunError(self.directory, f"{name} cannot be read: {error.strerror}") from error
+        if self.digests and hashlib.sha256(content).hexdigest() != self.digests.get(name):
+            raise DamagedRunError(self.directory, f"{name} was changed since it was written")
+        return content
+
+    def check(self, *names: str) -> None:
+        """Checks files, or all files of folders, such as :data:`BEST`; by default all but the checkpoint.
+
+        Raises:
+            DamagedRunError: As :meth:`read`.
+        """
+        for name in self.digests:
+            chosen = name in names or name.partition("/")[0] in names if names else name != CHECKPOINT
+            if chosen:
+                self.read(name)
+
+
+def _digest_of_result(result: Mapping[str, Any], digests: Mapping[str, str]) -> str:
+    content = {**result, DIGESTS: {name: digest for name, digest in digests.items() if name != RESULT}}
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(canonical.encode("ascii")).hexdigest()
 
 
 class RunDirectory:
@@ -37,51 +150,82 @@ class RunDirectory:
         self._runs_dir = Path(runs_dir)
         self._lock = self._runs_dir / f".{name}.lock"
         self.final = self._runs_dir / name
-        self.partial = self._runs_dir / f"{name}.partial"
+        self.partial = self._runs_dir / f"{name}{PARTIAL}"
 
     @property
     def finished(self) -> bool:
-        """Whether the run is finished."""
-        return (self.final / RESULT).is_file()
+        """Whether the run is finished; whether it is also whole shows when it is read."""
+        return os.path.lexists(self.final)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Holds the run for this process, and makes ``partial`` where the run is not finished.
 
-        The lock belongs to the process and falls with it, however it ends.
+        The lock belongs to the process and falls with it, however it ends. Temporary files that a killed process left
+        in ``partial`` are removed.
 
         Raises:
-            InputError: Another process works on the run, or the folder cannot be written.
+            InputError: Another process works on the run, the folder cannot be written, or something else has the name
+                of the lock or of ``partial``.
         """
         with writing(self._runs_dir):
-            self._runs_dir.mkdir(parents=True, exist_ok=True)
+            make_folder(self._runs_dir)
             descriptor = self._acquire()
         try:
             if not self.finished:
                 with writing(self.partial):
-                    self.partial.mkdir(exist_ok=True)
+                    self._make_partial()
+                remove_leftovers(self.partial)
             yield
         finally:
             # Removed while it is still held: who waits for this inode sees that it has no name any more.
             self._lock.unlink(missing_ok=True)
             os.close(descriptor)
 
+    def remove_old_lock(self) -> None:
+        """Removes the lock of a finished run, which a process left that was killed right after it had finished."""
+        if self.finished and os.path.lexists(self._lock):
+            # Whoever holds it will remove it; where nothing can be written, it does no harm.
+            with contextlib.suppress(InputError, OSError), self.locked():
+                pass
+
     def _acquire(self) -> int:
         while True:
-            descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             try:
+                descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+            except OSError as error:
+                if error.errno in (errno.ELOOP, errno.EISDIR):
+                    raise _not_ours(self._lock) from None
+                raise
+            try:
+                status = os.fstat(descriptor)
+                # A link has to be refused in whichever way it is made: what is written into the lock would go there.
+                if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+                    raise _not_ours(self._lock)
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.fstat(descriptor).st_nlink:
+                    os.ftruncate(descriptor, 0)
+                    os.write(descriptor, str(os.getpid()).encode("ascii"))
+                    return descriptor
             except BlockingIOError:
                 holder = os.read(descriptor, 32).decode("ascii", "replace").strip() or "unknown"
                 os.close(descriptor)
                 raise InputError(
                     f"{self.partial}: process {holder} is working on this run; wait for it or stop it first"
                 ) from None
-            if os.fstat(descriptor).st_nlink:
-                os.ftruncate(descriptor, 0)
-                os.write(descriptor, str(os.getpid()).encode("ascii"))
-                return descriptor
+            except BaseException:
+                os.close(descriptor)
+                raise
             os.close(descriptor)
+
+    def _make_partial(self) -> None:
+        try:
+            self.partial.mkdir()
+        except FileExistsError:
+            if not stat.S_ISDIR(self.partial.lstat().st_mode):
+                raise _not_ours(self.partial) from None
+        else:
+            sync_folder(self._runs_dir)
 
     def write(self, name: str, content: str | bytes) -> None:
         """Writes a file of the run that is worked on, whole or not at all.
@@ -97,19 +241,38 @@ class RunDirectory:
         Raises:
             InputError: It cannot be written.
         """
-        with writing(self.partial), (self.partial / name).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(value, allow_nan=False) + "\n")
+        line = json.dumps(value, allow_nan=False) + "\n"
+        with writing(self.partial):
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+            with os.fdopen(os.open(self.partial / name, flags, 0o666), "w", encoding="utf-8") as file:
+                file.write(line)
 
-    def finish(self) -> None:
-        """Gives the run its final name, without the temporary files that a killed process may have left in it.
+    def finish(self, result: dict[str, Any]) -> None:
+        """Gives the run its final name, with the digests of all its files in ``result.json``.
+
+        Everything is on the disk before it has that name.
+
+        Args:
+            result: What the run found, for ``result.json``.
 
         Raises:
-            InputError: It cannot be renamed.
+            InputError: It cannot be written or renamed.
         """
+        with writing(self.partial):
+            digests = {name: _flushed_digest(self.partial / name) for name in _CHECKED}
+        content = {**result, DIGESTS: {**digests, RESULT: _digest_of_result(result, digests)}}
+        self.write(RESULT, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
         with writing(self.final):
-            for leftover in self.partial.glob(".*"):
-                if leftover.is_dir():
-                    shutil.rmtree(leftover)
-                else:
-                    leftover.unlink()
             self.partial.rename(self.final)
+            sync_folder(self._runs_dir)
+
+
+def _flushed_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _not_ours(path: Path) -> InputError:
+    kind = "a symbolic link" if path.is_symlink() else "not what a run leaves there"
+    return InputError(f"{path}: is {kind}, and nothing is written through it; remove it")

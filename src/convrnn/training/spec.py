@@ -6,19 +6,20 @@ finished run never has to be done twice.
 
 import hashlib
 import json
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from convrnn.corpora.corpus import Corpus
 from convrnn.corpora.splits import Split
 from convrnn.errors import InputError
 from convrnn.features.config import FeatureConfig, LogMelConfig
 from convrnn.features.normalise import NormalisePolicy
-from convrnn.models.config import SequenceClassifierConfig
+from convrnn.json_files import told
+from convrnn.models.config import Classes, CorpusName, Name, SequenceClassifierConfig
 from convrnn.models.presets import preset
 
-PROTOCOL_VERSION = 4
+PROTOCOL_VERSION = 5
 """Raised whenever a change of the code changes the results of an unchanged spec."""
 
 NOT_HASHED = ("corpus", "model_name", "setting")
@@ -26,6 +27,16 @@ NOT_HASHED = ("corpus", "model_name", "setting")
 
 Precision = Literal["32", "bf16-mixed"]
 Device = Literal["cpu", "cuda"]
+Beta = Annotated[float, Field(ge=0, lt=1)]
+
+MOST_SEED = 2**63 - 1
+"""Largest seed: JSON readers take integers of 64 bits."""
+
+MOST_EPOCHS = 10**6
+"""Epochs at most; at a second each they are eleven days."""
+
+MOST_THREADS = 1024
+"""Threads of one operation at most, as many as the largest servers have."""
 
 
 class TrainingConfig(BaseModel):
@@ -48,13 +59,13 @@ class TrainingConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    batch_size: int = Field(default=32, ge=1)
-    lr: float = Field(default=0.002, gt=0)
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = Field(default=1e-8, gt=0)
-    gradient_clip_norm: float | None = Field(default=None, gt=0)
-    max_epochs: int = Field(default=100, ge=1)
-    patience: int = Field(default=12, ge=1)
+    batch_size: int = Field(default=32, ge=1, le=2**16)
+    lr: float = Field(default=0.002, gt=0, le=1000)
+    betas: tuple[Beta, Beta] = (0.9, 0.999)
+    eps: float = Field(default=1e-8, gt=0, le=1)
+    gradient_clip_norm: float | None = Field(default=None, gt=0, le=1e9)
+    max_epochs: int = Field(default=100, ge=1, le=MOST_EPOCHS)
+    patience: int = Field(default=12, ge=1, le=MOST_EPOCHS)
 
 
 class RunSpec(BaseModel):
@@ -82,23 +93,23 @@ class RunSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
-    protocol_version: int = PROTOCOL_VERSION
-    corpus: str
-    fingerprint: str
-    task: str
-    classes: tuple[str, ...]
+    protocol_version: int = Field(default=PROTOCOL_VERSION, ge=0, le=10**6)
+    corpus: CorpusName
+    fingerprint: Name
+    task: Name
+    classes: Classes
     split: Split
     features: FeatureConfig
     normalise: NormalisePolicy
     balance: bool = True
-    model_name: str
-    setting: str
+    model_name: Name
+    setting: Name
     model: SequenceClassifierConfig
     training: TrainingConfig = TrainingConfig()
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=MOST_SEED)
     precision: Precision = "32"
     device: Device = "cpu"
-    threads: int = Field(default=1, ge=1)
+    threads: int = Field(default=1, ge=1, le=MOST_THREADS)
 
     @property
     def hash(self) -> str:
@@ -157,7 +168,7 @@ def make_spec(
         split: Speakers of the three sets.
         front_end: Name of a preset, for example "clstm"; ``convrnn.models.presets.FRONT_ENDS`` lists them.
         setting: "emotion" (section IV-A) or "paralinguistic" (IV-B).
-        features: Input features; by default log-mel at the lowest sample rate of the task's files.
+        features: Input features; by default log-mel at the lowest sample rate of the task's files, 16 kHz at most.
         normalise: Over which frames features are standardised: "speaker", "utterance" or "corpus".
         balance: Whether to balance the training set.
         training: Optimisation; by default the paper's.
@@ -168,28 +179,31 @@ def make_spec(
         fingerprint: ``corpus.fingerprint(task)`` where the caller already has it (it reads all the audio).
 
     Raises:
-        InputError: For an unknown task, front end or setting, and for a split that cannot be trained on
-            (see :func:`split_rows`).
+        InputError: For an unknown task, front end or setting, for a split that cannot be trained on
+            (see :func:`split_rows`), and for a seed or another value beyond its bounds.
     """
     split_rows(corpus, task, split)
     if features is None:
         features = LogMelConfig(sample_rate=corpus.sample_rate(task))
     classes = tuple(corpus.classes(task))
-    return RunSpec(
-        corpus=corpus.name,
-        fingerprint=corpus.fingerprint(task) if fingerprint is None else fingerprint,
-        task=task,
-        classes=classes,
-        split=split,
-        features=features,
-        normalise=normalise,
-        balance=balance,
-        model_name=front_end,
-        setting=setting,
-        model=preset(front_end, setting, in_features=features.num_features, num_classes=len(classes)),
-        training=training or TrainingConfig(),
-        seed=seed,
-        precision=precision,
-        device=device,
-        threads=threads,
-    )
+    try:
+        return RunSpec(
+            corpus=corpus.name,
+            fingerprint=corpus.fingerprint(task) if fingerprint is None else fingerprint,
+            task=task,
+            classes=classes,
+            split=split,
+            features=features,
+            normalise=normalise,
+            balance=balance,
+            model_name=front_end,
+            setting=setting,
+            model=preset(front_end, setting, in_features=features.num_features, num_classes=len(classes)),
+            training=training or TrainingConfig(),
+            seed=seed,
+            precision=precision,
+            device=device,
+            threads=threads,
+        )
+    except ValidationError as error:
+        raise InputError(f"{corpus.name}: a run is not possible{told(error)}") from None

@@ -1,0 +1,130 @@
+"""Classifying a recording of hours a piece at a time, in memory that grows with the piece."""
+
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from convrnn import ops
+from convrnn.models.classifier import SequenceClassifier
+
+LONG = 2**16
+"""Frames beyond which a recording is classified in blocks: 11 minutes."""
+
+MOST_FRAMES = 2**17
+"""Frames of all recordings of a batch at most, padding included."""
+
+BLOCK = 8192
+"""Outputs of the front end that are worked on at a time."""
+
+
+def works_in_blocks(model: SequenceClassifier) -> bool:
+    """Whether :func:`classify_in_blocks` can: on the CPU, without windows whose padding depends on the length."""
+    on_cpu = next(model.parameters()).device.type == "cpu"
+    return on_cpu and all(getattr(layer, "padding", "valid") == "valid" for layer in model.front_end)
+
+
+def classify_in_blocks(model: SequenceClassifier, x: Tensor, *, block: int = BLOCK) -> Tensor:
+    """What ``model(x)`` gives for one recording, with the states of one block of it in memory.
+
+    The LSTM goes on in each block with the state in which it left the one before. Backwards it goes twice: once to the
+    states between blocks, and then within each.
+
+    The CPU kernel's bits do not depend on how a recording is cut. Matrix products of PyTorch's own may differ in the
+    last digit with the number of rows: of convolutions, of simple and gated cells, and of dense layers over all frames.
+
+    Args:
+        model: In evaluation mode, one that :func:`works_in_blocks`.
+        x: Normalised features ``[1, frames, features]``, at least ``model.shortest_input`` frames.
+        block: Outputs of the front end at a time.
+
+    Returns:
+        Log-probabilities ``[1, classes]``.
+
+    Raises:
+        ValueError: for another shape, fewer frames, or a model that cannot.
+
+    Example:
+        >>> from convrnn.models import preset
+        >>> model = SequenceClassifier(preset("clstm", "emotion", in_features=26, num_classes=5)).eval()
+        >>> x = torch.randn(1, 5000, 26)
+        >>> bool(torch.equal(classify_in_blocks(model, x, block=100), model(x)))
+        True
+    """
+    if not works_in_blocks(model):
+        raise ValueError(
+            "the model has to be given x as a whole: it is not on the CPU, or has layers with padding 'same'"
+        )
+    if x.dim() != 3 or x.size(0) != 1 or x.size(1) < model.shortest_input:
+        raise ValueError(
+            f"x must be [1, frames, features] with {model.shortest_input} frames or more, but has shape {list(x.shape)}"
+        )
+    with torch.inference_mode():
+        features = _front_end(model, x, block)
+        edges = [*range(0, features.size(1), block), features.size(1)]
+        behind = _states_behind(model, features, edges) if model.recurrent.bidirectional else None
+        state = features.new_empty(2, model.recurrent.hidden_size)
+        last = model.config.last_frames
+        first = 0 if last is None else max(0, features.size(1) - last)
+        # Made before the loop, as everything is that outlives a pass of it: memory would be left in splinters.
+        width = model.config.num_classes if last is None else model.dense.in_features
+        kept = features.new_empty(1, features.size(1) - first, width)
+        for number, (start, end) in enumerate(pairwise(edges)):
+            part = features[:, start:end]
+            hidden = _recurrent(model, part, state if number else None, state)
+            if behind is not None:
+                backwards = _recurrent(model, part, behind[number] if end < edges[-1] else None, reverse=True)
+                hidden = torch.cat([hidden, backwards], dim=-1)
+            if end > first:
+                wanted = hidden[:, max(0, first - start) :]
+                kept[:, max(start, first) - first : end - first] = _head(model, wanted) if last is None else wanted
+        log_probabilities: Tensor = model.readout(kept if last is None else _head(model, kept))
+        return log_probabilities
+
+
+def _front_end(model: SequenceClassifier, x: Tensor, block: int) -> Tensor:
+    """The front end's output ``[1, windows, features]``."""
+    if not model.front_end:
+        return x
+    field, stride = model.receptive_field, model.frame_stride
+    count = (x.size(1) - field) // stride + 1
+    features = x.new_empty(1, count, model.recurrent.input_size)
+    for start in range(0, count, block):
+        end = min(start + block, count)
+        frames = x[:, start * stride : (end - 1) * stride + field]
+        features[:, start:end] = model.extract_features(frames)[0]
+    return features
+
+
+def _states_behind(model: SequenceClassifier, features: Tensor, edges: list[int]) -> Tensor:
+    """The states ``[blocks, 2, hidden]`` in which the LSTM, on its way backwards, comes to each block but the last."""
+    states = features.new_empty(len(edges) - 1, 2, model.recurrent.hidden_size)
+    for number in range(len(edges) - 2, 0, -1):
+        before = None if number == len(edges) - 2 else states[number]
+        part = features[:, edges[number] : edges[number + 1]]
+        _recurrent(model, part, before, states[number - 1], reverse=True)
+    return states
+
+
+def _recurrent(
+    model: SequenceClassifier, x: Tensor, before: Tensor | None, after: Tensor | None = None, *, reverse: bool = False
+) -> Tensor:
+    """The hidden states of a block, from the state ``before``, or the learned one; the last is put into ``after``."""
+    suffix = "_l0_reverse" if reverse else "_l0"
+    tensors: dict[str, Any] = {
+        name: getattr(model.recurrent, name + suffix, None)
+        for name in ("weight_ih", "weight_hh", "bias", "weight_peephole", "initial_hidden", "initial_cell")
+    }
+    if before is not None:
+        tensors["initial_hidden"], tensors["initial_cell"] = before
+    hidden, cell = ops.lstm(x, **tensors, reverse=reverse)
+    if after is not None:
+        end = 0 if reverse else -1
+        after[0], after[1] = hidden[0, end], cell[0, end]
+    return hidden
+
+
+def _head(model: SequenceClassifier, hidden: Tensor) -> Tensor:
+    logits: Tensor = model.output(torch.relu(model.dense(hidden)))
+    return logits
