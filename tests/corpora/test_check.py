@@ -3,9 +3,13 @@ import json
 import numpy as np
 import pytest
 import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
 
 from convrnn.corpora.check import Defect, check_corpus
 from convrnn.corpora.csv_table import open_csv
+from convrnn.corpora.recording import _Clipping, clipped_samples
+from convrnn.corpora.splits import Split
 from convrnn.errors import InputError
 
 
@@ -162,10 +166,12 @@ def test_clipping(check, tmp_path, positions, clipped):
 def test_same_content_in_another_container(check, tmp_path, write_noise):
     samples, rate = soundfile.read(write_noise("train-x.wav"), dtype="int16")
     soundfile.write(tmp_path / "copy.flac", samples, rate)
-    message = only(check(with_extra("copy.flac,test-x,test,x")), "error", "shared-content")
-    assert "train-x.wav (train), copy.flac (test)" in message
+    report = check(with_extra("copy.flac,test-x,test,x"))
+    assert [d.kind for d in report.errors] == [d.kind for d in report.defects] == ["shared-speaker", "shared-content"]
+    assert "'test-x' and 'train-x' have one recording in common: copy.flac = train-x.wav" in report.errors[0].message
+    assert "train-x.wav (train), copy.flac (test)" in report.errors[1].message
     message = only(check(with_extra("copy.flac,train-x,train,x")), "warning", "repeated-content")
-    assert "there 2 times: train-x.wav (train), copy.flac (train)" in message
+    assert "in 2 recordings: train-x.wav (train), copy.flac (train)" in message
     report = check(with_extra("copy.flac,train-x,train,y"))
     assert {(d.severity, d.kind) for d in report.defects} == {
         ("warning", "repeated-content"),
@@ -235,3 +241,167 @@ def test_errors_come_first(check, write_noise):
     report = check(with_extra("more.wav,train-x,train,", "gone.wav,train-x,train,x"))
     assert [defect.severity for defect in report.defects] == ["error", "warning"]
     assert isinstance(report.errors[0], Defect)
+
+
+def test_channels_are_told_once(check, tmp_path):
+    rng = np.random.default_rng(0)
+    for name in ("one", "two"):
+        soundfile.write(tmp_path / f"{name}.wav", rng.integers(-9000, 9000, (4000, 2), dtype=np.int16), 8000)
+    rows = ["one.wav,train-x,train,x,0,0.2", "one.wav,train-x,train,x,0.2,0.5", "two.wav,train-x,train,x,,"]
+    columns = "file,speaker,partition,mood,start,end"
+    sound = [f"{row},," for row in sound_rows()]
+    message = only(check([*sound, *rows], columns=columns), "warning", "stereo")
+    assert message == f"2 files have 2 channels, whose mean is taken; the first is {tmp_path / 'one.wav'}"
+    message = only(check([*sound, *rows[:2]], columns=columns), "warning", "stereo")
+    assert message == f"{tmp_path / 'one.wav'}: has 2 channels, whose mean is taken"
+
+
+def test_unusual_durations(check, write_noise):
+    rows = with_extra("more.wav,train-x,train,x", "long.wav,train-x,train,x")
+    write_noise("more.wav")
+    write_noise("long.wav", seconds=2.5)
+    assert only(check(rows), "warning", "duration") == "long.wav is 2.5 s long, 12.5 times the median of 0.2 s"
+    # Nine utterances have no usual duration.
+    assert check([row for row in rows if "more" not in row]).defects == []
+    write_noise("long.wav", seconds=1.9)
+    assert check(rows).defects == []
+    for name in ("long.wav", "more.wav", *(row.split(",")[0] for row in sound_rows())):
+        write_noise(name, seconds=0.4)
+    write_noise("more.wav", seconds=0.03)
+    assert only(check(rows), "warning", "duration") == "more.wav is 0.03 s long, 1/13.3 of the median of 0.4 s"
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "told"),
+    [
+        ("a.m4a", b"\0\0\0\x20ftypM4A \0\0\0\0", "MPEG-4 audio"),
+        ("a.wma", bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c"), "Windows Media audio"),
+        ("a.webm", bytes.fromhex("1a45dfa39f4286810142f7810142f281"), "WebM or Matroska audio"),
+        ("a.amr", b"#!AMR\n\x3c\x91\x17\x16\xbe\x66\x79\xe1\xe0\x01", "AMR audio"),
+        # What counts is the content.
+        ("a.wav", b"\0\0\0\x18ftypmp42\0\0\0\0", "MPEG-4 audio"),
+    ],
+)
+def test_formats_that_have_to_be_converted(check, tmp_path, name, head, told):
+    (tmp_path / name).write_bytes(head + bytes(2000))
+    message = only(check(with_extra(f"{name},train-x,train,x")), "error", "foreign-format")
+    assert f"{name}: is {told}" in message
+    converted = "a-converted.wav" if name == "a.wav" else "a.wav"
+    assert f"ffmpeg -i {name} {converted}" in message
+    (tmp_path / f"b-{name}").write_bytes(head + bytes(3000))
+    report = check(with_extra(f"{name},train-x,train,x", f"b-{name},train-x,train,x"))
+    assert only(report, "error", "foreign-format").startswith(f"2 files are {told}")
+
+
+def test_names_that_exist_in_another_form(check, tmp_path, write_noise):
+    write_noise("cafe\u0301/a.wav")
+    message = only(check(with_extra("caf\u00e9/a.wav,train-x,train,x")), "error", "missing-file")
+    assert r"audio file does not exist, but 'cafe\u0301' does" in message
+    assert "in Unicode form only" in message
+    write_noise("Upper.WAV")
+    message = only(check(with_extra("upper.wav,train-x,train,x")), "error", "missing-file")
+    assert "but 'Upper.WAV' does, which differs from 'upper.wav' in case only" in message
+    corpus = open_csv(tmp_path / "d.csv")
+    with pytest.raises(InputError, match=r"but 'Upper\.WAV' does"):
+        corpus.sample_rate("mood")
+
+
+def test_labels_and_speakers_that_look_like_one(check, write_noise):
+    for name in ("a", "b"):
+        write_noise(f"{name}.wav")
+    report = check(with_extra("a.wav,train-x,train,X", "b.wav,TRAIN-X,train,x"), "mood")
+    [forms] = found(report, "label-forms")
+    assert forms.message == (
+        "task 'mood': classes differ in case only, as if they were one: 'x' (5 rows), 'X' (1 rows)"
+    )
+    [forms] = found(report, "speaker-forms")
+    assert "speakers differ in case only: 'train-x' (2 rows), 'TRAIN-X' (1 rows)" in forms.message
+    assert "--same-speaker train-x=TRAIN-X" in forms.message
+    report = check(with_extra("a.wav,train-x,train,\u00e9t\u00e9", "b.wav,train-x,train,e\u0301te\u0301"))
+    assert "Unicode form only" in found(report, "label-forms")[0].message
+
+
+def test_labels_with_a_decimal_comma(check, write_noise):
+    write_noise("a.wav")
+    report = check(with_extra('a.wav,train-x,train,"0,5"'))
+    assert "labels have a decimal comma, such as '0,5'" in found(report, "decimal-comma")[0].message
+
+
+def test_classes_of_splits(check, tmp_path):
+    check()
+    corpus = open_csv(tmp_path / "d.csv")
+    pairs = [("train-x", "train-y"), ("validation-x", "validation-y"), ("test-x", "test-y"), ("train-x2", "train-y2")]
+
+    def split(name, train, validation, test):
+        return Split(name, *(tuple(s for n in numbers for s in pairs[n]) for numbers in (train, validation, test)))
+
+    def absent(*splits):
+        report = check_corpus(corpus, "mood", splits=splits)
+        return [(d.severity, d.message) for d in found(report, "absent-class")]
+
+    assert absent(split("a", [0, 3], [1], [2])) == []
+    one = Split("one", ("train-x", "train-y", "train-x2", "train-y2"), pairs[1], ("test-x",))
+    two = Split("two", ("train-x", "train-y", "train-x2", "train-y2"), pairs[1], ("test-y",))
+    assert absent(one) == [("error", "task 'mood': no example in test of 'y' in split one")]
+    # The folds are pooled.
+    assert absent(one, two) == []
+    assert absent(one, one) == [("error", "task 'mood': no example in test of 'y' in any split")]
+    bare = Split("bare", ("train-x", "train-x2"), ("validation-x",), pairs[2])
+    assert absent(bare) == [
+        ("error", "task 'mood': no example in train of 'y' in split bare"),
+        ("warning", "task 'mood': no example in validation of 'y' in split bare"),
+    ]
+
+
+def test_splits_and_not_partitions_decide(check, tmp_path, write_noise):
+    write_noise("more.wav")
+    check(with_extra("more.wav,train-x,test,", "gone.wav,stranger,train,x"))
+    corpus = open_csv(tmp_path / "d.csv")
+    split = Split("mine", ("train-x", "train-y"), ("train-x2", "train-y2"), ("test-x", "test-y"))
+    report = check_corpus(corpus, "mood", splits=[split])
+    # The speaker in two partitions, the row without label and the missing file are none of this split's business.
+    assert {d.kind for d in report.defects} == set()
+    assert report.utterances == {"train": 4, "test": 2}
+
+
+def test_what_was_heard_is_kept(check, tmp_path, write_noise, monkeypatch):
+    write_noise("long.wav", seconds=1.0)
+    columns = "file,speaker,partition,mood,start,end"
+    rows = [*(f"{row},," for row in sound_rows()), "long.wav,train-x,train,x,0,0.4", "long.wav,train-x,train,x,0.5,1"]
+    first = check(rows, columns=columns, cache_dir=tmp_path / "cache")
+    monkeypatch.setattr("convrnn.corpora.recording.Fingerprinter", None)
+    assert check(rows, columns=columns, cache_dir=tmp_path / "cache") == first
+    with pytest.raises(TypeError):
+        check(rows, columns=columns)
+    monkeypatch.undo()
+    entries = sorted(path for path in (tmp_path / "cache").rglob("*") if path.is_file())
+    assert len(entries) == len(rows) - 1
+    # What is damaged, wherever, is made anew.
+    for number, entry in enumerate(entries):
+        content = bytearray(entry.read_bytes())
+        content[(number * 37) % len(content)] ^= 1
+        entry.write_bytes(content[: len(content) // 2] if number % 3 == 2 else content)
+    assert check(rows, columns=columns, cache_dir=tmp_path / "cache") == first
+    # Another file under the old name is another file.
+    write_noise("long.wav", seconds=0.3, seed=5)
+    assert found(check(rows, columns=columns, cache_dir=tmp_path / "cache"), "unreadable")
+
+
+def test_processes_find_the_same(check, write_noise):
+    write_noise("short.wav", seconds=0.01)
+    rows = with_extra("short.wav,train-x,train,x", "gone.wav,test-x,test,y")
+    ticks = []
+    assert check(rows, jobs=2, on_progress=lambda *done: ticks.append(done)) == check(rows)
+    assert ticks == [(done, 10) for done in range(1, 11)]
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=8), st.randoms(use_true_random=False))
+def test_clipping_does_not_depend_on_blocks(sizes, random):
+    samples = np.array([random.choice([0.0, 0.1, 1.0, -1.0]) for _ in range(sum(sizes))], np.float32)
+    samples[random.randrange(len(samples)) :] *= 0.5
+    blocks = _Clipping()
+    begin = 0
+    for size in sizes:
+        blocks.add(samples[begin : begin + size])
+        begin += size
+    assert blocks.finish() == clipped_samples(samples)

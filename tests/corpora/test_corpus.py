@@ -159,3 +159,15 @@ def test_missing_files_are_counted(tmp_path, write_noise):
     for use in (corpus.sample_rate, corpus.fingerprint):
         with pytest.raises(InputError, match=told):
             use("mood")
+
+
+def test_speakers_are_joined(table_corpus):
+    corpus = table_corpus(("46", "x", 1), ("53", "y", 1), ("60", "x", 1), ("7", "y", 1))
+    assert corpus.join_speakers([]).table.equals(corpus.table)
+    assert corpus.join_speakers([("46", "53"), ("53", "60")]).table["speaker"].tolist() == ["46", "46", "46", "7"]
+    assert corpus.join_speakers([("53", "60"), ("46", "53")]).speakers == ("46", "7")
+    assert corpus.join_speakers([("46", "53"), ("53", "46")]).speakers == ("46", "60", "7")
+    with pytest.raises(InputError, match="no speaker is called '9'; speakers: 46, 53, 60, 7"):
+        corpus.join_speakers([("46", "9")])
+    # Results are about other speakers, so they are other results.
+    assert corpus.table["speaker"].tolist() == ["46", "53", "60", "7"]

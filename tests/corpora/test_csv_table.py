@@ -1,8 +1,10 @@
+import copy
 import math
+import os
 
 import pytest
 
-from convrnn.corpora.csv_table import open_csv
+from convrnn.corpora.csv_table import CsvError, open_csv
 from convrnn.errors import InputError
 
 
@@ -82,6 +84,12 @@ def test_which_columns_are_tasks(read):
         ('file,speaker,c\n"a\n.wav",1,x\nb.wav,,y\n', "line 4: column 'speaker' is empty"),
         ("file,speaker,c,partition\na.wav,1,x,training\n", "line 2: column 'partition' has 'training'; allowed: train"),
         ("file,speaker,c,start\na.wav,1,x,-1\n", "line 2: column 'start' has '-1'; allowed: seconds"),
+        (
+            "file;speaker;c;start\na.wav;1;x;0,5\n",
+            "line 2: column 'start' has '0,5' with a decimal comma; write .*",
+        ),
+        ("file,speaker,c,end\na.wav,1,x,1,5\n", "line 2: 5 values, but .* names 4 columns; if numbers have a decimal"),
+        ("file,speaker,c\na.wav,1,x,1,5\n", "line 2: 5 values, but the first line names 3 columns$"),
         ("file,speaker,c,end\na.wav,1,x,nan\n", "line 2: column 'end' has 'nan'; allowed: seconds"),
         ("file,speaker,c,start,end\na.wav,1,x,2,2.0\n", "line 2: column 'end' has '2.0', which is not after"),
         ("file,speaker,c,end\na.wav,1,x,0\n", "line 2: column 'end' has '0', which is not after"),
@@ -102,7 +110,51 @@ def test_no_column_can_be_a_task(read):
 
 
 def test_missing_file_and_folder(tmp_path):
-    with pytest.raises(InputError, match=r"nothing\.csv: cannot be read"):
+    with pytest.raises(InputError, match=r"nothing\.csv: file does not exist"):
         open_csv(tmp_path / "nothing.csv")
     with pytest.raises(InputError, match="cannot be read"):
         open_csv(tmp_path)
+
+
+def test_all_defects_are_told_at_once(read):
+    lines = [
+        "file,speaker,c,partition,start,end",
+        "a.wav,1,x,training,-1,",
+        "b.wav,,x",
+        ",1,x,train,,",
+        "c.wav,1,x,train,0,1",
+        "c.wav,1,x,train,0.0,1.0",
+        "d.wav,1,x,train,2,1",
+        "e.wav,1,x,train,,",
+    ]
+    with pytest.raises(CsvError) as caught:
+        read("\n".join(lines))
+    found = [(defect.line, defect.column) for defect in caught.value.defects]
+    assert found == [(2, "start"), (2, "partition"), (3, None), (4, "file"), (6, "file"), (7, "end")]
+    for defect in caught.value.defects:
+        assert f"data.csv, line {defect.line}: " in defect.message or f"and {defect.line}: " in defect.message
+    first = caught.value.defects[0].message
+    assert str(caught.value).startswith(first)
+    assert "the table has 5 more defects" in str(caught.value)
+    # What is wrong with a row does not make up other defects, and an error survives its way from a worker process.
+    assert copy.copy(caught.value).defects == caught.value.defects
+
+
+def test_both_missing_columns_are_told(read):
+    with pytest.raises(CsvError) as caught:
+        read("path,name,c\na,1,x\n")
+    assert [defect.column for defect in caught.value.defects] == ["file", "speaker"]
+
+
+def test_persons_join_speakers(read):
+    corpus = read("file,speaker,person,c\na.wav,46,anna,x\nb.wav,53,anna,y\nc.wav,7,,x\nd.wav,53,,x\ne.wav,8,ben,y\n")
+    assert corpus.table["speaker"].tolist() == ["46", "46", "7", "46", "8"]
+    assert list(corpus.tasks) == ["c"]
+    with pytest.raises(CsvError, match="lines 2 and 3: speaker '46' is the persons 'anna' and 'ben'"):
+        read("file,speaker,person,c\na.wav,46,anna,x\nb.wav,46,ben,y\n")
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="pipe: is a pipe or a device; give a file"):
+        open_csv(tmp_path / "pipe")

@@ -1,5 +1,4 @@
 import os
-from pathlib import Path
 
 import pytest
 
@@ -45,6 +44,6 @@ def test_what_cannot_be_read_is_named(tmp_path, monkeypatch):
     for use in (lambda: find_list(tmp_path, "other.txt"), lambda: audio_files(tmp_path, {".wav"})):
         with pytest.raises(InputError, match=rf"^{tmp_path}: cannot be read \(Permission denied\)$"):
             use()
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(InputError, match=r"list\.txt: cannot be read \(Permission denied\)$"):
         read_list(tmp_path / "list.txt", ("name",))

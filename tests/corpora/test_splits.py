@@ -132,7 +132,7 @@ GOOD = {"name": "a", "train": ["1"], "validation": ["2"], "test": ["3"]}
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "is not a split file"),
+        ("{", "is not valid JSON"),
         ("[]", "is not a split file of format 1"),
         (json.dumps({"format_version": 2, "splits": [GOOD]}), "is not a split file of format 1"),
         (json.dumps({"format_version": 1, "splits": []}), "is not a split file of format 1"),
@@ -156,7 +156,7 @@ def test_bad_split_files(tmp_path, content, message):
 
 
 def test_unreadable_and_unwritable_split_files(tmp_path):
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="file does not exist"):
         load_splits(tmp_path / "none.json")
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="cannot be written"):

@@ -7,6 +7,11 @@
   :mod:`~convrnn.corpora.listing` and held against :mod:`~convrnn.corpora.published` numbers.
 - :mod:`~convrnn.corpora.splits`: speakers into train, validation and test.
 - :mod:`~convrnn.corpora.balancing`: classes of equal size (section IV-A).
-- :mod:`~convrnn.corpora.check`: what a corpus holds and what is wrong with it, before any training; it listens with
-  :mod:`~convrnn.corpora.recording` and reads WAV headers with :mod:`~convrnn.corpora.riff`.
+- :mod:`~convrnn.corpora.check`: what a corpus holds and what is wrong with it, before any training, as a
+  :mod:`~convrnn.corpora.report`. Its rules are in :mod:`~convrnn.corpora.sound`, :mod:`~convrnn.corpora.content`,
+  :mod:`~convrnn.corpora.speakers` and :mod:`~convrnn.corpora.labels`, and :mod:`~convrnn.corpora.gate` keeps unsound
+  corpora from being used. It listens with :mod:`~convrnn.corpora.recording`, which keeps what it heard in
+  :mod:`~convrnn.corpora.heard` and reads WAV headers with :mod:`~convrnn.corpora.riff`.
+- :mod:`~convrnn.corpora.fingerprint`, :mod:`~convrnn.corpora.matching`, :mod:`~convrnn.corpora.coherence`: how the same
+  recording is found again.
 """

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from convrnn.corpora.corpus import Corpus, HoldOut, Remark
-from convrnn.corpora.listing import ListRow, audio_files, find_list, read_list, refuse_repeats, some, unlisted
+from convrnn.corpora.corpus import Corpus, HoldOut, Remark, some
+from convrnn.corpora.listing import ListRow, audio_files, find_list, read_list, refuse_repeats, unlisted
 from convrnn.corpora.published import differing_counts
 from convrnn.corpora.riff import data_bytes
 from convrnn.errors import InputError

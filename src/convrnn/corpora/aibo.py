@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from convrnn.corpora.corpus import Corpus, Remark, is_number
-from convrnn.corpora.listing import audio_files, find_list, read_list, some, unlisted
+from convrnn.corpora.corpus import Corpus, Remark, is_number, some
+from convrnn.corpora.listing import audio_files, find_list, read_list, unlisted
 from convrnn.corpora.published import differing_counts
 from convrnn.errors import InputError
 

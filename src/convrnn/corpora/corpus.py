@@ -11,12 +11,17 @@ from typing import Self
 
 import pandas as pd
 
+from convrnn.corpora.joining import Groups
+from convrnn.corpora.names import is_there, similar_file
 from convrnn.errors import InputError
 from convrnn.features.audio import check_audio_file
 from convrnn.features.extract import Segment
 from convrnn.files import file_hash
+from convrnn.plain_text import encodable
 
 PARTITIONS = ("train", "validation", "test")
+MOST_BY_DEFAULT = 16_000
+"""Hz at which features are computed where all files have more."""
 RESERVED_COLUMNS = ("id", "file", "start", "end", "speaker", "partition")
 
 
@@ -102,6 +107,7 @@ class Corpus:
             if unknown := set(table[column].dropna()) - set(allowed):
                 raise ValueError(f"column {column!r} has {sorted(unknown)[:3]}; allowed: {', '.join(allowed)}")
         object.__setattr__(self, "table", table)
+        object.__setattr__(self, "name", encodable(self.name))
 
     @classmethod
     def from_columns(
@@ -237,7 +243,45 @@ class Corpus:
             raise InputError(f"{self.name}: no row has a label for the task {task!r}")
         return self if labelled.all() else replace(self, table=self.table[labelled])
 
+    def keep(self, rows: Sequence[bool]) -> "Corpus":
+        """The corpus with those rows alone, numbered anew; classes stay as they are."""
+        return self if all(rows) else replace(self, table=self.table[list(rows)])
+
+    def join_speakers(self, pairs: Sequence[tuple[str, str]]) -> "Corpus":
+        """The corpus with one name for each person who has several.
+
+        Args:
+            pairs: Two speakers who are one person each; the first name stays, and pairs that share a name make one
+                person.
+
+        Raises:
+            InputError: If the corpus has no speaker of a name.
+
+        Example:
+            >>> corpus = Corpus.from_columns("two", files=["a.wav", "b.wav"], speakers=["46", "53"], labels={})
+            >>> corpus.join_speakers([("46", "53")]).speakers
+            ('46',)
+        """
+        known = set(self.speakers)
+        for name in (name for pair in pairs for name in pair):
+            if name not in known:
+                raise InputError(f"{self.name}: no speaker is called {name!r}; speakers: {some(sorted(known), 10)}")
+        people = Groups(pairs)
+        speakers = [people.of(speaker) for speaker in self.table["speaker"].tolist()]
+        return replace(self, table=self.table.assign(speaker=speakers))
+
     def sample_rate(self, task: str) -> int:
+        """The rate that features are computed at unless another is given: :meth:`lowest_rate`, at most 16 kHz.
+
+        A model of speech gains nothing from bands above 8 kHz, and files of a higher rate are often no more than
+        speech of a lower one.
+
+        Raises:
+            InputError: As :meth:`lowest_rate`.
+        """
+        return min(self.lowest_rate(task), MOST_BY_DEFAULT)
+
+    def lowest_rate(self, task: str) -> int:
         """The lowest sample rate among the files with a label for ``task``, in Hz; others are not used anyway.
 
         Raises:
@@ -258,7 +302,8 @@ class Corpus:
             try:
                 check_audio_file(file)
             except InputError as fault:
-                faults.append(fault)
+                there = "" if is_there(file) else similar_file(file)
+                faults.append(InputError(f"{fault}{there}"))
         if len(faults) == 1:
             raise faults[0]
         if faults:
@@ -303,6 +348,17 @@ def utterance_id(file: str, start: float | None = None, end: float | None = None
     if start is None and end is None:
         return file
     return f"{file}#{'' if start is None else start}-{'' if end is None else end}"
+
+
+def some(names: Sequence[str], most: int = 20) -> str:
+    """Names in a sentence, of many only the first.
+
+    Example:
+        >>> some(["a", "b"]), some(["x"] * 50, 2)
+        ('a, b', 'x, x and 48 more')
+    """
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def is_number(text: str) -> bool:

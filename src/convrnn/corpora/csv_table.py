@@ -1,16 +1,15 @@
 """A corpus of one's own: a CSV table."""
 
-import csv
-import io
-import math
 import os
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
-from convrnn.corpora.corpus import RESERVED_COLUMNS, Corpus, is_number, utterance_id
+from convrnn.corpora.corpus import RESERVED_COLUMNS, Corpus, is_number, some, utterance_id
+from convrnn.corpora.csv_rows import CsvDefect, CsvError, Row, raise_all, read_rows, read_soundest
 from convrnn.errors import InputError
+
+__all__ = ["CsvDefect", "CsvError", "Row", "open_csv", "read_rows"]
 
 MAX_NUMERIC_CLASSES = 50
 """A column of numbers with more distinct values than this is a measurement, not a task."""
@@ -26,51 +25,9 @@ PARTITION_ALIASES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One row of a CSV table.
+PERSON_COLUMN = "person"
 
-    Attributes:
-        where: file and line, for messages.
-        line: the line where it begins, from 1.
-        values: column name to the text of the cell, without white space around it.
-    """
-
-    where: str
-    line: int
-    values: dict[str, str]
-
-    def filled(self, column: str) -> str:
-        """The text of a cell that must not be empty.
-
-        Raises:
-            InputError: If it is.
-        """
-        if not self.values[column]:
-            raise InputError(f"{self.where}: column {column!r} is empty")
-        return self.values[column]
-
-    def times(self) -> tuple[float | None, float | None]:
-        """``start`` and ``end`` in seconds; None where the cell is empty or the table has no such column.
-
-        Raises:
-            InputError: If one is not a number of seconds, or the end is not after the start.
-        """
-        start, end = self._seconds("start"), self._seconds("end")
-        if end is not None and end <= (start or 0.0):
-            raise InputError(
-                f"{self.where}: column 'end' has {self.values['end']!r}, which is not after the start {start or 0.0}"
-            )
-        return start, end
-
-    def _seconds(self, column: str) -> float | None:
-        value = self.values.get(column, "")
-        if not value:
-            return None
-        seconds = float(value) if is_number(value) else math.nan
-        if not seconds >= 0:
-            raise InputError(f"{self.where}: column {column!r} has {value!r}; allowed: seconds, zero or more")
-        return seconds
+_Value = TypeVar("_Value")
 
 
 def open_csv(path: Path | str, *, name: str | None = None) -> Corpus:
@@ -83,6 +40,7 @@ def open_csv(path: Path | str, *, name: str | None = None) -> Corpus:
     - ``partition`` (optional): ``train``, ``validation`` (also ``valid``, ``val``, ``devel``, ``dev``) or ``test``, in
       any case; or empty.
     - ``start``, ``end`` (optional): the utterance within the file, in seconds; empty means the file's own.
+    - ``person`` (optional): who speaks, where one person has several speakers; they become the first of them.
     - every other column, except ``id``, is a task, and its values are the classes. An empty value is a missing label.
       Left out are columns that can only be measurements or texts: numbers with more than 50 distinct values, and
       other columns with more than 50 distinct values that hardly repeat (fewer than two rows per value).
@@ -94,119 +52,106 @@ def open_csv(path: Path | str, *, name: str | None = None) -> Corpus:
         name: What to call the corpus; by default ``csv:PATH``.
 
     Raises:
-        InputError: If the file is missing, unreadable or empty, a column is missing or doubled, no column is left for
-            a task, a value is missing or not allowed, or two rows give the same segment of the same file. The sentence
-            names the CSV, the line and the column.
+        InputError: If the file is missing, unreadable or empty.
+        CsvError: If a column is missing or doubled, no column is left for a task, a value is missing or not allowed,
+            two rows give the same segment of the same file, or a speaker is two persons. It has all such defects, each
+            a sentence that names the CSV, the line and the column.
     """
     path = Path(path)
-    header, rows = read_rows(path, required=("file", "speaker"))
-    tasks = _task_columns(path, header, rows)
-    files: list[Path] = []
-    ids: list[str] = []
-    speakers: list[str] = []
-    starts: list[float | None] = []
-    ends: list[float | None] = []
-    partitions: list[str | None] = []
-    lines: dict[tuple[str, float | None, float | None], int] = {}
-    folder = Path(os.path.normpath(path.parent.absolute()))
+    header, rows, defects = read_soundest(path, required=("file", "speaker"))
+    utterances = _Utterances(path, defects)
     for row in rows:
-        listed = row.filled("file")
-        # Joining keeps an absolute path as it is.
-        file = Path(os.path.normpath(folder / listed))
-        speakers.append(row.filled("speaker"))
-        start, end = row.times()
-        if (first := lines.setdefault((str(file), start, end), row.line)) != row.line:
-            raise InputError(
-                f"{path}, lines {first} and {row.line}: both give {utterance_id(listed, start, end)}; "
-                "an utterance may be listed once"
-            )
-        if Path(listed).is_absolute() and file.is_relative_to(folder):
-            # So that a table with absolute paths gives the same corpus after its folder has moved.
-            listed = file.relative_to(folder).as_posix()
-        ids.append(utterance_id(listed, start, end))
-        files.append(file)
-        starts.append(start)
-        ends.append(end)
-        partitions.append(_partition(row))
-    return Corpus.from_columns(
+        utterances.add(row)
+    tasks = _task_columns(path, header, rows, defects)
+    raise_all(path, defects)
+    corpus = Corpus.from_columns(
         name or f"csv:{path}",
-        ids=ids,
-        files=files,
-        speakers=speakers,
+        ids=utterances.ids,
+        files=utterances.files,
+        speakers=utterances.speakers,
         labels={task: [row.values[task] or None for row in rows] for task in tasks},
-        partitions=partitions,
-        starts=starts,
-        ends=ends,
+        partitions=utterances.partitions,
+        starts=utterances.starts,
+        ends=utterances.ends,
     )
+    return corpus.join_speakers(utterances.same_speakers)
 
 
-def read_rows(path: Path, *, required: Sequence[str]) -> tuple[list[str], list[Row]]:
-    """The rows of a CSV table whose first line names the columns, in any order.
+class _Utterances:
+    """The columns of a corpus, filled row by row; what is wrong with a row is added to ``defects``."""
 
-    Commas, semicolons or tabs separate the values; the encoding is UTF-8. Empty lines are skipped.
+    def __init__(self, path: Path, defects: list[CsvDefect]) -> None:
+        self.files: list[Path] = []
+        self.ids: list[str] = []
+        self.speakers: list[str] = []
+        self.starts: list[float | None] = []
+        self.ends: list[float | None] = []
+        self.partitions: list[str | None] = []
+        self.same_speakers: list[tuple[str, str]] = []
+        self._path, self._defects = path, defects
+        self._folder = Path(os.path.normpath(path.parent.absolute()))
+        self._lines: dict[tuple[str, float | None, float | None], int] = {}
+        self._persons: dict[str, tuple[str, int]] = {}
+        self._first_speaker: dict[str, str] = {}
 
-    Args:
-        path: The CSV file.
-        required: Columns that it must have.
+    def add(self, row: Row) -> None:
+        before = len(self._defects)
+        listed = self._read(row, "file", lambda: row.filled("file"), "")
+        speaker = self._read(row, "speaker", lambda: row.filled("speaker"), "")
+        start = self._read(row, "start", lambda: row.seconds("start"), None)
+        end = self._read(row, "end", lambda: row.seconds("end"), None)
+        partition = self._read(row, "partition", lambda: _partition(row), None)
+        # Joining keeps an absolute path as it is.
+        file = Path(os.path.normpath(self._folder / listed))
+        if len(self._defects) == before:
+            self._read(row, "end", row.times, (start, end))
+            self._refuse_second(row, utterance_id(listed, start, end), (str(file), start, end))
+        self._join(row, speaker)
+        if Path(listed).is_absolute() and file.is_relative_to(self._folder):
+            # So that a table with absolute paths gives the same corpus after its folder has moved.
+            listed = file.relative_to(self._folder).as_posix()
+        self.ids.append(utterance_id(listed, start, end))
+        self.files.append(file)
+        self.speakers.append(speaker)
+        self.starts.append(start)
+        self.ends.append(end)
+        self.partitions.append(partition)
 
-    Returns:
-        The names of the columns, and the rows, at least one.
+    def _refuse_second(self, row: Row, identity: str, segment: tuple[str, float | None, float | None]) -> None:
+        if (first := self._lines.setdefault(segment, row.line)) != row.line:
+            where = f"{self._path}, lines {first} and {row.line}"
+            self._tell(row, "file", f"{where}: both give {identity}; an utterance may be listed once")
 
-    Raises:
-        InputError: If the file is missing, unreadable, empty or not CSV, a column is missing or doubled, or a line has
-            not as many values as there are columns. The sentence names the file and the line.
-    """
-    try:
-        # utf-8-sig drops the byte order mark that spreadsheet programs write.
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: is not UTF-8 text (byte {error.start}); save it as CSV in UTF-8") from error
-    first = next((line for line in text.splitlines() if line.strip()), "")
-    if not first:
-        raise InputError(f"{path}: is empty; the first line must name the columns, among them {', '.join(required)}")
-    delimiter = max(",;\t", key=first.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    header: list[str] = []
-    rows: list[Row] = []
-    line = 1
-    try:
-        for cells in reader:
-            cells = [cell.strip() for cell in cells]
-            if any(cells):
-                if not header:
-                    header = _checked_header(path, cells, required)
-                elif len(cells) != len(header):
-                    raise InputError(
-                        f"{path}, line {line}: {len(cells)} values, but the first line names {len(header)} columns"
-                    )
-                else:
-                    rows.append(Row(f"{path}, line {line}", line, dict(zip(header, cells, strict=True))))
-            # A quoted value may hold line breaks: a row's line is where it begins.
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise InputError(f"{path}, line {line}: is not valid CSV ({error})") from error
-    if not rows:
-        raise InputError(f"{path}: has no rows below its column names")
-    return header, rows
+    def _join(self, row: Row, speaker: str) -> None:
+        person = row.values.get(PERSON_COLUMN, "")
+        if not person or not speaker:
+            return
+        other, line = self._persons.setdefault(speaker, (person, row.line))
+        if other != person:
+            where = f"{self._path}, lines {line} and {row.line}"
+            told = f"speaker {speaker!r} is the persons {other!r} and {person!r}; a speaker is one person"
+            self._tell(row, PERSON_COLUMN, f"{where}: {told}")
+        first = self._first_speaker.setdefault(person, speaker)
+        if first != speaker:
+            self.same_speakers.append((first, speaker))
 
+    def _read(self, row: Row, column: str, value: Callable[[], _Value], otherwise: _Value) -> _Value:
+        try:
+            return value()
+        except InputError as error:
+            self._tell(row, column, str(error))
+            return otherwise
 
-def _checked_header(path: Path, header: list[str], required: Sequence[str]) -> list[str]:
-    found = ", ".join(name for name in header if name)
-    for column in required:
-        if column not in header:
-            raise InputError(f"{path}: column {column!r} is missing; found: {found}")
-    doubled = [name for name, count in Counter(header).items() if count > 1 and name]
-    if doubled:
-        raise InputError(f"{path}: column {doubled[0]!r} appears more than once; found: {found}")
-    return header
+    def _tell(self, row: Row, column: str, message: str) -> None:
+        self._defects.append(CsvDefect(row.line, column, message))
 
 
-def _task_columns(path: Path, header: list[str], rows: list[Row]) -> list[str]:
-    candidates = [column for column in header if column and column not in RESERVED_COLUMNS]
+def _task_columns(path: Path, header: list[str], rows: list[Row], defects: list[CsvDefect]) -> list[str]:
+    candidates = [column for column in header if column and column not in (*RESERVED_COLUMNS, PERSON_COLUMN)]
     if not candidates:
-        raise InputError(f"{path}: has no label column; found: {', '.join(name for name in header if name)}")
+        found = some([name for name in header if name])
+        defects.append(CsvDefect(1, None, f"{path}: has no label column; found: {found}"))
+        return []
     tasks = []
     for column in candidates:
         values = [row.values[column] for row in rows if row.values[column]]
@@ -215,10 +160,11 @@ def _task_columns(path: Path, header: list[str], rows: list[Row]) -> list[str]:
         if few or (not all(map(is_number, distinct)) and len(values) >= 2 * len(distinct)):
             tasks.append(column)
     if not tasks:
-        raise InputError(
+        message = (
             f"{path}: no column can be a task; {', '.join(candidates)} have more than {MAX_NUMERIC_CLASSES} distinct "
             "values each"
         )
+        defects.append(CsvDefect(1, None, message))
     return tasks
 
 

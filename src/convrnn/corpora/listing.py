@@ -8,12 +8,13 @@ from pathlib import Path
 
 from convrnn.corpora.corpus import Remark
 from convrnn.errors import InputError
+from convrnn.files import read_regular
+
+MOST_BYTES = 2**28
+"""Bytes of a list at most; the longest known has 2 million."""
 
 SEARCH_DEPTH = 3
 """Folders below the corpus's own in which a list is looked for."""
-
-MOST_NAMED = 20
-"""Names of one kind that a sentence holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,17 +153,6 @@ def unlisted(files: Iterable[Path], used: Iterable[Path]) -> list[Remark]:
     return [Remark("unlisted-file", f"{len(left)} audio {belong} left out: {first}")]
 
 
-def some(names: Sequence[str]) -> str:
-    """Names in a sentence, of very many only the first.
-
-    Example:
-        >>> some(["a", "b"]), some(["x"] * 50)[-16:]
-        ('a, b', 'x, x and 30 more')
-    """
-    more = len(names) - MOST_NAMED
-    return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
-
-
 def _subfolders(folder: Path) -> list[Path]:
     try:
         with os.scandir(folder) as entries:
@@ -172,10 +162,7 @@ def _subfolders(folder: Path) -> list[Path]:
 
 
 def _content(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    return read_regular(path, MOST_BYTES)
 
 
 def _refuse(error: OSError) -> None:

@@ -1,7 +1,7 @@
 """Listening to the utterances of a corpus."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,9 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convrnn.corpora.corpus import Corpus
+from convrnn.corpora.fingerprint import Fingerprinter
+from convrnn.corpora.formats import foreign_format, how_to_convert
+from convrnn.corpora.heard import Heard, HeardStore
+from convrnn.corpora.names import is_there, similar_file
 from convrnn.corpora.riff import missing_bytes
 from convrnn.errors import InputError
+from convrnn.features.audio import AudioInfo, audio_blocks
 from convrnn.features.extract import Segment
+from convrnn.processes import Event, WorkFailedError, run_in_processes
 
 FRAME_SECONDS = 0.025
 FULL_SCALE = 32767 / 32768
@@ -21,6 +27,8 @@ CLIPPED_SHARE = 0.001
 CLIPPED_RUN = 3
 
 Fault = tuple[Literal["error", "warning"], str, str]
+_File = tuple[list[Segment], list[str]]
+"""The segments of one file, and what sentences call them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,83 +38,229 @@ class Recording:
     Attributes:
         file: The audio file.
         sample_rate: Hz; None if the file could not be opened.
+        channels: Channels of the file, whose mean is taken; None if it could not be opened.
         seconds: Duration of the utterance; None if it could not be read.
-        digest: Hash of the decoded samples; None for those and for silence, which is alike everywhere.
+        digest: Hash of the decoded samples, without zeros at both ends; None where they could not be read and for
+            silence, which is alike everywhere.
+        fingerprint: Its sound, as :class:`~convrnn.corpora.fingerprint.Fingerprinter` tells it, ``[frames]``; None
+            where there is no digest.
         faults: Severity, kind and sentence of what is wrong with the audio.
     """
 
     file: str
     sample_rate: int | None = None
+    channels: int | None = None
     seconds: float | None = None
     digest: str | None = None
+    fingerprint: NDArray[np.uint32] | None = None
     faults: tuple[Fault, ...] = ()
 
 
-def listen(corpus: Corpus, on_progress: Callable[[int, int], None] | None = None) -> list[Recording]:
+def listen(
+    corpus: Corpus,
+    *,
+    cache_dir: Path | None = None,
+    jobs: int = 1,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> list[Recording]:
     """Read every file of the corpus once.
 
     Args:
         corpus: Whose audio to read.
+        cache_dir: Where what was heard is kept, by the files' content; by default nowhere.
+        jobs: Processes.
         on_progress: Called with files read so far and files in all.
 
     Returns:
         One recording per row, in table order.
+
+    Raises:
+        InputError: If ``cache_dir`` cannot be written, or a process was killed.
     """
-    ids = corpus.table["id"].tolist()
-    segments = corpus.segments()
     rows: dict[str, list[int]] = {}
+    segments, ids = corpus.segments(), corpus.table["id"].tolist()
     for row, segment in enumerate(segments):
         rows.setdefault(segment.file, []).append(row)
+    places = list(rows.values())
+    files = [([segments[row] for row in own], [ids[row] for row in own]) for own in places]
     recordings: dict[int, Recording] = {}
-    for done, (file, own) in enumerate(rows.items(), start=1):
-        rate, fault = _open(segments[own[0]])
-        for row in own:
-            if rate is None or fault:
-                recordings[row] = Recording(file, rate, faults=(fault,) if fault else ())
-            else:
-                recordings[row] = _listen_to(segments[row], rate, ids[row])
+    done = 0
+
+    def finish(index: int, heard: Sequence[Recording]) -> None:
+        nonlocal done
+        recordings.update(zip(places[index], heard, strict=True))
+        done += 1
         if on_progress is not None:
-            on_progress(done, len(rows))
+            on_progress(done, len(files))
+
+    _listen_to_files(files, cache_dir, jobs, finish)
     return [recordings[row] for row in range(len(ids))]
 
 
-def _open(segment: Segment) -> tuple[int | None, Fault | None]:
-    """The file's sample rate in Hz, and what forbids to read it."""
+def listen_to(segment: Segment, identity: str) -> Recording:
+    """Read one utterance, in blocks.
+
+    Args:
+        segment: What to read.
+        identity: What sentences call it.
+
+    Returns:
+        What is known of it; whatever keeps it from being read is one of its faults.
+    """
+    [recording] = _listen_to_file(None, ([segment], [identity]))
+    return recording
+
+
+def _listen_to_files(
+    files: Sequence[_File], cache_dir: Path | None, jobs: int, finish: Callable[[int, Sequence[Recording]], None]
+) -> None:
+    if min(jobs, len(files)) <= 1:
+        for index, file in enumerate(files):
+            finish(index, _listen_to_file(cache_dir, file))
+        return
+
+    def on_event(event: Event) -> None:
+        if event.kind == "done":
+            finish(event.index, event.value)
+
+    try:
+        run_in_processes(_listen_to_file, cache_dir, files, jobs=jobs, on_event=on_event)
+    except WorkFailedError as error:
+        if error.details and not error.is_input_error:
+            raise
+        raise InputError(f"{files[error.index][0][0].file}: {error.message}") from error
+
+
+def _listen_to_file(cache_dir: Path | None, file: _File, _report: object = None) -> list[Recording]:
+    """The recordings of one file's segments."""
+    segments, ids = file
+    path = segments[0].file
+    info, fault = _open(segments[0])
+    rate, channels = (None, None) if info is None else (info.sample_rate, info.channels)
+    if info is None or fault:
+        return [Recording(path, rate, channels, faults=(fault,) if fault else ()) for _ in segments]
+    store = None if cache_dir is None else HeardStore(cache_dir)
+    heard: Sequence[Heard | InputError] | None = store.load(segments) if store else None
+    if heard is None:
+        heard = [_hear(segment, info) for segment in segments]
+        if store:
+            store.save(segments, [own for own in heard if isinstance(own, Heard)])
+    recordings = []
+    for own, identity in zip(heard, ids, strict=True):
+        if isinstance(own, Heard):
+            seconds, faults = own.samples / info.sample_rate, tuple(_faults(own, info, identity, path))
+            recordings.append(Recording(path, rate, channels, seconds, own.digest, own.fingerprint, faults))
+        else:
+            recordings.append(Recording(path, rate, channels, faults=(("error", "unreadable", str(own)),)))
+    return recordings
+
+
+def _open(segment: Segment) -> tuple[AudioInfo | None, Fault | None]:
+    """The file's header, and what forbids to read it."""
     file = segment.file
     try:
         info = segment.info()
     except InputError as error:
-        path = Path(file)
-        if not path.exists():
-            return None, ("error", "missing-file", str(error))
-        kind = "zero-length" if path.is_file() and path.stat().st_size == 0 else "unreadable"
-        return None, ("error", kind, str(error))
+        return None, _why_not(Path(file), str(error))
     if missing := missing_bytes(file):
         sentence = f"{file}: audio file is truncated; {missing} bytes are missing of those that its header announces"
-        return info.sample_rate, ("error", "truncated", sentence)
+        return info, ("error", "truncated", sentence)
     if info.frames == 0:
-        return info.sample_rate, ("error", "zero-length", f"{file}: audio file holds no samples")
-    return info.sample_rate, None
+        return info, ("error", "zero-length", f"{file}: audio file holds no samples")
+    return info, None
 
 
-def _listen_to(segment: Segment, rate: int, identity: str) -> Recording:
+def _why_not(path: Path, sentence: str) -> Fault:
+    if not is_there(path):
+        return "error", "missing-file", sentence + similar_file(path)
+    if path.is_file() and path.stat().st_size == 0:
+        return "error", "zero-length", sentence
+    if name := foreign_format(path):
+        return "error", "foreign-format", f"{path}: is {name}, which cannot be read here; {how_to_convert(path)}"
+    return "error", "unreadable", sentence
+
+
+def _hear(segment: Segment, info: AudioInfo) -> Heard | InputError:
+    """What the samples of a segment tell, or why they cannot be read."""
+    digest, fingerprinter, clipping = _Digest(), Fingerprinter(info.sample_rate), _Clipping()
+    lowest, highest, samples = np.inf, -np.inf, 0
     try:
-        samples, _ = segment.read()
+        for block in audio_blocks(
+            segment.file, start=segment.start, end=segment.end, headerless_rate=segment.headerless_rate
+        ):
+            samples += len(block)
+            lowest, highest = min(lowest, block.min()), max(highest, block.max())
+            digest.add(block)
+            clipping.add(block)
+            fingerprinter.add(block)
     except InputError as error:
-        return Recording(segment.file, rate, faults=(("error", "unreadable", str(error)),))
+        return error
+    if lowest == highest:
+        return Heard(samples, None, None, 0)
+    return Heard(samples, digest.finish(), fingerprinter.finish(), clipping.finish())
+
+
+class _Digest:
+    """The hash of samples that come in blocks, without the zeros before the first and behind the last that is none."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+        self._begun = False
+        self._zeros = 0
+
+    def add(self, block: NDArray[np.float32]) -> None:
+        sounding = np.flatnonzero(block)
+        if len(sounding) == 0:
+            self._zeros += len(block)
+            return
+        if self._begun:
+            self._hash.update(bytes(4 * self._zeros))
+        first, last = 0 if self._begun else int(sounding[0]), int(sounding[-1]) + 1
+        self._hash.update(np.ascontiguousarray(block[first:last], dtype="<f4").tobytes())
+        self._begun, self._zeros = True, len(block) - last
+
+    def finish(self) -> str:
+        return self._hash.hexdigest()
+
+
+class _Clipping:
+    """Counts the samples at full scale, block by block, as :func:`clipped_samples` does."""
+
+    def __init__(self) -> None:
+        self._samples = self._count = 0
+        self._in_a_row = False
+        self._end = np.zeros(CLIPPED_RUN - 1, np.float32)
+
+    def add(self, block: NDArray[np.float32]) -> None:
+        self._samples += len(block)
+        self._count += int((np.abs(block) >= FULL_SCALE).sum())
+        joined = np.concatenate([self._end, block])
+        self._in_a_row = self._in_a_row or _full_scale_run(joined)
+        self._end = joined[1 - CLIPPED_RUN :]
+
+    def finish(self) -> int:
+        return self._count if self._in_a_row or self._count >= CLIPPED_SHARE * self._samples else 0
+
+
+def _full_scale_run(samples: NDArray[np.float32]) -> bool:
+    full = np.abs(samples) >= FULL_SCALE
+    return bool(full.any() and np.convolve(full, np.ones(CLIPPED_RUN, dtype=np.int64)).max() >= CLIPPED_RUN)
+
+
+def _faults(heard: Heard, info: AudioInfo, identity: str, file: str) -> list[Fault]:
     faults: list[Fault] = []
-    seconds = len(samples) / rate
-    if len(samples) < int(FRAME_SECONDS * rate):
-        sentence = f"{identity} is {1000 * seconds:.4g} ms long, less than one frame of 25 ms"
-        faults.append(("error", "too-short", sentence))
-    silent = samples.min() == samples.max()
-    if silent:
-        faults.append(("warning", "silence", f"{identity} is digital silence: all {len(samples)} samples are equal"))
-    elif clipped := clipped_samples(samples):
-        share = f"{clipped} of {len(samples)} samples ({100 * clipped / len(samples):.2g} %)"
+    if heard.samples < int(FRAME_SECONDS * info.sample_rate):
+        length = f"{1000 * heard.samples / info.sample_rate:.4g} ms long"
+        faults.append(("error", "too-short", f"{identity} is {length}, less than one frame of 25 ms"))
+    if heard.digest is None:
+        sentence = f"{identity} is digital silence: all {heard.samples} samples are equal"
+        faults.append(("warning", "silence", sentence))
+    if heard.clipped:
+        share = f"{heard.clipped} of {heard.samples} samples ({100 * heard.clipped / heard.samples:.2g} %)"
         faults.append(("warning", "clipping", f"{identity} is clipped: {share} are at full scale"))
-    digest = None if silent else hashlib.sha256(samples.tobytes()).hexdigest()
-    return Recording(segment.file, rate, seconds, digest, tuple(faults))
+    if info.channels > 1:
+        faults.append(("warning", "stereo", f"{file}: has {info.channels} channels, whose mean is taken"))
+    return faults
 
 
 def clipped_samples(samples: NDArray[np.float32]) -> int:
@@ -123,9 +277,6 @@ def clipped_samples(samples: NDArray[np.float32]) -> int:
         >>> clipped_samples(np.array([1] + [0] * 2000, dtype=np.float32))
         0
     """
-    full = np.abs(samples) >= FULL_SCALE
-    count = int(full.sum())
-    if count >= CLIPPED_SHARE * len(samples):
-        return count
-    in_a_row = np.convolve(full, np.ones(CLIPPED_RUN, dtype=np.int64)).max()
-    return count if in_a_row >= CLIPPED_RUN else 0
+    clipping = _Clipping()
+    clipping.add(samples)
+    return clipping.finish()

@@ -11,6 +11,7 @@ from convrnn.corpora.assign import assign_speakers
 from convrnn.corpora.corpus import PARTITIONS, Corpus, HoldOut
 from convrnn.errors import InputError
 from convrnn.files import write_atomically, writing
+from convrnn.json_files import read_json
 
 KINDS = ("partitions", "random", "folds:K", "loso", "file:PATH")
 VALIDATION_SHARE = 0.2
@@ -168,14 +169,9 @@ def load_splits(path: Path | str) -> list[Split]:
 
     Raises:
         InputError: If the file is missing, is no such file, or holds a split that shares a speaker between two sides.
+            All of it is bounded by the length that :func:`~convrnn.json_files.read_json` takes.
     """
-    path = Path(path)
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise InputError(f"{path}: is not a split file ({error})") from error
+    content = read_json(path)
     entries = content.get("splits") if isinstance(content, dict) else None
     if not isinstance(entries, list) or not entries or content.get("format_version") != FORMAT_VERSION:
         raise InputError(f"{path}: is not a split file of format {FORMAT_VERSION}: a list 'splits' is expected")
@@ -186,7 +182,10 @@ def load_splits(path: Path | str) -> list[Split]:
         for side in PARTITIONS:
             if not isinstance(entry[side], list) or not all(isinstance(speaker, str) for speaker in entry[side]):
                 raise InputError(f"{path}: split {number}: {side!r} must be a list of speakers, as text")
-        splits.append(Split(entry["name"], **{side: tuple(entry[side]) for side in PARTITIONS}))
+        try:
+            splits.append(Split(entry["name"], **{side: tuple(entry[side]) for side in PARTITIONS}))
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
     names = [split.name for split in splits]
     if len(set(names)) < len(names):
         raise InputError(f"{path}: two splits have the same name; names found: {', '.join(names)}")

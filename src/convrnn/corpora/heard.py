@@ -1,0 +1,96 @@
+"""What was heard of audio files, kept on the disk, so that listening again costs no more than reading their bytes."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from convrnn.corpora.fingerprint import FINGERPRINT_VERSION
+from convrnn.features.extract import Segment
+from convrnn.files import file_hash, write_atomically, writing
+
+HEARD_VERSION = 1
+"""Raised when something else is kept, or something is counted in another way."""
+
+_DIGEST_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What the samples of an utterance tell, whatever it is called and wherever it lies.
+
+    Attributes:
+        samples: Their number.
+        digest: Hash of the samples; None where all are equal.
+        fingerprint: Of their sound, uint32 ``[frames]``; None where all are equal.
+        clipped: Samples at full scale, if these make the audio clipped.
+    """
+
+    samples: int
+    digest: str | None
+    fingerprint: NDArray[np.uint32] | None
+    clipped: int
+
+
+class HeardStore:
+    """A folder with one entry for the segments of a file: ``<root>/heard/<2 hex digits>/<key>``.
+
+    An entry begins with the SHA-256 of its remainder. One that is damaged is as good as none.
+
+    Args:
+        root: The cache folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root / "heard"
+
+    def load(self, segments: Sequence[Segment]) -> list[Heard] | None:
+        """What was heard of the segments of one file; None where it is not known."""
+        try:
+            content = self._path(segments).read_bytes()
+        except OSError:
+            return None
+        payload = content[_DIGEST_BYTES:]
+        if hashlib.sha256(payload).digest() != content[:_DIGEST_BYTES]:
+            return None
+        text, _, numbers = payload.partition(b"\n")
+        fingerprints = np.frombuffer(numbers, "<u4").astype(np.uint32)
+        heard, begin = [], 0
+        for samples, digest, frames, clipped in json.loads(text):
+            own = None if digest is None else fingerprints[begin : begin + frames]
+            heard.append(Heard(samples, digest, own, clipped))
+            begin += frames
+        return heard
+
+    def save(self, segments: Sequence[Segment], heard: Sequence[Heard]) -> None:
+        """Keep what was heard, unless some of the segments could not be read.
+
+        Raises:
+            InputError: If the folder cannot be written.
+        """
+        if len(heard) < len(segments):
+            return
+        fingerprints = [np.zeros(0, np.uint32) if own.fingerprint is None else own.fingerprint for own in heard]
+        facts = [
+            [own.samples, own.digest, len(frames), own.clipped] for own, frames in zip(heard, fingerprints, strict=True)
+        ]
+        payload = json.dumps(facts).encode() + b"\n" + np.concatenate(fingerprints).astype("<u4").tobytes()
+        path = self._path(segments)
+        with writing(path.parent):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        # What a power failure damages is noticed and made anew.
+        write_atomically(path, hashlib.sha256(payload).digest() + payload, durable=False)
+
+    def _path(self, segments: Sequence[Segment]) -> Path:
+        """By all that the content depends on."""
+        file = segments[0]
+        times = [[segment.start, segment.end] for segment in segments]
+        versions = [HEARD_VERSION, FINGERPRINT_VERSION, soundfile.__libsndfile_version__]
+        content = json.dumps([versions, file_hash(file.file), file.headerless_rate, times])
+        key = hashlib.sha256(content.encode()).hexdigest()
+        return self._root / key[:2] / key

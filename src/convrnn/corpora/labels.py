@@ -1,0 +1,107 @@
+"""Rules on the labels of a task."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from convrnn.corpora.corpus import PARTITIONS, Corpus, some
+from convrnn.corpora.names import difference, folded
+from convrnn.corpora.report import NO_PARTITION, Defect, Severity
+from convrnn.corpora.splits import Split
+
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
+
+
+def label_defects(corpus: Corpus, task: str, splits: Sequence[Split] | None = None) -> list[Defect]:
+    """What is wrong with the labels of a task.
+
+    Args:
+        corpus: Whose labels.
+        task: Which.
+        splits: The splits that are to be used; None where the partition column divides the rows.
+    """
+    labels: list[str | None] = corpus.table[task].tolist()
+    speakers_of: dict[str, set[str]] = {name: set() for name in corpus.tasks[task]}
+    for speaker, label in zip(corpus.table["speaker"].tolist(), labels, strict=True):
+        if label is not None:
+            speakers_of[label].add(speaker)
+    held = [name for name, speakers in speakers_of.items() if speakers]
+    defects = [
+        Defect("warning", "missing-label", f"{identity} has no label for the task {task!r}; it is left out there")
+        for identity, label in zip(corpus.table["id"].tolist(), labels, strict=True)
+        if label is None
+    ]
+    if len(held) < 2:
+        message = f"task {task!r} needs two classes at least; found: {some(held) or 'none'}"
+        defects.append(Defect("error", "few-classes", message))
+    if splits is None:
+        defects += _absent_from_partitions(corpus, task, labels)
+    else:
+        defects += _absent_from_splits(task, speakers_of, splits)
+    for name, speakers in speakers_of.items():
+        if len(speakers) == 1:
+            message = f"task {task!r}: class {name!r} has one speaker only, {next(iter(speakers))!r}"
+            defects.append(Defect("warning", "single-speaker", message))
+    return defects + _forms(task, labels)
+
+
+def _absent_from_partitions(corpus: Corpus, task: str, labels: Sequence[str | None]) -> list[Defect]:
+    partitions = [NO_PARTITION if side is None else side for side in corpus.table["partition"].tolist()]
+    held: dict[str, set[str | None]] = {}
+    for label, side in zip(labels, partitions, strict=True):
+        held.setdefault(side, set()).add(label)
+    defects = []
+    for side in PARTITIONS:
+        absent = [name for name in corpus.tasks[task] if name not in held.get(side, corpus.tasks[task])]
+        if absent:
+            severity: Severity = "warning" if side == "validation" else "error"
+            defects.append(
+                Defect(severity, "absent-class", f"task {task!r}: no example in {side} of {_quoted(absent)}")
+            )
+    return defects
+
+
+def _absent_from_splits(task: str, speakers_of: dict[str, set[str]], splits: Sequence[Split]) -> list[Defect]:
+    """Folds are pooled: a class must be tested in one of them, and trained in each."""
+    defects = []
+    for side in PARTITIONS:
+        absent: dict[str, list[str]] = {}
+        for split in splits:
+            own = set(getattr(split, side))
+            for name, speakers in speakers_of.items():
+                if own.isdisjoint(speakers):
+                    absent.setdefault(name, []).append(split.name)
+        if side == "test":
+            absent = {name: where for name, where in absent.items() if len(where) == len(splits)}
+        severity: Severity = "warning" if side == "validation" else "error"
+        for name, where in absent.items():
+            places = "any split" if len(where) == len(splits) > 1 else f"split {some(where, 3)}"
+            message = f"task {task!r}: no example in {side} of {name!r} in {places}"
+            defects.append(Defect(severity, "absent-class", message))
+    return defects
+
+
+def _forms(task: str, labels: Sequence[str | None]) -> list[Defect]:
+    """Classes that a reader would take for one, and numbers that are none."""
+    counts = Counter(label for label in labels if label is not None)
+    alike: dict[str, list[str]] = {}
+    for name in counts:
+        alike.setdefault(folded(name), []).append(name)
+    defects = []
+    for names in alike.values():
+        if len(names) > 1:
+            told = some([f"{name!r} ({counts[name]} rows)" for name in names], 5)
+            message = f"task {task!r}: classes differ in {difference(*names[:2])} only, as if they were one: {told}"
+            defects.append(Defect("warning", "label-forms", message))
+    commas = [name for name in counts if _DECIMAL_COMMA.fullmatch(name)]
+    if commas:
+        message = (
+            f"task {task!r}: labels have a decimal comma, such as {commas[0]!r}, and are taken for text; write a "
+            "point, if they are numbers"
+        )
+        defects.append(Defect("warning", "decimal-comma", message))
+    return defects
+
+
+def _quoted(names: Sequence[str]) -> str:
+    return some([repr(name) for name in names])

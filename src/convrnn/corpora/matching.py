@@ -1,0 +1,194 @@
+"""Which fingerprints are of one recording."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+MOST_DIFFERENT = 0.32
+"""Share of bits in which two copies may differ; the samples are compared next."""
+CERTAIN_DIFFERENCE = 0.15
+CERTAIN_FRAMES = 200
+"""From 2.6 s on different recordings differ in more than 0.38 of their bits, also of one sentence by one speaker."""
+LEAST_COVERED = 0.8
+"""Share of the shorter one's sounding frames that must lie within the other."""
+LEAST_FRAMES = 40
+"""Sounding frames below which a recording is too short to be told from others: 0.3 s."""
+LEAST_CHANGE = 0.3
+"""Share of bits that must change within a recording over :data:`CHANGE_OVER`; a tone's do not."""
+CHANGE_OVER = (16, 28, 44)
+"""Frames."""
+
+KEY_SHIFTS = (0, 8)
+"""Candidates agree in 24 bits of a frame, without the eight of the highest bands or without those of the lowest."""
+KEY_BITS = 24
+NEIGHBOURS = 8
+"""With how many others of one key each frame is compared, so that the work grows with the frames, not their square."""
+PROBES = (-36, -24, -12, 12, 24, 36)
+"""Frames around one in which two agree, that are compared before all are."""
+MOST_DIFFERENT_PROBES = 0.4
+CANDIDATES_AT_ONCE = 1 << 20
+SHIFTS = 5
+"""Candidates' shifts of two recordings that are looked at, those of most frames first."""
+WORTH_A_LOOK = 0.45
+"""Share of differing bits up to which there may be a better shift near by."""
+SHIFTS_TRIED = 3
+"""Frames before and behind a candidate's shift: equal frames in a row leave it open by a few."""
+
+_COUNTS = np.array([number.bit_count() for number in range(1 << 16)], np.uint8)
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """Two recordings that hold the same sound.
+
+    Attributes:
+        first: Number of one of them.
+        second: Number of the other, larger.
+        shift: Frames of the first one before the second begins; negative where it begins earlier.
+        difference: Share of the bits that differ where both sound.
+        frames: Sounding frames of the shorter one.
+        alike: Sounding frames of the shorter one by those of the longer one: near 1 for two whole copies, less for an
+            excerpt.
+    """
+
+    first: int
+    second: int
+    shift: int
+    difference: float
+    frames: int
+    alike: float
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether so many frames agree so well that there is no need to compare samples."""
+        return self.frames >= CERTAIN_FRAMES and self.difference <= CERTAIN_DIFFERENCE
+
+
+def matching(
+    fingerprints: Sequence[NDArray[np.uint32] | None], passed_over: Callable[[int, int], bool] = lambda *_: False
+) -> Iterator[Match]:
+    """Find recordings that seem to be there twice.
+
+    Args:
+        fingerprints: As :class:`~convrnn.corpora.fingerprint.Fingerprinter` makes them; None for what need not be
+            looked at.
+        passed_over: Whether two numbers need not be held against each other; by default all are.
+
+    Yields:
+        Pairs that were found, in the order of their numbers. Of many copies of one recording not every pair is among
+        them, but enough to link them all.
+    """
+    kept = [(number, own) for number, own in enumerate(fingerprints) if own is not None and is_characteristic(own)]
+    sounding = [int(np.count_nonzero(own)) for _, own in kept]
+    for first, second, shifts in _candidates([own for _, own in kept]):
+        (one, a), (other, b) = kept[first], kept[second]
+        if passed_over(one, other):
+            continue
+        few, many = sorted((sounding[first], sounding[second]))
+        difference, shift = _best_shift(a, b, shifts, LEAST_COVERED * few)
+        if difference <= MOST_DIFFERENT:
+            yield Match(one, other, shift, difference, few, few / many)
+
+
+def is_characteristic(fingerprint: NDArray[np.uint32]) -> bool:
+    """Whether a fingerprint tells a recording from others: long enough, and not that of a tone or hum.
+
+    Example:
+        >>> is_characteristic(np.full(1000, 7, np.uint32))
+        False
+    """
+    if np.count_nonzero(fingerprint) < LEAST_FRAMES:
+        return False
+    changes = [_difference(fingerprint, fingerprint, lag, 1) for lag in CHANGE_OVER]
+    return min(changes) >= LEAST_CHANGE
+
+
+def bits_set(numbers: NDArray[np.uint32]) -> NDArray[np.uint8]:
+    """How many of the 32 bits of each number are 1."""
+    counts: NDArray[np.uint8] = _COUNTS[numbers & 0xFFFF] + _COUNTS[numbers >> 16]
+    return counts
+
+
+def _best_shift(a: NDArray[np.uint32], b: NDArray[np.uint32], shifts: Sequence[int], least: float) -> tuple[float, int]:
+    """The smallest difference at one of the shifts or near it, and where."""
+    best = (1.0, 0)
+    for shift in shifts:
+        found = _difference(a, b, shift, least)
+        if found <= WORTH_A_LOOK:
+            near = (shift + step for step in range(-SHIFTS_TRIED, SHIFTS_TRIED + 1))
+            best = min(best, *((_difference(a, b, other, least), other) for other in near))
+    return best
+
+
+def _difference(a: NDArray[np.uint32], b: NDArray[np.uint32], shift: int, least: float) -> float:
+    """The share of differing bits where both sound, if ``b`` begins ``shift`` frames into ``a``.
+
+    1 where fewer than ``least`` frames, or none, of both sound.
+    """
+    begin, end = max(shift, 0), min(len(a), len(b) + shift)
+    if end - begin < max(least, 1):
+        return 1.0
+    ours, theirs = a[begin:end], b[begin - shift : end - shift]
+    both = (ours != 0) & (theirs != 0)
+    count = np.count_nonzero(both)
+    if count < max(least, 1):
+        return 1.0
+    return float(bits_set((ours ^ theirs)[both]).sum() / (32 * count))
+
+
+def _candidates(fingerprints: Sequence[NDArray[np.uint32]]) -> Iterator[tuple[int, int, list[int]]]:
+    """Two numbers each, and the shifts of the second against the first at which they may agree."""
+    if len(fingerprints) < 2:
+        return
+    lengths = [len(own) for own in fingerprints]
+    starts = np.cumsum([0, *lengths[:-1]])
+    frames = np.concatenate(fingerprints)
+    owner = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
+    found = np.concatenate([_agreeing(frames, owner, starts, shift) for shift in KEY_SHIFTS])
+    if len(found) == 0:
+        return
+    # The shift that most frames agree in comes first.
+    found, votes = np.unique(found, axis=0, return_counts=True)
+    found = found[np.lexsort((-votes, found[:, 1], found[:, 0]))]
+    heads = np.flatnonzero(np.any(np.diff(found[:, :2], axis=0, prepend=-1) != 0, axis=1))
+    for begin, end in zip(heads, [*heads[1:], len(found)], strict=True):
+        yield int(found[begin, 0]), int(found[begin, 1]), found[begin : min(end, begin + SHIFTS), 2].tolist()
+
+
+def _agreeing(
+    frames: NDArray[np.uint32], owner: NDArray[np.int32], starts: NDArray[np.int64], key_shift: int
+) -> NDArray[np.int64]:
+    """Frames of two recordings with one key and a likeness around them, ``[n, 3]``: recording, recording, shift."""
+    keys = (frames >> np.uint32(key_shift)) & np.uint32((1 << KEY_BITS) - 1)
+    # Of equal frames in a row one is enough.
+    first = np.flatnonzero((frames != 0) & (np.diff(keys, prepend=keys[:1] + 1) != 0))
+    order = first[np.argsort(keys[first], kind="stable")]
+    keys, owners = keys[order], owner[order]
+    parts = [np.zeros((0, 3), np.int64)]
+    for lag in range(1, NEIGHBOURS + 1):
+        places = np.flatnonzero((keys[lag:] == keys[:-lag]) & (owners[lag:] != owners[:-lag]))
+        for begin in range(0, len(places), CANDIDATES_AT_ONCE):
+            some = places[begin : begin + CANDIDATES_AT_ONCE]
+            # Sorting is stable, so the first is of the earlier recording.
+            a, b = order[some], order[some + lag]
+            like = _alike_around(frames, owner, a, b)
+            a, b = a[like], b[like]
+            one, other = owner[a], owner[b]
+            parts.append(np.column_stack([one, other, (a - starts[one]) - (b - starts[other])]))
+    return np.concatenate(parts)
+
+
+def _alike_around(
+    frames: NDArray[np.uint32], owner: NDArray[np.int32], a: NDArray[np.int64], b: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    differing = np.zeros(len(a), np.int32)
+    compared = np.zeros(len(a), np.int32)
+    for step in PROBES:
+        x, y = np.clip(a + step, 0, len(frames) - 1), np.clip(b + step, 0, len(frames) - 1)
+        sounds = (owner[x] == owner[a]) & (owner[y] == owner[b]) & (frames[x] != 0) & (frames[y] != 0)
+        differing += np.where(sounds, bits_set(frames[x] ^ frames[y]), 0)
+        compared += 32 * sounds
+    likeness: NDArray[np.bool_] = differing <= MOST_DIFFERENT_PROBES * compared
+    return likeness

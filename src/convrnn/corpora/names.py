@@ -1,0 +1,81 @@
+"""Names that are written in another way than those on the disk."""
+
+import functools
+import unicodedata
+from pathlib import Path
+
+
+def folded(name: str) -> str:
+    r"""What names have in common that differ in case, Unicode form or spaces alone.
+
+    Example:
+        >>> folded("Joy ") == folded("joy"), folded("e\u0301") == folded("é"), folded("joy") == folded("joys")
+        (True, True, False)
+    """
+    return " ".join(unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold()).split())
+
+
+def is_there(path: Path | str) -> bool:
+    """Whether a path exists; a name that no file can have, because it is too long, does not.
+
+    Example:
+        >>> is_there("x" * 5000)
+        False
+    """
+    try:
+        return Path(path).exists()
+    except OSError:
+        return False
+
+
+def similar_name(path: Path | str) -> Path | None:
+    """A path that exists where the given one does not, and differs from it in case, Unicode form or spaces alone.
+
+    A name with é may be stored as one character (NFC) or as e and an accent (NFD, as by older Macs): both look alike.
+    """
+    path = Path(path)
+    found = Path(path.anchor)
+    for part in path.parts[1:] if path.anchor else path.parts:
+        if is_there(found / part):
+            found /= part
+            continue
+        try:
+            names = _names(found, found.stat().st_mtime_ns)
+        except OSError:
+            return None
+        if (name := names.get(folded(part))) is None:
+            return None
+        found /= name
+    return None if found == path else found
+
+
+def similar_file(path: Path | str) -> str:
+    """What to add to the sentence that a file does not exist: the similar name that does, if there is one."""
+    path = Path(path)
+    if (other := similar_name(path)) is None:
+        return ""
+    pairs = zip(path.parts, other.parts, strict=True)
+    wrong, there = next((a, b) for a, b in pairs if a != b)
+    which = difference(wrong, there)
+    # Two Unicode forms look alike until they are spelled out.
+    told, named = (ascii(there), ascii(wrong)) if which == "Unicode form" else (repr(there), repr(wrong))
+    return f", but {told} does, which differs from {named} in {which} only; rename one of them"
+
+
+def difference(name: str, other: str) -> str:
+    r"""In what two such names differ.
+
+    Example:
+        >>> difference("Joy", "joy"), difference("e\u0301", "é")
+        ('case', 'Unicode form')
+    """
+    if unicodedata.normalize("NFC", name) == unicodedata.normalize("NFC", other):
+        return "Unicode form"
+    if name.casefold() == other.casefold():
+        return "case"
+    return "case, Unicode form or spaces"
+
+
+@functools.lru_cache(maxsize=256)
+def _names(folder: Path, _changed: int) -> dict[str, str]:
+    return {folded(entry.name): entry.name for entry in folder.iterdir()}

@@ -1,0 +1,92 @@
+"""Rules on the audio of single utterances, and on what differs among them."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from convrnn.corpora.corpus import MOST_BY_DEFAULT, Corpus
+from convrnn.corpora.formats import foreign_format, how_to_convert
+from convrnn.corpora.recording import Recording
+from convrnn.corpora.report import Defect
+
+OUTLIER = 10
+"""How many times longer or shorter than the median an utterance is when it stands out."""
+FEWEST = 10
+"""Utterances from which on there is a usual duration."""
+
+_TOLD_TOGETHER = ("stereo", "foreign-format")
+"""Kinds that a corpus has in all its files or in none."""
+
+
+def sound_defects(corpus: Corpus, recordings: Sequence[Recording]) -> list[Defect]:
+    """What listening to a corpus found.
+
+    Args:
+        corpus: Whose rows.
+        recordings: One per row.
+    """
+    # Of several parts of one file each tells what is wrong with the file.
+    faults = dict.fromkeys(fault for recording in recordings for fault in recording.faults)
+    return [
+        *(Defect(*fault) for fault in faults if fault[1] not in _TOLD_TOGETHER),
+        *_foreign_formats(recordings),
+        *_several_channels(recordings),
+        *_rates(recordings),
+        *_durations(corpus, recordings),
+    ]
+
+
+def _foreign_formats(recordings: Sequence[Recording]) -> list[Defect]:
+    found: dict[str, dict[str, str]] = {}
+    for recording in recordings:
+        for _, kind, sentence in recording.faults:
+            if kind == "foreign-format":
+                found.setdefault(foreign_format(recording.file) or "", {})[recording.file] = sentence
+    defects = []
+    for name, sentences in found.items():
+        first, message = next(iter(sentences.items()))
+        if len(sentences) > 1:
+            message = f"{len(sentences)} files are {name}, which cannot be read here, the first is {first}; "
+            message += how_to_convert(first)
+        defects.append(Defect("error", "foreign-format", message))
+    return defects
+
+
+def _several_channels(recordings: Sequence[Recording]) -> list[Defect]:
+    files: dict[int, dict[str, None]] = {}
+    for recording in recordings:
+        if recording.channels is not None and recording.channels > 1:
+            files.setdefault(recording.channels, {})[recording.file] = None
+    defects = []
+    for channels, names in sorted(files.items()):
+        first = next(iter(names))
+        have = f"{first}: has" if len(names) == 1 else f"{len(names)} files have"
+        which = "" if len(names) == 1 else f"; the first is {first}"
+        defects.append(Defect("warning", "stereo", f"{have} {channels} channels, whose mean is taken{which}"))
+    return defects
+
+
+def _rates(recordings: Sequence[Recording]) -> list[Defect]:
+    rates = sorted({recording.sample_rate for recording in recordings if recording.sample_rate})
+    if len(rates) < 2:
+        return []
+    message = (
+        f"files have {len(rates)} sample rates, {rates[0]} to {rates[-1]} Hz: features are computed at "
+        f"{min(rates[0], MOST_BY_DEFAULT)} Hz unless another rate is asked for, and all others resampled to it"
+    )
+    return [Defect("warning", "sample-rates", message)]
+
+
+def _durations(corpus: Corpus, recordings: Sequence[Recording]) -> list[Defect]:
+    heard = [recording.seconds for recording in recordings if recording.seconds]
+    if len(heard) < FEWEST:
+        return []
+    median = float(np.median(heard))
+    defects = []
+    for identity, recording in zip(corpus.table["id"].tolist(), recordings, strict=True):
+        seconds = recording.seconds
+        if seconds and not median / OUTLIER <= seconds <= median * OUTLIER:
+            times = f"{seconds / median:.3g} times" if seconds > median else f"1/{median / seconds:.3g} of"
+            message = f"{identity} is {seconds:.3g} s long, {times} the median of {median:.3g} s"
+            defects.append(Defect("warning", "duration", message))
+    return defects
