@@ -1,6 +1,9 @@
+import csv
 import json
+import shutil
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from convrnn.corpora.splits import Split, make_splits
@@ -15,8 +18,12 @@ from convrnn.experiments.compare import (
     plan,
     run_grid,
 )
+from convrnn.experiments.paper import TABLES
 from convrnn.features.config import EgemapsConfig, LogMelConfig
+from convrnn.files import remove
+from convrnn.training.run_directory import DamagedRunError
 from convrnn.training.spec import TrainingConfig
+from reproductions import learning, spec_of, write_run
 
 
 @pytest.fixture
@@ -93,12 +100,67 @@ def test_grid_trains_reports_and_finds_what_is_finished(grid, tones, tmp_path):
     assert (outcome.model, outcome.seed, outcome.fold) == ("conv", 0, 0)
     assert (outcome.truth, outcome.parameters) == (finished.truth, result.parameters)
 
-    (result.directory / "predictions.csv").write_text("label\n")
-    with pytest.raises(InputError, match=r"the finished run is damaged .* delete the folder"):
-        run_grid(runs, tones, **places)
-    (result.directory / "result.json").write_text("[]")
-    with pytest.raises(InputError, match=r"result\.json: is damaged .* delete the folder"):
-        run_grid(runs, tones, **places)
+    # Kept elsewhere in between, so that every case costs no training.
+    whole = tmp_path / "whole"
+    shutil.copytree(result.directory, whole)
+    for damage, told in DAMAGES.items():
+        remove(result.directory)
+        shutil.copytree(whole, result.directory)
+        damage(result.directory)
+        with pytest.raises(DamagedRunError, match=rf"{runs[0].spec.hash}: .* damaged \({told}\); delete the folder"):
+            run_grid(runs, tones, **places, on_progress=lambda _: pytest.fail("something was done"))
+
+
+def test_labels_that_look_like_formulas_come_back_from_the_predictions(tmp_path):
+    classes = ("=1+1", "'=1+1", "-5", "+x", "@cmd", "NA", 'a,"b"')
+    split = Split("mine", ("t",), ("v",), ("=HYPERLINK(1)", "-s"))
+    spec = spec_of(TABLES["table1"].columns[0], "conv", 0, split, classes)
+    speakers, truth = (["=HYPERLINK(1)", "-s"] * 7)[:7], list(classes)
+    reports = learning(np.random.default_rng(0), 2)
+    found = write_run(tmp_path, spec, speakers, truth, [*truth[1:], truth[0]], reports)
+    assert (found.speakers, found.truth) == (tuple(speakers), classes)
+    assert found.prediction == (*classes[1:], classes[0])
+    with (found.result.directory / "predictions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["label"] for row in rows] == ["'=1+1", "''=1+1", "-5", "'+x", "'@cmd", "NA", 'a,"b"']
+    assert {row["speaker"] for row in rows} == {"'=HYPERLINK(1)", "'-s"}
+
+
+def edit_result(directory, change):
+    content = json.loads((directory / "result.json").read_text())
+    change(content)
+    (directory / "result.json").write_text(json.dumps(content))
+
+
+def cut_rows(directory):
+    path = directory / "predictions.csv"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:5]))
+
+
+def cut_within_a_row(directory):
+    path = directory / "predictions.csv"
+    path.write_bytes(path.read_bytes()[:-70])
+
+
+def change_a_digit(directory):
+    path = directory / "predictions.csv"
+    path.write_bytes(path.read_bytes()[:-2] + b"0\n")
+
+
+DAMAGES = {
+    cut_rows: r"predictions\.csv was changed since it was written",
+    cut_within_a_row: r"predictions\.csv was changed since it was written",
+    change_a_digit: r"predictions\.csv was changed since it was written",
+    lambda run: (run / "predictions.csv").unlink(): r"predictions\.csv is missing",
+    lambda run: (run / "best" / "model.safetensors").unlink(): r"best/model\.safetensors is missing",
+    lambda run: (run / "best" / "config.json").write_text("{}"): r"best/config\.json was changed since it was written",
+    lambda run: (run / "spec.json").write_text("{}"): r"spec\.json was changed since it was written",
+    lambda run: (run / "result.json").unlink(): r"result\.json is missing",
+    lambda run: (run / "result.json").write_text("[]"): r"result\.json is not a result",
+    lambda run: edit_result(run, lambda content: content.update(ua_recall=0.99)): r"result\.json was changed .*",
+    lambda run: edit_result(run, lambda content: content.pop("digests")): r"result\.json has no digests of .*",
+    lambda run: [shutil.rmtree(run), run.symlink_to("nowhere")]: r"result\.json is missing",
+}
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

@@ -52,3 +52,23 @@ def test_long_class_names_are_not_cut(tmp_path):
         box = label.get_window_extent()
         assert box.x0 >= whole.x0 - 1
         assert box.y0 >= whole.y0 - 1
+
+
+def test_names_are_no_formulas(tmp_path):
+    names = ("$\\frac{", "cost $5 or $6")
+    figure = confusion_figure(CONFUSION[:2, :2], names, "task $\\x$")
+    save_figure(figure, tmp_path / "confusion.png")
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == list(names)
+
+
+def test_a_thousand_classes_are_drawn_in_bounded_time_and_space(tmp_path):
+    count = 1000
+    confusion = np.eye(count, dtype=np.int64)
+    figure = confusion_figure(confusion, [f"{'word' * 30}-{number}" for number in range(count)], "t")
+    axes = figure.axes[0]
+    assert not axes.texts
+    assert 30 <= len(axes.get_yticklabels()) <= 60
+    save_figure(figure, tmp_path / "confusion.png")
+    assert (tmp_path / "confusion.png").stat().st_size < 2**21
+    height, width, _ = imread(tmp_path / "confusion.png").shape
+    assert max(height, width) <= 2000

@@ -71,7 +71,7 @@ def test_run_whose_curves_are_damaged_is_told(tmp_path):
     done = reproduction(tmp_path, "table1", columns=(OTHER,))
     damaged = done.columns[0].finished[0].result.directory / "metrics.jsonl"
     damaged.write_text("{")
-    with pytest.raises(InputError, match=r"metrics\.jsonl: is damaged .* delete the folder"):
+    with pytest.raises(InputError, match=r"metrics\.jsonl was changed .* delete the folder"):
         Report.of(done).save(tmp_path)
 
 

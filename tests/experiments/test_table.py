@@ -1,4 +1,5 @@
 import csv
+import io
 import json
 import statistics
 from dataclasses import replace
@@ -117,3 +118,15 @@ def test_table_that_cannot_be_written_is_told_in_a_sentence(table, tmp_path):
     (tmp_path / "table.csv").mkdir()
     with pytest.raises(InputError, match="cannot be written"):
         table.save(tmp_path)
+
+
+def test_names_run_nowhere(table):
+    rows = tuple(
+        replace(row, model=name) for row, name in zip(table.rows, ("=cmd|'/C calc'!A1", "<script>"), strict=True)
+    )
+    hostile = replace(table, rows=rows, caption="<script>alert(1)</script>, task a|b (x, y)")
+    lines = list(csv.reader(io.StringIO(hostile.to_csv())))
+    assert [line[0] for line in lines] == ["model", "'=cmd|'/C calc'!A1", "<script>"]
+    text = hostile.to_markdown()
+    assert r"\<script\>alert(1)\</script\>, task a\|b (x, y)" in text
+    assert "<script" not in text.replace("\\<script", "")

@@ -1,5 +1,6 @@
 """The paper's comparison: every model with every seed on every fold, each a run of its own."""
 
+import io
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,7 +9,8 @@ from typing import Self
 
 import pandas as pd
 
-from convrnn.corpora.corpus import Corpus
+from convrnn import plain_text
+from convrnn.corpora.corpus import Corpus, some
 from convrnn.corpora.splits import Split
 from convrnn.errors import InputError
 from convrnn.experiments.table import Outcome
@@ -18,7 +20,7 @@ from convrnn.files import write_atomically
 from convrnn.processes import Event, WorkFailedError, run_in_processes
 from convrnn.training.epochs import EpochReport
 from convrnn.training.result import RunResult
-from convrnn.training.run_directory import PREDICTIONS, RunDirectory
+from convrnn.training.run_directory import PREDICTIONS, DamagedRunError, RunDirectory, RunFiles
 from convrnn.training.spec import RunSpec, TrainingConfig, make_spec
 
 SECONDS_BETWEEN_STEPS = 0.25
@@ -155,21 +157,24 @@ class FinishedRun:
 
     @classmethod
     def read(cls, directory: Path, *, found: bool) -> Self:
-        """Read a finished run's ``result.json`` and ``predictions.csv``.
+        """Read a finished run's ``result.json`` and ``predictions.csv``; all its files have to be as they were written.
 
         Raises:
-            InputError: for a missing or damaged file.
+            DamagedRunError: for a missing or damaged file.
         """
-        result = RunResult.load(directory)
+        files = RunFiles(directory)
+        files.check()
+        result, predictions = RunResult.of(files), files.read(PREDICTIONS)
         try:
             # Labels and speakers such as "NA" or "01" are text, whatever they look like.
-            table = pd.read_csv(directory / PREDICTIONS, dtype=str, keep_default_na=False)
-            speakers, truth, prediction = (tuple(table[name]) for name in ("speaker", "label", "prediction"))
-            return cls(result, found, speakers, truth, prediction)
-        except (OSError, ValueError, KeyError) as error:
-            raise InputError(
-                f"{directory}: the finished run is damaged ({error}); delete the folder to do the run again"
-            ) from error
+            table = pd.read_csv(io.BytesIO(predictions), dtype=str, keep_default_na=False)
+            speakers, truth, prediction = (
+                tuple(plain_text.of_csv_cell(cell) for cell in table[name])
+                for name in ("speaker", "label", "prediction")
+            )
+        except (ValueError, KeyError) as error:
+            raise DamagedRunError(directory, f"{PREDICTIONS} cannot be read: {error}") from error
+        return cls(result, found, speakers, truth, prediction)
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +240,7 @@ def run_grid(
     waiting = []
     for run_hash, (first, *_) in same.items():
         if first.finished(runs_dir):
+            RunDirectory(runs_dir, run_hash).remove_old_lock()
             finish(run_hash, found=True)
         else:
             waiting.append(first)
@@ -316,7 +322,7 @@ def _train(context: _Context, spec: RunSpec, report: Callable[[object], None]) -
     )
 
 
-def caption(corpus: Corpus, task: str, split: str, runs: Sequence[GridRun]) -> str:
+def caption(corpus: Corpus, task: str, split: str, runs: Sequence[GridRun], provisos: Sequence[str] = ()) -> str:
     """What stands under the table: everything that a reader has to know to judge the numbers.
 
     Args:
@@ -324,14 +330,18 @@ def caption(corpus: Corpus, task: str, split: str, runs: Sequence[GridRun]) -> s
         task: the label column.
         split: how it was split, as the user gave it.
         runs: the grid, at least one run.
+        provisos: what was done to the corpus and let through, as sentences.
     """
     spec = runs[0].spec
-    seeds = len({run.spec.seed for run in runs})
+    of_models: dict[str, set[int]] = {}
+    for run in runs:
+        of_models.setdefault(run.spec.model_name, set()).add(run.spec.seed)
+    fewest, seeds = min(map(len, of_models.values())), max(map(len, of_models.values()))
     parts = [
-        f"{corpus.name}, task {task} ({', '.join(spec.classes)})",
+        f"{corpus.name}, task {task} ({some(spec.classes)})",
         f"setting {spec.setting}",
         f"split {split}" + (f" ({runs[0].folds} folds pooled per seed)" if runs[0].folds > 1 else ""),
-        f"{seeds} seed{'s' if seeds > 1 else ''}",
+        ("" if fewest == seeds else f"{fewest} to ") + f"{seeds} seed{'s' if seeds > 1 else ''}",
         f"{spec.features.description}, standardised per {spec.normalise}",
     ]
     if spec.balance:
@@ -356,4 +366,4 @@ def caption(corpus: Corpus, task: str, split: str, runs: Sequence[GridRun]) -> s
         text += " One seed, so no standard deviation."
     if corpus.synthetic:
         text += " The corpus is synthetic speech, not recordings of people."
-    return text
+    return " ".join([text, *provisos])

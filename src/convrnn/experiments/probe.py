@@ -10,7 +10,7 @@ from convrnn.experiments.compare import FinishedRun, GridRun
 from convrnn.experiments.table import Outcome
 from convrnn.experiments.yardstick import fit_machine, utterance_functionals
 from convrnn.models.bundle import Bundle
-from convrnn.training.run_directory import BEST
+from convrnn.training.run_directory import BEST, RunFiles
 
 
 def probe_name(model: str) -> str:
@@ -49,12 +49,13 @@ def linear_probe(
         One outcome per run, named by :func:`probe_name`.
 
     Raises:
-        InputError: for a damaged bundle.
+        InputError: for a bundle that is damaged or not as the run wrote it.
     """
     chosen = [pair for pair in zip(runs, finished, strict=True) if pair[0].spec.model.front_end]
     speakers = corpus.table["speaker"].tolist()
     outcomes = []
     for done, (run, found) in enumerate(chosen, start=1):
+        RunFiles(found.result.directory).check(BEST)
         bundle = Bundle.load(found.result.directory / BEST)
         extracted = bundle.extract_features(bundle.normaliser().transform(features, speakers))
         outcomes.append(

@@ -18,6 +18,7 @@ class ColumnRuns:
         caption: what a reader has to know to judge the numbers.
         runs: every model, seed and fold.
         finished: what each of them found, in the same order.
+        provisos: what was done to the corpus and let through, as sentences; the caption ends with them.
     """
 
     column: Column
@@ -27,6 +28,7 @@ class ColumnRuns:
     caption: str
     runs: tuple[GridRun, ...]
     finished: tuple[FinishedRun, ...]
+    provisos: tuple[str, ...] = ()
 
     def of(self, row: Row) -> list[tuple[GridRun, FinishedRun]]:
         """The runs of one model, seed by seed and fold by fold."""

@@ -1,7 +1,5 @@
 """From predictions to the comparison's table: folds pooled per seed, then mean ± standard deviation over seeds."""
 
-import csv
-import io
 import json
 import statistics
 from collections.abc import Iterable, Sequence
@@ -11,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from convrnn import plain_text
 from convrnn.files import write_atomically
 from convrnn.training.metrics import Scores
 
@@ -84,23 +83,19 @@ class Table:
 
     def to_csv(self) -> str:
         """CSV text with :data:`COLUMNS`: percent to four decimals, seconds to one; an unknown deviation is empty."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for row in self.rows:
-            deviation = "" if row.ua_recall_std is None else f"{row.ua_recall_std:.4f}"
-            writer.writerow(
-                [
-                    row.model,
-                    f"{row.ua_recall_mean:.4f}",
-                    deviation,
-                    f"{row.accuracy:.4f}",
-                    row.parameters,
-                    f"{row.seconds:.1f}",
-                    row.seeds,
-                ]
-            )
-        return text.getvalue()
+        rows = [
+            [
+                row.model,
+                f"{row.ua_recall_mean:.4f}",
+                "" if row.ua_recall_std is None else f"{row.ua_recall_std:.4f}",
+                f"{row.accuracy:.4f}",
+                row.parameters,
+                f"{row.seconds:.1f}",
+                row.seeds,
+            ]
+            for row in self.rows
+        ]
+        return plain_text.csv_table([COLUMNS, *rows])
 
     def to_markdown(self) -> str:
         """A Markdown table with the caption under it; the best UA recall is bold, as in the paper."""
@@ -113,10 +108,10 @@ class Table:
             if self.is_best(row):
                 recall = f"**{recall}**"
             lines.append(
-                f"| {row.model} | {recall} | {row.accuracy:.1f} | {row.parameters:,} "
+                f"| {plain_text.markdown(row.model)} | {recall} | {row.accuracy:.1f} | {row.parameters:,} "
                 f"| {format_seconds(row.seconds)} | {row.seeds} |"
             )
-        return "\n".join([*lines, "", self.caption, ""])
+        return "\n".join([*lines, "", plain_text.markdown(self.caption), ""])
 
     def to_json(self) -> str:
         """The caption, the classes and the rows with their confusion matrices as JSON."""

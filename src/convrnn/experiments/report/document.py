@@ -112,6 +112,7 @@ def _column(column: CellColumn) -> dict[str, Any]:
             "synthetic": done.synthetic,
             "classes": done.classes,
             "caption": done.caption,
+            "provisos": done.provisos,
         },
         "cells": [_cell(cell, () if done is None else done.classes) for cell in column.cells],
     }

@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 import convrnn
 from convrnn.experiments.cells import CellColumn, Measured
 from convrnn.experiments.report.layout import Layout, p_value, percent, signed
-from convrnn.experiments.report.notes import notes
+from convrnn.experiments.report.notes import notes, provisos
 from convrnn.experiments.report.pictures import Curves, Strip, curves, strip
 from convrnn.experiments.reproduction import ColumnRuns, Reproduction
 from convrnn.experiments.table import format_seconds
@@ -52,6 +52,7 @@ def html(reproduction: Reproduction, columns: Sequence[CellColumn], layout: Layo
     return environment.get_template("page.html.jinja").render(
         table=reproduction.table,
         lead=_lead(columns),
+        provisos=provisos(columns),
         layout=layout,
         bodies=[list(lines) for _, lines in groupby(layout.lines, key=lambda line: line.kind)],
         notes=notes(reproduction.table, columns, layout),

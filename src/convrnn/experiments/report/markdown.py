@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from convrnn.experiments.cells import CellColumn
 from convrnn.experiments.paper import PaperTable
 from convrnn.experiments.report.layout import Figure, Layout, Line, Place, p_value, percent, signed
-from convrnn.experiments.report.notes import captions, notes
+from convrnn.experiments.report.notes import captions, notes, provisos
 from convrnn.experiments.table import format_seconds
+from convrnn.plain_text import markdown as plain
 
 _NONE = "–"
 
@@ -15,12 +16,13 @@ def markdown(table: PaperTable, columns: Sequence[CellColumn], layout: Layout) -
     """The table in the paper's layout, then a line per model and column with everything else, then the notes."""
     parts = [
         f"# Table {table.number}: {table.title}",
+        *(f"**{plain(proviso)}**" for proviso in provisos(columns)),
         "\n".join(_overview(layout)),
     ]
     if details := _details(columns, tested=layout.tested):
         parts.append("\n".join(details))
-    said = [_text(note) for note in notes(table, columns, layout)]
-    said += [f"**{_text(heading)}**: {_text(caption)}" for heading, caption in captions(columns)]
+    said = [plain(note) for note in notes(table, columns, layout)]
+    said += [f"**{plain(heading)}**: {plain(caption)}" for heading, caption in captions(columns)]
     parts.append("\n".join(f"- {sentence}" for sentence in said))
     return "\n\n".join(parts) + "\n"
 
@@ -28,7 +30,7 @@ def markdown(table: PaperTable, columns: Sequence[CellColumn], layout: Layout) -
 def _overview(layout: Layout) -> list[str]:
     names = [""]
     for heading in layout.headings:
-        text = _text(heading.text)
+        text = plain(heading.text)
         names += [f"{text}: paper"] if heading.paper else []
         names += [f"{text}: ours"] if heading.ours else []
         names += ["difference"] if heading.paper and heading.ours else []
@@ -36,7 +38,7 @@ def _overview(layout: Layout) -> list[str]:
 
 
 def _overview_line(line: Line, layout: Layout) -> str:
-    entries = [_text(line.heading)]
+    entries = [plain(line.heading)]
     for heading, place in zip(layout.headings, line.places, strict=True):
         entries += [_figure(place.paper)] if heading.paper else []
         entries += [_figure(place.ours)] if heading.ours else []
@@ -64,7 +66,7 @@ def _details(columns: Sequence[CellColumn], *, tested: bool) -> list[str]:
             lines.append(
                 _row(
                     [
-                        f"{_text(column.column.heading)}: {_text(cell.row.heading)}",
+                        f"{plain(column.column.heading)}: {plain(cell.row.heading)}",
                         str(Figure(found.mean, found.std)),
                         str(len(found.seeds)),
                         _NONE if found.interval is None else " to ".join(percent(limit) for limit in found.interval),
@@ -94,10 +96,3 @@ def _figure(figure: Figure | None) -> str:
 
 def _difference(place: Place) -> str:
     return _NONE if place.difference is None else signed(place.difference)
-
-
-def _text(text: str) -> str:
-    """Text that Markdown shows as it is."""
-    for mark in "\\`*_[]<>|":
-        text = text.replace(mark, f"\\{mark}")
-    return text

@@ -65,3 +65,12 @@ def notes(table: PaperTable, columns: Sequence[CellColumn], layout: Layout) -> l
 def captions(columns: Sequence[CellColumn]) -> list[tuple[str, str]]:
     """Heading and caption of each column that was done."""
     return [(column.column.heading, column.done.caption) for column in columns if column.done is not None]
+
+
+def provisos(columns: Sequence[CellColumn]) -> list[str]:
+    """What was done to the corpora and let through, each with the columns that it holds for; most often nothing."""
+    headings: dict[str, list[str]] = {}
+    for column in columns:
+        for sentence in () if column.done is None else column.done.provisos:
+            headings.setdefault(sentence, []).append(column.column.heading)
+    return [f"{', '.join(names)}: {sentence}" for sentence, names in headings.items()]

@@ -1,13 +1,12 @@
 """The report as CSV: one line per model and column."""
 
-import csv
-import io
 import statistics
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from convrnn.experiments.cells import Cell, CellColumn
 from convrnn.experiments.paper import PaperTable
+from convrnn.plain_text import csv_table
 
 COLUMNS: Mapping[str, str] = MappingProxyType(
     {
@@ -18,6 +17,7 @@ COLUMNS: Mapping[str, str] = MappingProxyType(
         "setting": "emotion (section IV-A) or paralinguistic (IV-B)",
         "features": "logmel, egemaps or egemaps-25ms",
         "synthetic": "true for synthetic speech, false for recordings, empty for a column that was not done",
+        "provisos": "what was done to the corpus and which of its errors were let through; most often empty",
         "model": "name of the front end",
         "paper_mean": "the paper's UA recall in percent; empty in a column that is not the paper's, as is the next",
         "paper_std": "its standard deviation",
@@ -43,9 +43,7 @@ COLUMNS: Mapping[str, str] = MappingProxyType(
 
 def tidy(table: PaperTable, columns: Sequence[CellColumn]) -> str:
     """CSV text with :data:`COLUMNS`; percent to four decimals, p-values to six digits."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(COLUMNS), restval="", lineterminator="\n")
-    writer.writeheader()
+    lines: list[Mapping[str, str]] = []
     for column in columns:
         what = {
             "table": table.name,
@@ -55,9 +53,10 @@ def tidy(table: PaperTable, columns: Sequence[CellColumn]) -> str:
             "setting": column.column.setting,
             "features": column.column.features,
             "synthetic": "" if column.done is None else str(column.done.synthetic).lower(),
+            "provisos": "" if column.done is None else " ".join(column.done.provisos),
         }
-        writer.writerows(what | _cell(cell) for cell in column.cells)
-    return text.getvalue()
+        lines += [what | _cell(cell) for cell in column.cells]
+    return csv_table([COLUMNS, *([line.get(name, "") for name in COLUMNS] for line in lines)])
 
 
 def _cell(cell: Cell) -> dict[str, str]:
