@@ -26,12 +26,61 @@ def test_check_of_a_bad_corpus_exits_with_one(convrnn, tmp_path):
     said = convrnn("check", f"csv:{tmp_path / 'data.csv'}")
     assert said.code == 1
     assert said.out.count("gone") == 20
-    assert "… and 5 more of the kind missing-file; --json lists all" in said.out
+    assert "… and 5 more of the kind missing-file; --all lists them" in said.out
     assert "too-few" not in said.out
     assert "[bold]" in said.out  # a class's name is not markup
     everything = json.loads(convrnn("check", f"csv:{tmp_path / 'data.csv'}", "--json").out)
     assert sum(defect["kind"] == "missing-file" for defect in everything["defects"]) == 25
     assert {"silence", "too-few-speakers"} <= {defect["kind"] for defect in everything["defects"]}
+
+
+def test_check_lists_all_on_demand(convrnn, tmp_path):
+    lines = ["file,speaker,mood", *(f"gone{number}.wav,b,calm" for number in range(25))]
+    (tmp_path / "data.csv").write_text("\n".join(lines) + "\n")
+    said = convrnn("check", f"csv:{tmp_path / 'data.csv'}", "--all")
+    assert (said.code, said.out.count("gone"), "more of the kind" in said.out) == (1, 25, False)
+
+
+def test_check_of_a_bad_table_lists_its_defects(convrnn, tmp_path):
+    lines = ["file,speaker,mood,start", *(f'{number}.wav,b,calm,"0,{number}"' for number in range(30)), "last.wav"]
+    (tmp_path / "data.csv").write_text("\n".join(lines) + "\n")
+    spec = f"csv:{tmp_path / 'data.csv'}"
+    said = convrnn("check", spec)
+    assert (said.code, said.out.count("decimal comma")) == (2, 20)
+    assert "… and 11 more of the kind table; --all lists them" in said.out
+    assert "line 2: column 'start' has '0,0' with a decimal comma; write a point: 0.0" in said.out
+    assert "the table has 31 defects; the audio is looked at once they are mended" in said.err
+    said = convrnn("check", spec, "--all")
+    assert (said.code, said.out.count("decimal comma"), said.out.count("last.wav")) == (2, 30, 0)
+    assert "line 32: 1 values" in said.out
+    said = convrnn("check", spec, "--json")
+    defects = json.loads(said.out)["defects"]
+    assert said.code == 2
+    assert len(defects) == 31
+    assert {(d["severity"], d["kind"]) for d in defects} == {("error", "table")}
+    assert (defects[30]["line"], defects[0]["column"]) == (32, "start")
+
+
+def test_check_of_one_person_under_two_names(convrnn, corpus, tmp_path):
+    source = Path(corpus.removeprefix("csv:")).parent
+    shutil.copytree(source, tmp_path / "tones")
+    table = tmp_path / "tones" / "data.csv"
+    spec = f"csv:{table}"
+    for number in (0, 1):
+        samples, rate = soundfile.read(source / f"s0-{number}.wav", dtype="int16")
+        soundfile.write(tmp_path / "tones" / f"again-{number}.flac", samples, rate)
+    copies = ["again-0.flac,s9,low,train", "again-1.flac,s9,high,train"]
+    table.write_text("\n".join([*table.read_text().splitlines(), *copies]) + "\n")
+    said = convrnn("check", spec)
+    assert said.code == 1
+    assert "error: speakers 's0' and 's9' have 2 recordings in common: s0-0.wav = again-0.flac" in said.out
+    said = convrnn("check", spec, "--same-speaker", "s0=s9")
+    assert (said.code, said.out.splitlines()[-1]) == (0, "0 errors, 2 warnings")
+    said = convrnn("check", spec, "--drop-duplicates")
+    assert (said.code, said.out.splitlines()[-1]) == (0, "0 errors, 0 warnings")
+    assert "2 copies left out: again-0.flac, again-1.flac" in said.err
+    assert convrnn("check", spec, "--same-speaker", "s0").code == 2
+    assert "no speaker is called 'x'" in convrnn("check", spec, "--same-speaker", "s0=x").err
 
 
 def test_check_counts_one_thing_as_one(convrnn, corpus, tmp_path):

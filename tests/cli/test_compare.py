@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tones import write_tone
+
 GRID = ("--task", "pitch", "--models", "conv,clstm", "--split", "folds:2", "--max-epochs", 2, "--batch-size", 8)
 
 
@@ -111,11 +113,78 @@ def test_finished_comparison_is_read_again_and_not_done_again(convrnn, grid, cor
     assert _without_training_time(said.out) == _without_training_time(first.out)
 
 
-def test_table_has_only_what_is_asked_for_now(convrnn, grid, corpus):
-    out, _ = grid
+def networks(said):
+    """The rows whose training times do not change when they are read again."""
+    return [row for row in json.loads(said.out)["rows"] if "SVM" not in row["model"] and "probe" not in row["model"]]
+
+
+def pictures(out):
+    return sorted(path.name for path in out.glob("*.png"))
+
+
+def test_the_table_keeps_what_the_folder_has(convrnn, grid, corpus):
+    out, first = grid
+    before = (pictures(out), (out / "compare.json").read_text(), (out / "table.md").read_text())
     options = [option if option != "conv,clstm" else "clstm" for option in GRID]
+    said = convrnn("compare", corpus, *options, "--seeds", 1, "--out", out)
+    assert said.code == 0, said.err
+    assert _without_training_time(said.out) == _without_training_time(first.out)
+    assert pictures(out) == before[0]
+    assert json.loads((out / "compare.json").read_text())["runs"] == json.loads(before[1])["runs"]
+
+
+def test_models_and_seeds_are_added_to_the_table(convrnn, grid, corpus, tmp_path):
+    out = shutil.copytree(grid[0], tmp_path / "out")
+    options = [option if option != "conv,clstm" else "baseline" for option in GRID]
+    (out / "confusion-crnn.png").write_bytes(b"of a model that the table does not have")
+    (out / "confusion-mine.png").write_bytes(b"the user's own")
     said = convrnn("compare", corpus, *options, "--seeds", 1, "--out", out, "--json")
-    assert [(row["model"], row["seeds"]) for row in json.loads(said.out)["rows"]] == [("clstm", 1)]
+    assert said.code == 0, said.err
+    rows = {row["model"]: row["seeds"] for row in json.loads(said.out)["rows"]}
+    # The baseline has no front end that could be probed.
+    assert rows == {"conv": 2, "clstm": 2, "baseline": 1, "probe of conv": 2, "probe of clstm": 2, "linear SVM": 2}
+    assert list(rows)[:3] == ["conv", "clstm", "baseline"]
+    assert "; 1 to 2 seeds; " in json.loads(said.out)["caption"]
+    expected = {f"confusion-{name.replace(' ', '-').lower()}.png" for name in rows} | {"confusion-mine.png"}
+    assert set(pictures(out)) == expected
+    # The rest of the runs are read from where they lie, and the same command adds nothing.
+    runs = json.loads((out / "compare.json").read_text())["runs"]
+    assert len(runs) == len({run["hash"] for run in runs}) == 10
+    again = convrnn("compare", corpus, *options, "--seeds", 1, "--out", out, "--json")
+    assert [networks(said), networks(said)] == [networks(again), json.loads(said.out)["rows"][:3]]
+
+
+def test_what_was_never_finished_is_not_in_the_table(convrnn, grid, corpus, tmp_path):
+    out = shutil.copytree(grid[0], tmp_path / "out")
+    [run] = [
+        run
+        for run in json.loads((out / "compare.json").read_text())["runs"]
+        if (run["model"], run["seed"], run["split"]) == ("clstm", 1, "fold-1-of-2")
+    ]
+    shutil.rmtree(out / "runs" / run["hash"])
+    options = [option if option != "conv,clstm" else "conv" for option in GRID]
+    said = convrnn("compare", corpus, *options, "--seeds", 1, "--out", out, "--json")
+    assert {row["model"]: row["seeds"] for row in json.loads(said.out)["rows"]} == {
+        "conv": 2, "clstm": 1, "probe of conv": 2, "probe of clstm": 1, "linear SVM": 2
+    }  # fmt: skip
+    whole = convrnn("compare", corpus, *GRID, "--seeds", 2, "--out", out)
+    assert "7 of 8 runs had been finished before" in whole.err
+    assert _without_training_time(whole.out)[1:3] == _without_training_time(grid[1].out)[1:3]
+
+
+def test_runs_of_another_version_are_not_mixed_in(convrnn, grid, corpus, tmp_path):
+    out = shutil.copytree(grid[0], tmp_path / "out")
+    record = json.loads((out / "compare.json").read_text())
+    for number, run in enumerate(run for run in record["runs"] if run["model"] == "clstm"):
+        other = f"{number:016x}"
+        (out / "runs" / run["hash"]).rename(out / "runs" / other)
+        run["hash"] = other
+    (out / "compare.json").write_text(json.dumps(record))
+    options = [option if option != "conv,clstm" else "conv" for option in GRID]
+    said = convrnn("compare", corpus, *options, "--seeds", 2, "--out", out)
+    assert said.code == 2
+    assert "holds runs of clstm with seed 0 by another version of convrnn" in said.err.splitlines()[-1]
+    assert json.loads((out / "compare.json").read_text()) == record
 
 
 @pytest.mark.parametrize(
@@ -124,6 +193,9 @@ def test_table_has_only_what_is_asked_for_now(convrnn, grid, corpus):
         (("--split", "random"), "split folds:2 (now random)"),
         (("--setting", "paralinguistic"), "setting emotion (now paralinguistic)"),
         (("--normalise", "corpus"), "normalise speaker (now corpus)"),
+        (("--max-epochs", 3), "max-epochs 2 (now 3)"),
+        (("--learning-rate", 0.01, "--patience", 3), "learning-rate 0.002 (now 0.01), patience 12 (now 3)"),
+        (("--same-speaker", "s0=s1"), "same-speaker nobody (now s0=s1)"),
         (("--sample-rate", 4000), "features logmel at 8000 Hz (now logmel at 4000 Hz)"),
         (("--features", "egemaps"), "features logmel at 8000 Hz (now egemaps at 8000 Hz)"),
         (("--split", "random", "--setting", "paralinguistic"), "setting emotion (now paralinguistic)"),
@@ -144,15 +216,20 @@ def test_folder_of_another_corpus_is_refused(convrnn, grid, corpus, tmp_path):
     source = Path(corpus.removeprefix("csv:"))
     shutil.copytree(source.parent, tmp_path / "corpus")
     other = f"csv:{tmp_path / 'corpus' / source.name}"
-    shutil.copy(tmp_path / "corpus" / "s0-0.wav", tmp_path / "corpus" / "s1-0.wav")
+    write_tone(tmp_path / "corpus" / "s1-0.wav", 300, seed=99)
     assert f"corpus {corpus} (now {other})" in convrnn("compare", other, *GRID, "--out", out).err
     request = json.loads((out / "compare.json").read_text())
     (out / "compare.json").write_text(json.dumps({**request, "fingerprint": "0"}))
     assert f"corpus {corpus} (now with other content)" in convrnn("compare", corpus, *GRID, "--out", out).err
     (out / "compare.json").write_text(json.dumps({**request, "fingerprint": "0", "task": "mood"}))
     assert "comparison: task mood (now pitch); choose" in convrnn("compare", corpus, *GRID, "--out", out).err
-    (out / "compare.json").write_text("{}")
-    assert "compare.json: is damaged" in convrnn("compare", corpus, *GRID, "--out", out).err
+    for content in ("{}", "[" * 100_000, '{"runs": [{"seed": 9999999999999999999999}]}', "\udcff"):
+        (out / "compare.json").write_bytes(content.encode("utf-8", "surrogateescape"))
+        said = convrnn("compare", corpus, *GRID, "--out", out)
+        assert said.code == 2
+        error = said.err.splitlines()[-1]
+        assert error.startswith(f"convrnn: error: {out / 'compare.json'}: ")
+        assert len(error) <= 300 + len("convrnn: error: ")
 
 
 def test_split_can_be_given_back(convrnn, grid, corpus):

@@ -8,7 +8,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
+
+from convrnn.features.extract import Segment, extract_features
+from convrnn.features.normalise import Statistics
+from convrnn.models import Bundle
+from convrnn.models.bundle import StatisticsConfig
+from convrnn.models.export import Export
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -17,21 +25,72 @@ def folder_of(corpus):
     return corpus.removeprefix("csv:").rpartition("/")[0]
 
 
-def test_the_file_predicts_what_the_command_predicts(convrnn, trained, corpus, tmp_path):
-    path = tmp_path / "model.onnx"
-    said = convrnn("export", trained, path, "--normalise", "utterance")
+RECORDINGS = {"anna/001.wav": "s6-0", "anna/002.wav": "s6-1", "bob/001.wav": "s7-1"}
+"""What README's program is about, and which of the corpus's files they are here."""
+
+
+@pytest.fixture(scope="module")
+def program():
+    """README's way from recordings to probabilities, with nothing of this package."""
+    [code] = [block for block in re.findall(r"```python\n(.*?)```", README.read_text(), re.S) if "onnxruntime" in block]
+    return code + "import sys\nassert not {'torch', 'convrnn'} & set(sys.modules)\n"
+
+
+@pytest.fixture(params=["speaker", "utterance", "corpus"])
+def bundle(request, trained, corpus, tmp_path):
+    """The trained model, as if it had been trained with the policy."""
+    model = Bundle.load(trained / "best")
+    statistics = None
+    if request.param == "corpus":
+        found = Statistics.of([extract_features(Segment(f"{folder_of(corpus)}/s0-0.wav"), model.config.features)])
+        statistics = StatisticsConfig(mean=tuple(found.mean), std=tuple(found.std))
+    changes = {"normalise": request.param, "statistics": statistics}
+    Bundle(model.config.model_copy(update=changes), model.model).save(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def test_readmes_program_predicts_what_the_command_predicts(convrnn, bundle, corpus, program, tmp_path):
+    said = convrnn("export", bundle, tmp_path / "model.onnx")
+    assert said.code == 0, said.err
+    assert [line.split()[0] for line in said.out.splitlines()] == ["file", "standardised", "largest"]
+    for file, source in RECORDINGS.items():
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        shutil.copy(f"{folder_of(corpus)}/{source}.wav", tmp_path / file)
+
+    def run():
+        return subprocess.run(
+            [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+
+    lines = [line.split(maxsplit=1) for line in run().stdout.splitlines()]
+    (tmp_path / "list.csv").write_text(
+        "\n".join(["file,speaker", *(f"{file},{file.partition('/')[0]}" for file in RECORDINGS)]) + "\n"
+    )
+    rows = json.loads(convrnn("predict", bundle, tmp_path / "list.csv", "--json").out)
+    assert [file for file, _ in lines] == list(RECORDINGS)
+    for (_, probabilities), row in zip(lines, rows, strict=True):
+        assert ast.literal_eval(probabilities) == pytest.approx(row["probabilities"], abs=1e-5)
+
+    samples, rate = soundfile.read(tmp_path / "bob/001.wav")
+    for wrong, its_rate in ((np.stack([samples, samples], axis=1), rate), (samples, 2 * rate)):
+        soundfile.write(tmp_path / "bob/001.wav", wrong, its_rate)
+        done = run()
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr == "bob/001.wav: is not mono at 8000 Hz; convert it\n"
+
+
+def test_another_policy_than_the_models_is_warned_of(convrnn, trained, tmp_path, monkeypatch):
+    asked = []
+
+    def written(_model, path, *, normalise):
+        asked.append(normalise)
+        return Export(path, 1, normalise, 0.0)
+
+    monkeypatch.setattr("convrnn.models.export.export_onnx", written)
+    said = convrnn("export", trained, tmp_path / "model.onnx", "--normalise", "utterance")
     assert said.code == 0, said.err
     assert "warning: the model was trained with features standardised per speaker, not per utterance" in said.err
-    assert [line.split()[0] for line in said.out.splitlines()] == ["file", "standardised", "largest"]
-    assert [file.name for file in tmp_path.iterdir()] == ["model.onnx"]
-
-    # The README's way from a recording to probabilities, with nothing of this package.
-    [code] = [block for block in re.findall(r"```python\n(.*?)```", README.read_text(), re.S) if "onnxruntime" in block]
-    code += "import sys\nassert not {'torch', 'convrnn'} & set(sys.modules)\n"
-    wave = shutil.copy(f"{folder_of(corpus)}/s7-1.wav", tmp_path / "new.wav")
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
-    [expected] = json.loads(convrnn("predict", trained, wave, "--normalise", "utterance", "--json").out)
-    assert ast.literal_eval(done.stdout) == pytest.approx(expected["probabilities"], abs=1e-5)
+    assert asked == ["utterance"]
 
 
 @pytest.mark.parametrize(

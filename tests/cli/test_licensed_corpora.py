@@ -99,7 +99,7 @@ def test_what_stops_training(convrnn, tmp_path):
         (f"aibo:{aibo}", "emotion5", f"task 'emotion5' needs {aibo / LABEL_FOLDER / FIVE}, which is not there"),
         (f"aibo:{root}", "emotion2", f"aibo: {root} has neither"),
         (f"agender:{aibo}", "age", f"agender: {aibo} has no {TRAIN}"),
-        (f"agender:{root}", "age", "audio file does not exist; 4 of the 28 audio files of agender:"),
+        (f"agender:{root}", "age", f"agender:{root}: 4 errors in 28 utterances: missing-file (4)"),
     ):
         said = convrnn("train", corpus, "--task", task, *SHORT, "--out", tmp_path / "out")
         assert said.code == 2

@@ -1,10 +1,14 @@
 """``convrnn live`` on samples from stdin, and what it refuses."""
 
 import csv
+import errno
 import io
 import json
+import os
+import shlex
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -12,8 +16,11 @@ import soundfile
 from typer.testing import CliRunner
 
 from convrnn.cli.app import app
+from convrnn.cli.live import _read
+from convrnn.errors import InputError
 
 RATE = 8000  # the corpus's
+UTTERANCE = ("--normalise", "utterance")
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +101,18 @@ def test_another_sample_rate(trained, pcm):
         (b"", (), "stdin ended after 0 s, less than one frame of 25 ms"),
         (b"", ("--enrol", "nowhere.wav"), "nowhere.wav: audio file does not exist"),
         (b"", ("--normalise", "corpus"), "normalisation 'corpus' needs training statistics"),
+        *(
+            (b"", (option, value), f"{option} {value}: must be a number from {least} to {most}")
+            for option, least, most, values in (
+                ("--every", 0.01, 3600, ("inf", "nan", "1e-09", "-1", "1e+308")),
+                ("--seconds", 0.1, 3600, ("inf", "nan", "0", "-1", "1e+308")),
+                ("--sample-rate", 1000, 768000, ("100000000", "0", "-8000")),
+            )
+            for value in values
+        ),
+        (b"", ("--sample-rate", "1e8"), "--sample-rate"),
+        (b"", ("--sample-rate", 4000), "--sample-rate 4000: there is nothing above 2000 Hz, but the model looks up to"),
+        (b"", ("--accept", "silence"), "--accept: unknown value 'silence'; allowed: narrow-band"),
     ],
 )
 def test_what_cannot_be_is_one_sentence(trained, data, options, sentence):
@@ -116,3 +135,77 @@ def test_it_speaks_while_it_listens_and_stops_when_nobody_reads(trained, pcm):
         process.stdin.close()
         assert process.wait() == 0
         assert b"Error" not in process.stderr.read()
+
+
+def test_a_low_rate_may_be_accepted(trained, pcm):
+    said = run(pcm[::2].tobytes(), trained, "--sample-rate", RATE // 2, "--accept", "narrow-band", "--json")
+    assert said.exit_code == 0, said.stderr
+    assert "warning: --sample-rate 4000: there is nothing above 2000 Hz" in said.stderr
+    assert json.loads(said.stdout.splitlines()[-1])["time"] == pytest.approx(1.0, abs=0.001)
+
+
+def test_bad_recordings_of_the_speaker_are_refused(trained, pcm, tmp_path):
+    soundfile.write(tmp_path / "other.wav", pcm, RATE, subtype="PCM_16")
+    content = (tmp_path / "other.wav").read_bytes()
+    (tmp_path / "cut.wav").write_bytes(content[:2000])
+    said = run(pcm.tobytes(), trained, "--enrol", tmp_path / "other.wav", "--enrol", tmp_path / "cut.wav")
+    assert (said.exit_code, said.stdout) == (2, "")
+    assert "cut.wav: audio file is truncated" in said.stderr
+    soundfile.write(tmp_path / "silent.wav", np.zeros(RATE), RATE)
+    said = run(pcm.tobytes(), trained, "--enrol", tmp_path / "silent.wav", "--json")
+    assert said.exit_code == 0, said.stderr
+    assert "silent.wav is digital silence" in said.stderr
+
+
+def test_hours_between_predictions_are_read_in_pieces(trained, pcm):
+    said = run(np.tile(pcm, 5).tobytes(), trained, "--every", 3600, "--seconds", 3600, "--json", *UTTERANCE)
+    assert said.exit_code == 0, said.stderr
+    [line] = said.stdout.splitlines()
+    assert json.loads(line)["time"] == 5.0
+    times = [line.partition(",")[0] for line in run(np.tile(pcm, 5).tobytes(), trained, "--every", 2).stdout.split()]
+    assert times == ["time", "2.00", "4.00", "5.00"]
+
+
+def test_the_longest_time_is_that_of_the_library():
+    from convrnn.cli import live
+    from convrnn.models.live import MOST_SECONDS
+
+    assert live._MOST_SECONDS == MOST_SECONDS
+
+
+COMMAND = (sys.executable, "-c", "from convrnn.cli import main; main()", "live")
+
+
+@pytest.mark.parametrize("redirection", ["<&-", "1>&- </dev/zero"])
+def test_streams_that_are_closed(trained, redirection):
+    command = f"{shlex.join(map(str, (*COMMAND, trained, *UTTERANCE)))} {redirection}"
+    said = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, timeout=60)
+    assert (said.returncode, said.stdout) == (2, "")
+    [sentence] = [line for line in said.stderr.splitlines() if line.startswith("convrnn: error: ")]
+    assert f"std{'in' if redirection == '<&-' else 'out'} is closed; convrnn live reads samples" in sentence
+    assert "Traceback" not in said.stderr
+
+
+def test_a_stream_that_does_not_wait(trained, pcm):
+    """As a parent may have left it: whatever is there is read, and then waited for more."""
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    command = (*COMMAND, trained, "--every", "0.25", *UTTERANCE)
+    with subprocess.Popen(command, stdin=reading, stdout=subprocess.PIPE, text=True) as process:
+        os.close(reading)
+        for half in np.split(pcm, 2):
+            os.write(writing, half.tobytes())
+            time.sleep(0.2)
+        os.close(writing)
+        lines = process.stdout.read().splitlines()
+        assert process.wait() == 0
+    assert [line.partition(",")[0] for line in lines] == ["time", "0.25", "0.50", "0.75", "1.00"]
+
+
+def test_a_stream_that_fails():
+    class Broken(io.BytesIO):
+        def read(self, _size=-1):
+            raise OSError(errno.EIO, "Input/output error")
+
+    with pytest.raises(InputError, match=r"stdin cannot be read \(Input/output error\)"):
+        _read(Broken(), 10)

@@ -66,7 +66,7 @@ def test_without_the_extra_one_sentence_says_what_to_install(missing):
 def test_bad_input_is_one_sentence():
     said = run("check", "csv:nowhere.csv")
     assert (said.returncode, said.stdout) == (2, "")
-    assert said.stderr.startswith("convrnn: error: nowhere.csv: cannot be read")
+    assert said.stderr.startswith("convrnn: error: nowhere.csv: file does not exist")
     assert len(said.stderr.splitlines()) == 1
 
 

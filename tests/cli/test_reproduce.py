@@ -1,6 +1,7 @@
 """``convrnn reproduce`` on a small corpus, and what it refuses."""
 
 import json
+import shutil
 
 import pytest
 
@@ -61,6 +62,12 @@ def test_dry_run_counts_what_is_left_and_does_nothing(convrnn, corpus, tables, c
     assert lines["table1", "conv"]["seconds_per_epoch"] > 0
     assert 0 < plan["total"]["seconds"] <= plan["total"]["max_seconds"]
     assert sorted((out / "runs").iterdir()) == before
+    # What the command itself would refuse.
+    columns = (out / "table1.columns.json").read_bytes()
+    refused = convrnn(*command, "--max-epochs", 9, "--out", out, "--cache", cache, "--dry-run")
+    assert (refused.code, refused.out) == (2, "")
+    assert "(now 9); choose another --out" in refused.err
+    assert (out / "table1.columns.json").read_bytes() == columns
     empty = convrnn("reproduce", "table1", "--corpus", corpus, *TRIAL, "--dry-run", "--out", tmp_path / "new")
     assert empty.code == 0, empty.err
     assert "4 of 4 runs are left" in empty.out
@@ -72,6 +79,26 @@ def test_a_folder_with_the_table_of_another_corpus_is_refused(convrnn, corpus, t
     said = convrnn("reproduce", "table1", "--corpus", corpus, *TRIAL, "--split", "folds:2", "--out", out)
     assert said.code == 2
     assert f"--out {out} holds table1 of {corpus}, task pitch, setting emotion, split partitions" in said.err
+
+
+def test_a_folder_with_the_table_of_another_training_is_refused(convrnn, corpus, tables):
+    out, _, _ = tables
+    said = convrnn("reproduce", "table1", "--corpus", corpus, *TRIAL, "--max-epochs", 2, "--out", out)
+    assert said.code == 2
+    assert said.err.splitlines()[-1] == (
+        f"convrnn: error: --out {out} holds table1 of {corpus} with max-epochs 1 (now 2); choose another --out"
+    )
+
+
+def test_a_table_keeps_the_seeds_that_the_folder_has(convrnn, corpus, tables, tmp_path):
+    out = shutil.copytree(tables[0], tmp_path / "out")
+    command = ("reproduce", "table1", "--corpus", corpus, *TRIAL, "--out", out)
+    more = convrnn(*command, "--seeds", 2)
+    assert "4 of 8 runs had been finished before" in more.err
+    assert "; 2 seeds; " in " ".join(more.out.split())
+    again = convrnn(*command, "--seeds", 1)
+    assert "8 of 8 runs had been finished before" in again.err
+    assert again.out == more.out
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from convrnn.models.bundle import Bundle
-from convrnn.training.evaluate import predict
+from convrnn.training.predict import log_probabilities
 
 
 def folder_of(corpus):
@@ -88,6 +88,49 @@ def test_a_bundle_may_lie_anywhere(convrnn, trained, corpus, tmp_path, scores):
     assert "the speakers that it was trained on are not known" in said.err
 
 
+def test_file_names_are_no_formulas_in_the_csv_of_predict(convrnn, trained, corpus, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("=1+1.wav", "plain.wav"):
+        shutil.copy(folder_of(corpus) / "s7-1.wav", name)
+    said = convrnn("predict", trained, "./=1+1.wav", "=1+1.wav", "plain.wav", "=gone.wav", "--speaker", "s7")
+    rows = list(csv.DictReader(said.out.splitlines()))
+    assert [row["file"] for row in rows][1:] == ["'=1+1.wav", "plain.wav", "'=gone.wav"]
+    assert rows[-1]["error"].startswith("'=gone.wav: ")
+
+
+def flip(path, place=-10):
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", ["best/config.json", "best/model.safetensors", "spec.json", "result.json"])
+def test_a_model_that_was_changed_in_its_run_is_not_used(convrnn, trained, corpus, tmp_path, name):
+    run = tmp_path / trained.name
+    shutil.copytree(trained, run)
+    flip(run / name)
+    for command in (("evaluate", run, corpus), ("predict", run / "best", folder_of(corpus) / "s7-1.wav")):
+        said = convrnn(*command, *(("--speaker", "s7") if command[0] == "predict" else ()))
+        assert said.code == 2
+        assert f"{run}: the finished run is damaged ({name}" in said.err
+        assert "delete the folder to do the run again" in said.err
+
+
+def test_a_finished_run_without_result_is_told_before_any_work(convrnn, trained, corpus, tmp_path):
+    out = tmp_path / "runs"
+    shutil.copytree(trained, out / trained.name)
+    (out / trained.name / "result.json").unlink()
+    cache = tmp_path / "cache"
+    command = ("train", corpus, "--task", "pitch", "--model", "conv", "--max-epochs", 2, "--out", out)
+    said = convrnn(*command, "--cache", cache)
+    assert said.code == 2
+    assert f"{trained.name}: the finished run is damaged (result.json is missing); delete the folder" in said.err
+    assert not (cache / "features").exists()
+    assert [path.name for path in out.iterdir()] == [trained.name]
+    shutil.rmtree(out / trained.name)
+    assert convrnn(*command).code == 0
+
+
 def test_another_policy_than_the_models_is_warned_of(convrnn, trained, corpus):
     for command in (("evaluate", trained, corpus), ("predict", trained, folder_of(corpus) / "s7-1.wav")):
         said = convrnn(*command, "--normalise", "utterance")
@@ -124,7 +167,7 @@ def test_predicting_the_test_set_gives_the_runs_own_predictions(convrnn, trained
     assert said.code == 0, said.err
     assert said.err == ""
     rows = list(csv.DictReader(said.out.splitlines()))
-    assert list(rows[0]) == ["file", "prediction", "p_high", "p_low"]
+    assert list(rows[0]) == ["file", "prediction", "p_high", "p_low", "error", "warning"]
     for row, (name, expected) in zip(rows, test_predictions.items(), strict=True):
         assert Path(row["file"]).name == name
         assert row["prediction"] == expected["prediction"]
@@ -159,7 +202,7 @@ def test_another_policy_is_another_input(convrnn, trained, corpus):
     clip = folder_of(corpus) / "s7-1.wav"
     [row] = json.loads(convrnn("predict", trained, clip, "--normalise", "utterance", "--json").out)
     bundle = Bundle.load(trained / "best")
-    expected = np.exp(predict(bundle, [Segment(str(clip))], normalise="utterance"))[0]
+    expected = np.exp(log_probabilities(bundle, [Segment(str(clip))], normalise="utterance"))[0]
     assert list(row["probabilities"].values()) == pytest.approx(expected.tolist())
 
 
@@ -174,3 +217,20 @@ def test_parts_of_a_file_are_listed_with_their_times(convrnn, trained, corpus, t
     # As a spreadsheet program may write it, and as a corpus's CSV may look.
     (tmp_path / "list.csv").write_text("\ufefffile; speaker;start;end\nclip.wav ;a; ;0.2\n\nclip.wav;a;0.1;\n")
     assert convrnn("predict", trained, tmp_path / "list.csv").out == said.out
+
+
+def test_a_damaged_spec_beside_a_runs_model_is_an_error(convrnn, trained, corpus, tmp_path):
+    # Else nobody would know which speakers the model was trained on, and all of them would be its test.
+    run = tmp_path / "run.partial"
+    shutil.copytree(trained / "best", run / "best")
+    (run / "spec.json").write_text("[" * 100_000)
+    said = convrnn("evaluate", run, corpus)
+    assert said.code == 2
+    assert "spec.json: is not valid JSON (its brackets nest too deeply)" in said.err
+    run = run.rename(tmp_path / "run")
+    for command in (("evaluate", run, corpus), ("export", run, tmp_path / "model.onnx")):
+        said = convrnn(*command)
+        assert said.code == 2
+        assert "run: the finished run is damaged (result.json is missing); delete the folder" in said.err
+    shutil.move(run / "best", run / "model")
+    assert convrnn("evaluate", run / "model", corpus).code == 0

@@ -6,6 +6,8 @@ import sys
 import time
 from typing import NoReturn
 
+from convrnn.cli import streams
+
 _EXTRAS = frozenset(
     {
         "typer",
@@ -33,8 +35,10 @@ def main() -> None:
     """Run the command line; the entry point of the console script.
 
     Results go to stdout, everything else to stderr. Exit codes: 0; 1 where ``convrnn check`` finds an error; 2 for bad
-    input, a full disk or Ctrl-C, with one sentence. A traceback is a defect of the program.
+    input, a full disk or Ctrl-C, with one sentence. A traceback is a defect of the program. A reader that has seen
+    enough, as in ``convrnn models | head -1``, is no error.
     """
+    streams.prepare()
     interrupt = _Interrupt()
     # Whoever starts a command in the background may have told it to ignore Ctrl-C.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
@@ -52,6 +56,9 @@ def main() -> None:
     except SystemExit as ended:
         if ended.code == INTERRUPTED:
             _stop("interrupted")
+        # Now rather than when Python ends, which would tell a full disk in its own words.
+        if (fault := streams.finish()) and not ended.code:
+            _stop(fault)
         raise
     finally:
         if interrupt.happened:

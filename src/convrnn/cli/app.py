@@ -12,6 +12,11 @@ from convrnn.cli import check, compare, console, evaluate, export, live, models,
 class Commands(TyperGroup):
     """All commands; what the user can put right ends as one sentence on stderr and exit code 2."""
 
+    def make_context(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - as of the class above
+        """Read what stands before the command."""
+        with console.usage_errors_as_sentences():
+            return super().make_context(*args, **options)
+
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]  # noqa: ANN401 - whatever a command returns
         """Run the chosen command."""
         with console.errors_as_sentences():

@@ -2,16 +2,15 @@
 
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from convrnn.cli import options
 from convrnn.cli.console import warn
 from convrnn.corpora.corpus import Corpus
 from convrnn.corpora.splits import Split
 from convrnn.errors import InputError
 from convrnn.features.normalise import NormalisePolicy
+from convrnn.json_files import read_json, validate
 from convrnn.models.bundle import Bundle
-from convrnn.training.run_directory import BEST, SPEC
+from convrnn.training.run_directory import BEST, PARTIAL, RESULT, SPEC, RunFiles
 from convrnn.training.spec import RunSpec
 
 
@@ -19,17 +18,28 @@ def open_bundle(path: Path) -> tuple[Bundle, RunSpec | None]:
     """The bundle at ``path``, or the one in the run directory ``path``; and the spec of the run, if it lies in one.
 
     Raises:
-        InputError: if there is no bundle, or a damaged one or one of another version.
+        InputError: if there is no bundle, or a damaged one or one of another version, or one that is not as the
+            finished run that it lies in wrote it; or if the run's spec is damaged.
     """
     if not (path / "config.json").exists() and (path / BEST / "config.json").exists():
         path = path / BEST
+    run = path.absolute().parent
+    # Without its spec nobody would know which speakers the model was trained on, and the result has the spec's digest.
+    is_finished = path.absolute().name == BEST and not run.name.endswith(PARTIAL)
+    if is_finished and any((run / name).exists() for name in (RESULT, SPEC)):
+        RunFiles(run).check(BEST, SPEC)
     bundle = Bundle.load(path)
+    beside = run / SPEC
+    if not beside.exists():
+        return bundle, None
     try:
-        spec = RunSpec.model_validate_json((path.absolute().parent / SPEC).read_text(encoding="utf-8"))
-    except (OSError, ValidationError, UnicodeDecodeError):
+        return bundle, validate(RunSpec, read_json(beside), beside, "the run's spec")
+    except InputError:
+        if path.absolute().name == BEST:
+            # Without it nobody would know any more which speakers the model was trained on.
+            raise
         # A bundle may lie anywhere; what stands beside it is then not a run's.
         return bundle, None
-    return bundle, spec
 
 
 def choose_policy(bundle: Bundle, normalise: str | None) -> NormalisePolicy:

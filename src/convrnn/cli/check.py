@@ -1,19 +1,31 @@
 """``convrnn check``: what a corpus holds, and what is wrong with it."""
 
+import contextlib
 import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from convrnn.cli import options
+from convrnn.errors import InputError, one_sentence
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from rich.console import Console
     from rich.table import Table
 
     from convrnn.corpora.check import CheckReport
+    from convrnn.corpora.corpus import Corpus
+    from convrnn.corpora.csv_table import CsvError
 
 _EXAMPLES = options.examples(
-    "convrnn check csv:data.csv", "convrnn check emodb:emodb --task emotion", "convrnn check csv:data.csv --json"
+    "convrnn check csv:data.csv",
+    "convrnn check emodb:emodb --task emotion",
+    "convrnn check csv:data.csv --same-speaker 46=53 --drop-duplicates",
+    "convrnn check csv:data.csv --json",
 )
 
 MOST_SHOWN = 20
@@ -25,32 +37,82 @@ def check(
     task: Annotated[
         str | None, typer.Option("--task", help="The label column; by default all.", show_default=False)
     ] = None,
+    same_speaker: options.SameSpeakerOption = None,
+    drop_duplicates: options.DropDuplicatesOption = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help=f"List all defects, not only {MOST_SHOWN} of each kind.")
+    ] = False,
+    jobs: options.JobsOption = 1,
     cache: options.CacheOption = None,
     as_json: options.JsonOption = False,
 ) -> None:
     """Show classes, speakers, durations and sample rates of a corpus, and every defect, before any training.
 
-    Every audio file is read. The exit code is 1 if a defect would make results wrong.
+    Every audio file is read; what was heard is kept in the cache. The exit code is 1 if a defect would make results
+    wrong, and 2 if the corpus cannot be opened. A CSV table with defects cannot, since what its rows mean is open; all
+    of them are then listed.
     """
     from convrnn.cli.console import Counter
     from convrnn.cli.prepare import open_with_progress, use_cache
     from convrnn.corpora.check import check_corpus
+    from convrnn.corpora.csv_table import CsvError
 
-    use_cache(cache)
-    data = open_with_progress(corpus)
+    folder = use_cache(cache)
+    pairs = options.pairs_of_names("--same-speaker", same_speaker or ())
+    try:
+        data = open_with_progress(corpus).join_speakers(pairs)
+    except CsvError as error:
+        # Whoever has read enough of the defects still wants to know that there are any.
+        with contextlib.suppress(BrokenPipeError):
+            _show_table(corpus, error, as_json=as_json, most=None if everything else MOST_SHOWN)
+        if len(error.defects) == 1:
+            raise
+        count = len(error.defects)
+        raise InputError(
+            f"{corpus}: the table has {count} defects; the audio is looked at once they are mended"
+        ) from error
     if task is not None:
         data.classes(task)
+    if drop_duplicates:
+        data = _without_copies(data, task, folder, jobs)
     with Counter("listening") as counter:
-        report = check_corpus(data, task, on_progress=counter)
-    if as_json:
-        typer.echo(json.dumps(report.to_dict(), indent=2))
-    else:
-        _show(report)
+        report = check_corpus(data, task, cache_dir=folder, jobs=jobs, on_progress=counter)
+    with contextlib.suppress(BrokenPipeError):
+        if as_json:
+            typer.echo(json.dumps(report.to_dict(), indent=2))
+        else:
+            _show(report, None if everything else MOST_SHOWN)
     if report.errors:
         raise typer.Exit(1)
 
 
-def _show(report: "CheckReport") -> None:
+def _without_copies(corpus: "Corpus", task: str | None, cache: "Path", jobs: int) -> "Corpus":
+    from convrnn.cli.console import Counter, say
+    from convrnn.corpora.check import drop_duplicates
+    from convrnn.corpora.corpus import some
+
+    with Counter("listening for copies") as counter:
+        rest, left_out = drop_duplicates(corpus, task, cache_dir=cache, jobs=jobs, on_progress=counter)
+    copies = f"{len(left_out)} cop{'y' if len(left_out) == 1 else 'ies'}"
+    say(f"{corpus.name}: {copies} left out" + (f": {some(left_out, MOST_SHOWN)}" if left_out else ""))
+    return rest
+
+
+def _show_table(corpus: str, error: "CsvError", *, as_json: bool, most: int | None) -> None:
+    """The defects of a CSV table, on stdout; its error then says on stderr that there are any."""
+    if as_json:
+        defects = [{"severity": "error", "kind": "table", **asdict(defect)} for defect in error.defects]
+        typer.echo(json.dumps({"corpus": corpus, "defects": defects}, indent=2))
+        return
+    if len(error.defects) == 1:
+        # The error itself says it.
+        return
+    from convrnn.cli.console import results
+
+    _list([("error", "table", defect.message) for defect in error.defects], results(), most)
+
+
+def _show(report: "CheckReport", most: int | None) -> None:
     from rich.text import Text
 
     from convrnn.cli.console import results
@@ -63,17 +125,24 @@ def _show(report: "CheckReport") -> None:
         stdout.print(_counts(task, classes, list(report.utterances)))
     rates = ", ".join(f"{rate} Hz: {files} file{_s(files)}" for rate, files in report.sample_rates.items())
     stdout.print(Text(f"Sample rates: {rates or 'none readable'}"))
-    shown: dict[str, int] = {}
-    for defect in report.defects:
-        shown[defect.kind] = shown.get(defect.kind, 0) + 1
-        if shown[defect.kind] <= MOST_SHOWN:
-            style = "bold red" if defect.severity == "error" else "bold yellow"
-            stdout.print(Text.assemble((f"{defect.severity}: ", style), defect.message), soft_wrap=True)
-    for kind, count in shown.items():
-        if count > MOST_SHOWN:
-            stdout.print(Text(f"… and {count - MOST_SHOWN} more of the kind {kind}; --json lists all"))
+    _list([(defect.severity, defect.kind, defect.message) for defect in report.defects], stdout, most)
     errors, warnings = len(report.errors), len(report.warnings)
     stdout.print(Text(f"{errors} error{_s(errors)}, {warnings} warning{_s(warnings)}"))
+
+
+def _list(defects: "Sequence[tuple[str, str, str]]", stdout: "Console", most: int | None) -> None:
+    """Severity, kind and sentence of each defect, of one kind not more than ``most``."""
+    from rich.text import Text
+
+    shown: dict[str, int] = {}
+    for severity, kind, message in defects:
+        shown[kind] = shown.get(kind, 0) + 1
+        if most is None or shown[kind] <= most:
+            style = "bold red" if severity == "error" else "bold yellow"
+            stdout.print(Text.assemble((f"{severity}: ", style), one_sentence(message, 2000)), soft_wrap=True)
+    for kind, count in shown.items():
+        if most is not None and count > most:
+            stdout.print(Text(f"… and {count - most} more of the kind {kind}; --all lists them"))
 
 
 def _overview(report: "CheckReport") -> "Table":

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -13,7 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
-from convrnn.errors import InputError
+from convrnn.cli.streams import has_lost_its_reader
+from convrnn.errors import InputError, one_sentence
 
 _FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _USER_ERRNOS = frozenset(
@@ -26,8 +28,11 @@ _USER_ERRNOS = frozenset(
         errno.EPERM,
         errno.EROFS,
         errno.ENAMETOOLONG,
+        errno.ELOOP,
     }
 )
+_PREFIX = re.compile(r"^Invalid value for '([^']+)': ")
+_NO_NUMBER = re.compile(r"Input should be a valid (integer|number).*")
 
 
 def talk() -> Console:
@@ -35,9 +40,15 @@ def talk() -> Console:
     return Console(file=sys.stderr, highlight=False, soft_wrap=True)
 
 
+class _Results(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave it to the command, where Rich would end the process with code 1."""
+        raise BrokenPipeError
+
+
 def results() -> Console:
     """The console on stdout; wide where it is a file or a pipe, so that no column is cut."""
-    return Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 160)
+    return _Results(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 160)
 
 
 def result_grid(first: str, *others: str) -> Table:
@@ -59,28 +70,62 @@ def warn(message: str) -> None:
     talk().print(Text.assemble(("warning: ", "bold yellow"), message))
 
 
+def tell_error(message: str) -> None:
+    """Print one line that begins with ``error:`` on stderr; the command goes on until it is stopped."""
+    talk().print(Text.assemble(("error: ", "bold red"), message))
+
+
 def stop(message: str) -> typer.Exit:
     """Print the one sentence that an error is told in; the result is to be raised and ends the command with code 2."""
-    talk().print(Text.assemble(("convrnn: error: ", "bold red"), " ".join(message.split())))
+    talk().print(Text.assemble(("convrnn: error: ", "bold red"), one_sentence(message)))
     return typer.Exit(2)
 
 
 @contextlib.contextmanager
 def errors_as_sentences() -> Iterator[None]:
-    """Turn what the user can put right into one sentence and exit code 2; anything else keeps its traceback."""
+    """Turn what the user can put right into one sentence and exit code 2; anything else keeps its traceback.
+
+    A reader of stdout that has seen enough is no error: the command ends quietly, with exit code 0.
+    """
     try:
-        yield
+        with usage_errors_as_sentences():
+            yield
     except InputError as error:
         raise stop(str(error)) from None
     except KeyboardInterrupt:
         raise stop("interrupted; whatever was finished is kept, and the same command continues from there") from None
     except OSError as error:
+        if isinstance(error, BrokenPipeError) and has_lost_its_reader(sys.stdout):
+            raise typer.Exit(0) from None
         place = f"{error.filename}: " if error.filename else ""
         if error.errno in _FULL_ERRNOS:
             raise stop(f"{place}{error.strerror}; whatever was finished is kept: make room and run it again") from None
         if error.errno in _USER_ERRNOS and error.filename:
             raise stop(f"{place}{error.strerror}") from None
         raise
+
+
+@contextlib.contextmanager
+def usage_errors_as_sentences() -> Iterator[None]:
+    """Turn what Typer has against the words of the command line into one sentence and exit code 2."""
+    try:
+        yield
+    except Exception as error:
+        if (sentence := _usage_error(error)) is None:
+            raise
+        raise stop(sentence) from None
+
+
+def _usage_error(error: Exception) -> str | None:
+    """What Typer has to say of the command line, in one sentence; None for any other exception."""
+    # Typer's versions differ in where this class comes from, and none makes it public.
+    describe = getattr(error, "format_message", None)
+    context = getattr(error, "ctx", None)
+    if describe is None or type(error).__name__ == "NoArgsIsHelpError":
+        return None
+    told = _PREFIX.sub(r"\1: ", describe()).rstrip(".")
+    told = _NO_NUMBER.sub(lambda found: f"must be a {'whole ' if found[1] == 'integer' else ''}number", told)
+    return told if context is None else f"{told}; see {context.command_path} --help"
 
 
 class Counter:

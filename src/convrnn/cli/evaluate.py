@@ -8,6 +8,7 @@ import typer
 from convrnn.cli import options
 
 if TYPE_CHECKING:
+    from convrnn.corpora.check import CheckReport
     from convrnn.corpora.corpus import Corpus
     from convrnn.training.evaluate import Evaluation
     from convrnn.training.spec import RunSpec
@@ -30,32 +31,50 @@ def evaluate(
         str, typer.Option("--partition", help="test, validation, train or all; by default test, if there is one.")
     ] = "",
     normalise: options.OtherPolicyOption = None,
+    same_speaker: options.SameSpeakerOption = None,
+    drop_duplicates: options.DropDuplicatesOption = False,
+    accept: options.AcceptOption = None,
     cache: options.CacheOption = None,
     as_json: options.JsonOption = False,
 ) -> None:
     """Test a trained model on a labelled corpus: UA recall, accuracy, recalls, confusion matrix.
 
     On the corpus that the model was trained on, the partitions are those of its run, if it lies in its run directory;
-    on any other they are the corpus's own.
+    on any other they are the corpus's own. What `convrnn train` was told of speakers and copies is to be told here too.
+
+    Before any work the recordings are checked as by `convrnn check`: all can be read to their end, and the same audio
+    has one label; where the model's split is known, no test recording is also one that the model has seen. An error
+    stops the command. You are warned of speakers whom the model has, or may have, seen.
     """
     from convrnn.cli.bundles import choose_policy, open_bundle, partition_rows, training_split
     from convrnn.cli.console import Counter, warn
     from convrnn.cli.prepare import extraction_jobs, make_ready, open_with_progress, use_cache
+    from convrnn.cli.rows import RowOptions, let_through, use_rows
+    from convrnn.corpora.gate import check_tested_rows
     from convrnn.training.evaluate import evaluate as evaluate_bundle
 
     if partition:
         options.choose("--partition", partition, PARTITIONS)
+    chosen = RowOptions.of(same_speaker, accept, drop_duplicates=drop_duplicates)
     cache_dir = use_cache(cache)
     model, spec = open_bundle(bundle)
-    make_ready(model.config.features)
+    features, task = model.config.features, task or model.config.task
+    make_ready(features)
     policy = choose_policy(model, normalise)
-    data = open_with_progress(corpus)
-    data.classes(task or model.config.task)
-    split = training_split(spec, data)
+    jobs = extraction_jobs(features)
+    whole = open_with_progress(corpus)
+    data, provisos = use_rows(whole, task, chosen, cache_dir, jobs)
+    trained_on = data
+    if spec is not None and spec.task != task and spec.task in whole.tasks:
+        trained_on, _ = use_rows(whole, spec.task, chosen, cache_dir, jobs)
+    split = training_split(spec, trained_on)
     rows = partition_rows(data, partition, split)
+    with Counter("listening", line=False) as counter:
+        report = check_tested_rows(data, task, rows, split, cache_dir=cache_dir, jobs=jobs, on_progress=counter)
+    provisos = let_through(report, data, task, chosen, provisos)
+    _tell_narrow(report, features.sample_rate)
     if overlap := _seen_speakers(spec, data, rows, same_corpus=split is not None):
         warn(overlap)
-    features = model.config.features
     with Counter("features", line=False) as counter:
         found = evaluate_bundle(
             model,
@@ -64,14 +83,14 @@ def evaluate(
             rows=rows,
             normalise=policy,
             cache_dir=cache_dir,
-            jobs=extraction_jobs(features),
+            jobs=jobs,
             on_progress=counter,
         )
     if as_json:
         scores = found.scores
         facts = {
             "corpus": corpus,
-            "task": task or model.config.task,
+            "task": task,
             "synthetic": data.synthetic,
             "utterances": len(found.predictions),
             "classes": found.classes,
@@ -79,10 +98,11 @@ def evaluate(
             "accuracy": scores.accuracy,
             "recalls": dict(zip(found.classes, scores.recalls, strict=True)),
             "confusion": scores.confusion,
+            **provisos.to_dict(),
         }
         typer.echo(json.dumps(facts, indent=2))
     else:
-        _show(found, data, task or model.config.task)
+        _show(found, data, task, provisos.sentences())
 
 
 def _seen_speakers(spec: "RunSpec | None", data: "Corpus", rows: list[int], *, same_corpus: bool) -> str:
@@ -105,7 +125,20 @@ def _seen_speakers(spec: "RunSpec | None", data: "Corpus", rows: list[int], *, s
     )
 
 
-def _show(found: "Evaluation", data: "Corpus", task: str) -> None:
+def _tell_narrow(report: "CheckReport", rate: int) -> None:
+    """Say if files have less band than the model was trained with."""
+    from convrnn.cli.console import warn
+
+    narrow = {own: count for own, count in report.sample_rates.items() if own < rate}
+    if narrow:
+        warn(
+            f"{sum(narrow.values())} of {sum(report.sample_rates.values())} files are of a lower sample rate than the "
+            f"model's {rate} Hz, {min(narrow)} Hz at the lowest; the bands above theirs are empty, as in no recording "
+            "that it was trained on"
+        )
+
+
+def _show(found: "Evaluation", data: "Corpus", task: str, provisos: list[str]) -> None:
     from rich.text import Text
 
     from convrnn.cli.console import result_grid, results
@@ -124,6 +157,8 @@ def _show(found: "Evaluation", data: "Corpus", task: str) -> None:
     for name, counts, value in zip(found.classes, scores.confusion, scores.recalls, strict=True):
         grid.add_row(Text(name), *map(str, counts), "–" if value is None else f"{100 * value:.1f}")
     stdout.print(grid)
+    for sentence in provisos:
+        stdout.print(Text(sentence))
 
 
 def register(app: typer.Typer) -> None:

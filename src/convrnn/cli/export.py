@@ -28,12 +28,13 @@ def export(
     """Write a trained model as an ONNX file, which runs without PyTorch and without Python.
 
     The file takes "features" (batch × frames × features, float32), as they are extracted, and "lengths" (batch, int64),
-    and gives "log_probabilities" (batch × classes). Features are standardised within, but for the policy speaker: that
-    needs all of a speaker's recordings, and is left to whoever calls. How features are extracted and what the classes
-    are stands in the file's metadata. Nothing is written unless ONNX Runtime gives PyTorch's probabilities.
+    and gives "log_probabilities" (batch × classes). Features are standardised within; the policy speaker wants all of a
+    speaker's recordings in one call, and a number for each speaker as "speakers" (batch, int64). How features are
+    extracted and what the classes are stands in the file's metadata. Nothing is written unless ONNX Runtime gives
+    PyTorch's probabilities.
     """
     from convrnn.cli.bundles import choose_policy, open_bundle
-    from convrnn.cli.console import say, talk, warn
+    from convrnn.cli.console import say, talk
     from convrnn.errors import InputError
     from convrnn.models.export import export_onnx
 
@@ -50,7 +51,7 @@ def export(
     except KeyboardInterrupt:
         raise InputError(f"interrupted; {file} was not written") from None
     if policy == "speaker":
-        warn("the file does not standardise features: give it features standardised over all frames of their speaker")
+        say('features are standardised per speaker: give the file all recordings of one at once, and "speakers"')
     if as_json:
         facts = {
             "file": str(file),

@@ -3,19 +3,23 @@
 import csv
 import json
 import os
+import select
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
-from convrnn.cli import options
+from convrnn.cli import options, streams
 from convrnn.errors import InputError
+from convrnn.features.config import SAMPLE_RATES
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from convrnn.features.config import FeatureConfig
 
 _EXAMPLES = options.examples(
     "arecord -q -t raw -f S16_LE -c 1 -r 16000 | convrnn live model",
@@ -25,16 +29,19 @@ _EXAMPLES = options.examples(
 
 _SAMPLE_BYTES = 2
 
+_MOST_SECONDS = 3600
+"""That of :mod:`convrnn.models.live`, from where it cannot come without loading torch for ``--help``."""
+
 
 def live(
     bundle: options.BundleArgument,
     seconds: Annotated[
-        float, typer.Option("--seconds", min=0.1, help="How much of the recording to look at each time.")
+        float, options.number("--seconds", "How much of the recording to look at each time.", 0.1, _MOST_SECONDS)
     ] = 10.0,
-    every: Annotated[float, typer.Option("--every", min=0.01, help="Seconds between two predictions.")] = 1.0,
+    every: Annotated[float, options.number("--every", "Seconds between two predictions.", 0.01, _MOST_SECONDS)] = 1.0,
     sample_rate: Annotated[
         int | None,
-        typer.Option("--sample-rate", min=1000, help="Hz of stdin; by default the model's.", show_default=False),
+        options.number("--sample-rate", "Hz of stdin; by default the model's.", *SAMPLE_RATES, show_default=False),
     ] = None,
     enrol: Annotated[
         list[Path] | None,
@@ -47,6 +54,15 @@ def live(
         ),
     ] = None,
     normalise: options.OtherPolicyOption = None,
+    accept: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--accept",
+            metavar="KIND",
+            help="Take this kind of error for a warning: narrow-band (stdin at a lower rate than the model needs).",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object per line instead of CSV.")] = False,
 ) -> None:
     """Predict the class of a recording while it is going on, a line every second.
@@ -57,18 +73,19 @@ def live(
     from convrnn.cli.bundles import choose_policy, open_bundle
     from convrnn.cli.console import warn
     from convrnn.cli.prepare import make_ready
-    from convrnn.features.extract import Segment, extract_features
     from convrnn.models.live import LivePredictor
 
+    for number, name in enumerate(("stdin", "stdout")):
+        if number in streams.closed:
+            raise InputError(f"{name} is closed; convrnn live reads samples from stdin and prints to stdout")
     model, _ = open_bundle(bundle)
     policy = choose_policy(model, normalise)
     features = model.config.features
     make_ready(features)
+    rate = sample_rate or features.sample_rate
+    _check_band(rate, features, accept or ())
     predictor = LivePredictor(
-        model,
-        seconds=seconds,
-        normalise=policy,
-        enrolment=[extract_features(Segment(str(file)), features) for file in enrol or ()],
+        model, seconds=seconds, normalise=policy, enrolment=[_enrolled(file, features) for file in enrol or ()]
     )
     if policy == "speaker" and not enrol:
         warn(
@@ -77,11 +94,14 @@ def live(
         )
     lines = _Lines(model.config.classes, as_json)
     try:
-        for block in _blocks(sys.stdin.buffer, every, sample_rate or features.sample_rate, features.sample_rate):
+        said = 0.0
+        for block, due in _blocks(sys.stdin.buffer, every, rate, features.sample_rate):
             predictor.push(block)
-            log_probabilities = predictor.log_probabilities()
-            if log_probabilities is not None:
-                lines.write(predictor.heard, log_probabilities)
+            if due and predictor.heard > said:
+                said = predictor.heard
+                log_probabilities = predictor.log_probabilities()
+                if log_probabilities is not None:
+                    lines.write(predictor.heard, log_probabilities)
     except KeyboardInterrupt:
         return
     except BrokenPipeError:
@@ -92,11 +112,46 @@ def live(
         raise InputError(f"stdin ended after {predictor.heard:g} s, less than one frame of {features.frame_ms:g} ms")
 
 
-def _blocks(stream: IO[bytes], every: float, rate: int, wanted: int) -> "Iterator[NDArray[np.float32]]":
-    """Samples of so many seconds each, at the wanted rate, as they come.
+def _check_band(rate: int, features: "FeatureConfig", accept: Collection[str]) -> None:
+    """Refuse, or with ``--accept`` warn of, samples without the frequencies that the model looks at."""
+    from convrnn.cli.console import warn
+    from convrnn.training.predict import highest_hz
+
+    for kind in accept:
+        options.choose("--accept", kind, ("narrow-band",))
+    if rate / 2 >= highest_hz(features):
+        return
+    told = (
+        f"--sample-rate {rate}: there is nothing above {rate / 2:g} Hz, but the model looks up to "
+        f"{highest_hz(features):g} Hz"
+    )
+    if not accept:
+        raise InputError(
+            f"{told}; record at {2 * highest_hz(features):g} Hz or more, or go on in spite of it with "
+            "--accept narrow-band"
+        )
+    warn(told)
+
+
+def _enrolled(file: Path, features: "FeatureConfig") -> "NDArray[np.float32]":
+    """The features of another recording of the speaker, which has to be a good one."""
+    from convrnn.cli.console import warn
+    from convrnn.features.extract import Segment, extract_features
+    from convrnn.training.predict import faults_of
+
+    segment = Segment(str(file))
+    for severity, _, sentence in faults_of(segment, features):
+        if severity == "error":
+            raise InputError(sentence)
+        warn(sentence)
+    return extract_features(segment, features)
+
+
+def _blocks(stream: IO[bytes], every: float, rate: int, wanted: int) -> "Iterator[tuple[NDArray[np.float32], bool]]":
+    """Samples as they come, at the wanted rate, a second at most at a time; and whether a prediction is due.
 
     Raises:
-        InputError: if a terminal or a file with a header is there.
+        InputError: if a terminal or a file with a header is there, or it cannot be read.
     """
     import numpy as np
     import soxr
@@ -107,24 +162,43 @@ def _blocks(stream: IO[bytes], every: float, rate: int, wanted: int) -> "Iterato
     if stream.isatty():
         raise InputError("stdin is a terminal; convrnn live reads samples from it, see its --help for how to record")
     resample = soxr.ResampleStream(rate, wanted, 1, dtype="float32", quality="HQ") if rate != wanted else None
-    size = _SAMPLE_BYTES * max(1, round(every * rate))
-    last, first = False, True
+    between = max(1, round(every * rate))
+    left, last, first = between, False, True
     while not last:
-        data = stream.read(size)
+        count = min(left, rate)
+        data = _read(stream, _SAMPLE_BYTES * count)
         if first and data[:4] in SIGNATURES:
             raise InputError(
                 f"stdin begins with the header {data[:4].decode()}; convrnn live reads samples without one, such as "
                 f"those of: ffmpeg -v error -i FILE -f s16le -ac 1 -ar {rate} -"
             )
-        first, last = False, len(data) < size
+        first, last = False, len(data) < _SAMPLE_BYTES * count
         if len(data) % _SAMPLE_BYTES:
             warn("stdin ends within a sample, which is left out")
             data = data[:-1]
         samples = np.frombuffer(data, dtype="<i2").astype(np.float32) / np.float32(32768)
         if resample is not None:
             samples = resample.resample_chunk(samples, last=last)
-        if len(samples):
-            yield samples
+        left -= count
+        yield samples, last or left == 0
+        left = left or between
+
+
+def _read(stream: IO[bytes], size: int) -> bytes:
+    """So many bytes, or fewer where the stream ends; waits for them also where the stream itself does not."""
+    data = b""
+    while len(data) < size:
+        try:
+            more: bytes | None = stream.read(size - len(data))
+        except OSError as error:
+            raise InputError(f"stdin cannot be read ({error.strerror or error})") from error
+        if more is None:
+            select.select([stream], [], [])
+        elif more:
+            data += more
+        else:
+            break
+    return data
 
 
 class _Lines:

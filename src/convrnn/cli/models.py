@@ -20,8 +20,8 @@ def models(
         str | None,
         typer.Option("--setting", help="emotion or paralinguistic; by default both.", show_default=False),
     ] = None,
-    in_features: Annotated[int, typer.Option("--in-features", min=1, help="Values per input frame.")] = 26,
-    classes: Annotated[int, typer.Option("--classes", min=2, help="Classes to tell apart.")] = 5,
+    in_features: Annotated[int, options.number("--in-features", "Values per input frame.", 1, 2**16)] = 26,
+    classes: Annotated[int, options.number("--classes", "Classes to tell apart.", 2, 2**16)] = 5,
     as_json: options.JsonOption = False,
 ) -> None:
     """List the models: parameters, output rate and receptive field.

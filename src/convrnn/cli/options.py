@@ -3,14 +3,51 @@
 import inspect
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated, Any, get_args
 
 import typer
 
-from convrnn.errors import InputError
+from convrnn.errors import InputError, one_sentence
 from convrnn.features.normalise import NormalisePolicy
 
 POLICIES: tuple[NormalisePolicy, ...] = get_args(NormalisePolicy)
+
+MOST_SEED = 2**63 - 1
+"""The largest seed, as in a run's spec."""
+
+MOST_EPOCHS = 10**6
+"""Likewise."""
+
+MOST_RUNS = 10_000
+"""Seeds or folds at most: each is a training of its own for every model."""
+
+MOST_JOBS = 256
+"""Processes at most."""
+
+
+def number(option: str, about: str, least: float, most: float, why: str = "", *, show_default: bool = True) -> Any:  # noqa: ANN401 - typer.Option says so too
+    """An option with a number from ``least`` to ``most``; anything else, NaN too, is refused in one sentence.
+
+    Typer's own ``min`` and ``max`` tell neither what was found nor why.
+
+    Args:
+        option: its name.
+        about: what it is for.
+        least: the smallest number that is allowed.
+        most: the largest.
+        why: why no other is, where that is not plain.
+        show_default: whether the help shows the default.
+    """
+
+    def check(value: float | None) -> float | None:
+        if value is not None and not least <= value <= most:
+            found = f"{value:.6g}" if isinstance(value, float) else one_sentence(str(value), 40)
+            reason = f", {why}" if why else ""
+            raise InputError(f"{option} {found}: must be a number from {least} to {most}{reason}")
+        return value
+
+    return typer.Option(option, callback=check, help=about, show_default=show_default)
+
 
 CorpusArgument = Annotated[
     str,
@@ -62,21 +99,64 @@ FeaturesOption = Annotated[
 ]
 SampleRateOption = Annotated[
     int | None,
-    typer.Option(
-        "--sample-rate", help="Hz to resample to; by default the lowest of the files with a label.", show_default=False
+    number(
+        "--sample-rate",
+        "Hz to resample to; by default the lowest of the files with a label, at most 16000.",
+        *(1000, 768_000),
+        "as audio files have it",
+        show_default=False,
     ),
 ]
-MaxEpochsOption = Annotated[int, typer.Option("--max-epochs", min=1, help="Epochs at most.")]
+SameSpeakerOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--same-speaker",
+        metavar="A=B",
+        help="Two names of one person, who is then called A; repeat it for others. A column `person` does the same.",
+        show_default=False,
+    ),
+]
+DropDuplicatesOption = Annotated[
+    bool, typer.Option("--drop-duplicates", help="Leave out copies of a recording that is listed before them.")
+]
+AcceptOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--accept",
+        metavar="KIND",
+        help="Go on in spite of this kind of error that `convrnn check` finds, such as truncated; the results say so. "
+        "Repeat it for others.",
+        show_default=False,
+    ),
+]
+MaxEpochsOption = Annotated[int, number("--max-epochs", "Epochs at most.", 1, MOST_EPOCHS)]
 PatienceOption = Annotated[
-    int, typer.Option("--patience", min=1, help="Stop after this many epochs without a better validation result.")
+    int, number("--patience", "Stop after this many epochs without a better validation result.", 1, MOST_EPOCHS)
 ]
-LearningRateOption = Annotated[float, typer.Option("--learning-rate", min=1e-8, help="Adam's step size.")]
+LearningRateOption = Annotated[
+    float,
+    number(
+        *("--learning-rate", "Adam's step size.", 1e-8, 1.0),
+        "since a step moves every weight by about as much, and weights begin below 1",
+    ),
+]
+SeedOption = Annotated[
+    int, number("--seed", "Varies initialisation, balancing and order.", 0, MOST_SEED, "as PyTorch takes it")
+]
+SeedsOption = Annotated[int, number("--seeds", "Number of seeds: 0, 1, … The split stays.", 1, MOST_RUNS)]
 SplitSeedOption = Annotated[
-    int, typer.Option("--split-seed", min=0, help="Decides what is random in the split, and nothing else.")
+    int, number("--split-seed", "Decides what is random in the split, and nothing else.", 0, MOST_SEED)
 ]
-BatchSizeOption = Annotated[int, typer.Option("--batch-size", min=1, help="Utterances per training step.")]
+FoldOption = Annotated[
+    int | None, number("--fold", "Which of several folds, from 1.", 1, MOST_RUNS, show_default=False)
+]
+BatchSizeOption = Annotated[int, number("--batch-size", "Utterances per training step.", 1, 2**16)]
 JobsOption = Annotated[
-    int, typer.Option("--jobs", min=1, help="Processes; the numbers are the same for any number of them.")
+    int,
+    number(
+        *("--jobs", "Processes; the numbers are the same for any number of them.", 1, MOST_JOBS),
+        "since each is a process with PyTorch in it, of 300 MB and more",
+    ),
 ]
 CacheOption = Annotated[
     Path | None,
@@ -135,6 +215,25 @@ def choose_several(option: str, value: str, allowed: Iterable[str]) -> tuple[str
         if names.count(name) > 1:
             raise InputError(f"{option}: {name!r} is given {names.count(name)} times; give it once")
     return names
+
+
+def pairs_of_names(option: str, values: Iterable[str]) -> list[tuple[str, str]]:
+    """The pairs in ``A=B``.
+
+    Raises:
+        InputError: for anything else.
+
+    Example:
+        >>> pairs_of_names("--same-speaker", ["46=53"])
+        [('46', '53')]
+    """
+    pairs = []
+    for value in values:
+        names = tuple(name.strip() for name in value.split("="))
+        if len(names) != 2 or not all(names) or names[0] == names[1]:
+            raise InputError(f"{option} {value}: two different names are expected, as in {option} 46=53")
+        pairs.append((names[0], names[1]))
+    return pairs
 
 
 def choose_folder(option: str, path: Path) -> Path:

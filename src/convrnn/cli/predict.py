@@ -5,17 +5,19 @@ import csv
 import io
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from convrnn.cli import options
 from convrnn.errors import InputError
+from convrnn.plain_text import encodable
 
 if TYPE_CHECKING:
     from convrnn.features.extract import Segment
+    from convrnn.training.predict import Prediction
 
 _EXAMPLES = options.examples(
     "convrnn predict runs/3f2a9c0d11e85b77/best one.wav two.flac --speaker anna",
@@ -39,54 +41,100 @@ def predict(
         str | None, typer.Option("--speaker", help="All files are of this one speaker.", show_default=False)
     ] = None,
     normalise: options.OtherPolicyOption = None,
+    accept: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--accept",
+            metavar="KIND",
+            help="Take this kind of error for a warning: narrow-band (sampled at a lower rate than the model needs) or "
+            "truncated. Repeat it for the other.",
+            show_default=False,
+        ),
+    ] = None,
+    fail_fast: Annotated[
+        bool, typer.Option("--fail-fast", help="Stop at the first bad recording, and print nothing.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of CSV.")] = False,
 ) -> None:
     """Predict the class of recordings, with the probability of each class, as CSV on stdout.
 
     A model trained with --normalise speaker standardises features over all recordings of a speaker: tell who speaks
-    with --speaker or a .csv, and give all recordings of a speaker at once. Nothing is printed if a file is bad.
+    with --speaker or a .csv, and give all recordings of a speaker at once.
+
+    Every recording is looked at first, as convrnn check does. What is wrong with it stands in the columns error, and
+    then there is no prediction, and warning. A bad recording does not stop the others, which are predicted as if it had
+    not been given; the exit code is then 2.
     """
     from convrnn.cli.bundles import choose_policy, open_bundle
-    from convrnn.cli.console import Counter, say, warn
-    from convrnn.cli.predictions import prediction_of
+    from convrnn.cli.console import Counter, say
     from convrnn.cli.prepare import extraction_jobs, make_ready
-    from convrnn.features.store import FeatureStore
-    from convrnn.training.evaluate import predict as predict_bundle
+    from convrnn.training.predict import predict as predict_recordings
 
     segments, speakers = _recordings(files, speaker)
     model, _ = open_bundle(bundle)
     policy = choose_policy(model, normalise)
     if policy != "speaker" and speaker is not None:
         say(f"--speaker {speaker} has no effect, since features are standardised per {policy}")
-    if policy == "speaker":
-        if speakers is None:
-            raise InputError(
-                "features are standardised per speaker: give --speaker NAME if all files are of one speaker, or one "
-                ".csv with columns file and speaker; --normalise utterance needs no speakers, but its statistics "
-                "differ from those that a model trained per speaker has learnt from"
-            )
-        if alone := [name for name, count in collections.Counter(speakers).items() if count == 1]:
-            many = f"{len(alone)} speakers have" if len(alone) > 1 else f"speaker {alone[0]} has"
-            warn(f"{many} one recording only, which features are standardised over; give all of a speaker at once")
+    if policy == "speaker" and speakers is None:
+        raise InputError(
+            "features are standardised per speaker: give --speaker NAME if all files are of one speaker, or one .csv "
+            "with columns file and speaker; --normalise utterance needs no speakers, but its statistics differ from "
+            "those that a model trained per speaker has learnt from"
+        )
     features = model.config.features
     make_ready(features)
-    with TemporaryDirectory() as folder, Counter("features", line=False) as counter:
-        log_probabilities = predict_bundle(
+    with Counter("recordings", line=False) as listened, Counter("features", line=False) as extracted:
+        found = predict_recordings(
             model,
             segments,
             speakers=speakers,
             normalise=policy,
-            store=FeatureStore(folder, features),
+            accept=accept or (),
+            fail_fast=fail_fast,
             jobs=extraction_jobs(features),
-            on_progress=counter,
+            on_listened=listened,
+            on_extracted=extracted,
         )
+    if policy == "speaker" and speakers is not None:
+        _warn_of_speakers(found, speakers)
+    _warn_of_recordings(found)
     classes = model.config.classes
-    rows = [
-        _facts(segment) | prediction_of(classes, values)
-        for segment, values in zip(segments, log_probabilities, strict=True)
-    ]
+    rows = [_row(one, classes) for one in found]
     # Written in one go, so that a reader gets all or nothing.
-    sys.stdout.write(json.dumps(rows, indent=2) + "\n" if as_json else _csv(rows, classes))
+    sys.stdout.write(json.dumps(rows, indent=2) + "\n" if as_json else encodable(_csv(rows, classes)))
+    if bad := [one.error for one in found if one.error is not None]:
+        sys.stdout.flush()
+        more = f", and {len(bad) - 1} more; their rows say why" if len(bad) > 1 else ""
+        raise InputError(f"{len(bad)} of {len(found)} recordings without a prediction: {bad[0]}{more}")
+
+
+def _warn_of_speakers(found: Sequence["Prediction"], speakers: Sequence[str]) -> None:
+    """Say whose features are standardised over less than was given, or than is good."""
+    from convrnn.cli.console import warn
+
+    good = collections.Counter(name for name, one in zip(speakers, found, strict=True) if one.error is None)
+    if alone := [name for name, count in good.items() if count == 1]:
+        many = f"{len(alone)} speakers have" if len(alone) > 1 else f"speaker {alone[0]} has"
+        warn(f"{many} one recording only, which features are standardised over; give all of a speaker at once")
+    given = collections.Counter(speakers)
+    if less := [name for name, count in good.items() if count < given[name]]:
+        missing = sum(given[name] - good[name] for name in less)
+        whose = f"speaker {less[0]}" if len(less) == 1 else f"{len(less)} speakers"
+        warn(f"features of {whose} are standardised without {missing} bad recording{'s' if missing > 1 else ''}")
+
+
+def _warn_of_recordings(found: Sequence["Prediction"]) -> None:
+    """Say what makes predictions doubtful, a line for each kind of it."""
+    from convrnn.cli.console import warn
+
+    kinds: dict[str, list[str]] = {}
+    for one in found:
+        if one.error is None:
+            for _, kind, sentence in one.faults:
+                kinds.setdefault(kind, []).append(sentence)
+    for kind, sentences in kinds.items():
+        more = f" (and {len(sentences) - 1} more; their rows tell)" if len(sentences) > 1 else ""
+        warn(f"{kind}: {sentences[0]}{more}")
 
 
 def _recordings(files: list[Path], speaker: str | None) -> "tuple[list[Segment], list[str] | None]":
@@ -124,21 +172,28 @@ def read_list(path: Path) -> "tuple[list[Segment], list[str] | None]":
     return segments, [row.filled("speaker") for row in rows] if "speaker" in columns else None
 
 
-def _facts(segment: "Segment") -> dict[str, Any]:
-    """The file and, where given, the times."""
+def _row(found: "Prediction", classes: tuple[str, ...]) -> dict[str, Any]:
+    """The file and, where given, the times; what the model says; what is wrong."""
+    from convrnn.cli.predictions import prediction_of
+
+    segment, values = found.segment, found.log_probabilities
     times = {name: value for name, value in (("start", segment.start), ("end", segment.end)) if value is not None}
-    return {"file": segment.file, **times}
+    said = {"prediction": None, "probabilities": None} if values is None else prediction_of(classes, values)
+    return {"file": segment.file, **times, **said, "error": found.error, "warnings": found.warnings}
 
 
 def _csv(rows: list[dict[str, Any]], classes: tuple[str, ...]) -> str:
     from convrnn.cli.predictions import cells, heading
+    from convrnn.plain_text import csv_cell
 
     times = [name for name in ("start", "end") if any(name in row for row in rows)]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["file", *times, *heading(classes)])
+    writer.writerow(["file", *times, *heading(classes), "error", "warning"])
     for row in rows:
-        writer.writerow([row["file"], *(row.get(name, "") for name in times), *cells(row)])
+        said = [""] * (1 + len(classes)) if row["error"] is not None else cells(row)
+        about = [csv_cell(row["error"] or ""), csv_cell("; ".join(row["warnings"]))]
+        writer.writerow([csv_cell(row["file"]), *(row.get(name, "") for name in times), *said, *about])
     return text.getvalue()
 
 

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from convrnn.plain_text import csv_cell
+
 
 def prediction_of(classes: Sequence[str], log_probabilities: NDArray[np.float32]) -> dict[str, Any]:
     """``prediction``, the likeliest class, and ``probabilities`` of all.
@@ -30,10 +32,10 @@ def heading(classes: Sequence[str]) -> list[str]:
 
 
 def cells(found: dict[str, Any]) -> list[str]:
-    """What :func:`prediction_of` gives, as the cells of a table's row.
+    """What :func:`prediction_of` gives, as the cells of a table's row that no spreadsheet runs.
 
     Example:
         >>> cells({"prediction": "yes", "probabilities": {"no": 0.25, "yes": 0.75}})
         ['yes', '0.250000', '0.750000']
     """
-    return [found["prediction"], *(f"{share:.6f}" for share in found["probabilities"].values())]
+    return [csv_cell(found["prediction"]), *(f"{share:.6f}" for share in found["probabilities"].values())]

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from convrnn.cache import default_cache_dir
 from convrnn.cli.console import Counter, say, warn
-from convrnn.corpora.corpus import Corpus
+from convrnn.corpora.corpus import MOST_BY_DEFAULT, Corpus
 from convrnn.corpora.registry import open_corpus
 from convrnn.errors import InputError
 from convrnn.features.config import EgemapsConfig, FeatureConfig, feature_config_of
@@ -33,29 +33,13 @@ def open_with_progress(spec: str) -> Corpus:
         return open_corpus(spec, on_progress=counter)
 
 
-def open_task(spec: str, task: str) -> Corpus:
-    """The rows of a corpus that have a label for the task; says what is odd about the corpus.
-
-    Raises:
-        InputError: for an unknown or unreadable corpus, or an unknown task.
-    """
-    corpus = open_with_progress(spec)
-    labelled = corpus.for_task(task)
-    for remark in corpus.remarks:
-        if remark.task in (None, task):
-            warn(f"{spec}: {remark.message}")
-    if without := len(corpus) - len(labelled):
-        say(f"{spec}: {without} of {len(corpus)} rows have no label for {task} and are left out")
-    return labelled
-
-
 def default_split(corpus: Corpus) -> str:
     """The corpus's own partitions if it has any, else ``"random"``."""
     return "partitions" if corpus.table["partition"].notna().any() else "random"
 
 
 def feature_config(corpus: Corpus, task: str, sample_rate: int | None, features: str = "logmel") -> FeatureConfig:
-    """Features at the given rate, or at the lowest of the task's files.
+    """Features at the given rate, or at the one that suits the task's files.
 
     Args:
         corpus: the corpus.
@@ -66,13 +50,50 @@ def feature_config(corpus: Corpus, task: str, sample_rate: int | None, features:
     Raises:
         InputError: for a rate at which the features do not exist, and for features that cannot be computed here.
     """
-    rate = corpus.sample_rate(task) if sample_rate is None else sample_rate
+    return ready_features(features, corpus.sample_rate(task) if sample_rate is None else sample_rate)
+
+
+def ready_features(features: str, sample_rate: int | None) -> FeatureConfig:
+    """Features that can be computed here, at a rate that no corpus is needed to know.
+
+    Args:
+        features: one of :data:`~convrnn.features.config.FEATURES`.
+        sample_rate: Hz; any where it is not known yet.
+
+    Raises:
+        InputError: for a rate at which the features do not exist, and for features that cannot be computed here.
+    """
+    rate = MOST_BY_DEFAULT if sample_rate is None else sample_rate
     try:
         config = feature_config_of(features, rate)
     except ValidationError as error:
         raise InputError(f"--features {features} --sample-rate {rate}: {error.errors()[0]['msg']}") from None
     make_ready(config)
     return config
+
+
+def tell_rate(corpus: Corpus, task: str, rate: int, *, given: bool) -> None:
+    """Say which sample rate is used, and why.
+
+    Args:
+        corpus: the corpus.
+        task: the label column.
+        rate: Hz.
+        given: whether the user asked for it.
+
+    Raises:
+        InputError: for a file that is missing or unreadable.
+    """
+    lowest = corpus.lowest_rate(task)
+    begin = f"{corpus.name}: sample rate {rate} Hz"
+    if rate > lowest:
+        warn(f"{begin}, as asked for; some files have {lowest} Hz, and nothing is in them above {lowest // 2} Hz")
+    elif given:
+        say(f"{begin}, as asked for")
+    elif rate == lowest:
+        say(f"{begin}, the lowest of the files")
+    else:
+        say(f"{begin}, the most that is used by default; no file has less than {lowest}: see --sample-rate")
 
 
 def make_ready(features: FeatureConfig) -> None:

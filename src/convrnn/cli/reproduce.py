@@ -3,13 +3,15 @@
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from convrnn.cli import options
 from convrnn.errors import InputError
+from convrnn.plain_text import encodable
 
 if TYPE_CHECKING:
     from convrnn.cli.table_plan import TablePlan
@@ -74,7 +76,11 @@ def reproduce(
         ),
     ] = "",
     split_seed: options.SplitSeedOption = 0,
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Number of seeds: 0, 1, … The split stays.")] = 5,
+    sample_rate: options.SampleRateOption = None,
+    same_speaker: options.SameSpeakerOption = None,
+    drop_duplicates: options.DropDuplicatesOption = False,
+    accept: options.AcceptOption = None,
+    seeds: options.SeedsOption = 5,
     jobs: options.JobsOption = 1,
     max_epochs: options.MaxEpochsOption = 100,
     dry_run: Annotated[
@@ -87,16 +93,18 @@ def reproduce(
     """Do tables of the paper again: every model with every seed, and a report beside the paper's numbers.
 
     On FAU-Aibo and aGender everything is as in section IV: partitions, validation speakers, features, models. On any
-    other corpus the table's models are compared on the user's labels in the table's setting.
+    other corpus the table's models are compared on the user's labels in the table's setting. Before any work, also
+    before a dry run, the recordings are checked as by `convrnn check`; an error stops the command.
 
     For each table OUT gets a report as a web page, Markdown, CSV and LaTeX (table1.html, .md, .csv, .tex): the paper's
     values and these side by side, 95 % confidence intervals over speakers, paired tests against the standard
     convolution, learning curves, recalls of classes and speakers, confusion matrices, specs and versions.
 
     Every run lies in OUT/runs, named by its content: runs that tables share are done once, a finished one is never done
-    again, and an interrupted command continues where it was.
+    again, and an interrupted command continues where it was. A report is about all seeds that are finished in OUT.
     """
     from convrnn.cli.prepare import use_cache
+    from convrnn.cli.rows import RowOptions
     from convrnn.cli.table_plan import plan_tables, show_plan, tell_missing
     from convrnn.experiments.paper import TABLES
     from convrnn.experiments.reproduce import choose_columns, is_the_papers
@@ -108,9 +116,14 @@ def reproduce(
     if setting is not None:
         options.choose("--setting", setting, SETTINGS)
     kinds = () if features is None else options.choose_several("--features", features, FEATURES)
+    chosen = RowOptions.of(same_speaker, accept, drop_duplicates=drop_duplicates, several=len(corpus) > 1)
     cache_dir = use_cache(cache)
     if all(is_the_papers(name) for name in corpus):
-        for option, value in (("--setting", setting), ("--split", split or None)):
+        for option, value in (
+            ("--setting", setting),
+            ("--split", split or None),
+            ("--sample-rate", sample_rate),
+        ):
             if value is not None:
                 raise InputError(f"{option} {value}: is for other corpora; on the paper's own it is as in the paper")
     requests = [
@@ -121,12 +134,21 @@ def reproduce(
         if not any(request.corpus == name for _, columns in requests for request in columns):
             raise InputError(f"--corpus {name}: {', '.join(names)} has no column on it; leave it out")
     tell_missing(requests)
-    plans = plan_tables(requests, split=split, split_seed=split_seed, seeds=seeds, max_epochs=max_epochs)
+    plans = plan_tables(
+        requests,
+        split=split,
+        split_seed=split_seed,
+        seeds=seeds,
+        max_epochs=max_epochs,
+        sample_rate=sample_rate,
+        chosen=chosen,
+        cache_dir=cache_dir,
+        jobs=jobs,
+    )
+    plans = [_with_earlier_seeds(out, plan, note=not dry_run) for plan in plans]
     if dry_run:
         show_plan(plans, out / "runs", jobs=jobs, as_json=as_json)
         return
-    for plan in plans:
-        _claim(out, plan)
     reports = _execute(plans, out, cache_dir, jobs)
     if as_json:
         typer.echo(json.dumps([json.loads(report.to_json()) for report in reports], indent=2))
@@ -135,51 +157,17 @@ def reproduce(
         _show(report, out)
 
 
-def _claim(out: Path, plan: "TablePlan") -> None:
-    """Note what the table is about, and refuse a folder whose report of it is about something else.
+def _with_earlier_seeds(out: Path, plan: "TablePlan", *, note: bool) -> "TablePlan":
+    """The plan with the seeds that the folder's report of the table has already; ``note`` writes down what it is."""
+    from convrnn.experiments.folder import RUNS, TableColumn, open_table, table_columns, with_earlier_runs
 
-    Raises:
-        InputError: naming what the folder holds.
-    """
-    from convrnn.files import write_atomically, writing
-
-    name = plan.table.name
-    path = out / f"{name}.columns.json"
+    asked = [TableColumn.of(column.corpus, column.split, column.runs) for column in plan.columns]
+    in_folder = (open_table if note else table_columns)(out, plan.table.name, asked)
     columns = [
-        {
-            "corpus": column.corpus,
-            "fingerprint": column.spec.fingerprint,
-            "task": column.spec.task,
-            "setting": column.spec.setting,
-            "features": column.spec.features.model_dump(mode="json"),
-            "split": column.split,
-        }
-        for column in plan.columns
+        replace(column, runs=with_earlier_runs(column.runs, all_asked.runs, out / RUNS, whole_seeds=True))
+        for column, all_asked in zip(plan.columns, in_folder, strict=True)
     ]
-    known = [{key: value for key, value in column.items() if key != "corpus"} for column in columns]
-    for before in _claimed(path):
-        corpus = before.pop("corpus")
-        if before not in known:
-            raise InputError(
-                f"--out {out} holds {name} of {corpus}, task {before['task']}, setting {before['setting']}, split "
-                f"{before['split']}, which is not asked for now; choose another --out, or ask for that too"
-            )
-    with writing(out):
-        out.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, json.dumps(columns, indent=2) + "\n")
-
-
-def _claimed(path: Path) -> list[dict[str, Any]]:
-    """The columns that the folder's report has so far."""
-    if not path.exists():
-        return []
-    try:
-        columns: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
-        if all({"corpus", "task", "setting", "split"} <= set(column) for column in columns):
-            return columns
-    except (ValueError, TypeError):
-        pass
-    raise InputError(f"{path}: is damaged; choose another --out, or delete the file")
+    return replace(plan, columns=columns)
 
 
 def _execute(plans: "Sequence[TablePlan]", out: Path, cache_dir: Path, jobs: int) -> "list[Report]":
@@ -202,19 +190,20 @@ def _execute(plans: "Sequence[TablePlan]", out: Path, cache_dir: Path, jobs: int
         for number, column in enumerate(plan.columns, start=1):
             say(f"Table {plan.table.number}, {column.heading} ({number} of {len(plan.columns)})")
             finished = train_all(column.runs, column.data, cache_dir, runs_dir, jobs)
-            task = column.spec.task
+            task, provisos = column.spec.task, column.provisos.sentences()
             done.append(
                 ColumnRuns(
                     column.column,
                     column.corpus,
                     column.data.synthetic,
                     column.data.classes(task),
-                    caption(column.data, task, column.split, column.runs),
+                    caption(column.data, task, column.split, column.runs, provisos),
                     tuple(column.runs),
                     tuple(finished),
+                    tuple(provisos),
                 )
             )
-        report = Report.of(Reproduction(plan.table, tuple(done), ("convrnn", *sys.argv[1:])))
+        report = Report.of(Reproduction(plan.table, tuple(done), ("convrnn", *map(encodable, sys.argv[1:]))))
         report.save(out)
         reports.append(report)
     return reports

@@ -9,10 +9,13 @@ from typing import Any
 import typer
 
 from convrnn.cli.console import Counter, result_grid, results, say
-from convrnn.cli.prepare import default_split, feature_config, open_task
+from convrnn.cli.prepare import default_split, feature_config, ready_features, tell_rate
+from convrnn.cli.rows import RowOptions, check_rows, open_task
 from convrnn.corpora.corpus import Corpus
-from convrnn.corpora.splits import make_splits
-from convrnn.experiments.compare import GridRun, plan
+from convrnn.corpora.gate import Provisos
+from convrnn.corpora.splits import Split, make_splits
+from convrnn.errors import InputError
+from convrnn.experiments.compare import GridRun, check_test_classes, plan
 from convrnn.experiments.paper import Column, PaperTable
 from convrnn.experiments.reproduce import Request, frame_counts, is_the_papers, missing_columns
 from convrnn.experiments.table import format_seconds
@@ -33,6 +36,7 @@ class ColumnPlan:
         data: its rows that have a label for the column's task.
         split: how it is split.
         runs: every model, seed and fold.
+        provisos: what was done to the corpus and let through.
     """
 
     column: Column
@@ -40,6 +44,7 @@ class ColumnPlan:
     data: Corpus
     split: str
     runs: list[GridRun]
+    provisos: Provisos
 
     @property
     def heading(self) -> str:
@@ -67,8 +72,12 @@ def plan_tables(
     split_seed: int,
     seeds: int,
     max_epochs: int,
+    sample_rate: int | None,
+    chosen: RowOptions,
+    cache_dir: Path,
+    jobs: int,
 ) -> list[TablePlan]:
-    """Open the corpora, split them, and list the runs.
+    """Open the corpora, split and check them, and list the runs.
 
     Args:
         requests: tables and the columns that each is to have.
@@ -76,32 +85,64 @@ def plan_tables(
         split_seed: decides what is random in the splits.
         seeds: number of seeds.
         max_epochs: epochs of a run at most.
+        sample_rate: Hz, by default the one that suits each corpus.
+        chosen: what the user says of the corpora's rows.
+        cache_dir: the cache folder.
+        jobs: processes that listen.
 
     Raises:
         InputError: for a corpus, task, split or features that cannot be used.
     """
-    opened: dict[tuple[str, str], Corpus] = {}
+    opened: dict[tuple[str, str], _Opened] = {}
+    told: set[tuple[str, int]] = set()
+
+    def open_once(corpus: str, task: str) -> _Opened:
+        if (corpus, task) not in opened:
+            data, provisos = open_task(corpus, task, chosen, cache_dir, jobs)
+            kind = "partitions" if is_the_papers(corpus) else split or default_split(data)
+            splits = make_splits(data, task, kind, seed=split_seed)
+            check_test_classes(data, task, splits)
+            provisos = check_rows(data, task, splits, chosen, provisos, cache_dir, jobs)
+            opened[corpus, task] = _Opened(data, kind, splits, provisos)
+        return opened[corpus, task]
 
     def plan_column(table: PaperTable, request: Request) -> ColumnPlan:
         column = request.column
-        key = (request.corpus, column.task)
-        if key not in opened:
-            opened[key] = open_task(*key)
-        data = opened[key]
-        kind = "partitions" if is_the_papers(request.corpus) else split or default_split(data)
+        found = open_once(request.corpus, column.task)
+        features = feature_config(found.data, column.task, sample_rate, column.features)
+        if (request.corpus, features.sample_rate) not in told:
+            told.add((request.corpus, features.sample_rate))
+            tell_rate(found.data, column.task, features.sample_rate, given=sample_rate is not None)
         runs = plan(
-            data,
+            found.data,
             column.task,
-            make_splits(data, column.task, kind, seed=split_seed),
+            found.splits,
             models=[row.front_end for row in table.rows],
             setting=column.setting,
             seeds=range(seeds),
-            features=feature_config(data, column.task, None, column.features),
+            features=features,
             training=TrainingConfig(max_epochs=max_epochs),
         )
-        return ColumnPlan(column, request.corpus, data, kind, runs)
+        return ColumnPlan(column, request.corpus, found.data, found.kind, runs, found.provisos)
 
-    return [TablePlan(table, [plan_column(table, request) for request in columns]) for table, columns in requests]
+    for name in dict.fromkeys(request.column.features for _, columns in requests for request in columns):
+        ready_features(name, sample_rate)
+    plans = [TablePlan(table, [plan_column(table, request) for request in columns]) for table, columns in requests]
+    used = {pair for found in opened.values() for pair in found.provisos.joined}
+    for pair in chosen.same_speaker:
+        if pair not in used:
+            raise InputError(f"--same-speaker {'='.join(pair)}: none of the corpora has speakers of both names")
+    return plans
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A corpus's rows for a task, how they are split, and what a reader has to know of them."""
+
+    data: Corpus
+    kind: str
+    splits: list[Split]
+    provisos: Provisos
 
 
 def tell_missing(requests: Sequence[tuple[PaperTable, Sequence[Request]]]) -> None:

@@ -26,10 +26,8 @@ def train(
     setting: options.SettingOption = "emotion",
     split: options.SplitOption = "",
     split_seed: options.SplitSeedOption = 0,
-    fold: Annotated[
-        int | None, typer.Option("--fold", min=1, help="Which of several folds, from 1.", show_default=False)
-    ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Varies initialisation, balancing and order.")] = 0,
+    fold: options.FoldOption = None,
+    seed: options.SeedOption = 0,
     normalise: options.NormaliseOption = "speaker",
     max_epochs: options.MaxEpochsOption = 100,
     patience: options.PatienceOption = 12,
@@ -37,11 +35,16 @@ def train(
     learning_rate: options.LearningRateOption = 0.002,
     features: options.FeaturesOption = "logmel",
     sample_rate: options.SampleRateOption = None,
+    same_speaker: options.SameSpeakerOption = None,
+    drop_duplicates: options.DropDuplicatesOption = False,
+    accept: options.AcceptOption = None,
     jobs: options.JobsOption = 1,
     cache: options.CacheOption = None,
     as_json: options.JsonOption = False,
 ) -> None:
     """Train one model on one split, test it once, and print the result and where the trained model lies.
+
+    Before any work the recordings are checked as by `convrnn check`; an error stops the command.
 
     Smaller classes of the training set are filled up to the size of the largest (section IV-A).
 
@@ -49,8 +52,9 @@ def train(
     continues with the same command. It holds the model as the bundle `best`, which `convrnn evaluate` and
     `convrnn predict` take, predictions on the test set, the metrics of every epoch and a picture of them.
     """
-    from convrnn.cli.prepare import default_split, extract, feature_config, open_task, use_cache
+    from convrnn.cli.prepare import default_split, extract, feature_config, ready_features, tell_rate, use_cache
     from convrnn.cli.progress import train_all
+    from convrnn.cli.rows import RowOptions, check_rows, open_task
     from convrnn.corpora.splits import make_splits
     from convrnn.experiments.compare import GridRun
     from convrnn.experiments.table import format_seconds
@@ -64,18 +68,23 @@ def train(
     options.choose("--setting", setting, SETTINGS)
     options.choose("--features", features, FEATURES)
     policy = options.choose_policy(normalise)
+    chosen = RowOptions.of(same_speaker, accept, drop_duplicates=drop_duplicates)
+    ready_features(features, sample_rate)
     cache_dir = use_cache(cache)
-    data = open_task(corpus, task)
+    data, provisos = open_task(corpus, task, chosen, cache_dir, jobs)
     split = split or default_split(data)
     splits = make_splits(data, task, split, seed=split_seed)
     number = _choose_fold(split, splits, fold)
+    provisos = check_rows(data, task, [splits[number]], chosen, provisos, cache_dir, jobs)
+    config = feature_config(data, task, sample_rate, features)
+    tell_rate(data, task, config.sample_rate, given=sample_rate is not None)
     spec = make_spec(
         data,
         task,
         splits[number],
         front_end=model,
         setting=setting,
-        features=feature_config(data, task, sample_rate, features),
+        features=config,
         normalise=policy,
         training=TrainingConfig(max_epochs=max_epochs, patience=patience, batch_size=batch_size, lr=learning_rate),
         seed=seed,
@@ -100,6 +109,8 @@ def train(
             "parameters": result.parameters,
             "seconds": result.seconds,
             "synthetic": data.synthetic,
+            "sample_rate": config.sample_rate,
+            **provisos.to_dict(),
             "bundle": str(bundle),
         }
         typer.echo(json.dumps(facts, indent=2))
@@ -113,6 +124,8 @@ def train(
     typer.echo(f"parameters     {result.parameters:,}")
     typer.echo(f"training time  {format_seconds(result.seconds)}")
     typer.echo(f"bundle         {bundle}")
+    for sentence in provisos.sentences():
+        typer.echo(sentence)
 
 
 def _choose_fold(split: str, splits: "list[Split]", fold: int | None) -> int:
