@@ -2,13 +2,14 @@
 # make test   all tests
 # make check  lint, types and import contracts
 # make sanitize  the CPU kernel's tests under the address, undefined and thread sanitizers (gcc)
+# make torture   kills, damaged inputs, full disks and large corpora in great number, half an hour on two cores (C compiler)
 # make clean  remove what the others made
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check sanitize clean
+.PHONY: demo test check sanitize torture clean
 
 demo: $(VENV)/.demo
 	$(BIN)/convrnn compare demo --task gender --setting paralinguistic --split partitions \
@@ -36,6 +37,10 @@ sanitize: $(VENV)/.test
 	CC=gcc $(BIN)/python hatch_build.py --output build/thread/_native.so --sanitize thread
 	$(call NATIVE_UNDER,thread) LD_PRELOAD="$$(gcc -print-file-name=libtsan.so)" TSAN_OPTIONS=halt_on_error=1:suppressions=$(CURDIR)/csrc/thread-sanitizer.supp \
 		$(BIN)/python -m pytest $(KERNEL_TESTS) -k "threads and not fork"
+
+# Ends with a table, and fails where anything in it ended otherwise than docs/reliability.md promises.
+torture: $(VENV)/.torture
+	$(BIN)/python -m torture $(TORTURE)
 
 # One environment; each target adds the extras it needs.
 $(VENV)/.%: pyproject.toml constraints.txt hatch_build.py $(wildcard csrc/*) | $(BIN)/python

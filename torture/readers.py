@@ -1,0 +1,426 @@
+"""Everything that convrnn reads, each as a way to make damaged input and a function that reads it."""
+
+import io
+import json
+import os
+import shutil
+import struct
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+import numpy as np
+
+from torture import material
+from torture.mutate import damage_bytes, damage_json, damage_table
+
+
+@dataclass(frozen=True)
+class Target:
+    """One reader, ready to be tried.
+
+    Attributes:
+        seeds: Valid inputs.
+        damage: An input, valid or damaged already, with damage by random choices.
+        read: Reads one as convrnn does: returns, or raises whatever convrnn does.
+    """
+
+    seeds: Sequence[bytes]
+    damage: Callable[[bytes, Random], bytes]
+    read: Callable[[bytes], object]
+
+
+class BelievedError(AssertionError):
+    """Damage came through that a digest should have shown."""
+
+
+def wav(folder: Path) -> Target:
+    """WAV of every encoding, RF64 and W64."""
+    encodings = (
+        "PCM_16",
+        "PCM_24",
+        "PCM_32",
+        "PCM_U8",
+        "FLOAT",
+        "DOUBLE",
+        "ULAW",
+        "ALAW",
+        "IMA_ADPCM",
+        "MS_ADPCM",
+        "GSM610",
+    )
+    seeds = [_sound("WAV", encoding) for encoding in encodings]
+    seeds += [_sound(kind, "PCM_16") for kind in ("WAVEX", "RF64", "W64")]
+    return _audio(folder, [*seeds, _sound("WAV", "PCM_16", channels=2), _sound("WAV", "FLOAT", rate=48000)])
+
+
+def flac(folder: Path) -> Target:
+    """FLAC."""
+    return _audio(folder, [_sound("FLAC", "PCM_16"), _sound("FLAC", "PCM_24", channels=2), _sound("FLAC", "PCM_S8")])
+
+
+def ogg_mp3(folder: Path) -> Target:
+    """Ogg Vorbis, Opus and MP3."""
+    return _audio(folder, [_sound("OGG", "VORBIS"), _sound("OGG", "OPUS"), _sound("MP3", "MPEG_LAYER_III", rate=16000)])
+
+
+def other_audio(folder: Path) -> Target:
+    """AIFF, AU, CAF, NIST and whatever else libsndfile writes."""
+    import soundfile
+
+    # The sound of an SD2 file lies in a second file beside it, which libsndfile would write into the working folder.
+    known = {"WAV", "WAVEX", "RF64", "W64", "FLAC", "OGG", "MP3", "RAW", "SD2"}
+    kinds = sorted(kind for kind in soundfile.available_formats() if kind not in known)
+    made = {kind: soundfile.default_subtype(kind) for kind in kinds}
+    return _audio(folder, [_sound(kind, encoding) for kind, encoding in made.items() if encoding is not None])
+
+
+def headerless(folder: Path) -> Target:
+    """Samples without a header, as aGender has them."""
+    samples = (32767 * material.tone(400, 0.05, 1)).astype("<i2").tobytes()
+    return _audio(folder, [samples, _sound("WAV", "PCM_16")], suffix=".raw", headerless_rate=8000)
+
+
+def _sound(kind: str, encoding: str, *, channels: int = 1, rate: int = material.RATE) -> bytes:
+    import soundfile
+
+    stream = io.BytesIO()
+    # As many milliseconds at every rate.
+    samples = np.repeat(material.tone(440, 0.06 * rate / material.RATE, 0)[:, None], channels, axis=1)
+    soundfile.write(stream, samples, rate, format=kind, subtype=encoding)
+    return stream.getvalue()
+
+
+def _audio(folder: Path, seeds: Sequence[bytes], *, suffix: str = ".wav", headerless_rate: int | None = None) -> Target:
+    from convrnn.corpora.recording import listen_to
+    from convrnn.features.config import LogMelConfig
+    from convrnn.features.extract import Segment, extract_features
+
+    path = folder / f"sound{suffix}"
+    config = LogMelConfig(sample_rate=16000)
+
+    def read(data: bytes) -> None:
+        path.write_bytes(data)
+        segment = Segment(str(path), headerless_rate=headerless_rate)
+        listen_to(segment, "sound")
+        extract_features(segment, config)
+
+    return Target(seeds, lambda data, random: damage_bytes(data, random, seeds), read)
+
+
+def csv_table(folder: Path) -> Target:
+    """A corpus's CSV, checked too, and the CSV that predict takes."""
+    from convrnn.cli.predict import read_list
+    from convrnn.corpora.check import check_corpus
+    from convrnn.corpora.csv_table import open_csv
+
+    text = material.write_corpus(folder / "corpus", seconds=0.05, each=1).read_text(encoding="utf-8")
+    lines = text.splitlines()
+    timed = "\n".join([f"{lines[0]},start,end", *(f"{line},0,0.04" for line in lines[1:])])
+    path = folder / "corpus" / "damaged.csv"
+    seeds = [text, timed, text.replace(",", ";"), text.replace(",", "\t"), text.replace("partition", "person")]
+
+    def damage(data: bytes, random: Random) -> bytes:
+        return damage_table(data, random, max(",;\t", key=lambda separator: data.count(separator.encode())))
+
+    def read(data: bytes) -> None:
+        path.write_bytes(data)
+        refused = _refused(read_list, path)
+        corpus = open_csv(path)
+        check_corpus(corpus, next(iter(corpus.tasks)))
+        if refused is not None:
+            raise refused
+
+    return Target([seed.encode() for seed in seeds], damage, read)
+
+
+def _refused(read: Callable[[Path], object], path: Path) -> Exception | None:
+    from convrnn.errors import InputError
+
+    try:
+        read(path)
+    except InputError as error:
+        return error
+    return None
+
+
+def listing(folder: Path) -> Target:
+    """The lists of FAU-Aibo and aGender, and file names of EmoDB."""
+    from convrnn.corpora.registry import open_corpus
+
+    chunks = [f"{speaker}_{turn:03}_00" for speaker in ("Ohm_01", "Ohm_06", "Mont_01") for turn in range(5)]
+    aibo = "".join(f"{chunk} {label} 0.6\n" for chunk, label in zip(chunks, "AENPR" * 3, strict=True))
+    speakers = [f"{group}00{number}" for group in "1234567" for number in (1, 2)]
+    agender = "".join(f"a/{speaker}.raw 1600 {speaker} 20 f\n" for speaker in speakers)
+    lists = {
+        "aibo": (folder / "aibo" / "chunk_labels_5cl_corpus.txt", aibo),
+        "agender": (folder / "agender" / "trainSampleList_train.txt", agender),
+    }
+    for names in ([f"aibo/wav/{chunk}.wav" for chunk in chunks], [f"agender/a/{speaker}.raw" for speaker in speakers]):
+        for name in names:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(bytes(1600))
+    emodb = folder / "emodb"
+    files = [b"03a01Fa.wav", b"16b10Wb.wav", b"10a07Nc.WAV"]
+
+    seeds = [*(f"{kind}\n{text}".encode() for kind, (_, text) in lists.items()), b"emodb\n" + files[0]]
+
+    def damage(data: bytes, random: Random) -> bytes:
+        kind, _, content = data.partition(b"\n")
+        found = damage_bytes(content, random, files) if kind == b"emodb" else damage_table(content, random, None)
+        return kind + b"\n" + found
+
+    def read(data: bytes) -> None:
+        kind, _, content = data.partition(b"\n")
+        if kind == b"emodb":
+            shutil.rmtree(emodb, ignore_errors=True)
+            emodb.mkdir()
+            for name in (files[0], content.replace(b"/", b"_").replace(b"\0", b"_")[:250] or b"_"):
+                Path(os.fsdecode(os.fsencode(emodb) + b"/" + name)).touch()
+        else:
+            lists[kind.decode()][0].write_bytes(content)
+        corpus = open_corpus(f"{kind.decode()}:{folder / kind.decode()}")
+        for task in corpus.tasks:
+            corpus.classes(task)
+
+    return Target(seeds, damage, read)
+
+
+def config(folder: Path) -> Target:
+    """A model's config.json."""
+    from convrnn.models.bundle import Bundle
+
+    bundle = material.write_bundle(folder)
+    return _json_file(bundle / "config.json", lambda: Bundle.load(bundle))
+
+
+def weights(folder: Path) -> Target:
+    """A model's model.safetensors."""
+    from convrnn.models.bundle import Bundle
+
+    bundle = material.write_bundle(folder)
+    path = bundle / "model.safetensors"
+    whole = path.read_bytes()
+
+    def damage(data: bytes, random: Random) -> bytes:
+        if random.random() < 0.4 or len(data) < 8:
+            return damage_bytes(data, random, [whole])
+        (size,) = struct.unpack("<Q", data[:8])
+        found = damage_json(data[8 : 8 + size], random)
+        return struct.pack("<Q", len(found)) + found + data[8 + size :]
+
+    def read(data: bytes) -> None:
+        path.write_bytes(data)
+        Bundle.load(bundle)
+
+    return Target([whole], damage, read)
+
+
+def checkpoint(folder: Path) -> Target:
+    """A run's last.ckpt."""
+    from convrnn.training.fit import _read_state
+
+    _, half = material.write_run(folder)
+    path = half / "last.ckpt"
+    whole = path.read_bytes()
+    with zipfile.ZipFile(io.BytesIO(whole)) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+
+    def damage(data: bytes, random: Random) -> bytes:
+        if random.random() < 0.4:
+            return damage_bytes(data, random, [whole])
+        # The parts of what is damaged already may not be there any more.
+        name = random.choice([name for name in parts if name.endswith(".pkl") or random.random() < 0.1])
+        return _zipped(parts | {name: damage_bytes(parts[name], random, [parts[name]])})
+
+    def read(data: bytes) -> None:
+        path.write_bytes(data)
+        _read_state(path)
+
+    return Target([whole], damage, read)
+
+
+def _zipped(parts: dict[str, bytes]) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
+        for name, content in parts.items():
+            archive.writestr(zipfile.ZipInfo(name), content)
+    return stream.getvalue()
+
+
+def result(folder: Path) -> Target:
+    """What a finished run left: result.json, predictions.csv and metrics.jsonl."""
+    from convrnn.experiments.compare import FinishedRun
+    from convrnn.training.epochs import read_metrics
+
+    finished, _ = material.write_run(folder)
+    whole = {name: (finished / name).read_text(encoding="utf-8") for name in ("result.json", "predictions.csv")}
+    whole["metrics.jsonl"] = (finished / "metrics.jsonl").read_text(encoding="utf-8")
+
+    def damage(data: bytes, random: Random) -> bytes:
+        name, _, content = data.partition(b"\n")
+        if name == b"predictions.csv":
+            found = damage_table(content, random)
+        elif name == b"result.json":
+            found = damage_json(content, random)
+        else:
+            line, _, rest = content.partition(b"\n")
+            found = damage_json(line, random) + b"\n" + rest
+        return name + b"\n" + found
+
+    def read(data: bytes) -> None:
+        first, _, content = data.partition(b"\n")
+        for name, text in whole.items():
+            (finished / name).write_bytes(content if name == first.decode() else text.encode())
+        FinishedRun.read(finished, found=True)
+        read_metrics(finished)
+        if _meaning(first, content) != _meaning(first, whole[first.decode()].encode()):
+            raise BelievedError(f"{first.decode()} was changed and nobody noticed")
+
+    return Target([f"{name}\n{text}".encode() for name, text in whole.items()], damage, read)
+
+
+def _meaning(name: bytes, content: bytes) -> object:
+    return json.loads(content) if name == b"result.json" else content
+
+
+def split(folder: Path) -> Target:
+    """A file of splits."""
+    from convrnn.corpora.splits import Split, load_splits, save_splits
+
+    path = folder / "split.json"
+    splits = [Split(f"fold-{i}", train=("a", "b"), validation=(f"v{i}",), test=(f"t{i}", "é")) for i in range(3)]
+    save_splits(splits, path)
+    return _json_file(path, lambda: load_splits(path))
+
+
+def spec(folder: Path) -> Target:
+    """A run's spec.json, which is read beside its model."""
+    from convrnn.cli.bundles import open_bundle
+
+    finished, _ = material.write_run(folder)
+    # Beside a result, a digest refuses nearly all; without one, as in a model's copy, the spec itself is looked at.
+    alone = folder / "alone"
+    shutil.copytree(finished, alone)
+    (alone / "result.json").unlink()
+
+    def read() -> None:
+        (finished / "spec.json").write_bytes((alone / "spec.json").read_bytes())
+        refused = _refused(open_bundle, finished)
+        open_bundle(alone)
+        if refused is not None:
+            raise refused
+
+    return _json_file(alone / "spec.json", read)
+
+
+def comparison(folder: Path) -> Target:
+    """What a folder of a comparison is about, compare.json, read before anything is added to it."""
+    from convrnn.corpora.gate import Provisos
+    from convrnn.corpora.registry import open_corpus
+    from convrnn.corpora.splits import make_splits
+    from convrnn.experiments.compare import plan
+    from convrnn.experiments.folder import COMPARISON, Comparison, open_folder
+    from convrnn.features.config import LogMelConfig
+
+    corpus = open_corpus(f"csv:{material.write_corpus(folder / 'corpus', each=1)}")
+    splits = make_splits(corpus, material.TASK, "partitions")
+    features = LogMelConfig(sample_rate=material.RATE)
+    runs = plan(corpus, material.TASK, splits, models=["conv"], setting="emotion", seeds=[0, 1], features=features)
+    asked = Comparison.of(runs, "partitions", Provisos())
+    out = folder / "out"
+    open_folder(out, asked, runs, splits)
+    return _json_file(out / COMPARISON, lambda: open_folder(out, asked, runs, splits))
+
+
+def _json_file(path: Path, read: Callable[[], object]) -> Target:
+    """One file of JSON at its place."""
+    whole = path.read_bytes()
+
+    def read_file(data: bytes) -> None:
+        path.write_bytes(data)
+        read()
+
+    return Target([whole], damage_json, read_file)
+
+
+def store(folder: Path) -> Target:
+    """An entry of the feature store: whatever happened to it, the features are what they were."""
+    from convrnn.features.config import LogMelConfig
+    from convrnn.features.extract import Segment
+    from convrnn.features.store import FeatureStore
+
+    sound = folder / "sound.wav"
+    sound.write_bytes(_sound("WAV", "PCM_16"))
+    segment = Segment(str(sound))
+    features = FeatureStore(folder / "features", LogMelConfig(sample_rate=material.RATE))
+    features.extract([segment])
+    expected = features.load(segment).tobytes()
+    path = features.path(segment)
+    whole = path.read_bytes()
+
+    def read(data: bytes) -> None:
+        path.write_bytes(data)
+        if features.load(segment).tobytes() != expected:
+            raise BelievedError("the entry was changed and nobody noticed")
+
+    return Target([whole], lambda data, random: damage_bytes(data, random, [whole]), read)
+
+
+def live(folder: Path) -> Target:
+    """What the command live reads from stdin, with options as they come."""
+    from typer.testing import CliRunner
+
+    from convrnn.cli.app import app
+    from convrnn.errors import InputError
+
+    bundle = material.write_bundle(folder)
+    samples = (32767 * material.tone(400, 0.2, 1)).astype("<i2").tobytes()
+    sounds = [samples, samples[:402], _sound("WAV", "PCM_16"), _sound("FLAC", "PCM_16"), b"\0" * 1000]
+    usual = json.dumps(["--seconds", "0.1", "--every", "0.1"]).encode()
+    numbers = ("0.1", "0.2", "1", "0.05", "1e9", "1e308", "inf", "nan", "-1", "0", "1e-320", "x", "2" * 400)
+    rates = ("8000", "16000", "8001", "1", "44100", "-8000", str(2**31), str(2**63), "1e4", "768000", "768001")
+
+    def damage(data: bytes, random: Random) -> bytes:
+        words = ["--seconds", random.choice(["0.1", "0.1", *numbers]), "--every", random.choice(["0.1", *numbers])]
+        words += random.choice([[], [], [], ["--sample-rate", random.choice(rates)], ["--json"]])
+        return json.dumps(words).encode() + b"\n" + damage_bytes(data.partition(b"\n")[2], random, sounds)
+
+    def read(data: bytes) -> None:
+        words, _, stdin = data.partition(b"\n")
+        said = CliRunner().invoke(app, ["live", str(bundle), *json.loads(words)], input=stdin)
+        if said.exception is not None and not isinstance(said.exception, SystemExit):
+            raise said.exception
+        if said.exit_code == 2:
+            lines = [line for line in said.stderr.splitlines() if not line.startswith("warning: ")]
+            # The parser of options writes how the command is used, and its sentence into a box.
+            if not (lines and lines[0].startswith("Usage:")):
+                raise InputError("\n".join(lines))
+            raise InputError("the options are not right")
+        if said.exit_code != 0:
+            raise AssertionError(f"exit code {said.exit_code}")
+
+    return Target([usual + b"\n" + sound for sound in sounds], damage, read)
+
+
+READERS: dict[str, Callable[[Path], Target]] = {
+    "wav": wav,
+    "flac": flac,
+    "ogg and mp3": ogg_mp3,
+    "other audio": other_audio,
+    "headerless audio": headerless,
+    "csv": csv_table,
+    "listings": listing,
+    "config": config,
+    "weights": weights,
+    "checkpoint": checkpoint,
+    "result": result,
+    "split": split,
+    "spec": spec,
+    "comparison": comparison,
+    "feature store": store,
+    "stdin of live": live,
+}
+"""Name to what makes the reader ready in an empty folder."""
