@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import soundfile
 
+from convrnn.cli.console import tell_error
 from convrnn.corpora.registry import open_corpus
 
 
@@ -148,3 +149,12 @@ def test_models_table_is_for_reading(convrnn):
     lines = {words[0]: " ".join(words[1:]) for words in map(str.split, said.out.splitlines()) if words}
     assert lines["baseline"].endswith("10 ms 100 Hz 1 frame, 25 ms")
     assert lines["clstm"].endswith("40 ms 25 Hz 7 frames, 85 ms")
+
+
+def test_a_long_or_hostile_sentence_is_one_line_of_300_characters(capsys):
+    tell_error(f"/data/{'x' * 5000}/a\n\x1b[2J.wav: is empty")
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: /data/x")
+    assert line.endswith(".wav: is empty")
+    assert "\x1b" not in line
+    assert len(line) <= len("error: ") + 300

@@ -139,7 +139,7 @@ def _list(defects: "Sequence[tuple[str, str, str]]", stdout: "Console", most: in
         shown[kind] = shown.get(kind, 0) + 1
         if most is None or shown[kind] <= most:
             style = "bold red" if severity == "error" else "bold yellow"
-            stdout.print(Text.assemble((f"{severity}: ", style), one_sentence(message, 2000)), soft_wrap=True)
+            stdout.print(Text.assemble((f"{severity}: ", style), one_sentence(message)), soft_wrap=True)
     for kind, count in shown.items():
         if most is not None and count > most:
             stdout.print(Text(f"… and {count - most} more of the kind {kind}; --all lists them"))

@@ -72,7 +72,7 @@ def warn(message: str) -> None:
 
 def tell_error(message: str) -> None:
     """Print one line that begins with ``error:`` on stderr; the command goes on until it is stopped."""
-    talk().print(Text.assemble(("error: ", "bold red"), message))
+    talk().print(Text.assemble(("error: ", "bold red"), one_sentence(message)))
 
 
 def stop(message: str) -> typer.Exit:
