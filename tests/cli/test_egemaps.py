@@ -20,9 +20,9 @@ LICENCE = "computed by openSMILE (audEERING GmbH); its licence is for research a
 def new_process():
     """As in a process that has not loaded openSMILE."""
     _tell_licence.cache_clear()
-    egemaps.extractor.cache_clear()
+    egemaps.load_opensmile.cache_clear()
     yield
-    egemaps.extractor.cache_clear()
+    egemaps.load_opensmile.cache_clear()
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 import shutil
 import subprocess
 import sys
+import threading
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
@@ -12,7 +13,13 @@ import soundfile
 from convrnn.errors import InputError
 from convrnn.features import egemaps as egemaps_module
 from convrnn.features.config import DESCRIPTORS, EgemapsConfig
-from convrnn.features.egemaps import copy_with_25_ms, egemaps, extractor, opensmile_version
+from convrnn.features.egemaps import (
+    copy_with_25_ms,
+    egemaps,
+    egemaps_of_blocks,
+    load_opensmile,
+    opensmile_version,
+)
 from convrnn.features.extract import Segment, extract_features
 from convrnn.features.normalise import Normaliser
 from convrnn.features.store import FeatureStore
@@ -30,9 +37,9 @@ def cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path_factory.mktemp("a cache")
         patch.setenv("CONVRNN_CACHE", str(folder))
-        extractor.cache_clear()
+        load_opensmile.cache_clear()
         yield folder
-        extractor.cache_clear()
+        load_opensmile.cache_clear()
 
 
 @pytest.fixture(scope="module")
@@ -40,12 +47,19 @@ def configuration():
     return Path(opensmile.Smile(opensmile.FeatureSet.eGeMAPSv02, "lld").default_config_root)
 
 
+@pytest.fixture(scope="module")
+def whole_signal():
+    """openSMILE's own class with its own configuration, which takes a signal at once."""
+    smile = opensmile.Smile(opensmile.FeatureSet.eGeMAPSv02, opensmile.FeatureLevel.LowLevelDescriptors)
+    return lambda samples, rate: smile(samples, rate)[0].T
+
+
 @pytest.fixture
 def fresh():
     """openSMILE is loaded anew in the test and after it."""
-    extractor.cache_clear()
+    load_opensmile.cache_clear()
     yield
-    extractor.cache_clear()
+    load_opensmile.cache_clear()
 
 
 def voice(rate, seconds=1.0, hertz=220.0):
@@ -65,6 +79,35 @@ def test_is_what_opensmile_makes_of_the_file(tmp_path):
     assert got.flags.c_contiguous
     np.testing.assert_array_equal(got, want.to_numpy())
     assert [name.partition("_sma3")[0] for name in want.columns] == list(DESCRIPTORS)
+
+
+@pytest.mark.parametrize("rate", [8000, 11025, 16000, 44100])
+@pytest.mark.parametrize("seconds", [0.06, 1.0, 23.7])
+def test_blocks_of_any_size_give_the_bits_of_the_whole_signal(whole_signal, rate, seconds):
+    samples = voice(rate, seconds)
+    want = whole_signal(samples, rate)
+    config = EgemapsConfig(sample_rate=rate)
+    np.testing.assert_array_equal(egemaps(samples, config), want)
+    for cuts in ([0], [1, 1, 2], [rate // 7, len(samples) - 1], range(999, len(samples), 9999)):
+        np.testing.assert_array_equal(egemaps_of_blocks(np.split(samples, cuts), config), want)
+
+
+def test_blocks_that_cannot_be_read_end_it(whole_signal):
+    def blocks():
+        yield voice(16000, 12)
+        raise InputError("a.wav: ends here")
+
+    config = EgemapsConfig(sample_rate=16000)
+    before = threading.active_count()
+    with pytest.raises(InputError, match=r"^a.wav: ends here$"):
+        egemaps_of_blocks(blocks(), config)
+    assert threading.active_count() == before
+    np.testing.assert_array_equal(egemaps(voice(16000), config), whole_signal(voice(16000), 16000))
+
+
+def test_blocks_of_another_kind_are_refused():
+    with pytest.raises(ValueError, match=r"expected blocks of float32 \[samples\]; got float64 of shape \(8000,\)"):
+        egemaps_of_blocks([np.zeros(8000)], EgemapsConfig(sample_rate=16000))
 
 
 @pytest.mark.parametrize("rate", [8000, 16000, 44100])
@@ -103,14 +146,14 @@ def test_25_ms_change_what_comes_from_short_frames_alone(rate):
     assert loudness[1] == pytest.approx(loudness[0], rel=0.1)
 
 
-def test_full_scale_is_clipped_where_opensmile_wraps():
+def test_full_scale_is_clipped_where_opensmile_wraps(whole_signal):
     samples = voice(16000)
     samples /= np.abs(samples).max()
     samples[samples > 0.95] = 1.0
     config = EgemapsConfig(sample_rate=16000)
     got = egemaps(samples, config)
     np.testing.assert_array_equal(got, egemaps(np.minimum(samples, LARGEST), config))
-    assert np.abs(got - extractor(20)(samples, 16000)[0].T).max() > 1
+    assert np.abs(got - whole_signal(samples, 16000)).max() > 1
     np.testing.assert_array_equal(egemaps(1.5 * samples, config), egemaps(np.clip(1.5 * samples, -1, LARGEST), config))
 
 
@@ -173,9 +216,9 @@ def test_only_mono_is_taken():
 
 
 def test_what_is_not_finite_never_gets_out(tmp_path, monkeypatch):
-    broken = np.zeros((1, 25, 96), np.float32)
-    broken[0, 10, 7] = np.nan
-    monkeypatch.setattr(egemaps_module, "extractor", lambda _: lambda *_: broken)
+    broken = np.zeros((96, 25), np.float32)
+    broken[7, 10] = np.nan
+    monkeypatch.setattr(egemaps_module, "_run", lambda *_: broken)
     soundfile.write(tmp_path / "a.wav", voice(16000), 16000)
     store = FeatureStore(tmp_path / "store", EgemapsConfig(sample_rate=16000))
     with pytest.raises(InputError, match=r"a.wav: openSMILE gives nan for F0semitoneFrom27.5Hz in frame 7$"):
@@ -261,25 +304,20 @@ def test_opensmile_is_loaded_when_it_is_used():
 
 
 def test_the_copy_differs_in_one_number(configuration, cache):
-    folder = copy_with_25_ms(configuration)
-    assert folder.is_relative_to(cache)
-    assert copy_with_25_ms(configuration) == folder
-    files = sorted(path.relative_to(configuration) for path in configuration.rglob("*") if path.is_file())
-    assert files == sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    assert [file for file in files if (folder / file).read_bytes() != (configuration / file).read_bytes()] == [FRAMER]
-    before, after = ((root / FRAMER).read_bytes().splitlines() for root in (configuration, folder))
+    copy = copy_with_25_ms(configuration)
+    assert copy.is_relative_to(cache)
+    assert copy_with_25_ms(configuration) == copy
+    before, after = (file.read_bytes().splitlines() for file in (configuration / FRAMER, copy))
     changed = [(old, new) for old, new in zip(before, after, strict=True) if old != new]
     assert changed == [(b"frameSize = 0.020", b"frameSize = 0.025")]
 
 
 def test_a_damaged_copy_is_made_whole(configuration):
-    folder = copy_with_25_ms(configuration)
-    whole = (folder / FRAMER).read_bytes()
-    (folder / FRAMER).write_bytes(whole[:100])
-    (folder / "egemaps/v02/eGeMAPSv02.conf").unlink()
-    assert copy_with_25_ms(configuration) == folder
-    assert (folder / FRAMER).read_bytes() == whole
-    assert (folder / "egemaps/v02/eGeMAPSv02.conf").is_file()
+    copy = copy_with_25_ms(configuration)
+    whole = copy.read_bytes()
+    copy.write_bytes(whole[:100])
+    assert copy_with_25_ms(configuration) == copy
+    assert copy.read_bytes() == whole
 
 
 @pytest.mark.parametrize("change", ["missing", "other length", "other name", "twice"])

@@ -12,7 +12,7 @@ from convrnn.corpora.corpus import MOST_BY_DEFAULT, Corpus
 from convrnn.corpora.registry import open_corpus
 from convrnn.errors import InputError
 from convrnn.features.config import EgemapsConfig, FeatureConfig, feature_config_of
-from convrnn.features.egemaps import LICENCE, extractor
+from convrnn.features.egemaps import LICENCE, load_opensmile
 from convrnn.features.store import FeatureStore
 
 
@@ -103,7 +103,7 @@ def make_ready(features: FeatureConfig) -> None:
         InputError: if it is not installed or cannot be used, so that this is known before any work is done.
     """
     if isinstance(features, EgemapsConfig):
-        extractor(features.frame_ms)
+        load_opensmile(features.frame_ms)
         _tell_licence()
 
 

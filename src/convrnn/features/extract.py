@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from convrnn.errors import InputError
 from convrnn.features.audio import AudioInfo, audio_blocks, audio_info, read_audio
-from convrnn.features.config import EgemapsConfig, FeatureConfig, LogMelConfig
-from convrnn.features.egemaps import egemaps
+from convrnn.features.config import EgemapsConfig, FeatureConfig
+from convrnn.features.egemaps import egemaps, egemaps_of_blocks
 from convrnn.features.logmel import log_mel, log_mel_of_blocks
 
 
@@ -112,8 +112,7 @@ def features_of(samples: NDArray[np.float32], config: FeatureConfig) -> NDArray[
 def extract_features(segment: Segment, config: FeatureConfig) -> NDArray[np.float32]:
     """Reads a segment at the config's sample rate and computes its features.
 
-    Log mel energies are computed as the samples come, so that memory grows with the frames alone. openSMILE wants the
-    whole segment at once.
+    They are computed as the samples come, so that memory grows with the frames alone.
 
     Args:
         segment: What to read.
@@ -127,9 +126,12 @@ def extract_features(segment: Segment, config: FeatureConfig) -> NDArray[np.floa
             frame; the sentence names the file. Or eGeMAPS were asked for and openSMILE cannot be used.
     """
     try:
-        if isinstance(config, LogMelConfig):
-            return log_mel_of_blocks(segment.blocks(sample_rate=config.sample_rate), config)
-        return features_of(segment.read(sample_rate=config.sample_rate)[0], config)
+        blocks = segment.blocks(sample_rate=config.sample_rate)
+        return (
+            egemaps_of_blocks(blocks, config)
+            if isinstance(config, EgemapsConfig)
+            else log_mel_of_blocks(blocks, config)
+        )
     except InputError:
         raise
     except ValueError as error:
