@@ -148,7 +148,7 @@ def bundles(folder):
         (changed("model", "dense_features", value=2**63), "more than 64 bits"),
         (changed("classes", value=["a" * 10**6, "b", "c"]), "classes.0: String should have at most 4096 characters"),
         (changed("classes", value=list(map(str, range(10**6)))), "classes: Tuple should have at most 65536 items"),
-        (changed("format_version", value="1" * 10**6), "the bundle has format version '111"),
+        (changed("format_version", value="1" * 10**6), "the model has format version '111"),
     ]
     for number, (content, told) in enumerate(configs):
         yield "bundle", bundle(folder / f"config{number}", content, weights), told

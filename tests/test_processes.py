@@ -93,7 +93,7 @@ def test_programming_error_carries_its_type_and_traceback(work):
 
 
 def test_killed_worker_is_noticed(work):
-    with pytest.raises(WorkFailedError, match="was killed, perhaps for want of memory"):
+    with pytest.raises(WorkFailedError, match="was killed, perhaps for lack of memory"):
         run_in_processes(work.die, None, [0, 1], jobs=2)
 
 

@@ -6,18 +6,18 @@ _URL = re.compile(r"(\s*for further information visit)?\s*\bhttps?://\S*", re.IG
 
 
 _CONTROL = dict.fromkeys([*range(32), *range(127, 160)], "\N{REPLACEMENT CHARACTER}")
-"""Characters that would command a terminal."""
+"""Characters that would control a terminal."""
 
 
 def one_sentence(text: str, most: int = 300) -> str:
-    r"""A text on one line, without addresses of web pages, shortened where it is too long.
+    r"""Text on one line, without URLs, shortened if it is too long.
 
-    Long words, as paths are, lose their middle first, so that the end of a path and what is said of it stay; then the
-    text as a whole loses its middle.
+    The longest word, such as a path, loses its middle first, so that the end of the path and what follows it stay; then
+    the whole text loses its middle.
 
     Args:
-        text: For example what another library says of an error.
-        most: Characters to keep at most, 3 or more.
+        text: For example another library's error message.
+        most: Most characters to keep, 3 or more.
 
     Example:
         >>> one_sentence("1 validation error\n  Input should be valid\n    For further information visit https://x.org/y")
@@ -31,7 +31,7 @@ def one_sentence(text: str, most: int = 300) -> str:
         return text
     words = text.split(" ")
     longest = max(range(len(words)), key=lambda place: len(words[place]))
-    # Below a third the text is long because of its many words, and none of them is to blame.
+    # If the longest word is below a third, the text is long because of its many words.
     words[longest] = _without_middle(words[longest], max(len(words[longest]) - excess, most // 3))
     return _without_middle(" ".join(words), most)
 
@@ -44,11 +44,11 @@ def _without_middle(text: str, most: int) -> str:
 
 
 class InputError(ValueError):
-    """Bad input from the user, told in one sentence.
+    """Bad input from the user, described in one sentence.
 
     The sentence names the file, row, field or argument, what was found and what is allowed. The command line prints
     it without a traceback and exits with code 2. It has one line and at most 300 characters, whatever names and
-    foreign texts it was made of (see :func:`one_sentence`).
+    messages of other libraries it contains (see :func:`one_sentence`).
 
     Example:
         >>> raise InputError("data.csv: column 'speaker' is missing; found file, label")

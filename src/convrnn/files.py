@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and the hash of what a file holds."""
+"""Writes files completely or not at all, and hashes them."""
 
 import contextlib
 import errno
@@ -17,7 +17,7 @@ from pathlib import Path
 from convrnn.errors import InputError
 
 SECONDS_TO_ABANDON = 24 * 3600.0
-"""A temporary file whose writer cannot be asked after, since it is another machine's, is given up after this."""
+"""Age in seconds at which another machine's temporary file counts as abandoned."""
 
 _TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?:(?P<machine>[0-9a-f]{8})-)?(?P<process>\d+)\.[0-9a-f]+\.tmp", re.DOTALL)
 # Windows has no such flags, and no way to open a folder.
@@ -26,19 +26,19 @@ _FOLDER = getattr(os, "O_DIRECTORY", None)
 
 
 def write_atomically(path: Path, content: str | bytes, *, durable: bool = True) -> None:
-    r"""Writes a file beside its place and renames it; whatever comes between, no half file is left.
+    r"""Writes a file under a temporary name and renames it, so that no half-written file is ever left.
 
-    Several processes may write the same file at once; the last one's stays. What killed ones left of it is removed. A
-    symbolic link at its place is replaced, not followed.
+    Several processes may write the same file at once; the last one wins. What killed processes left of it is removed. A
+    symbolic link of that name is replaced, not followed.
 
     Args:
         path: The file; its folder exists.
-        content: Text is written as UTF-8; what of a file name is not UTF-8 is escaped, as ``\udcff``.
-        durable: Waits until the disk has the file and its name, so that not even a power failure leaves a half one;
-            costs milliseconds.
+        content: Text is written as UTF-8; bytes of a file name that are not UTF-8 are escaped, as ``\udcff``.
+        durable: Flush the file and its name to disk, so that not even a power failure leaves half a file; this takes
+            milliseconds.
 
     Raises:
-        InputError: It cannot be written, for example because the disk is full.
+        InputError: if it cannot be written, for example because the disk is full.
 
     Example:
         >>> import tempfile
@@ -54,7 +54,7 @@ def write_atomically(path: Path, content: str | bytes, *, durable: bool = True) 
             write_new(temporary, data, durable=durable)
             temporary.replace(path)
         except BaseException:
-            # What failed may be the folder itself, and then there is nothing to remove.
+            # The folder itself may be what failed, and then there is nothing to remove.
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
             raise
@@ -64,10 +64,10 @@ def write_atomically(path: Path, content: str | bytes, *, durable: bool = True) 
 
 
 def write_new(path: Path, data: bytes, *, durable: bool = True) -> None:
-    """Writes a file that is not there yet, readable by whom the umask lets; nothing that is there is followed.
+    """Writes a new file, with the permissions that the umask gives; a symbolic link is not followed.
 
     Raises:
-        OSError: It is there already, or cannot be written.
+        OSError: if it exists already or cannot be written.
     """
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_FOLLOW | getattr(os, "O_BINARY", 0), 0o666)
     with os.fdopen(descriptor, "wb") as file:
@@ -78,22 +78,22 @@ def write_new(path: Path, data: bytes, *, durable: bool = True) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Waits until the disk has the names in a folder; without it a power failure may take back a renaming.
+    """Flushes the names in a folder to disk; otherwise a power failure may undo a rename.
 
     Raises:
-        OSError: The disk does not take them.
+        OSError: if the disk fails.
     """
     if _FOLDER is None:
         return
     try:
         descriptor = os.open(folder, os.O_RDONLY | _FOLDER)
     except PermissionError:
-        # Who may write into a folder may not always open it.
+        # A folder may be writable without being readable.
         return
     try:
         os.fsync(descriptor)
     except OSError as error:
-        # Some network file systems cannot do this for folders, and then nobody can.
+        # Some network file systems do not support this for folders.
         if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
             raise
     finally:
@@ -101,10 +101,10 @@ def sync_folder(folder: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Makes a folder and those above it where they are missing, and waits until the disk has their names.
+    """Makes a folder and its missing parents, and flushes their names to disk.
 
     Raises:
-        OSError: One cannot be made, or is not a folder.
+        OSError: if one cannot be made or is not a folder.
     """
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
@@ -113,25 +113,23 @@ def make_folder(folder: Path) -> None:
 
 
 def temporary_path(path: Path) -> Path:
-    """A name beside ``path`` that nobody can guess and that tells which process of which machine writes there.
+    """A name beside ``path`` that cannot be guessed and identifies the writing process and machine.
 
-    What is left there when that process is killed, :func:`remove_leftovers` finds.
+    If that process is killed, :func:`remove_leftovers` finds the file.
     """
     return path.with_name(f".{path.name}.{_machine()}-{os.getpid()}.{secrets.token_hex(8)}.tmp")
 
 
 def remove_leftovers(folder: Path, name: str | None = None) -> None:
-    """Removes temporary files and folders of processes that are gone; those of living ones stay.
+    """Removes temporary files and folders of processes that have ended; those of running ones stay.
 
-    A process of this machine is asked for. One of another, in a folder that several share, counts as gone when what it
-    left is a day old.
+    A process of another machine, in a shared folder, cannot be looked up: its files are removed when a day old.
 
     Args:
         folder: Where to look; it may be missing.
-        name: Only those of this file; by default all.
-
+        name: Only the temporary files of this file; by default all.
     """
-    # Whoever may not look or remove has to leave it to others, and has lost nothing.
+    # Without permission nothing is lost; somebody else will remove them.
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             match = _TEMPORARY.fullmatch(entry.name)
@@ -141,12 +139,10 @@ def remove_leftovers(folder: Path, name: str | None = None) -> None:
 
 
 def remove(path: Path) -> None:
-    """Removes a file, or a folder with all that is in it; a symbolic link itself, not what it names.
-
-    It may be gone already.
+    """Removes a file or a whole folder, which may be gone already; of a symbolic link, the link itself.
 
     Raises:
-        OSError: It cannot be removed.
+        OSError: if it cannot be removed.
     """
     with contextlib.suppress(FileNotFoundError):
         if stat.S_ISDIR(path.lstat().st_mode):
@@ -172,11 +168,11 @@ def _abandoned(path: Path, match: re.Match[str]) -> bool:
 
 @functools.cache
 def _machine() -> str:
-    """Eight letters for those processes that this one can ask for by their numbers; on Windows only their age tells."""
+    """Identifies the processes whose ids can be looked up from here; random on Windows, where only age counts."""
     if os.name == "nt":
         return secrets.token_hex(4)
     known = [platform.node()]
-    # Containers may share a name and a folder, but not the numbers of their processes.
+    # Containers may share a host name and a folder, but have process ids of their own.
     with contextlib.suppress(OSError):
         known += [Path("/proc/sys/kernel/random/boot_id").read_text(), str(Path("/proc/self/ns/pid").stat().st_ino)]
     return hashlib.sha256("\n".join(known).encode()).hexdigest()[:8]
@@ -184,10 +180,10 @@ def _machine() -> str:
 
 @contextlib.contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """Tells of an operating system's refusal to write in one sentence that names the folder.
+    """Turns an OSError into one sentence that names the folder.
 
     Raises:
-        InputError: In place of any OSError.
+        InputError: instead of any OSError.
     """
     try:
         yield
@@ -199,10 +195,10 @@ def writing(folder: Path) -> Iterator[None]:
 def file_hash(path: Path | str) -> str:
     """SHA-256 of a file's bytes, as 64 hexadecimal digits.
 
-    The bytes are read once per process, and again when the file has changed since, as far as its size and times tell.
+    A file is read once per process, and again if its size or times have changed.
 
     Raises:
-        InputError: It cannot be read.
+        InputError: if it cannot be read.
     """
     try:
         status = Path(path).stat()
@@ -220,14 +216,14 @@ def _hash(path: str, *_state: int) -> str:
 
 
 def read_regular(path: Path | str, most_bytes: int) -> bytes:
-    """The content of a file; not of a pipe or a device, which may have no end, or none that comes.
+    """The content of a regular file; pipes and devices, which may never end, are refused.
 
     Args:
         path: The file.
-        most_bytes: How many it may have.
+        most_bytes: The largest size allowed.
 
     Raises:
-        InputError: It is missing or no file, has more bytes, or cannot be read.
+        InputError: if it is missing, not a regular file, larger, or cannot be read.
     """
     try:
         with open(path, "rb", opener=_without_waiting) as file:
@@ -248,5 +244,5 @@ def read_regular(path: Path | str, most_bytes: int) -> bytes:
 
 
 def _without_waiting(path: str, flags: int) -> int:
-    """Opens a file, and a pipe without a writer as well, which would keep others waiting."""
+    """Opens a file without blocking, even if it is a pipe without a writer."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))

@@ -1,4 +1,4 @@
-"""Reads JSON files that anybody may have written."""
+"""Reads JSON files from untrusted sources."""
 
 import json
 import math
@@ -13,7 +13,7 @@ from convrnn.errors import InputError, one_sentence
 from convrnn.files import read_regular
 
 MOST_BYTES = 2**24
-"""Bytes of a JSON file at most: a split that names half a million speakers has no more."""
+"""Most bytes of a JSON file, enough for a split with half a million speakers."""
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
@@ -25,11 +25,11 @@ def read_json(path: Path | str, *, most_bytes: int = MOST_BYTES) -> Any:  # noqa
 
     Args:
         path: The file, in UTF-8.
-        most_bytes: How long it may be.
+        most_bytes: The largest size allowed.
 
     Raises:
-        InputError: It is missing, no regular file, too long, unreadable or not UTF-8, or its content is refused by
-            :func:`parse_json`.
+        InputError: if it is missing, not a regular file, too large, unreadable or not UTF-8, or :func:`parse_json`
+            refuses its content.
 
     Example:
         >>> read_json("nowhere/split.json")
@@ -50,10 +50,10 @@ def parse_json(text: str, where: str) -> Any:  # noqa: ANN401
 
     Args:
         text: One JSON value.
-        where: Where the text comes from; the message begins with it.
+        where: Where the text comes from; the error message begins with it.
 
     Raises:
-        InputError: It is not JSON, nests too deeply, names a key twice, has a number that is not finite or an integer
+        InputError: if it is not JSON, nests too deeply, repeats a key, has a number that is not finite or an integer
             beyond 64 bits, or text that is not Unicode.
 
     Example:
@@ -85,13 +85,13 @@ def validate(model: type[_Model], content: Any, path: Path | str, what: str) -> 
     """The content of a file as a typed model.
 
     Args:
-        model: What it has to be.
-        content: What :func:`read_json` gave.
-        path: The file; the message begins with it.
+        model: The pydantic model.
+        content: From :func:`read_json`.
+        path: The file; the error message begins with it.
         what: What the content is, for example "the split".
 
     Raises:
-        InputError: It is not; the sentence names the first field that is wrong.
+        InputError: if it is not valid; the sentence names the first wrong field.
 
     Example:
         >>> class Point(BaseModel):
@@ -109,10 +109,10 @@ parse string as an integer
 
 
 def told(error: ValidationError) -> str:
-    """The first field that a model refuses and why, as the end of a sentence.
+    """The first invalid field and the reason, as the end of a sentence.
 
     Args:
-        error: What pydantic raised.
+        error: From pydantic.
     """
     first = error.errors(include_url=False, include_input=False)[0]
     field = one_sentence(".".join(map(str, first["loc"])), 80)
@@ -129,7 +129,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _integer(digits: str) -> int:
-    # The digits are counted first: to convert thousands of them takes long.
+    # Counted first, since converting thousands of digits takes long.
     if len(digits) <= 20 and -(2**63) <= (number := int(digits)) < 2**63:
         return number
     raise ValueError(f"the number {one_sentence(digits, 30)} has more than 64 bits")

@@ -1,4 +1,4 @@
-"""Text of users in tables that other programs open: shown there as it is, never run; and in any file."""
+"""Escapes users' text in CSV and Markdown files, so that other programs show it as it is and never run it."""
 
 import csv
 import io
@@ -6,16 +6,16 @@ import re
 from collections.abc import Iterable
 
 _FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")
-"""How a cell begins that a spreadsheet takes for a formula, also behind apostrophes of its own."""
+"""Start of a cell that a spreadsheet takes for a formula, also after apostrophes."""
 
 _NUMBER = re.compile(r"'*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 _MARKDOWN = re.compile(r"[\\`*_\[\]<>|~$]|&(?=#?\w+;)|^[#+=-]")
-"""What means something to Markdown, or to HTML within it."""
+"""What has a meaning in Markdown, or in HTML within it."""
 
 
 def encodable(text: str) -> str:
-    r"""Text that UTF-8 can encode, which a file name that is not UTF-8 cannot be: its other bytes are told.
+    r"""Text that can be encoded as UTF-8; bytes of a file name that are not UTF-8 are escaped.
 
     Example:
         >>> import os
@@ -26,9 +26,9 @@ def encodable(text: str) -> str:
 
 
 def csv_cell(text: str) -> str:
-    """Text that a spreadsheet shows and does not run: with an apostrophe before what it would take for a formula.
+    """Text for a CSV cell, with an apostrophe in front if a spreadsheet would take it for a formula.
 
-    Numbers stay numbers, also negative ones. :func:`of_csv_cell` gives the text back.
+    Numbers, also negative ones, are left alone. :func:`of_csv_cell` is the inverse.
 
     Example:
         >>> [csv_cell(text) for text in ("anger", "=1+1", "-5", "-x", "'=1", "'tis")]
@@ -38,7 +38,7 @@ def csv_cell(text: str) -> str:
 
 
 def of_csv_cell(cell: str) -> str:
-    """The text that :func:`csv_cell` made a cell of.
+    """The text of a cell made by :func:`csv_cell`.
 
     Example:
         >>> [of_csv_cell(cell) for cell in ("'=1+1", "''=1", "'tis", "=1")]
@@ -52,7 +52,7 @@ def _is_formula(text: str) -> bool:
 
 
 def csv_table(rows: Iterable[Iterable[object]]) -> str:
-    r"""Rows as CSV, texts as :func:`csv_cell` gives them.
+    r"""Rows as CSV, with text escaped by :func:`csv_cell`.
 
     Example:
         >>> csv_table([["name", "share"], ["=A1", 0.5]])
@@ -65,7 +65,7 @@ def csv_table(rows: Iterable[Iterable[object]]) -> str:
 
 
 def markdown(text: str) -> str:
-    r"""Text that Markdown shows as it is, in one line.
+    r"""Text on one line, escaped for Markdown.
 
     Example:
         >>> markdown("a|b <script>")

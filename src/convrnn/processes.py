@@ -1,4 +1,4 @@
-"""Independent pieces of work in processes that start fresh, report while they run, and stop with their parent."""
+"""Runs independent work in fresh processes that report progress and end with their parent."""
 
 import contextlib
 import os
@@ -22,12 +22,12 @@ Result = TypeVar("Result")
 _PROGRAM = Path(__file__).with_name("worker.py")
 
 SECONDS_TO_END = 5.0
-"""How long a worker that has hung up may take to end, before its exit code is looked at."""
+"""Time for a worker to exit after it has closed its pipe, before its exit code is read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What happened to one item: it was started, it reported something, or it is done.
+    """An item was started, reported something, or is done.
 
     Attributes:
         kind: ``"started"``, ``"report"`` or ``"done"``.
@@ -66,7 +66,7 @@ class WorkFailedError(Exception):
         self.details = failure.details
         self.is_input_error = failure.is_input_error
         if failure.details and not failure.is_input_error:
-            # Where nobody catches it, the worker's traceback is the one to look at.
+            # Uncaught, it should show the worker's traceback.
             self.add_note(failure.details)
 
 
@@ -76,10 +76,10 @@ class _Worker(Generic[Context, Item]):
     def __init__(self, work: Callable[..., object], context: Context) -> None:
         self.connection, theirs = Pipe()
         self.index = -1
-        # -P: files beside the program must not stand in for Python's own modules before it has the search path.
+        # -P: until it has the search path, files beside the program must not shadow Python's own modules.
         flags = [*subprocess._args_from_interpreter_flags(), "-P"]  # type: ignore[attr-defined]
-        # Ctrl-C on a terminal reaches every process of the command; one that is still starting up would answer it with
-        # a traceback of its own. A blocked signal stays blocked in the child.
+        # Ctrl-C on a terminal reaches every process of the command, and one that is still starting would print a
+        # traceback. A blocked signal stays blocked in the child.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             self.process = subprocess.Popen(
@@ -89,7 +89,7 @@ class _Worker(Generic[Context, Item]):
             )
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            # The parent has to let go of the worker's end, or the pipe never tells it that the worker is gone.
+            # While the parent holds the worker's end open, the pipe never signals that the worker has exited.
             theirs.close()
         try:
             self._send(sys.path)
@@ -103,7 +103,7 @@ class _Worker(Generic[Context, Item]):
         self._send(item)
 
     def _send(self, value: object) -> None:
-        # A worker that is gone is noticed by receive, which can tell how it ended.
+        # If the worker has exited, receive notices it and knows the exit code.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self.connection.send(value)
 
@@ -114,13 +114,13 @@ class _Worker(Generic[Context, Item]):
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(SECONDS_TO_END)
             code = self.process.returncode
-            why = "was killed, perhaps for want of memory" if code == -signal.SIGKILL else f"ended with code {code}"
+            why = "was killed, perhaps for lack of memory" if code == -signal.SIGKILL else f"ended with code {code}"
             return _Failure(f"its worker process {why}", "", is_input_error=False)
         return message
 
     def stop(self) -> None:
         self.connection.close()
-        # Asking politely would wait for the end of a training step or more; work has to survive a kill anyway.
+        # Killed, since asking would mean to wait for a training step or more; work has to survive a kill anyway.
         self.process.kill()
         self.process.wait()
 
@@ -135,21 +135,21 @@ def run_in_processes(
 ) -> list[Result]:
     """The results of ``work(context, item, report)`` for each item, in the order of the items.
 
-    Items are handed out in order, each to the next free one of ``jobs`` processes. Processes start fresh, also for
-    ``jobs=1``, so that an item sees the same interpreter state whatever the number of jobs; a script that calls this
-    is not run again by them. They end when the parent does, however it ends; Ctrl-C reaches only the parent, which
-    kills them: work has to leave nothing half done that a later attempt would trip over.
+    Items are handed out in order, each to the next free one of ``jobs`` processes. Processes start fresh, even for
+    ``jobs=1``, so that the interpreter state does not depend on the number of jobs; they do not run the calling script
+    again. They end with the parent, however it ends. Ctrl-C reaches only the parent, which kills them, so work must
+    leave nothing behind that would break a later attempt.
 
     Args:
-        work: a function that a fresh interpreter can import, so none of the script itself; calls ``report`` with
-            anything that can be pickled.
-        context: what all items share, sent to each process once.
-        items: what differs.
-        jobs: processes at most, at least 1.
+        work: a function that a fresh interpreter can import (not one of the calling script); it may call ``report``
+            with anything that can be pickled.
+        context: what all items share; sent to each process once.
+        items: the items.
+        jobs: most processes, at least 1.
         on_event: called in the parent for every start, report and result.
 
     Raises:
-        WorkFailedError: for the first item that fails; items that run at that moment are stopped, later ones not begun.
+        WorkFailedError: for the first item that fails; running items are stopped and no others are started.
         ValueError: for ``jobs`` below 1.
 
     Example:
@@ -194,7 +194,7 @@ def run_in_processes(
 
 
 def serve(connection: Connection) -> None:
-    """The life of a worker process: the work, then items in, reports and results out, until the parent hangs up.
+    """Runs a worker process: receives the work and its items and sends results, until the parent closes the pipe.
 
     Args:
         connection: the worker's end of the pipe to :func:`run_in_processes`.

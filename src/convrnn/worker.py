@@ -1,6 +1,6 @@
 """The program of a worker process: ``python worker.py PARENT DESCRIPTOR``; :mod:`convrnn.processes` starts it.
 
-It needs nothing but Python itself until it is sure to end with its parent, since what it imports then takes seconds.
+It imports only Python's own modules until it is certain to end with its parent, since other imports take seconds.
 """
 
 import contextlib
@@ -14,10 +14,10 @@ SECONDS_BETWEEN_LOOKS = 0.5
 
 
 def end_with_parent(parent: int) -> None:
-    """Sees to it that this process ends when the process ``parent``, which started it, does, however that ends."""
+    """Makes this process end when its parent process does, however the parent ends."""
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
-        # Where this cannot be had, the thread below is left.
+        # Without it, the thread below still works.
         with contextlib.suppress(ImportError, OSError, AttributeError):
             import ctypes
 
@@ -32,7 +32,7 @@ def end_with_parent(parent: int) -> None:
 
 
 def main() -> None:
-    """Takes the parent's search path, then its work."""
+    """Receives the parent's search path, then its work."""
     parent, descriptor = map(int, sys.argv[1:])
     end_with_parent(parent)
     from multiprocessing.connection import Connection

@@ -216,7 +216,7 @@ DAMAGES = [
     (truncate_config, "is not valid JSON"),
     (lambda bundle: (bundle / "config.json").write_bytes(b"\xff\xfe\x00"), "is not UTF-8"),
     (lambda bundle: (bundle / "config.json").write_text("[]"), "format version None"),
-    (lambda bundle: (bundle / "config.json").unlink(), "not a model bundle; it must be a folder with config.json"),
+    (lambda bundle: (bundle / "config.json").unlink(), "not a saved model; it must be a folder with config.json"),
     (lambda bundle: edit(bundle, format_version=2), "format version 2; this version of convrnn reads 1"),
     (lambda bundle: edit(bundle, extra=1), "not valid at extra"),
     (lambda bundle: edit(bundle, features={"kind": "mfcc"}), "not valid at features: .*'mfcc'.*'logmel', 'egemaps'"),
@@ -258,7 +258,7 @@ def test_damage_is_told_in_a_sentence(saved, damage, sentence):
 
 def test_what_is_no_bundle_is_told(saved, tmp_path):
     for path in (tmp_path / "nothing", saved / "config.json"):
-        with pytest.raises(InputError, match=r"not a model bundle; it must be a folder with config\.json"):
+        with pytest.raises(InputError, match=r"not a saved model; it must be a folder with config\.json"):
             Bundle.load(path)
 
 

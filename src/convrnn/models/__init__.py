@@ -1,4 +1,4 @@
-"""Whole classifiers from a typed config, the paper's presets, and the bundle that a trained model is shipped as."""
+"""Whole classifiers from a typed config, the paper's presets, and saved models."""
 
 from convrnn.models.bundle import Bundle, BundleConfig
 from convrnn.models.classifier import SequenceClassifier

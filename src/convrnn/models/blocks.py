@@ -1,4 +1,4 @@
-"""Classifying a recording of hours a piece at a time, in memory that grows with the piece."""
+"""Classifies recordings of hours block by block, so that memory does not grow with their length."""
 
 from itertools import pairwise
 from typing import Any
@@ -13,29 +13,29 @@ LONG = 2**16
 """Frames beyond which a recording is classified in blocks: 11 minutes."""
 
 MOST_FRAMES = 2**17
-"""Frames of all recordings of a batch at most, padding included."""
+"""Most frames in a batch, padding included."""
 
 BLOCK = 8192
-"""Outputs of the front end that are worked on at a time."""
+"""Outputs of the front end that are processed at a time."""
 
 
 def works_in_blocks(model: SequenceClassifier) -> bool:
-    """Whether :func:`classify_in_blocks` can: on the CPU, without windows whose padding depends on the length."""
+    """Whether :func:`classify_in_blocks` supports the model: on the CPU, without padding that depends on the length."""
     on_cpu = next(model.parameters()).device.type == "cpu"
     return on_cpu and all(getattr(layer, "padding", "valid") == "valid" for layer in model.front_end)
 
 
 def classify_in_blocks(model: SequenceClassifier, x: Tensor, *, block: int = BLOCK) -> Tensor:
-    """What ``model(x)`` gives for one recording, with the states of one block of it in memory.
+    """``model(x)`` for one recording, with the states of one block at a time in memory.
 
-    The LSTM goes on in each block with the state in which it left the one before. Backwards it goes twice: once to the
-    states between blocks, and then within each.
+    The LSTM starts each block from its state at the end of the block before. A backward LSTM runs twice: first to find
+    the states between blocks, then within each block.
 
-    The CPU kernel's bits do not depend on how a recording is cut. Matrix products of PyTorch's own may differ in the
-    last digit with the number of rows: of convolutions, of simple and gated cells, and of dense layers over all frames.
+    On the CPU kernel the result has the same bits for any blocks. PyTorch's own matrix products (of convolutions,
+    simple and gated cells, and dense layers over all frames) may differ in the last digit with the number of rows.
 
     Args:
-        model: In evaluation mode, one that :func:`works_in_blocks`.
+        model: In evaluation mode; :func:`works_in_blocks` must be true for it.
         x: Normalised features ``[1, frames, features]``, at least ``model.shortest_input`` frames.
         block: Outputs of the front end at a time.
 
@@ -43,7 +43,7 @@ def classify_in_blocks(model: SequenceClassifier, x: Tensor, *, block: int = BLO
         Log-probabilities ``[1, classes]``.
 
     Raises:
-        ValueError: for another shape, fewer frames, or a model that cannot.
+        ValueError: for another shape, fewer frames, or a model that is not supported.
 
     Example:
         >>> from convrnn.models import preset
@@ -67,7 +67,7 @@ def classify_in_blocks(model: SequenceClassifier, x: Tensor, *, block: int = BLO
         state = features.new_empty(2, model.recurrent.hidden_size)
         last = model.config.last_frames
         first = 0 if last is None else max(0, features.size(1) - last)
-        # Made before the loop, as everything is that outlives a pass of it: memory would be left in splinters.
+        # What outlives the loop is allocated before it, so that memory does not fragment.
         width = model.config.num_classes if last is None else model.dense.in_features
         kept = features.new_empty(1, features.size(1) - first, width)
         for number, (start, end) in enumerate(pairwise(edges)):
@@ -98,7 +98,7 @@ def _front_end(model: SequenceClassifier, x: Tensor, block: int) -> Tensor:
 
 
 def _states_behind(model: SequenceClassifier, features: Tensor, edges: list[int]) -> Tensor:
-    """The states ``[blocks, 2, hidden]`` in which the LSTM, on its way backwards, comes to each block but the last."""
+    """States ``[blocks, 2, hidden]`` in which the backward LSTM enters each block except the last."""
     states = features.new_empty(len(edges) - 1, 2, model.recurrent.hidden_size)
     for number in range(len(edges) - 2, 0, -1):
         before = None if number == len(edges) - 2 else states[number]
@@ -110,7 +110,7 @@ def _states_behind(model: SequenceClassifier, features: Tensor, edges: list[int]
 def _recurrent(
     model: SequenceClassifier, x: Tensor, before: Tensor | None, after: Tensor | None = None, *, reverse: bool = False
 ) -> Tensor:
-    """The hidden states of a block, from the state ``before``, or the learned one; the last is put into ``after``."""
+    """Hidden states of a block, starting from ``before`` or the learned state; the last one is written to ``after``."""
     suffix = "_l0_reverse" if reverse else "_l0"
     tensors: dict[str, Any] = {
         name: getattr(model.recurrent, name + suffix, None)

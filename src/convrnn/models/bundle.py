@@ -27,7 +27,7 @@ from convrnn.models.weights import load_weights, weights_file
 FORMAT_VERSION = 1
 
 LEAST_DEVIATION = 1e-30
-"""Smallest deviation of a feature that is not constant: divided by less, features would overflow."""
+"""Smallest standard deviation of a feature that is not constant; dividing by less would overflow."""
 
 _Value = Annotated[float, Field(ge=-1e9, le=1e9)]
 
@@ -49,7 +49,7 @@ class StatisticsConfig(BaseModel):
 
 
 class BundleConfig(BaseModel):
-    """Everything about a trained model but its weights; the content of ``config.json``."""
+    """Everything about a trained model except its weights: the content of ``config.json``."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -90,10 +90,10 @@ class BundleConfig(BaseModel):
 
 @dataclass
 class Bundle:
-    """A model with all that is needed to use it on new audio.
+    """A saved model, with everything needed to use it on new audio.
 
     Attributes:
-        config: What it is, and how its input is made.
+        config: What the model is and how its input is computed.
         model: The classifier.
     """
 
@@ -101,10 +101,10 @@ class Bundle:
     model: SequenceClassifier
 
     def normaliser(self, policy: NormalisePolicy | None = None) -> Normaliser:
-        """The normaliser that the model was trained with, or one of another ``policy``.
+        """The normaliser that the model was trained with, or one with another ``policy``.
 
         Raises:
-            InputError: for "corpus" where the bundle has no training statistics.
+            InputError: if the policy is "corpus" and the model has no training statistics.
         """
         policy = policy or self.config.normalise
         if policy != "corpus":
@@ -122,11 +122,11 @@ class Bundle:
     ) -> NDArray[np.float32]:
         """Class log-probabilities ``[utterances, classes]`` of normalised features, each ``[frames, features]``.
 
-        On the CPU a recording of more than :data:`LONG` frames is classified in blocks, so that hours of it take little
-        more memory than their features.
+        On the CPU, recordings of more than :data:`LONG` frames are classified in blocks, so that hours of audio need
+        little more memory than their features.
 
         Raises:
-            InputError: The weights are so large that the probabilities are not numbers.
+            InputError: if the weights are so large that the probabilities are NaN.
         """
         result = np.empty((len(features), len(self.config.classes)), dtype=np.float32)
         in_blocks = works_in_blocks(self.model)
@@ -141,9 +141,9 @@ class Bundle:
     def extract_features(
         self, features: Sequence[NDArray[np.float32]], *, batch_size: int = 32
     ) -> list[NDArray[np.float32]]:
-        """What the front end makes of normalised features: ``[windows, n]`` for each ``[frames, features]``.
+        """The front end's features of normalised input: ``[windows, n]`` for each ``[frames, features]``.
 
-        Models without a front end give their input back.
+        Models without a front end return their input.
         """
         result: list[NDArray[np.float32]] = [np.empty(0, np.float32)] * len(features)
         for rows, x, lengths in self._batches(features, batch_size):
@@ -157,7 +157,7 @@ class Bundle:
     def _batches(
         self, features: Sequence[NDArray[np.float32]], batch_size: int
     ) -> Iterator[tuple[list[int], Tensor, Tensor]]:
-        """Positions, padded features and lengths of batches of utterances of similar length."""
+        """Batches of utterances of similar length: their positions, padded features and lengths."""
         order = sorted(range(len(features)), key=lambda i: len(features[i]))
         device = next(self.model.parameters()).device
         self.model.eval()
@@ -171,13 +171,13 @@ class Bundle:
             yield rows, x.to(device), torch.tensor([len(features[i]) for i in rows], device=device)
 
     def save(self, path: Path | str) -> None:
-        """Write the folder ``path``, in place of one that is there, by renaming a whole one into its place.
+        """Write the folder ``path``, replacing an existing one, under a temporary name first.
 
-        The weights' file tells their digest, so that a changed one is noticed when it is loaded. Everything is on the
-        disk before it has its name; what killed processes left of earlier attempts is removed.
+        The weights' file holds their digest, so that a change is noticed when it is loaded. Everything is flushed to
+        disk before the folder is renamed, and what killed processes left behind is removed.
 
         Raises:
-            OSError: it cannot be written.
+            OSError: if it cannot be written.
         """
         path = Path(path)
         make_folder(path.parent)
@@ -186,7 +186,7 @@ class Bundle:
         try:
             temporary.mkdir()
             write_new(temporary / "config.json", (self.config.model_dump_json(indent=2) + "\n").encode("utf-8"))
-            # Not by the library's own writer, which lets nobody but the owner read the file.
+            # The library's own writer makes files that only the owner can read.
             write_new(temporary / "model.safetensors", weights_file(weights))
             sync_folder(temporary)
             try:
@@ -205,21 +205,21 @@ class Bundle:
 
     @classmethod
     def load(cls, path: Path | str) -> "Bundle":
-        """Read a bundle; nothing in it is executed.
+        """Read a saved model; nothing in it is executed.
 
         Raises:
-            InputError: where a file is missing or damaged, or the bundle is of another format version.
+            InputError: if a file is missing or damaged, or the model has another format version.
         """
         path = Path(path)
         config = _read_config(path / "config.json")
         try:
-            # Nothing is allocated before the weights prove that the config means it.
+            # Nothing is allocated before the file of weights is known to back what the config announces.
             with torch.device("meta"):
                 model = SequenceClassifier(config.model)
         except (ValueError, RuntimeError, OverflowError) as error:
-            # Each field is of its kind, but the layers do not take them together.
+            # Each field is valid, but the layers do not accept the combination.
             raise InputError(
-                f"{path / 'config.json'}: the bundle's config is not valid at model: {one_sentence(str(error), 160)}"
+                f"{path / 'config.json'}: the model's config is not valid at model: {one_sentence(str(error), 160)}"
             ) from None
         load_weights(path / "model.safetensors", model)
         return cls(config, model.eval())
@@ -227,12 +227,10 @@ class Bundle:
 
 def _read_config(path: Path) -> BundleConfig:
     if not path.exists():
-        raise InputError(f"{path.parent}: not a model bundle; it must be a folder with config.json")
+        raise InputError(f"{path.parent}: not a saved model; it must be a folder with config.json")
     content = read_json(path)
     found = content.get("format_version") if isinstance(content, dict) else None
     if found != FORMAT_VERSION:
         told = one_sentence(repr(found), 40) if isinstance(found, int | str | None) else f"a {type(found).__name__}"
-        raise InputError(
-            f"{path}: the bundle has format version {told}; this version of convrnn reads {FORMAT_VERSION}"
-        )
-    return validate(BundleConfig, content, path, "the bundle's config")
+        raise InputError(f"{path}: the model has format version {told}; this version of convrnn reads {FORMAT_VERSION}")
+    return validate(BundleConfig, content, path, "the model's config")

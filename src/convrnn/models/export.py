@@ -1,4 +1,4 @@
-"""A trained model as one ONNX file, for runtimes without PyTorch."""
+"""Exports a trained model as an ONNX file, for use without PyTorch."""
 
 import contextlib
 import copy
@@ -27,10 +27,10 @@ from convrnn.models.bundle import Bundle
 from convrnn.ops import geometry
 
 OPSET = 18
-"""ONNX's version of its operators that the file is written for."""
+"""Version of ONNX's operators."""
 
 TOLERANCE = 1e-4
-"""Largest difference of a probability from PyTorch's with which a file is written."""
+"""Largest accepted difference of a probability from PyTorch's."""
 
 _REQUIRED = ("onnx", "onnxscript", "onnxruntime")
 
@@ -41,10 +41,9 @@ class Export:
 
     Attributes:
         path: The file.
-        size: Its bytes.
-        normalise: Over whose frames the file standardises features.
-        difference: The largest difference of a probability between ONNX Runtime and PyTorch, over the random batches
-            that the file was tried on.
+        size: Its size in bytes.
+        normalise: Over which frames the file standardises features.
+        difference: Largest difference of a probability between ONNX Runtime and PyTorch, over random test batches.
     """
 
     path: Path
@@ -54,36 +53,35 @@ class Export:
 
 
 def export_onnx(bundle: Bundle, path: Path | str, *, normalise: NormalisePolicy | None = None) -> Export:
-    """Write a trained model as an ONNX file, after ONNX Runtime has given what PyTorch gives.
+    """Write a trained model as an ONNX file, after checking that ONNX Runtime gives the same results as PyTorch.
 
-    The file takes one recording or more, of any length. The whole-sequence LSTMs become ONNX's own, peepholes included;
-    the steps of a window are written out.
+    The file takes any number of recordings of any length. Whole-sequence LSTMs become ONNX's own operator, peepholes
+    included; the steps of a window are unrolled.
 
     ============================  ============================================================================
-    input ``features``            float32 ``[batch, frames, features]``, as extracted: they are standardised within
-    input ``lengths``             int64 ``[batch]``, the valid frames of each recording; taken for 1 below that and
-                                  for ``frames`` above
+    input ``features``            float32 ``[batch, frames, features]``, as extracted; the file standardises them
+    input ``lengths``             int64 ``[batch]``, the valid frames of each recording, clamped to 1 and ``frames``
     input ``speakers``            int64 ``[batch]``, who speaks in each recording, as any number: features are
-                                  standardised over the frames of all recordings with the same one; only there, and
-                                  then needed, where the policy is "speaker"
+                                  standardised over the frames of all recordings with the same number; exists (and is
+                                  required) only with the policy "speaker"
     output ``log_probabilities``  float32 ``[batch, classes]``; NaN for a recording with a value that is not finite,
-                                  which counts for nothing in the speaker's other recordings
+                                  which is ignored when the speaker's other recordings are standardised
     ============================  ============================================================================
 
-    The file's metadata, each value as JSON, are the bundle's ``config.json`` but for model and statistics, with the
-    policy as ``normalise`` and the sample rate in ``features``, and two more keys. ``standardised_within`` is true; it
-    was false in files of earlier versions for the policy "speaker". ``fbank`` says how kaldi-native-fbank has to be
-    told to extract features (of log mel energies, from samples at 16-bit scale).
+    The file's metadata (each value as JSON) holds the model's ``config.json`` without model and statistics, with the
+    policy as ``normalise`` and the sample rate in ``features``, and two more keys. ``standardised_within`` is true;
+    files of earlier versions had false for the policy "speaker". ``fbank`` has the options with which
+    kaldi-native-fbank extracts log mel features, from samples at 16-bit scale.
 
     Args:
         bundle: The trained model.
-        path: The file, in place of one that is there.
-        normalise: Another policy than the bundle's.
+        path: The file; an existing one is replaced.
+        normalise: Another policy than the model's.
 
     Raises:
-        InputError: if a package of the extra "export" is missing, the policy is "corpus" and the bundle has no training
-            statistics, the model's own answers are not numbers, or the file cannot be written.
-        RuntimeError: if ONNX Runtime's answers are not PyTorch's; nothing is written then.
+        InputError: if a package of the extra "export" is missing, the policy is "corpus" and the model has no training
+            statistics, the model's probabilities are NaN, or the file cannot be written.
+        RuntimeError: if ONNX Runtime's results differ from PyTorch's; nothing is written then.
 
     Example:
         >>> from convrnn.models import Bundle, export_onnx
@@ -106,7 +104,7 @@ def export_onnx(bundle: Bundle, path: Path | str, *, normalise: NormalisePolicy 
 
 
 class _Exported(nn.Module):
-    """What the file computes: features standardised as the policy says, and classified.
+    """What the file computes: features are standardised according to the policy, then classified.
 
     Statistics are computed in float64, as :class:`convrnn.features.normalise.Statistics` does.
     """
@@ -118,7 +116,7 @@ class _Exported(nn.Module):
         super().__init__()
         statistics = bundle.normaliser(policy).statistics
         self.policy = policy
-        # Whatever it is doing, training on a GPU perhaps, it goes on with.
+        # A copy: the model itself may be in use, for example training on a GPU.
         self.model = copy.deepcopy(bundle.model).cpu()
         for name in ("mean", "std"):
             value = np.zeros(0) if statistics is None else getattr(statistics, name)
@@ -128,7 +126,7 @@ class _Exported(nn.Module):
         """Log-probabilities ``[batch, classes]`` of features ``[batch, frames, features]``."""
         lengths = lengths.clamp(1, features.size(1))
         features = geometry.mask_frames(features, lengths)
-        # Some runtimes' operators take NaN for a number, and the answer would look like one.
+        # Some runtimes' operators ignore NaN, and the result would look valid.
         finite = (features.abs() <= torch.finfo(torch.float32).max).flatten(1).all(1, keepdim=True)
         features = torch.where(finite.unsqueeze(2), features, 0.0)
         standardised = self._standardise(features, lengths, finite, speakers)
@@ -158,7 +156,7 @@ def _over_speakers(together: Tensor | None, sums: Tensor) -> Tensor:
 
 
 def _check_target(path: Path) -> None:
-    """Refuse what cannot be written before the work rather than after."""
+    """Fail before the work, rather than after it, if the file cannot be written."""
     if path.is_dir():
         raise InputError(f"{path}: is a folder; give a file to write")
     if not path.parent.is_dir():
@@ -186,7 +184,7 @@ def _to_onnx(model: _Exported) -> Any:  # noqa: ANN401 - of onnx, which has no t
     inputs = {"features": (features, {0: batch, 1: frames}), "lengths": (lengths, {0: batch})}
     if model.policy == "speaker":
         inputs["speakers"] = (torch.zeros_like(lengths), {0: batch})
-    # Before the exporter does so: an interrupt in the middle of that would be taken for a fault of the model.
+    # Imported here, since an interrupt while the exporter imports it would look like a fault of the model.
     import_module("torch._dynamo")
     with _quietly(), torch.inference_mode(), ops.use_backend("reference"):
         program = torch.onnx.export(
@@ -206,7 +204,7 @@ def _to_onnx(model: _Exported) -> Any:  # noqa: ANN401 - of onnx, which has no t
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    """Without the exporter's remarks on its own workings."""
+    """Silences the exporter's log messages and warnings."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -218,13 +216,13 @@ def _quietly() -> Iterator[None]:
 
 
 def _lstm_of_onnx() -> Callable[..., Any]:
-    """How ``convrnn::lstm`` is written in ONNX's operators: as its LSTM."""
+    """``convrnn::lstm`` as ONNX's LSTM operator."""
     from onnxscript import opset18
 
     op: Any = opset18
 
     def in_order(stacked: Any, order: tuple[int, ...]) -> Any:  # noqa: ANN401
-        """Gates that stand one behind the other along the first axis, in another order."""
+        """Reorders gates that are stacked along the first axis."""
         parts = op.Split(stacked, axis=0, num_outputs=len(order))
         return op.Concat(*(parts[i] for i in order), axis=0)
 
@@ -266,14 +264,14 @@ def _lstm_of_onnx() -> Callable[..., Any]:
             hidden_size=hidden,
         )
         states = op.Transpose(op.Squeeze(y, op.Constant(value_ints=[1])), perm=[1, 0, 2])
-        # ONNX's LSTM does not give every frame's cell state, and no model takes it; one that did would fail the trial.
+        # ONNX's LSTM does not return every frame's cell state, and no model uses it; one that did would fail the check.
         return states, states
 
     return lstm
 
 
 def _with_metadata(model: Any, bundle: Bundle, policy: NormalisePolicy) -> bytes:  # noqa: ANN401
-    """The file's content: with what a user has to know, without the exporter's notes on source files and lines."""
+    """The file's content, with our metadata and without the exporter's notes on source files and lines."""
     graph = model.graph
     for part in (graph, *graph.node, *graph.initializer, *graph.value_info, *graph.input, *graph.output):
         part.ClearField("metadata_props")
@@ -295,7 +293,7 @@ def _with_metadata(model: Any, bundle: Bundle, policy: NormalisePolicy) -> bytes
 
 
 def _largest_difference(content: bytes, model: _Exported) -> float:
-    """Of a probability, over batches with recordings shorter and longer than what the model sees at once."""
+    """Largest difference of a probability, over recordings shorter and longer than the receptive field."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])

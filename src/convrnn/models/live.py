@@ -1,4 +1,4 @@
-"""Predictions while a recording is still going on."""
+"""Predictions during a recording."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -14,27 +14,27 @@ from convrnn.features.samples import full_scale_one
 from convrnn.models.bundle import Bundle
 
 MOST_SECONDS = 3600.0
-"""How much of a recording may be looked at each time."""
+"""Longest part of a recording, in seconds, that one prediction may use."""
 
 
 class LivePredictor:
-    """What a model says of the last seconds of a recording that is still going on.
+    """A model's prediction for the last seconds of an ongoing recording.
 
-    At any time it is what the model says of these seconds as a recording of their own: how the samples came in does not
-    matter, nor what was before. Features are extracted anew each time; the paper's models take some hundredths of a
-    second for 10 s.
+    The prediction is always the one for these seconds as a recording of their own: it depends neither on how the
+    samples arrive nor on what came before. Features are extracted again for each prediction; with the paper's models
+    this takes a few hundredths of a second for 10 s.
 
     Args:
         bundle: The trained model.
-        seconds: How much of the recording to look at, at most :data:`MOST_SECONDS`; None is all from its beginning,
-            which takes ever longer.
-        normalise: Another policy than the bundle's. "utterance" are the seconds that are looked at, "speaker" these and
-            ``enrolment``.
+        seconds: How much of the recording to use, at most :data:`MOST_SECONDS`; None uses all of it, which takes longer
+            and longer.
+        normalise: Another policy than the model's: "utterance" standardises over the seconds used, "speaker" over these
+            and ``enrolment``.
         enrolment: Features of other recordings of the speaker, each ``[frames, features]``; only for "speaker".
 
     Raises:
-        InputError: if ``seconds`` is less than a frame, more than an hour or not a number, there is enrolment with a
-            policy that does not look at it, or the policy is "corpus" and the bundle has no training statistics.
+        InputError: if ``seconds`` is less than a frame, more than an hour or NaN; if there is enrolment with a policy
+            other than "speaker"; or if the policy is "corpus" and the model has no training statistics.
 
     Example:
         >>> def listen(bundle: Bundle, blocks: list[NDArray[np.float32]]) -> None:
@@ -76,7 +76,7 @@ class LivePredictor:
         return self._pushed / self._bundle.config.features.sample_rate
 
     def push(self, samples: NDArray[Any]) -> None:
-        """Take in the next samples.
+        """Add the next samples.
 
         Args:
             samples: ``[samples]``, mono, at the model's sample rate, ``bundle.config.features``. Floating-point ones
@@ -84,10 +84,10 @@ class LivePredictor:
                 (:func:`~convrnn.features.samples.full_scale_one`).
 
         Raises:
-            ValueError: if they are not a vector, of another dtype, not finite or far beyond full scale; nothing is
-                taken in then.
+            ValueError: if they are not a vector, have another dtype, are not finite or are far beyond full scale;
+                nothing is added then.
         """
-        # A copy: whoever records may fill the same array again.
+        # A copy: the recorder may reuse its array.
         self._blocks.append(full_scale_one(samples).copy())
         self._held += len(samples)
         self._pushed += len(samples)
@@ -95,7 +95,7 @@ class LivePredictor:
             self._held -= len(self._blocks.popleft())
 
     def log_probabilities(self) -> NDArray[np.float32] | None:
-        """Class log-probabilities ``[classes]`` of the last seconds; None before there is a whole frame."""
+        """Class log-probabilities ``[classes]`` for the last seconds; None until there is a whole frame."""
         samples = np.concatenate([np.zeros(0, np.float32), *self._blocks])
         if self._most is not None:
             samples = samples[-self._most :]

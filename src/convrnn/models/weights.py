@@ -1,4 +1,4 @@
-"""A model's weights as a safetensors file, of which nothing is believed unseen."""
+"""A model's weights in a safetensors file, which is checked before anything of it is used."""
 
 import contextlib
 import hashlib
@@ -17,34 +17,34 @@ from convrnn.errors import InputError, one_sentence
 from convrnn.plain_text import encodable
 
 MOST_PARAMETERS = 2**28
-"""Parameters of a model at most, 1 GiB; the paper's models have less than two million."""
+"""Most parameters of a model (1 GiB); the paper's models have less than two million."""
 
 MOST_HEADER_BYTES = 2**24
-"""Bytes of the file's header at most: a hundred for each of 100,000 tensors are fewer."""
+"""Most bytes in the file's header, enough for 100,000 tensors."""
 
 _DIGEST = "sha256"
 """Key of :func:`weights_digest` in the metadata of the file."""
 
 
 def weights_file(weights: Mapping[str, Tensor]) -> bytes:
-    """The content of a file that :func:`load_weights` reads; it tells the digest of the weights."""
+    """The content of a file that :func:`load_weights` reads; it includes the digest of the weights."""
     return save(dict(weights), {_DIGEST: weights_digest(weights)})
 
 
 def load_weights(path: Path, model: nn.Module) -> None:
-    """Give a model on the meta device the weights of a file, which has to hold exactly those.
+    """Load a file's weights into a model on the meta device; the file has to hold exactly the model's weights.
 
     Names, shapes and types are compared before anything is allocated.
 
     Args:
         path: The file.
-        model: What they are for.
+        model: The model.
 
     Raises:
-        InputError: It is missing or damaged, or its weights are others than the model's.
+        InputError: if the file is missing or damaged, or its weights are not the model's.
     """
     if not path.exists():
-        raise InputError(f"{path.parent}: {path.name} is missing; a model bundle has it beside config.json")
+        raise InputError(f"{path.parent}: {path.name} is missing; a saved model has it beside config.json")
     try:
         with _named_in_unicode(path) as readable:
             _check_header(path, readable, model.state_dict())
@@ -54,7 +54,7 @@ def load_weights(path: Path, model: nn.Module) -> None:
                 told = (file.metadata() or {}).get(_DIGEST)
     except (OSError, SafetensorError, RuntimeError) as error:
         raise InputError(f"{path}: the weights are damaged ({one_sentence(str(error), 160)})") from None
-    # Earlier versions told none.
+    # Files of earlier versions have none.
     if told is not None and told != weights_digest(state):
         raise InputError(f"{path}: the weights are damaged: they are not those that were saved")
     for name, tensor in state.items():
@@ -73,10 +73,10 @@ def _named_in_unicode(path: Path) -> Iterator[Path]:
 
 
 def _check_header(path: Path, readable: Path, expected: Mapping[str, Tensor]) -> None:
-    """Compare what the file announces with what the model is made of.
+    """Compare what the file announces with the model.
 
     Raises:
-        InputError: They differ, or it is more than is ever read.
+        InputError: if they differ, or the file announces more than is allowed.
     """
     if not path.is_file():
         raise InputError(f"{path}: is not a regular file, expected the model's weights")
