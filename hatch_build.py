@@ -11,6 +11,7 @@ Run as a program it compiles alone, for example with sanitizers::
 """
 
 import argparse
+import hashlib
 import os
 import platform
 import shlex
@@ -33,7 +34,7 @@ KERNEL = "kernel.c"  # compiled once for each instruction set
 
 FLAGS = (
     *("-std=gnu11", "-O3", "-fPIC", "-fvisibility=hidden", "-fno-math-errno", "-fno-trapping-math", "-pthread"),
-    *("-Wall", "-Wextra"),
+    *("-Wall", "-Wextra", "-Wvla"),
 )
 AVX512 = ("-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mfma", "-mprefer-vector-width=512")
 AVX2 = ("-mavx2", "-mfma")
@@ -67,6 +68,14 @@ def instruction_sets(machine: str) -> dict[str, tuple[str, ...]]:
     return {"portable": ()} | ({"avx2": AVX2, "avx512": AVX512} if x86 else {})
 
 
+def digest_of(sources: Path) -> str:
+    """The version of the C files: the first 12 digits of their SHA-256, by which a run's result names the kernel."""
+    digest = hashlib.sha256()
+    for path in sorted(sources.glob("*.[ch]")):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:12]
+
+
 def compile_library(sources: Path, output: Path, extra_flags: Sequence[str] = ()) -> None:
     """Compile all C files in ``sources`` into the shared library ``output``, which is there whole or not at all.
 
@@ -83,6 +92,7 @@ def compile_library(sources: Path, output: Path, extra_flags: Sequence[str] = ()
     flags = [*FLAGS, *shlex.split(os.environ.get("CFLAGS", "")), *extra_flags]
     units = [(KERNEL, name, [f"-DCONVRNN_ISA={name}", *isa]) for name, isa in sets.items()]
     shared = ["-DCONVRNN_X86=1"] if "avx2" in sets else []
+    shared.append(f'-DCONVRNN_SOURCES="{digest_of(sources)}"')
     units += [(path.name, path.stem, shared) for path in sorted(sources.glob("*.c")) if path.name != KERNEL]
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent) as folder:

@@ -1,6 +1,6 @@
-/* A vector of floats, as wide as the instruction set that this is compiled for, and the functions that an LSTM needs.
+/* A SIMD vector of floats, as wide as the instruction set of this compilation, and the functions of an LSTM on it.
  *
- * NaN passes through everything here; no function raises infinities that its definition has not. */
+ * NaN propagates through all of them, and none overflows where the exact function is finite. */
 #ifndef CONVRNN_VECTOR_H
 #define CONVRNN_VECTOR_H
 
@@ -10,20 +10,16 @@
 #if defined(__AVX512F__)
 #include <immintrin.h>
 #define LANES 16
-#define BLOCK_ROWS 6 /* 6 rows x 4 vectors of sums, 4 of weights and 1 of a row's value: 29 of 32 registers */
 #elif defined(__AVX2__)
 #include <immintrin.h>
 #define LANES 8
-#define BLOCK_ROWS 3 /* 16 registers */
-#elif defined(__aarch64__)
-#define LANES 4
-#define BLOCK_ROWS 6
 #else
 #define LANES 4
-#define BLOCK_ROWS 2
 #endif
 
 #define INLINE static inline __attribute__((always_inline))
+
+INLINE int64_t whole_vectors(int64_t count) { return (count + LANES - 1) / LANES * LANES; }
 
 typedef float vec __attribute__((vector_size(4 * LANES)));
 typedef int32_t ivec __attribute__((vector_size(4 * LANES)));
@@ -32,8 +28,9 @@ typedef vec unaligned_vec __attribute__((aligned(4), may_alias));
 INLINE vec load(const float *p) { return *(const unaligned_vec *)p; }
 INLINE void store(float *p, vec v) { *(unaligned_vec *)p = v; }
 INLINE vec broadcast(float value) { return value - (vec){0}; }
+INLINE void add_to(float *sum, vec value) { store(sum, load(sum) + value); }
 
-/* The first `count` lanes, zeros behind them; memory beyond is not touched. */
+/* The first `count` lanes, the others 0; memory beyond them is not touched. */
 INLINE vec load_part(const float *p, int64_t count) {
     if (count >= LANES) return load(p);
 #if defined(__AVX512F__)
@@ -62,10 +59,10 @@ INLINE vec equal(vec a, vec b) { return (vec)((ivec)(a == b) & (ivec)broadcast(1
 
 INLINE vec choose(ivec mask, vec a, vec b) { return (vec)((mask & (ivec)a) | (~mask & (ivec)b)); }
 
-/* The larger, and NaN where either is NaN, as torch.amax has it. */
+/* The larger one; NaN if either is NaN, as in torch.amax. */
 INLINE vec maximum(vec a, vec b) { return choose((a >= b) | (a != a), a, b); }
 
-/* x within [low, high]; NaN stays. */
+/* x clamped to [low, high]; NaN stays NaN. */
 INLINE vec clamp(vec x, float low, float high) {
 #if defined(__AVX512F__)
     return _mm512_min_ps(broadcast(high), _mm512_max_ps(broadcast(low), x));
@@ -77,7 +74,7 @@ INLINE vec clamp(vec x, float low, float high) {
 #endif
 }
 
-/* e^x - 1 for |x| <= 88, to a relative error of some 1e-7 also near 0, where e^x would have lost the digits. */
+/* e^x - 1 for |x| <= 88, with a relative error of about 1e-7 even near 0, where e^x - 1 would cancel. */
 INLINE vec expm1_within(vec x) {
     /* x = n ln 2 + r. Adding 1.5 * 2^23 rounds to an integer; 127 more is the exponent's bias. */
     const vec shift = broadcast(12582912.0f + 127.0f);
@@ -95,7 +92,7 @@ INLINE vec expm1_within(vec x) {
     return power * q + (power - 1.0f);
 }
 
-/* 1 / sigmoid(x) = 1 + e^-x; infinity below -88, so that the gate of minus infinity is 0, and 0 times infinity NaN. */
+/* 1 / sigmoid(x) = 1 + e^-x; infinity below -88, so that sigmoid(-infinity) is exactly 0. */
 INLINE vec sigmoid_inverse(vec x) {
     vec inverse = 2.0f + expm1_within(clamp(-x, -88.0f, 88.0f));
 #if defined(__AVX512F__)
@@ -105,7 +102,7 @@ INLINE vec sigmoid_inverse(vec x) {
 #endif
 }
 
-/* e = e^-2x - 1, with which tanh(x) = -e / (2 + e); beyond |x| = 10 tanh is 1 in float32. */
+/* e = e^-2x - 1, from which tanh(x) = -e / (2 + e); beyond |x| = 10 tanh is +-1 in float32. */
 INLINE vec tanh_exponential(vec x) { return expm1_within(clamp(-2.0f * x, -20.0f, 20.0f)); }
 
 INLINE vec tanh_of(vec x) {

@@ -168,3 +168,24 @@ def test_run_as_a_program_it_tells_what_is_wrong_in_words(tmp_path, monkeypatch)
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 2
     assert result.stderr == "no C compiler was found (no-such-compiler)\n"
+
+
+@pytest.mark.usefixtures("compiler")
+@pytest.mark.skipif(sys.platform != "linux", reason="links as Linux does")
+def test_the_driver_calls_the_library(hatch_build, tmp_path):
+    library = hatch_build.ROOT / hatch_build.LIBRARY
+    if not library.exists():
+        pytest.skip("the library was not built")
+    driver = tmp_path / "driver"
+    flags = ["-std=gnu11", "-Wall", "-Wextra", "-Werror", f"-L{library.parent}", f"-Wl,-rpath,{library.parent}"]
+    source = hatch_build.ROOT / "csrc" / "driver" / "driver.c"
+    command = [*hatch_build.find_compiler(), *flags, source, f"-l:{library.name}", "-lm", "-o", driver]
+    subprocess.run(command, check=True, capture_output=True)
+
+    def run(*options):
+        return subprocess.run([driver, *options], capture_output=True, text=True, check=False, timeout=60)
+
+    for options in (["-n", "1"], ["-n", "1", "-m", "training", "-p"], ["-n", "1", "-m", "backward", "-k", "0"]):
+        assert run("-b", "2", "-f", "9", *options).stdout.startswith("calls 1, median ")
+    refused = run("-k", "9", "-f", "8")
+    assert (refused.returncode, refused.stderr) == (2, "driver: a window is longer than a sequence\n")

@@ -1,0 +1,171 @@
+/* Calls the kernel on one shape over and over, without Python, for perf, valgrind or a debugger; prints the time of a
+ * call. `make perf-driver` builds it as build/perf/driver; csrc/README.md shows how to use it. */
+#define _GNU_SOURCE
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../lstm.h"
+
+int convrnn_supports(int instruction_set);
+int convrnn_lstm(const struct lstm_call *call, int direction, int instruction_set);
+
+static const char USAGE[] =
+    "usage: driver [options]\n"
+    "  -m MODE     forward (keeps nothing), training (forward and backward) or backward; default forward\n"
+    "  -b -f -i -u batch, frames, input features, units; default 32, 180, 26, 100\n"
+    "  -k -s       window and stride in frames; default 5, 2; -k 0: whole sequences\n"
+    "  -r REDUCE   0 last, 1 mean, 2 max, 3 none; default 0\n"
+    "  -o          features are hidden states, not cell states\n"
+    "  -p          an input matrix for each position in the window\n"
+    "  -v          the LSTM runs over the frames in reverse\n"
+    "  -a SET      instruction set: 0 portable, 1 AVX2, 2 AVX-512; default the best\n"
+    "  -t THREADS  default 1\n"
+    "  -n CALLS    timed calls; default as many as fit into 3 seconds\n";
+
+static int64_t number(const char *text, int64_t least) {
+    char *end;
+    long long value = strtoll(text, &end, 10);
+    if (end == text || *end || value < least || value > 1000000) {
+        fprintf(stderr, "driver: %s is not a number from %lld to 1000000\n", text, (long long)least);
+        exit(2);
+    }
+    return value;
+}
+
+/* Numbers in [-scale, scale], the same in every run. */
+static float *draw(int64_t count, float scale) {
+    static uint32_t state = 1;
+    float *values = malloc(sizeof(float) * (size_t)at_least(count, 1));
+    if (!values) abort();
+    for (int64_t i = 0; i < count; i++) {
+        state = state * 1664525u + 1013904223u;
+        values[i] = scale * ((float)(state >> 8) / 8388608.0f - 1.0f);
+    }
+    return values;
+}
+
+static void draw_arrays(struct lstm_call *call) {
+    int64_t hidden = call->hidden, features = call->features, steps = call->batch * call->frames;
+    int64_t matrices = call->per_position ? call->kernel_size : 1, size = call->batch * call->windows * hidden;
+    float scale = 1.0f / sqrtf((float)hidden);
+    call->x = draw(steps * features, 1.0f);
+    call->weight_ih = draw(matrices * 4 * hidden * features, scale);
+    call->weight_hh = draw(4 * hidden * hidden, scale);
+    call->bias = draw(4 * hidden, scale);
+    call->weight_peephole = draw(3 * hidden, scale);
+    call->initial_hidden = draw(hidden, scale);
+    call->initial_cell = draw(hidden, scale);
+    if (call->kernel_size) {
+        if (call->reduce == NONE) size *= call->kernel_size;
+        call->y = draw(size, 1.0f);
+        call->grad_y = draw(size, 1.0f);
+        call->gates = draw(call->rows * divide_up(hidden, 16) * 16 * 4, 1.0f);
+    } else {
+        call->states_hidden = draw(steps * hidden, 1.0f);
+        call->states_cell = draw(steps * hidden, 1.0f);
+        call->grad_hidden = draw(steps * hidden, 1.0f);
+        call->gates = draw(steps * 5 * hidden, 1.0f);
+    }
+    call->grad_x = draw(steps * features, 1.0f);
+    call->grad_weight_ih = draw(matrices * 4 * hidden * features, 1.0f);
+    call->grad_weight_hh = draw(4 * hidden * hidden, 1.0f);
+    call->grad_vectors = draw(13 * hidden, 1.0f);
+}
+
+static double seconds(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+static void run(const struct lstm_call *call, int direction, int instruction_set) {
+    if (!convrnn_lstm(call, direction, instruction_set)) return;
+    fprintf(stderr, "driver: no memory for the kernel\n");
+    exit(1);
+}
+
+static int ascending(const void *a, const void *b) {
+    double one = *(const double *)a, other = *(const double *)b;
+    return (one > other) - (one < other);
+}
+
+struct options {
+    struct lstm_call call;
+    int forward, backward;
+    int instruction_set;
+    int64_t calls; /* 0: as many as fit into the time */
+};
+
+static void refuse(const char *message) {
+    fprintf(stderr, "driver: %s\n", message);
+    exit(2);
+}
+
+static struct options parse(int argc, char **argv) {
+    struct options options = {.forward = 1, .instruction_set = convrnn_supports(2) ? 2 : convrnn_supports(1)};
+    struct lstm_call call = {.batch = 32, .frames = 180, .features = 26, .hidden = 100, .kernel_size = 5, .stride = 2};
+    call.sequence = CELL;
+    call.threads = 1;
+    int option;
+    while ((option = getopt(argc, argv, "hm:b:f:i:u:k:s:r:opva:t:n:")) != -1) {
+        switch (option) {
+            case 'm':
+                options.forward = !strcmp(optarg, "forward") || !strcmp(optarg, "training");
+                options.backward = !strcmp(optarg, "backward") || !strcmp(optarg, "training");
+                break;
+            case 'b': call.batch = number(optarg, 1); break;
+            case 'f': call.frames = number(optarg, 1); break;
+            case 'i': call.features = number(optarg, 1); break;
+            case 'u': call.hidden = number(optarg, 1); break;
+            case 'k': call.kernel_size = number(optarg, 0); break;
+            case 's': call.stride = number(optarg, 1); break;
+            case 'r': call.reduce = number(optarg, 0); break;
+            case 'o': call.sequence = HIDDEN; break;
+            case 'p': call.per_position = 1; break;
+            case 'v': call.reverse = 1; break;
+            case 'a': options.instruction_set = (int)number(optarg, 0); break;
+            case 't': call.threads = number(optarg, 1); break;
+            case 'n': options.calls = number(optarg, 1); break;
+            case 'h': fputs(USAGE, stdout); exit(0);
+            default: exit(2); /* getopt has said why */
+        }
+    }
+    if (optind < argc) refuse("only options are taken");
+    if (!options.forward && !options.backward) refuse("the mode is forward, training or backward");
+    if (call.kernel_size > call.frames) refuse("a window is longer than a sequence");
+    if (call.per_position && !call.kernel_size) refuse("-p is for windows");
+    if (call.reduce > NONE) refuse("reduce is 0 to 3");
+    if (options.instruction_set > 2 || !convrnn_supports(options.instruction_set))
+        refuse("this machine does not run that instruction set");
+    call.windows = call.kernel_size ? (call.frames - call.kernel_size) / call.stride + 1 : 0;
+    call.rows = call.kernel_size ? call.batch * call.windows : call.batch;
+    options.call = call;
+    return options;
+}
+
+int main(int argc, char **argv) {
+    enum { MAX_CALLS = 1000000 };
+    struct options options = parse(argc, argv);
+    struct lstm_call forward = options.call;
+    draw_arrays(&forward);
+    struct lstm_call backward = forward;
+    if (!options.backward) forward.gates = NULL;
+    run(&forward, FORWARD, options.instruction_set);
+    double *times = malloc(sizeof(*times) * MAX_CALLS), end = seconds() + 3.0;
+    if (!times) abort();
+    int64_t done = 0;
+    while (done < MAX_CALLS && (options.calls ? done < options.calls : seconds() < end)) {
+        double begin = seconds();
+        if (options.forward) run(&forward, FORWARD, options.instruction_set);
+        if (options.backward) run(&backward, BACKWARD, options.instruction_set);
+        times[done++] = seconds() - begin;
+    }
+    qsort(times, (size_t)done, sizeof(*times), ascending);
+    printf("calls %lld, median %.1f us, fastest %.1f us\n", (long long)done, 1e6 * times[done / 2], 1e6 * times[0]);
+    free(times);
+    return 0;
+}

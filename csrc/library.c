@@ -1,0 +1,50 @@
+/* The functions that the library exports: plan a call, and run it on the instruction set that was asked for. */
+#include <stdlib.h>
+
+#include "kernel.h"
+
+#define PUBLIC __attribute__((visibility("default")))
+
+static const struct lstm_kernel *const kernels[] = {
+    &convrnn_kernel_portable,
+#ifdef CONVRNN_X86
+    &convrnn_kernel_avx2,
+    &convrnn_kernel_avx512,
+#endif
+};
+
+PUBLIC int64_t convrnn_interface(void);
+PUBLIC int convrnn_supports(int instruction_set);
+PUBLIC int convrnn_lstm(const struct lstm_call *call, int direction, int instruction_set);
+
+/* The CONVRNN_INTERFACE that the library was compiled with; a caller made for another must not call it. */
+int64_t convrnn_interface(void) { return CONVRNN_INTERFACE; }
+
+/* Whether this machine runs instruction set 0 (portable), 1 (AVX2) or 2 (AVX-512). */
+int convrnn_supports(int instruction_set) {
+#ifdef CONVRNN_X86
+    if (instruction_set == 2)
+        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+               __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+    if (instruction_set == 1) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#endif
+    return instruction_set == 0;
+}
+
+/* One forward or backward pass; 0, or -1 without memory. */
+int convrnn_lstm(const struct lstm_call *call, int direction, int instruction_set) {
+    const struct lstm_kernel *kernel = kernels[instruction_set];
+    int failed;
+    if (call->kernel_size > 0) {
+        struct windows_plan plan;
+        failed = convrnn_plan_windows(&plan, call);
+        if (!failed) failed = (direction == FORWARD ? kernel->windows_forward : kernel->windows_backward)(&plan);
+        free(plan.memory);
+    } else {
+        struct sequences_plan plan;
+        failed = convrnn_plan_sequences(&plan, call);
+        if (!failed) failed = (direction == FORWARD ? kernel->sequences_forward : kernel->sequences_backward)(&plan);
+        free(plan.memory);
+    }
+    return failed;
+}
