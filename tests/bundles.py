@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from convrnn.features.config import LogMelConfig
+from convrnn.features.logmel import LogMelConfig
 from convrnn.models import Bundle, BundleConfig, SequenceClassifier, preset
 
 

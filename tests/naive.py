@@ -77,7 +77,8 @@ def window_features(layer, frames):
             ending = f"_l{depth}{suffix}"
             p = {name.removesuffix(ending): value for name, value in parameters.items() if name.endswith(ending)}
             reverse = suffix == "_reverse"
-            options = {"nonlinearity": layer.nonlinearity, "reset_after": layer.reset_after}
+            own = ("nonlinearity", "reset_after")
+            options = {name: getattr(layer, name) for name in own if hasattr(layer, name)}
             both.append(states(layer.rnn_type, frames, p, reverse=reverse, **options))
         frames = np.concatenate([h for h, _ in both], axis=1)
     s = [c if layer.sequence == "cell" else h for h, c in both]

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from bundles import STATISTICS, make_bundle, utterances
 from convrnn.errors import InputError
-from convrnn.features.config import LogMelConfig
+from convrnn.features.logmel import LogMelConfig
 from convrnn.models import Bundle
 
 

@@ -5,8 +5,9 @@ import pytest
 
 from bundles import STATISTICS, make_bundle
 from convrnn.errors import InputError
-from convrnn.features.config import EgemapsConfig, LogMelConfig
+from convrnn.features.egemaps import EgemapsConfig
 from convrnn.features.extract import features_of
+from convrnn.features.logmel import LogMelConfig
 from convrnn.models import preset
 from convrnn.models.live import LivePredictor
 

@@ -77,11 +77,11 @@ def compiler_cache(tmp_path_factory):
 @pytest.mark.parametrize(
     "make_layer",
     [
-        lambda: nn.CLSTM(3, 4, 2, 2),
-        lambda: nn.ConvFeatures(3, 4, 3, 2, padding="same", nonlinearity="tanh"),
-        lambda: nn.LSTM(3, 4, bidirectional=True),
+        # Takes as long as all other compiled layers together.
+        pytest.param(lambda: nn.CLSTM(3, 4, 2, 2), marks=pytest.mark.slow, id="clstm"),
+        pytest.param(lambda: nn.ConvFeatures(3, 4, 3, 2, padding="same", nonlinearity="tanh"), id="conv-same"),
+        pytest.param(lambda: nn.LSTM(3, 4, bidirectional=True), id="blstm"),
     ],
-    ids=["clstm", "conv-same", "blstm"],
 )
 def test_compiled_with_the_default_compiler(make_layer):
     check_compile(randomised(make_layer, torch.float32), *draw_batch(3, torch.float32), backend="inductor")

@@ -7,6 +7,11 @@ import torch
 
 from convrnn import nn
 
+
+def conv_rnn(rnn_type, **options):
+    return nn.ConvRNN(3, 4, 3, rnn_type=rnn_type, **options)
+
+
 CONSTRUCTIONS = [
     (lambda: nn.CLSTM(0, 4, 3), "in_features is 0; it must be a whole number of at least 1"),
     (lambda: nn.CLSTM(3, -4, 3), "out_features is -4"),
@@ -22,16 +27,14 @@ CONSTRUCTIONS = [
     (lambda: nn.CRNN(3, 4, 3, nonlinearity="elu"), "nonlinearity is 'elu'"),
     (lambda: nn.CRNN(3, 4, 3, sequence="cell"), "sequence is 'cell', but rnn_type 'rnn' has no cell states"),
     (lambda: nn.CGRU(3, 4, 3, sequence="cell"), "sequence is 'cell', but rnn_type 'gru' has no cell states"),
-    (lambda: nn.CRNN(3, 4, 3, peepholes=True), "peepholes is True, but rnn_type is 'rnn'; only 'lstm' has it"),
-    (lambda: nn.CGRU(3, 4, 3, peepholes=True), "peepholes is True, but rnn_type is 'gru'"),
-    (lambda: nn.CGRU(3, 4, 3, nonlinearity="tanh"), "nonlinearity is 'tanh', but rnn_type is 'gru'; only 'rnn'"),
-    (lambda: nn.CLSTM(3, 4, 3, nonlinearity="relu"), "nonlinearity is 'relu', but rnn_type is 'lstm'"),
-    (lambda: nn.CLSTM(3, 4, 3, reset_after=True), "reset_after is True, but rnn_type is 'lstm'; only 'gru' has it"),
-    (lambda: nn.CRNN(3, 4, 3, reset_after=True), "reset_after is True, but rnn_type is 'rnn'"),
+    (lambda: conv_rnn("rnn", peepholes=True), "peepholes is True, but rnn_type is 'rnn'; only 'lstm' has it"),
+    (lambda: conv_rnn("gru", peepholes=True), "peepholes is True, but rnn_type is 'gru'"),
+    (lambda: conv_rnn("gru", nonlinearity="tanh"), "nonlinearity is 'tanh', but rnn_type is 'gru'; only 'rnn'"),
+    (lambda: conv_rnn("lstm", nonlinearity="relu"), "nonlinearity is 'relu', but rnn_type is 'lstm'"),
+    (lambda: conv_rnn("lstm", reset_after=True), "reset_after is True, but rnn_type is 'lstm'; only 'gru' has it"),
+    (lambda: conv_rnn("rnn", reset_after=True), "reset_after is True, but rnn_type is 'rnn'"),
+    (lambda: nn.CLSTM(3, 4, 3, peepholes="no"), "peepholes is 'no'; it must be one of False, True"),
     (lambda: nn.CLSTM(3, 5, 3, bidirectional=True), "out_features is 5; two directions .* need an even number"),
-    (lambda: nn.CBLSTM(3, 4, 3, projection=False), "projection is given, but CBLSTM always has projection=True"),
-    (lambda: nn.ExtendedCLSTM(3, 4, 3, position_weights=True), "ExtendedCLSTM always has position_weights=True"),
-    (lambda: nn.CGRU(3, 4, 3, rnn_type="lstm"), "rnn_type is given, but CGRU always has rnn_type='gru'"),
     (lambda: nn.CLSTM(3, 4, 3, hidden_size=5), "hidden_size is 5, .* it must be 4, .* projection=True sets it free"),
     (lambda: nn.CLSTM(3, 4, 3, bidirectional=True, hidden_size=4), "hidden_size is 4, .* it must be 2"),
     (lambda: nn.ConvFeatures(3, 0, 3), "out_features is 0"),
@@ -53,8 +56,9 @@ def test_construction(construct, sentence):
 
 
 def test_saying_what_is_so_anyway_is_no_contradiction():
-    assert not nn.CGRU(3, 4, 3, peepholes=False).peepholes
-    assert not nn.CRNN(3, 4, 3, reset_after=False).reset_after
+    assert not hasattr(conv_rnn("gru", peepholes=False), "peepholes")
+    assert not hasattr(conv_rnn("rnn", reset_after=False), "reset_after")
+    assert conv_rnn("lstm", peepholes=None, nonlinearity=None, reset_after=None).peepholes
 
 
 FORWARD_LAYERS = {
@@ -96,20 +100,37 @@ def test_same_padding_needs_a_frame(name):
         layer(torch.zeros(2, 0, 3))
 
 
-def test_an_option_that_does_not_exist_is_told_by_the_layers_own_name():
-    with pytest.raises(TypeError, match="CBLSTM got an unexpected keyword argument 'bidirectonal'"):
-        nn.CBLSTM(3, 4, 5, bidirectonal=True)
+@pytest.mark.parametrize(
+    ("layer", "option"),
+    [
+        # What no layer has, what the layer's name decides, and what only other cells have.
+        (nn.ConvRNN, {"bidirectonal": True}),
+        (nn.CBLSTM, {"bidirectonal": True}),
+        (nn.CBLSTM, {"projection": False}),
+        (nn.ExtendedCLSTM, {"position_weights": True}),
+        (nn.CGRU, {"rnn_type": "lstm"}),
+        (nn.CRNN, {"peepholes": True}),
+        (nn.CGRU, {"peepholes": True}),
+        (nn.CGRU, {"nonlinearity": "tanh"}),
+        (nn.CLSTM, {"nonlinearity": "relu"}),
+        (nn.CLSTM, {"reset_after": True}),
+        (nn.CRNN, {"reset_after": True}),
+    ],
+    ids=str,
+)
+def test_an_option_that_a_layer_does_not_have_is_told_by_its_own_name(layer, option):
+    [name] = option
+    with pytest.raises(TypeError, match=f"^{layer.__name__}.* got an unexpected keyword argument '{name}'"):
+        layer(3, 4, 5, **option)
 
 
 def test_help_shows_the_options_that_a_layer_has():
-    every = set(inspect.signature(nn.ConvRNN).parameters)
-    only = {"rnn_type", "peepholes", "nonlinearity", "reset_after"}
-    assert set(inspect.signature(nn.CLSTM).parameters) == every - only | {"peepholes"}
-    assert set(inspect.signature(nn.CRNN).parameters) == every - only | {"nonlinearity"}
-    assert set(inspect.signature(nn.CGRU).parameters) == every - only | {"reset_after"}
-    assert set(inspect.signature(nn.CBLSTM).parameters) == every - only - {"bidirectional", "projection"} | {
-        "peepholes"
-    }
+    every = set(inspect.signature(nn.ConvRNN).parameters) - {"rnn_type", "cell_options"}
+    assert set(inspect.signature(nn.CLSTM).parameters) == every | {"peepholes"}
+    assert set(inspect.signature(nn.CRNN).parameters) == every | {"nonlinearity"}
+    assert set(inspect.signature(nn.CGRU).parameters) == every | {"reset_after"}
+    assert set(inspect.signature(nn.ExtendedCLSTM).parameters) == every - {"position_weights"} | {"peepholes"}
+    assert set(inspect.signature(nn.CBLSTM).parameters) == every - {"bidirectional", "projection"} | {"peepholes"}
 
     class Mine(nn.CLSTM):
         def __init__(self, width):

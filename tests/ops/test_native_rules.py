@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from convrnn import ops
-from convrnn.ops import native
+from convrnn.ops import dispatch, native
 from native_kernels import EVERY_OPERATION, Recorder, needs_library, run_script
 from operations import NATIVE, draw_float32, on, outputs_of, same, values_and_gradients
 
@@ -15,8 +15,8 @@ from operations import NATIVE, draw_float32, on, outputs_of, same, values_and_gr
 
 
 def test_backends():
-    assert ops.BACKENDS == ("reference", "native", "triton")
-    with pytest.raises(ValueError, match="choose from reference, native, triton"), ops.use_backend("cuda"):
+    assert [backend.name for backend in dispatch.TABLE] == ["native", "cudnn", "triton", "reference"]
+    with pytest.raises(ValueError, match="choose from reference, native, cudnn, triton"), ops.use_backend("cuda"):
         pass
 
 

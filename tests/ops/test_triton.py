@@ -1,5 +1,6 @@
 """The Triton kernels: run in the interpreter, compiled for GPUs whether there is one or not, chosen and refused."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -10,7 +11,8 @@ import pytest
 import torch
 
 from convrnn import ops
-from convrnn.ops import backend, cudnn
+from convrnn.ops import cudnn, dispatch, triton
+from convrnn.ops.operands import LSTMOperands
 from convrnn.ops.triton import tiles
 from convrnn.ops.triton.tiles import Tile
 from operations import draw_float32, values_and_gradients
@@ -138,12 +140,20 @@ def test_kernels_compile_for_gpus_and_fit_them(
         assert compiled(gpu, *launch).metadata.shared <= gpu[1] * 1024
 
 
+REDUCTIONS = [("last", ()), ("mean", OPTIONAL), ("max", OPTIONAL[:1]), ("none", OPTIONAL)]
+
+
+def every_option():
+    """Every tile, sequence and reduction. Slow is the half without which any two of them still meet."""
+    for number, (reduce, without) in enumerate(REDUCTIONS):
+        for resident, hidden in itertools.product([True, False], repeat=2):
+            sequence = "hidden" if hidden else "cell"
+            marks = pytest.mark.slow if (number + resident + hidden) % 2 else ()
+            yield pytest.param(resident, sequence, reduce, without, marks=marks, id=f"{reduce}-{sequence}-{resident}")
+
+
 @needs_triton
-@pytest.mark.parametrize("resident", [True, False])
-@pytest.mark.parametrize("sequence", ["hidden", "cell"])
-@pytest.mark.parametrize(
-    ("reduce", "without"), [("last", ()), ("mean", OPTIONAL), ("max", OPTIONAL[:1]), ("none", OPTIONAL)]
-)
+@pytest.mark.parametrize(("resident", "sequence", "reduce", "without"), list(every_option()))
 def test_kernels_compile_with_every_option(monkeypatch, tmp_path, resident, sequence, reduce, without):
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     tile = Tile(resident=resident, rows=16, units=16, inner=16, warps=4, stages=2)
@@ -174,9 +184,15 @@ def test_precision_follows_pytorchs_setting(monkeypatch):
 # Which backend runs.
 
 
+def runs(name, x):
+    """Whether a backend is the one that runs a windowed LSTM over x."""
+    (backend,) = [each for each in dispatch.TABLE if each.name == name]
+    return dispatch.choose("windowed_lstm", LSTMOperands(x, x, x, None)) is backend.operations["windowed_lstm"]
+
+
 def test_the_cpu_is_not_for_triton(monkeypatch):
     monkeypatch.setattr(tiles, "INTERPRETED", False)
-    monkeypatch.setattr(backend, "_warned", set())
+    monkeypatch.setattr(dispatch, "_warned", set())
     tensors = draw_float32()
     with ops.use_backend("reference"):
         expected = values_and_gradients(ops.lstm, tensors)
@@ -186,8 +202,8 @@ def test_the_cpu_is_not_for_triton(monkeypatch):
         assert len(caught) == 1
         assert caught[0].filename == str(HERE.parent / "operations.py")
     assert all(torch.equal(value, expected[name]) for result in results for name, value in result.items())
-    assert not backend.runs_triton(tensors["x"])
-    assert backend.runs_native(tensors["x"]) == ops.native.available()
+    assert not runs("triton", tensors["x"])
+    assert runs("native", tensors["x"]) == ops.native.available()
 
 
 @pytest.mark.parametrize("chosen", [True, False])
@@ -203,13 +219,13 @@ def test_the_cpu_is_not_for_triton(monkeypatch):
 )
 def test_gpus_take_triton_where_it_can_run(monkeypatch, recwarn, chosen, missing, dtype, new_enough, unfit):
     monkeypatch.setattr(tiles, "MISSING", missing)
-    monkeypatch.setattr(backend, "_warned", set())
-    monkeypatch.setattr(backend, "_new_enough", lambda _: new_enough)
+    monkeypatch.setattr(dispatch, "_warned", set())
+    monkeypatch.setattr(triton, "_new_enough", lambda _: new_enough)
     x = FakeGPU(torch.zeros(1, dtype=dtype))
     with ops.use_backend("triton") if chosen else nullcontext():
-        assert backend.runs_triton(x) == (unfit is None and missing is None)
-        assert backend.runs_triton(x) == (unfit is None and missing is None)
-        assert not backend.runs_native(x)
+        assert runs("triton", x) == (unfit is None and missing is None)
+        assert runs("triton", x) == (unfit is None and missing is None)
+        assert not runs("native", x)
     # Whoever has not chosen it is not told why another backend runs, unless it is for want of Triton.
     told = [words for words in ([unfit] if chosen and unfit else [missing] if not unfit else []) if words]
     assert len(recwarn) == len(told)
@@ -217,7 +233,7 @@ def test_gpus_take_triton_where_it_can_run(monkeypatch, recwarn, chosen, missing
     for other in ("reference", "native"):
         with ops.use_backend(other):
             recwarn.clear()
-            assert not backend.runs_triton(x)
+            assert not runs("triton", x)
             assert not [warning for warning in recwarn.list if "Triton" in str(warning.message)]
 
 
@@ -249,11 +265,15 @@ def test_cudnns_operation_is_the_references(reverse, lengths, without):
     tensors = draw_float32(without=without)
     del tensors["weight_peephole"]
     options = {"lengths": None if lengths is None else torch.tensor(lengths), "reverse": reverse}
+
+    def by_cudnn(*, reverse, **operands):
+        return cudnn.lstm_hidden(LSTMOperands(**operands), reverse)
+
     if lengths is not None:
         tensors["x"][1, 6:] = torch.nan
     with ops.use_backend("reference"):
         expected = values_and_gradients(ops.lstm, tensors, used=("hidden",), **options)
-    results = values_and_gradients(cudnn.lstm_hidden, tensors, **options)
+    results = values_and_gradients(by_cudnn, tensors, **options)
     for name, value in results.items():
         torch.testing.assert_close(value, expected["hidden" if name == "y" else name], rtol=1e-5, atol=1e-5)
 
@@ -264,10 +284,14 @@ def test_hidden_states_alone_are_the_hidden_states(monkeypatch):
     hidden = ops.lstm(**tensors, lengths=lengths)[0]
     assert torch.equal(ops.lstm_hidden(**tensors, lengths=lengths), hidden)
     calls = []
-    monkeypatch.setattr(backend, "runs_cudnn", lambda _: calls.append(None) is None)
-    torch.testing.assert_close(ops.lstm_hidden(**tensors, lengths=lengths), hidden, rtol=1e-5, atol=1e-5)
-    with pytest.raises(ValueError, match="bias must have shape"):
-        ops.lstm_hidden(**tensors | {"bias": torch.zeros(1)})
+    monkeypatch.setattr(cudnn, "_on_gpu", lambda _: calls.append(None) is None)
+    monkeypatch.setattr(dispatch, "_warned", set())
+    # On the CPU the native kernel would come first.
+    with ops.use_backend("cudnn"):
+        torch.testing.assert_close(ops.lstm_hidden(**tensors, lengths=lengths), hidden, rtol=1e-5, atol=1e-5)
+        with pytest.raises(ValueError, match="bias must have shape"):
+            ops.lstm_hidden(**tensors | {"bias": torch.zeros(1)})
+        assert len(calls) == 2
+        with pytest.warns(UserWarning, match="cuDNN's LSTM has no peepholes"):
+            ops.lstm_hidden(**draw_float32())
     assert len(calls) == 2
-    ops.lstm_hidden(**draw_float32())
-    assert len(calls) == 2  # peepholes are not for cuDNN

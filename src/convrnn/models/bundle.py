@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from convrnn.errors import InputError, one_sentence
-from convrnn.features.config import MOST_BANDS, FeatureConfig
+from convrnn.features.base import MOST_FEATURES
+from convrnn.features.config import FeatureConfig
 from convrnn.features.normalise import NormalisePolicy, Normaliser, Statistics
 from convrnn.files import make_folder, remove, remove_leftovers, sync_folder, temporary_path, write_new
 from convrnn.json_files import read_json, validate
@@ -37,8 +38,8 @@ class StatisticsConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    mean: Annotated[tuple[_Value, ...], Field(max_length=MOST_BANDS)]
-    std: Annotated[tuple[Annotated[_Value, Field(ge=0)], ...], Field(max_length=MOST_BANDS)]
+    mean: Annotated[tuple[_Value, ...], Field(max_length=MOST_FEATURES)]
+    std: Annotated[tuple[Annotated[_Value, Field(ge=0)], ...], Field(max_length=MOST_FEATURES)]
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -4,11 +4,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from convrnn import ops
 from convrnn.models.config import ConvRNNConfig, FrontEndLayerConfig, SequenceClassifierConfig
 from convrnn.nn import LSTM, ConvFeatures, ConvRNN, MaxPool, MeanSoftmax
 from convrnn.nn.init import glorot_
 from convrnn.ops import geometry
+from convrnn.ops.checks import check_lengths
 
 
 def _front_end_layers(in_features: int, config: FrontEndLayerConfig) -> list[ConvFeatures | ConvRNN | MaxPool]:
@@ -88,7 +88,7 @@ class SequenceClassifier(nn.Module):
         """
         if x.dim() < 3 or x.size(1) == 0:
             raise ValueError(f"x must be [batch, frames, features] with a frame, but has shape {list(x.shape)}")
-        lengths = ops.check_lengths(lengths, x)
+        lengths = check_lengths(lengths, x)
         x = geometry.mask_frames(x.flatten(2), lengths)
         x = F.pad(x, (0, 0, 0, max(self.shortest_input - x.size(1), 0)))
         if lengths is not None:

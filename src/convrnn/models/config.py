@@ -1,36 +1,43 @@
-"""What a classifier is made of, as typed, serialisable data."""
+"""The parts of a classifier as typed, serialisable data."""
 
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from convrnn.nn.cells import CELLS
+from convrnn.nn.options import Padding, Reduce, require_one_of
 from convrnn.ops.geometry import receptive_field
 
 MOST_CLASSES = 2**16
-"""Classes at most: ten times the speakers of VoxCeleb2, the largest set of labels that speech is sorted by."""
+"""The most classes: ten times the speakers of VoxCeleb2, the largest set of speech labels."""
 
 MOST_VALUES = 2**23
-"""Values that one output of the front end may see, frames times features: 53 minutes of 26 log mel bands. Shorter
-utterances are filled up to it, and no weight vouches for that memory."""
+"""The most values, frames times features, that one output of the front end may see: 53 minutes of 26 log-mel bands.
+Shorter utterances are padded to that size, so a config without large weights could otherwise fill the memory."""
 
 Width = Annotated[int, Field(ge=1, le=2**20)]
-"""Values of a frame or units of a layer: up to those of a picture of a megapixel."""
+"""Values of a frame or units of a layer: at most those of a one-megapixel picture."""
 
 Frames = Annotated[int, Field(ge=1, le=2**16)]
-"""Frames of a window: four seconds of waveform at 16 kHz, sample by sample, are fewer."""
+"""Frames of a window: at most four seconds of a 16 kHz waveform, sample by sample."""
 
 Layers = Annotated[int, Field(ge=1, le=32)]
-"""Recurrent layers on each other; more than eight are hardly ever trained."""
+"""Stacked recurrent layers; more than eight are rarely trained."""
 
 MOST_FRONT_END_LAYERS = 32
 
 Name = Annotated[str, Field(max_length=4096)]
-"""What a class, a task or a model is called."""
+"""The name of a class, a task or a model."""
 
 CorpusName = Annotated[str, Field(max_length=5000)]
-"""A corpus as it is given to commands: its kind and a path, which may have 4096 bytes."""
+"""A corpus as the commands take it: its kind and a path, which may have 4096 bytes."""
 
 Classes = Annotated[tuple[Name, ...], Field(max_length=MOST_CLASSES)]
+
+if TYPE_CHECKING:
+    RNNType = str
+else:
+    RNNType = Literal[*CELLS]
 
 
 class _Config(BaseModel):
@@ -38,26 +45,32 @@ class _Config(BaseModel):
 
 
 class ConvFeaturesConfig(_Config):
-    """A :class:`convrnn.nn.ConvFeatures` layer; the input width follows from what stands before it."""
+    """A :class:`convrnn.nn.ConvFeatures` layer; its input width follows from the layer before it."""
 
     kind: Literal["conv"] = "conv"
     out_features: Width
     kernel_size: Frames
     stride: Frames = 1
     nonlinearity: Literal["relu", "sigmoid", "tanh"] = "relu"
-    padding: Literal["valid", "same"] = "valid"
+    padding: Padding = "valid"
 
 
 class ConvRNNConfig(_Config):
-    """A :class:`convrnn.nn.ConvRNN` layer; the fields are its arguments."""
+    """A :class:`convrnn.nn.ConvRNN` layer; the fields are its arguments, among them the options of its cell.
+
+    Every config has the options of the first three cells, None where they are not given, because hashes of earlier runs
+    include them. Options of other cells are there where they are given.
+    """
+
+    model_config = ConfigDict(extra="allow")
 
     kind: Literal["convrnn"] = "convrnn"
     out_features: Width
     kernel_size: Frames
     stride: Frames = 1
-    rnn_type: Literal["rnn", "gru", "lstm"] = "lstm"
+    rnn_type: RNNType = "lstm"
     sequence: Literal["hidden", "cell"] | None = None
-    reduce: Literal["last", "mean", "max"] = "last"
+    reduce: Reduce = "last"
     projection: bool = False
     hidden_size: Width | None = None
     num_layers: Layers = 1
@@ -67,7 +80,16 @@ class ConvRNNConfig(_Config):
     nonlinearity: Literal["tanh", "sigmoid", "relu"] | None = None
     reset_after: bool | None = None
     learn_initial_state: bool = False
-    padding: Literal["valid", "same"] = "valid"
+    padding: Padding = "valid"
+
+    @model_validator(mode="after")
+    def _check_cell_options(self) -> Self:
+        own = {option.name: option for option in CELLS[self.rnn_type].options}
+        for name, value in (self.__pydantic_extra__ or {}).items():
+            if name not in own:
+                raise ValueError(f"{name} is not an option of rnn_type {self.rnn_type!r}")
+            require_one_of(name, value, own[name].allowed)
+        return self
 
 
 class MaxPoolConfig(_Config):

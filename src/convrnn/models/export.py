@@ -20,7 +20,6 @@ from torch.export import Dim
 
 from convrnn import ops
 from convrnn.errors import InputError
-from convrnn.features.config import LogMelConfig
 from convrnn.features.normalise import CONSTANT, NormalisePolicy
 from convrnn.files import write_atomically
 from convrnn.models.bundle import Bundle
@@ -282,9 +281,7 @@ def _with_metadata(model: Any, bundle: Bundle, policy: NormalisePolicy) -> bytes
         f"{', '.join(config.classes)}; the metadata says what features are"
     )
     facts = config.model_dump(mode="json", exclude={"model", "statistics", "format_version"})
-    facts |= {"normalise": policy, "standardised_within": True}
-    if isinstance(config.features, LogMelConfig):
-        facts["fbank"] = config.features.fbank_options
+    facts |= {"normalise": policy, "standardised_within": True, **config.features.recipe}
     for name, value in facts.items():
         entry = model.metadata_props.add()
         entry.key, entry.value = name, json.dumps(value, ensure_ascii=False)

@@ -11,21 +11,23 @@ from convrnn.models.config import (
     RecurrentConfig,
     SequenceClassifierConfig,
 )
+from convrnn.nn.cells import CELLS
 
 Setting = Literal["emotion", "paralinguistic"]
 SETTINGS: tuple[Setting, ...] = get_args(Setting)
 
 _WINDOW: dict[str, Any] = {"out_features": 100, "kernel_size": 5, "stride": 2}
 
-# Arguments of the feature layer, beside the window. Where "reduce" is missing it is the setting's. Nothing is left to
-# a default, so that two names of one model have equal configs.
+# Arguments of the feature layer beside the window; without "reduce", the setting decides it. Cell states are always
+# asked for by name, so that two names of one model have equal configs.
 _RECURRENT_FRONT_ENDS: dict[str, dict[str, Any]] = {
-    "crnn": {"rnn_type": "rnn"},
-    "cgru": {"rnn_type": "gru"},
-    "clstm": {"sequence": "cell"},
+    **{
+        f"c{name}": {"rnn_type": name} | ({"sequence": "cell"} if cell.cell_states else {})
+        for name, cell in CELLS.items()
+    },
     "extended-clstm": {"sequence": "cell", "position_weights": True},
     "cblstm": {"sequence": "cell", "bidirectional": True, "projection": True},
-    # Between CLSTM and CBLSTM lie two changes (section V); these make one of them each.
+    # CBLSTM differs from CLSTM in two ways (section V); each of these has one of them.
     "clstm-projection": {"sequence": "cell", "projection": True},
     "cblstm-states": {"sequence": "cell", "bidirectional": True},
     **{
@@ -43,15 +45,15 @@ def preset(front_end: str, setting: str, *, in_features: int, num_classes: int) 
 
     Args:
         front_end: One of ``FRONT_ENDS``: "baseline" (none), "conv" (standard convolution), "crnn", "cgru", "clstm",
-            "extended-clstm", "cblstm"; "clstm-projection" (one direction, its cell states transformed) and
-            "cblstm-states" (two directions of 50 features each, not transformed), which tell the two differences
-            between CLSTM and CBLSTM apart; and the six CLSTM variants of Table IV, "clstm-cell-max" and so on. Every
-            layer has windows of 5 frames with a shift of 2, 100 features and max-pooling of 2 by 2.
+            "extended-clstm", "cblstm"; two models between CLSTM and CBLSTM, "clstm-projection" (one direction with a
+            projection of its cell states) and "cblstm-states" (two directions of 50 features each, no projection); and
+            the six CLSTM variants of Table IV, "clstm-cell-max" and so on. Every layer has windows of 5 frames with a
+            shift of 2, 100 features, and max-pooling over 2 windows with a shift of 2.
         setting: "emotion" (section IV-A): two front-end layers, the state of each window's last frame, an LSTM, the
             last four frames averaged. "paralinguistic" (section IV-B): one layer, the maximum over the window, a
             bidirectional LSTM, all frames averaged.
         in_features: Values in a frame.
-        num_classes: Classes to tell apart.
+        num_classes: Number of classes.
 
     Raises:
         InputError: for an unknown front end or setting.

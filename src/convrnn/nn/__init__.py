@@ -1,5 +1,6 @@
-"""The layers: convolutional recurrent ones, the standard convolution, pooling, the whole-sequence LSTM, readouts."""
+"""The layers: convolutional recurrent layers, standard convolution, pooling, whole-sequence LSTM and readout."""
 
+from convrnn.nn.cells import Cell
 from convrnn.nn.conv import ConvFeatures, MaxPool
 from convrnn.nn.conv_rnn import ConvRNN
 from convrnn.nn.layers import CBLSTM, CGRU, CLSTM, CRNN, ExtendedCLSTM
@@ -12,6 +13,7 @@ __all__ = [
     "CLSTM",
     "CRNN",
     "LSTM",
+    "Cell",
     "ConvFeatures",
     "ConvRNN",
     "ExtendedCLSTM",

@@ -6,31 +6,31 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from convrnn import ops
 from convrnn.nn.init import glorot_
-from convrnn.nn.options import flatten_frames, require_one_of, require_positive
+from convrnn.nn.options import Device, Padding, flatten_frames, require_one_of, require_positive
 from convrnn.ops import geometry
+from convrnn.ops.checks import check_lengths
 
 _NONLINEARITIES = {"relu": torch.relu, "sigmoid": torch.sigmoid, "tanh": torch.tanh}
 
 
 class ConvFeatures(nn.Module):
-    r"""The standard convolutional layer: one affine map of the window and a non-linearity (section III-C).
+    r"""The standard convolutional layer: an affine map of each window and a non-linearity (section III-C).
 
     .. math::
         f(w) = (\sigma(\operatorname{sum}(W_1 \odot w) + b_1), \dots,
             \sigma(\operatorname{sum}(W_n \odot w) + b_n))
 
     Args:
-        in_features: Values in a frame.
+        in_features: Number of values in a frame.
         out_features: Features of a window, the paper's n.
         kernel_size: Frames in a window, the paper's r1.
         stride: Frames between the starts of two windows, the paper's r2.
         nonlinearity: "relu", "sigmoid" or "tanh".
         padding: "valid", or "same": zeros around each sequence so that a window starts at every ``stride``-th frame.
         bias: Add biases.
-        device: Where the parameters lie.
-        dtype: Their dtype.
+        device: Device of the parameters.
+        dtype: Dtype of the parameters.
 
     Shape:
         - Input: ``[batch, frames, in_features]`` (or more feature axes with as many values), and optionally
@@ -40,7 +40,7 @@ class ConvFeatures(nn.Module):
     The parameters are ``weight`` ``[out_features, in_features, kernel_size]``, as in ``torch.nn.Conv1d``, and ``bias``.
 
     Raises:
-        ValueError: for options or input that do not fit.
+        ValueError: for an invalid option, and for input of the wrong shape, dtype or length.
 
     Example:
         >>> ConvFeatures(26, 100, kernel_size=5, stride=2)(torch.randn(8, 180, 26)).shape
@@ -55,9 +55,9 @@ class ConvFeatures(nn.Module):
         stride: int = 1,
         *,
         nonlinearity: Literal["relu", "sigmoid", "tanh"] = "relu",
-        padding: Literal["valid", "same"] = "valid",
+        padding: Padding = "valid",
         bias: bool = True,
-        device: torch.device | str | None = None,
+        device: Device | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ class ConvFeatures(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw new parameters: Glorot weights of the map from a whole window to its features, zero biases."""
+        """Reinitialise: Glorot weights for the map from a whole window to its features, zero biases."""
         glorot_(self.weight.view(self.out_features, -1))
         if self.bias is not None:
             nn.init.zeros_(self.bias)
@@ -89,7 +89,7 @@ class ConvFeatures(nn.Module):
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Features of every window: ``[batch, frames, in_features]`` to ``[batch, windows, out_features]``."""
         x = flatten_frames(x, self.in_features, self.weight.dtype)
-        lengths = ops.check_lengths(lengths, x)
+        lengths = check_lengths(lengths, x)
         windows = None if lengths is None else self.output_lengths(lengths)
         if self.padding == "same":
             x, _ = geometry.pad_same(x, lengths, self.kernel_size, self.stride)
@@ -101,7 +101,7 @@ class ConvFeatures(nn.Module):
         return geometry.mask_frames(_NONLINEARITIES[self.nonlinearity](y), windows)
 
     def extra_repr(self) -> str:
-        """The arguments that matter."""
+        """The arguments."""
         return (
             f"{self.in_features}, {self.out_features}, kernel_size={self.kernel_size}, stride={self.stride}, "
             f"nonlinearity={self.nonlinearity!r}, padding={self.padding!r}, bias={self.bias is not None}"
@@ -109,7 +109,7 @@ class ConvFeatures(nn.Module):
 
 
 class MaxPool(nn.Module):
-    """Maximum over windows of frames, each feature on its own (section III-A).
+    """Max-pooling over windows of frames, separately for each feature (section III-A).
 
     Args:
         kernel_size: Frames in a pooling window, the paper's p1.
@@ -120,7 +120,7 @@ class MaxPool(nn.Module):
         - Output: ``[batch, windows, features]``; windows that reach past a sequence's length are zeros.
 
     Raises:
-        ValueError: for options or input that do not fit.
+        ValueError: for an invalid option, and for input of the wrong shape, dtype or length.
 
     Example:
         >>> pool = MaxPool(2)
@@ -139,14 +139,14 @@ class MaxPool(nn.Module):
         return geometry.num_windows(lengths, self.kernel_size, self.stride)
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Maxima of every window: ``[batch, frames, features]`` to ``[batch, windows, features]``."""
+        """Maximum of every window: ``[batch, frames, features]`` to ``[batch, windows, features]``."""
         if not isinstance(x, Tensor):
             raise ValueError(f"x must be a torch.Tensor, but is a {type(x).__name__}")
         if x.dim() != 3:
             raise ValueError(f"x must be [batch, frames, features], but has shape {list(x.shape)}")
         if x.size(1) < self.kernel_size:
             raise ValueError(f"kernel_size is {self.kernel_size}, longer than x with its {x.size(1)} frames")
-        lengths = ops.check_lengths(lengths, x)
+        lengths = check_lengths(lengths, x)
         windows = geometry.mask_frames(x, lengths).unfold(1, self.kernel_size, self.stride)
         return geometry.mask_frames(windows.amax(dim=-1), None if lengths is None else self.output_lengths(lengths))
 

@@ -1,12 +1,12 @@
-"""Initialisation: Glorot input weights and orthogonal recurrent weights, each gate on its own."""
+"""Initialisation: Glorot input weights and orthogonal recurrent weights, drawn separately for each gate."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import init
 
 
 def glorot_(weight: Tensor, gates: int = 1) -> None:
-    """Fill ``weight`` ``[..., gates * H, in]`` with uniform Glorot values, each ``[H, in]`` block on its own.
+    """Fill ``weight`` ``[..., gates * H, in]`` with uniform Glorot values, drawn separately for each ``[H, in]`` block.
 
     Example:
         >>> weight = torch.empty(4 * 8, 26)
@@ -34,3 +34,21 @@ def orthogonal_(weight: Tensor, gates: int = 1) -> None:
         return
     for block in weight.detach().chunk(gates):
         block.copy_(init.orthogonal_(torch.empty_like(block, dtype=torch.float32)))
+
+
+def reset_recurrent_(layer: nn.Module, gates: int) -> None:
+    """Reinitialise a recurrent layer: Glorot input weights, orthogonal recurrent weights, everything else zero.
+
+    Args:
+        layer: The layer, with parameters named as in :class:`convrnn.nn.ConvRNN`.
+        gates: Number of gates, the blocks of rows in each weight of the cell.
+    """
+    for name, parameter in layer.named_parameters():
+        if name.startswith("weight_ih"):
+            glorot_(parameter, gates)
+        elif name.startswith("weight_hh"):
+            orthogonal_(parameter, gates)
+        elif name.startswith("weight_ho"):
+            glorot_(parameter)
+        else:
+            init.zeros_(parameter)

@@ -1,98 +1,138 @@
-"""The paper's layers by their names: thin names over :class:`~convrnn.nn.ConvRNN`."""
+"""The paper's named layers: :class:`~convrnn.nn.ConvRNN` with some of its options fixed."""
 
-from typing import Any, ClassVar, Literal, TypedDict, Unpack
+from typing import Literal
 
 import torch
 
 from convrnn.nn.conv_rnn import ConvRNN
-
-
-class _Options(TypedDict, total=False):
-    reduce: Literal["last", "mean", "max"]
-    hidden_size: int | None
-    num_layers: int
-    learn_initial_state: bool
-    padding: Literal["valid", "same"]
-    bias: bool
-    device: torch.device | str | None
-    dtype: torch.dtype | None
-
-
-class _OneOrTwoDirections(_Options, total=False):
-    projection: bool
-    bidirectional: bool
-    position_weights: bool
-
-
-class _SimpleOptions(_OneOrTwoDirections, total=False):
-    sequence: Literal["hidden"]
-    nonlinearity: Literal["tanh", "sigmoid", "relu"]
-
-
-class _GRUOptions(_OneOrTwoDirections, total=False):
-    sequence: Literal["hidden"]
-    reset_after: bool
-
-
-class _LSTMOptions(_OneOrTwoDirections, total=False):
-    sequence: Literal["hidden", "cell"]
-    peepholes: bool
-
-
-class _ExtendedOptions(_Options, total=False):
-    sequence: Literal["hidden", "cell"]
-    peepholes: bool
-    projection: bool
-    bidirectional: bool
-
-
-class _BidirectionalOptions(_Options, total=False):
-    sequence: Literal["hidden", "cell"]
-    peepholes: bool
-    position_weights: bool
+from convrnn.nn.options import Device, Padding, Reduce
 
 
 class CRNN(ConvRNN):
     """Convolutional layer with a simple recurrent network inside (equation 1, section III-C).
 
-    Takes :class:`~convrnn.nn.ConvRNN`'s arguments; features come from the hidden states. ``nonlinearity`` is "tanh",
-    "sigmoid" (the paper's equation) or "relu".
+    Features come from the hidden states. Arguments and shapes are those of :class:`~convrnn.nn.ConvRNN`, and:
+
+    Args:
+        nonlinearity: The σ of equation 1: "tanh", "sigmoid" (as in the paper) or "relu".
 
     Example:
         >>> CRNN(26, 100, kernel_size=5, stride=2, nonlinearity="sigmoid")(torch.randn(8, 180, 26)).shape
         torch.Size([8, 88, 100])
     """
 
-    _fixed: ClassVar[dict[str, Any]] = {"rnn_type": "rnn"}
+    nonlinearity: str
 
     def __init__(
-        self, in_features: int, out_features: int, kernel_size: int, stride: int = 1, **options: Unpack[_SimpleOptions]
+        self,
+        in_features: int,
+        out_features: int,
+        kernel_size: int,
+        stride: int = 1,
+        *,
+        sequence: Literal["hidden"] = "hidden",
+        reduce: Reduce = "last",
+        projection: bool = False,
+        hidden_size: int | None = None,
+        num_layers: int = 1,
+        bidirectional: bool = False,
+        position_weights: bool = False,
+        nonlinearity: Literal["tanh", "sigmoid", "relu"] = "tanh",
+        learn_initial_state: bool = False,
+        padding: Padding = "valid",
+        bias: bool = True,
+        device: Device | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__(in_features, out_features, kernel_size, stride, **self._arguments(options))
+        super().__init__(
+            in_features,
+            out_features,
+            kernel_size,
+            stride,
+            rnn_type="rnn",
+            sequence=sequence,
+            reduce=reduce,
+            projection=projection,
+            hidden_size=hidden_size,
+            num_layers=num_layers,
+            bidirectional=bidirectional,
+            position_weights=position_weights,
+            nonlinearity=nonlinearity,
+            learn_initial_state=learn_initial_state,
+            padding=padding,
+            bias=bias,
+            device=device,
+            dtype=dtype,
+        )
 
 
 class CGRU(ConvRNN):
-    """Convolutional layer with a gated recurrent network inside, as in the authors' code.
+    """Convolutional layer with a gated recurrent unit inside, as in the authors' code.
 
-    Takes :class:`~convrnn.nn.ConvRNN`'s arguments; features come from the hidden states.
+    Features come from the hidden states. Arguments and shapes are those of :class:`~convrnn.nn.ConvRNN`, and:
+
+    Args:
+        reset_after: Apply the reset gate to the recurrent product, as ``torch.nn.GRU`` does, instead of to the state
+            before it, as the authors' code does.
 
     Example:
         >>> CGRU(26, 100, kernel_size=5, stride=2)(torch.randn(8, 180, 26)).shape
         torch.Size([8, 88, 100])
     """
 
-    _fixed: ClassVar[dict[str, Any]] = {"rnn_type": "gru"}
+    reset_after: bool
 
     def __init__(
-        self, in_features: int, out_features: int, kernel_size: int, stride: int = 1, **options: Unpack[_GRUOptions]
+        self,
+        in_features: int,
+        out_features: int,
+        kernel_size: int,
+        stride: int = 1,
+        *,
+        sequence: Literal["hidden"] = "hidden",
+        reduce: Reduce = "last",
+        projection: bool = False,
+        hidden_size: int | None = None,
+        num_layers: int = 1,
+        bidirectional: bool = False,
+        position_weights: bool = False,
+        reset_after: bool = False,
+        learn_initial_state: bool = False,
+        padding: Padding = "valid",
+        bias: bool = True,
+        device: Device | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__(in_features, out_features, kernel_size, stride, **self._arguments(options))
+        super().__init__(
+            in_features,
+            out_features,
+            kernel_size,
+            stride,
+            rnn_type="gru",
+            sequence=sequence,
+            reduce=reduce,
+            projection=projection,
+            hidden_size=hidden_size,
+            num_layers=num_layers,
+            bidirectional=bidirectional,
+            position_weights=position_weights,
+            reset_after=reset_after,
+            learn_initial_state=learn_initial_state,
+            padding=padding,
+            bias=bias,
+            device=device,
+            dtype=dtype,
+        )
 
 
 class CLSTM(ConvRNN):
     """Convolutional layer with an LSTM with peepholes inside (equations 3 to 7, section III-C).
 
-    Takes :class:`~convrnn.nn.ConvRNN`'s arguments; features come from the cell states unless ``sequence="hidden"``.
+    Features come from the cell states unless ``sequence="hidden"``. Arguments and shapes are those of
+    :class:`~convrnn.nn.ConvRNN`, and:
+
+    Args:
+        peepholes: Connect the cell to the gates.
 
     Example:
         >>> layer = CLSTM(26, 100, kernel_size=5, stride=2)
@@ -101,25 +141,65 @@ class CLSTM(ConvRNN):
         (torch.Size([2, 88, 100]), tensor([88, 46]))
     """
 
-    _fixed: ClassVar[dict[str, Any]] = {"rnn_type": "lstm"}
+    peepholes: bool
 
     def __init__(
-        self, in_features: int, out_features: int, kernel_size: int, stride: int = 1, **options: Unpack[_LSTMOptions]
+        self,
+        in_features: int,
+        out_features: int,
+        kernel_size: int,
+        stride: int = 1,
+        *,
+        sequence: Literal["hidden", "cell"] = "cell",
+        reduce: Reduce = "last",
+        projection: bool = False,
+        hidden_size: int | None = None,
+        num_layers: int = 1,
+        bidirectional: bool = False,
+        position_weights: bool = False,
+        peepholes: bool = True,
+        learn_initial_state: bool = False,
+        padding: Padding = "valid",
+        bias: bool = True,
+        device: Device | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__(in_features, out_features, kernel_size, stride, **self._arguments(options))
+        super().__init__(
+            in_features,
+            out_features,
+            kernel_size,
+            stride,
+            rnn_type="lstm",
+            sequence=sequence,
+            reduce=reduce,
+            projection=projection,
+            hidden_size=hidden_size,
+            num_layers=num_layers,
+            bidirectional=bidirectional,
+            position_weights=position_weights,
+            peepholes=peepholes,
+            learn_initial_state=learn_initial_state,
+            padding=padding,
+            bias=bias,
+            device=device,
+            dtype=dtype,
+        )
 
 
 class ExtendedCLSTM(ConvRNN):
-    """CLSTM with its own input matrices for each frame position in the window (Extended CLSTM, section III-C).
+    """CLSTM with an input matrix for each frame position in the window (Extended CLSTM, section III-C).
 
-    Takes :class:`~convrnn.nn.CLSTM`'s arguments.
+    Arguments and shapes are those of :class:`~convrnn.nn.CLSTM`; ``position_weights`` is always true.
+
+    Args:
+        peepholes: Connect the cell to the gates.
 
     Example:
         >>> ExtendedCLSTM(26, 100, kernel_size=5, stride=2).weight_ih_l0.shape
         torch.Size([5, 400, 26])
     """
 
-    _fixed: ClassVar[dict[str, Any]] = {"rnn_type": "lstm", "position_weights": True}
+    peepholes: bool
 
     def __init__(
         self,
@@ -127,22 +207,57 @@ class ExtendedCLSTM(ConvRNN):
         out_features: int,
         kernel_size: int,
         stride: int = 1,
-        **options: Unpack[_ExtendedOptions],
+        *,
+        sequence: Literal["hidden", "cell"] = "cell",
+        reduce: Reduce = "last",
+        projection: bool = False,
+        hidden_size: int | None = None,
+        num_layers: int = 1,
+        bidirectional: bool = False,
+        peepholes: bool = True,
+        learn_initial_state: bool = False,
+        padding: Padding = "valid",
+        bias: bool = True,
+        device: Device | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__(in_features, out_features, kernel_size, stride, **self._arguments(options))
+        super().__init__(
+            in_features,
+            out_features,
+            kernel_size,
+            stride,
+            rnn_type="lstm",
+            sequence=sequence,
+            reduce=reduce,
+            projection=projection,
+            hidden_size=hidden_size,
+            num_layers=num_layers,
+            bidirectional=bidirectional,
+            position_weights=True,
+            peepholes=peepholes,
+            learn_initial_state=learn_initial_state,
+            padding=padding,
+            bias=bias,
+            device=device,
+            dtype=dtype,
+        )
 
 
 class CBLSTM(ConvRNN):
     """Convolutional layer with a bidirectional LSTM inside, whose states a dense layer combines (equations 8 and 9).
 
-    Takes :class:`~convrnn.nn.CLSTM`'s arguments. Each direction has ``hidden_size`` units, by default ``out_features``.
+    Arguments and shapes are those of :class:`~convrnn.nn.CLSTM`; ``bidirectional`` and ``projection`` are always true.
+
+    Args:
+        hidden_size: Units of each direction. Default: ``out_features``.
+        peepholes: Connect the cell to the gates.
 
     Example:
         >>> CBLSTM(26, 100, kernel_size=5, stride=2, reduce="max")(torch.randn(8, 180, 26)).shape
         torch.Size([8, 88, 100])
     """
 
-    _fixed: ClassVar[dict[str, Any]] = {"rnn_type": "lstm", "bidirectional": True, "projection": True}
+    peepholes: bool
 
     def __init__(
         self,
@@ -150,6 +265,36 @@ class CBLSTM(ConvRNN):
         out_features: int,
         kernel_size: int,
         stride: int = 1,
-        **options: Unpack[_BidirectionalOptions],
+        *,
+        sequence: Literal["hidden", "cell"] = "cell",
+        reduce: Reduce = "last",
+        hidden_size: int | None = None,
+        num_layers: int = 1,
+        position_weights: bool = False,
+        peepholes: bool = True,
+        learn_initial_state: bool = False,
+        padding: Padding = "valid",
+        bias: bool = True,
+        device: Device | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__(in_features, out_features, kernel_size, stride, **self._arguments(options))
+        super().__init__(
+            in_features,
+            out_features,
+            kernel_size,
+            stride,
+            rnn_type="lstm",
+            sequence=sequence,
+            reduce=reduce,
+            projection=True,
+            hidden_size=hidden_size,
+            num_layers=num_layers,
+            bidirectional=True,
+            position_weights=position_weights,
+            peepholes=peepholes,
+            learn_initial_state=learn_initial_state,
+            padding=padding,
+            bias=bias,
+            device=device,
+            dtype=dtype,
+        )

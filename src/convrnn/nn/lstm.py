@@ -6,25 +6,26 @@ import torch
 from torch import Tensor, nn
 
 from convrnn import ops
-from convrnn.nn import exchange
-from convrnn.nn.init import glorot_, orthogonal_
-from convrnn.nn.options import flatten_frames, require_positive
+from convrnn.nn import torch_weights
+from convrnn.nn.cells import LSTM_CELL
+from convrnn.nn.init import reset_recurrent_
+from convrnn.nn.options import Device, flatten_frames, require_positive
 
 
 class LSTM(nn.Module):
     """LSTM with peepholes over whole sequences, in one or both directions (equations 3 to 7).
 
-    Padded batches are handled through ``lengths``; the backward direction starts at each sequence's own last frame.
+    In a padded batch, ``lengths`` gives the end of each sequence; the backward direction starts at its last frame.
 
     Args:
-        input_size: Values in a frame.
+        input_size: Number of values in a frame.
         hidden_size: Units of each direction.
-        bidirectional: Also read the sequence backwards; the two hidden sequences stand side by side.
+        bidirectional: Also read the sequence backwards; the two hidden sequences are concatenated.
         peepholes: Connect the cell to the gates.
         learn_initial_state: Learn the state before the first frame; it starts at 0.
         bias: Add biases.
-        device: Where the parameters lie.
-        dtype: Their dtype.
+        device: Device of the parameters.
+        dtype: Dtype of the parameters.
 
     Shape:
         - Input: ``[batch, frames, input_size]``, and optionally ``lengths``, int64 ``[batch]``.
@@ -32,7 +33,7 @@ class LSTM(nn.Module):
           each sequence's length.
 
     Raises:
-        ValueError: for options or input that do not fit.
+        ValueError: for an invalid option, and for input of the wrong shape, dtype or length.
 
     Example:
         >>> lstm = LSTM(100, 256, bidirectional=True)
@@ -51,7 +52,7 @@ class LSTM(nn.Module):
         peepholes: bool = True,
         learn_initial_state: bool = False,
         bias: bool = True,
-        device: torch.device | str | None = None,
+        device: Device | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
@@ -62,81 +63,63 @@ class LSTM(nn.Module):
         self.peepholes = peepholes
         self.learn_initial_state = learn_initial_state
         self.bias = bias
-        shapes: dict[str, tuple[int, ...]] = {}
+        shapes = LSTM_CELL.shapes(
+            input_size,
+            hidden_size,
+            bias=bias,
+            learn_initial_state=learn_initial_state,
+            options={"peepholes": peepholes},
+        )
         for suffix in self._suffixes():
-            shapes[f"weight_ih{suffix}"] = (4 * hidden_size, input_size)
-            shapes[f"weight_hh{suffix}"] = (4 * hidden_size, hidden_size)
-            shapes |= {f"bias{suffix}": (4 * hidden_size,)} if bias else {}
-            shapes |= {f"weight_peephole{suffix}": (3, hidden_size)} if peepholes else {}
-            if learn_initial_state:
-                shapes |= {f"initial_hidden{suffix}": (hidden_size,), f"initial_cell{suffix}": (hidden_size,)}
-        for name, shape in shapes.items():
-            self.register_parameter(name, nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
+            for name, shape in shapes.items():
+                parameter = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
+                self.register_parameter(name + suffix, parameter)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw new parameters: Glorot input and orthogonal recurrent weights, per gate; everything else 0."""
-        for name, parameter in self.named_parameters():
-            if name.startswith("weight_ih"):
-                glorot_(parameter, gates=4)
-            elif name.startswith("weight_hh"):
-                orthogonal_(parameter, gates=4)
-            else:
-                nn.init.zeros_(parameter)
+        """Reinitialise: Glorot input weights and orthogonal recurrent weights, per gate; everything else zero."""
+        reset_recurrent_(self, len(LSTM_CELL.gates))
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Hidden states: ``[batch, frames, input_size]`` to ``[batch, frames, directions * hidden_size]``."""
         x = flatten_frames(x, self.input_size, self.weight_hh_l0.dtype)
-        names = ("weight_ih", "weight_hh", "bias", "weight_peephole", "initial_hidden", "initial_cell")
         hidden = []
         for suffix in self._suffixes():
-            parameters: list[Any] = [getattr(self, name + suffix, None) for name in names]
+            parameters: list[Any] = [getattr(self, name + suffix, None) for name in LSTM_CELL.tensor_names]
             hidden.append(ops.lstm_hidden(x, *parameters, lengths=lengths, reverse=suffix.endswith("_reverse")))
         return torch.cat(hidden, dim=-1)
 
     @classmethod
     def from_torch(cls, module: nn.LSTM) -> Self:
-        """An LSTM without peepholes and with a copy of the weights of PyTorch's ``module``, which has one layer.
+        """An LSTM without peepholes, with a copy of the weights of PyTorch's single-layer ``module``.
 
         Raises:
-            ValueError: for another module, one with more layers, or one that projects its hidden state.
+            ValueError: if the module is not an LSTM, has more than one layer or projects its hidden state.
 
         Example:
             >>> lstm, x = nn.LSTM(26, 100, batch_first=True), torch.randn(2, 50, 26)
             >>> torch.allclose(LSTM.from_torch(lstm)(x), lstm(x)[0], atol=1e-6)
             True
         """
-        if exchange.rnn_type_of(module) != "lstm":
+        if torch_weights.cell_of(module) is not LSTM_CELL:
             raise ValueError(f"module is a {type(module).__name__}; it must be a torch.nn.LSTM")
         if module.num_layers > 1:
-            raise ValueError(f"module has num_layers={module.num_layers}; only one layer can be taken over")
-        options = exchange.factory_options(module)
-        layer = cls(module.input_size, module.hidden_size, peepholes=False, **options)
-        exchange.copy_from_torch(layer, module)
-        return layer
+            raise ValueError(f"module has num_layers={module.num_layers}; only modules with one layer can be converted")
+        return torch_weights.layer_from_torch(cls, module, (module.input_size, module.hidden_size))
 
     def to_torch(self) -> nn.LSTM:
         """PyTorch's own LSTM (``batch_first=True``) with a copy of the weights.
 
         Raises:
-            ValueError: where peepholes or learned initial states are not zero, which PyTorch's LSTM does not have.
+            ValueError: if peepholes or learned initial states, which PyTorch's LSTM lacks, are not zero.
 
         Example:
             >>> layer, x = LSTM(26, 100, bidirectional=True), torch.randn(2, 50, 26)
             >>> torch.allclose(layer.to_torch()(x)[0], layer(x), atol=1e-6)
             True
         """
-        exchange.require_plain(self)
-        module = nn.LSTM(
-            self.input_size,
-            self.hidden_size,
-            bias=self.bias,
-            batch_first=True,
-            bidirectional=self.bidirectional,
-            device=self.weight_hh_l0.device,
-            dtype=self.weight_hh_l0.dtype,
-        )
-        exchange.copy_to_torch(self, module)
+        module = torch_weights.to_torch(self, LSTM_CELL, self.input_size, self.hidden_size)
+        assert isinstance(module, nn.LSTM)
         return module
 
     def _suffixes(self) -> tuple[str, ...]:

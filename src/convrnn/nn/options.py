@@ -1,13 +1,18 @@
-"""Checks of constructor arguments, shared by the layers."""
+"""Types and checks of the arguments that the layers share."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+Reduce = Literal["last", "mean", "max"]
+Padding = Literal["valid", "same"]
+Device = torch.device | str
+
 
 def require_one_of(argument: str, value: object, allowed: Sequence[object]) -> None:
-    """Raise a ValueError that names the argument, what came and what is allowed.
+    """Raise a ValueError with the argument's name, its value and the allowed values, unless the value is allowed.
 
     Example:
         >>> require_one_of("reduce", "sum", ("last", "mean", "max"))
@@ -37,7 +42,7 @@ def flatten_frames(x: Tensor, features: int, dtype: torch.dtype) -> Tensor:
     """``x`` ``[batch, frames, *feature_shape]`` as ``[batch, frames, features]`` (section III-A: video is flattened).
 
     Raises:
-        ValueError: where the frames do not have ``features`` values, or the dtype is not the layer's.
+        ValueError: if the frames do not have ``features`` values, or the dtype is not the layer's.
 
     Example:
         >>> flatten_frames(torch.zeros(2, 9, 4, 4), 16, torch.float32).shape

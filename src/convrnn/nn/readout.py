@@ -1,30 +1,30 @@
-"""From the outputs of every frame to one prediction for a sequence."""
+"""Readout: combines the outputs of a sequence's frames into one prediction."""
 
 import math
 
 import torch
 from torch import Tensor, nn
 
-from convrnn import ops
 from convrnn.nn.options import require_positive
 from convrnn.ops import geometry
+from convrnn.ops.checks import check_lengths
 
 
 class MeanSoftmax(nn.Module):
     """Mean of the softmax outputs over time, as log-probabilities (sections IV-A and IV-B).
 
-    Computed in log space, so that the cross-entropy of the mean, ``F.nll_loss`` of this, stays exact for small
+    Computed in log space, so that the cross-entropy of the mean, ``F.nll_loss`` of the output, stays accurate for small
     probabilities.
 
     Args:
-        last: Average this many last valid frames, or all there are if a sequence has fewer; None averages all.
+        last: Number of last valid frames to average, or all if a sequence has fewer; None averages all frames.
 
     Shape:
         - Input: logits ``[batch, frames, classes]``, and optionally ``lengths``, int64 ``[batch]``, each at least 1.
         - Output: log-probabilities ``[batch, classes]``.
 
     Raises:
-        ValueError: for a sequence without a valid frame.
+        ValueError: if a sequence has no valid frame.
 
     Example:
         >>> logits = torch.tensor([[[0.0, 5.0], [0.0, 0.0], [0.0, 0.0]]])
@@ -43,7 +43,7 @@ class MeanSoftmax(nn.Module):
             raise ValueError(
                 f"logits must be [batch, frames, classes] with a frame, but has shape {list(logits.shape)}"
             )
-        lengths = ops.check_lengths(lengths, logits)
+        lengths = check_lengths(lengths, logits)
         if self.last is not None:
             logits, lengths = geometry.last_frames(logits, lengths, self.last)
         if lengths is None:

@@ -1,21 +1,10 @@
-"""Pure functions on tensors: recurrent networks over every window of a sequence, and over whole sequences."""
+"""Pure functions on tensors: recurrent networks over every window of a sequence, and over whole sequences.
 
-from convrnn.ops import geometry, library, native, triton
-from convrnn.ops.backend import BACKENDS, use_backend
-from convrnn.ops.checks import check_lengths
+:mod:`convrnn.ops.dispatch` has the table of backends and chooses which one runs.
+"""
+
+from convrnn.ops import opaque as opaque  # registers torch.ops.convrnn.lstm
+from convrnn.ops.dispatch import use_backend
 from convrnn.ops.functional import lstm, lstm_hidden, windowed_gru, windowed_lstm, windowed_rnn
 
-__all__ = [
-    "BACKENDS",
-    "check_lengths",
-    "geometry",
-    "library",
-    "lstm",
-    "lstm_hidden",
-    "native",
-    "triton",
-    "use_backend",
-    "windowed_gru",
-    "windowed_lstm",
-    "windowed_rnn",
-]
+__all__ = ["lstm", "lstm_hidden", "use_backend", "windowed_gru", "windowed_lstm", "windowed_rnn"]

@@ -1,128 +1,91 @@
-"""Which implementation of the operations runs."""
+"""Backends: implementations of the operations."""
 
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor
 
-from convrnn.ops import native
-from convrnn.ops.triton import tiles
+from convrnn.ops.operands import CellOperands
 
-BACKENDS: tuple[str, ...] = ("reference", "native", "triton")
+
+@dataclass(frozen=True)
+class Implementation:
+    """The code that computes an operation on a device.
+
+    Attributes:
+        backend: The backend's name.
+        kernel: The version of its kernels, such as "torch 2.13.0" or the digest of their sources.
+        instruction_set: Instruction set of the processor, such as "avx2", or of the GPU, such as "sm_90".
+        compiler: Compiler of the kernels; None if another package ships them compiled.
+    """
+
+    backend: str
+    kernel: str
+    instruction_set: str
+    compiler: str | None = None
+
+    def __str__(self) -> str:
+        """As in "native (avx2, kernel 5d41402abc4b, GCC 12.2.0)"."""
+        compiled = "" if self.compiler is None else f", {self.compiler}"
+        return f"{self.backend} ({self.instruction_set}, kernel {self.kernel}{compiled})"
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One implementation of the operations.
+
+    Attributes:
+        name: Name for :func:`convrnn.ops.use_backend`.
+        title: Name in messages.
+        operations: Its implementations by the names of the public functions. Each takes operands and options packed by
+            :mod:`convrnn.ops.functional`.
+        cannot_run: Returns why it cannot run its operations on given operands, or None.
+        missing: Returns why it is unavailable for any operands, such as a library that was not built, or None.
+        describe: Returns the implementation that would run on a device.
+    """
+
+    name: str
+    title: str
+    operations: Mapping[str, Callable[..., Any]]
+    cannot_run: Callable[[CellOperands], str | None]
+    missing: Callable[[], str | None]
+    describe: Callable[[torch.device], Implementation]
+
+    def why_not(self, operation: str, operands: CellOperands) -> str | None:
+        """Why it cannot run this operation on these operands, or None; its availability is checked separately."""
+        if operation not in self.operations:
+            return f"it has no {operation}"
+        return self.cannot_run(operands)
+
 
 _forced: str | None = None
-_warned: set[str] = set()
 
 
-@contextmanager
-def use_backend(name: str) -> Iterator[None]:
-    """Run every operation within the ``with`` block on the named backend.
-
-    Without it, the LSTMs run on "native" or "triton" where they can, and everything else on "reference". The choice
-    holds for the whole process and is made in the forward pass. A compiled function is compiled anew under another
-    choice. Choose "reference" for second derivatives, for ``torch.autograd.grad(..., is_grads_batched=True)`` and for a
-    compiled function with a transform of ``torch.func`` in it; other such transforms, and forward-mode differentiation,
-    go there by themselves.
-
-    Args:
-        name: One of ``convrnn.ops.BACKENDS``. "reference" is the equations in plain PyTorch: any device and floating
-            dtype, differentiable any number of times. "native" is the CPU kernel for float32 LSTMs; "triton" are the
-            GPU kernels for LSTMs in float32, bfloat16 and float16, and under autocast, from compute capability 8.0 on.
-            Both are differentiable once; what they cannot run goes to the reference with one warning.
-
-    Raises:
-        ValueError: for a name that is not a backend.
+def forced() -> str | None:
+    """The name of the backend selected by :func:`convrnn.ops.use_backend`, or None.
 
     Example:
-        >>> import torch
-        >>> import convrnn
-        >>> with convrnn.ops.use_backend("reference"):
-        ...     y = convrnn.nn.CLSTM(26, 100, kernel_size=5)(torch.zeros(1, 9, 26))
+        >>> forced() is None
+        True
     """
+    return _forced
+
+
+def force(name: str | None) -> str | None:
+    """Select a backend, or none; returns the previous selection."""
     global _forced
-    if name not in BACKENDS:
-        raise ValueError(f"backend {name!r} does not exist; choose from {', '.join(BACKENDS)}")
     before, _forced = _forced, name
-    try:
-        yield
-    finally:
-        _forced = before
+    return before
 
 
-def runs_native(x: Tensor) -> bool:
-    """Whether an LSTM over ``x`` runs on the CPU kernel.
-
-    Warns, once for each reason, where the kernel was asked for and cannot run, and where it would have run but was not
-    built.
+def not_by_kernels() -> str | None:
+    """Why no kernel with a custom backward pass can run, whatever the operands: transforms that it does not support.
 
     Example:
-        >>> runs_native(torch.zeros(1, 9, 26, dtype=torch.float64))
-        False
+        >>> torch.func.grad(lambda x: x * (not_by_kernels() is not None))(torch.tensor(2.0))
+        tensor(1.)
     """
-    return _runs("native", "native", _unfit_for_native(x), native.MISSING)
-
-
-def runs_triton(x: Tensor) -> bool:
-    """Whether an LSTM over ``x`` runs on the GPU kernels; warns as :func:`runs_native` does.
-
-    Example:
-        >>> runs_triton(torch.zeros(1, 9, 26))
-        False
-    """
-    return _runs("triton", "Triton", _unfit_for_triton(x), tiles.MISSING)
-
-
-def runs_cudnn(x: Tensor) -> bool:
-    """Whether an LSTM without peepholes over the whole of ``x`` may run on cuDNN: on the GPU, with nothing forced.
-
-    Example:
-        >>> runs_cudnn(torch.zeros(1, 9, 26))
-        False
-    """
-    on_gpu = x.device.type == "cuda" and torch.backends.cudnn.is_acceptable(x)
-    return on_gpu and _forced is None and not torch.compiler.is_compiling() and _unfit_for_kernels() is None
-
-
-def _runs(backend: str, name: str, unfit: str | None, missing: str | None) -> bool:
-    if _forced not in (None, backend):
-        return False
-    if unfit is None and missing is not None:
-        _warn_once(f"the {name} backend is missing, so LSTMs run in plain PyTorch, several times slower: {missing}")
-        return False
-    if unfit is not None and _forced == backend:
-        _warn_once(f"the {name} backend cannot run this, so it runs in plain PyTorch: {unfit}")
-    # An exported program is to run where the kernel is not, unless it was asked for.
-    return unfit is None and (_forced == backend or not torch.compiler.is_exporting())
-
-
-def _unfit_for_native(x: Tensor) -> str | None:
-    if x.device.type != "cpu":
-        return f"x is on {x.device}, and the kernel is for the CPU"
-    if x.dtype != torch.float32:
-        return f"x is {x.dtype}, and the kernel is for torch.float32"
-    if torch.is_autocast_enabled("cpu"):
-        return "the kernel is for torch.float32, and autocast is on"
-    return _unfit_for_kernels()
-
-
-def _unfit_for_triton(x: Tensor) -> str | None:
-    if x.device.type != "cuda" and not (tiles.INTERPRETED and _forced == "triton"):
-        return f"x is on {x.device}, and the kernels are for the GPU"
-    if x.dtype not in tiles.DTYPES and not torch.is_autocast_enabled(x.device.type):
-        return f"x is {x.dtype}, and the kernels are for {', '.join(map(str, tiles.DTYPES))}"
-    if x.device.type == "cuda" and not _new_enough(x.device):
-        return "the kernels are for NVIDIA GPUs of compute capability 8.0 and later"
-    return _unfit_for_kernels()
-
-
-def _new_enough(device: torch.device) -> bool:
-    nvidia = torch.version.hip is None and torch.cuda.is_available()
-    return nvidia and torch.cuda.get_device_properties(device).major >= 8
-
-
-def _unfit_for_kernels() -> str | None:
     if torch.autograd.forward_ad._current_level >= 0:
         return "the kernels have no rules for forward-mode differentiation"
     if not torch.compiler.is_compiling() and torch._C._functorch.peek_interpreter_stack() is not None:
@@ -130,7 +93,15 @@ def _unfit_for_kernels() -> str | None:
     return None
 
 
-def _warn_once(message: str) -> None:
-    if message not in _warned and not torch.compiler.is_compiling():
-        _warned.add(message)
-        warnings.warn(message, UserWarning, stacklevel=5)
+def gpu_architecture(device: torch.device) -> str:
+    """The GPU's instruction set, such as "sm_90"."""
+    return "sm_{}{}".format(*torch.cuda.get_device_capability(device))
+
+
+def first_of(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that returns only the first result of another, such as the hidden states of an LSTM."""
+
+    def first(*args: Any) -> Any:  # noqa: ANN401
+        return function(*args)[0]
+
+    return first

@@ -1,7 +1,7 @@
-"""What every operation checks of its operands by itself, whoever calls it.
+"""The checks of operands that every operation performs itself.
 
-An operation is also there as ``torch.ops.convrnn.<name>``, past the public functions, and a kernel that is given a
-tensor of another dtype, device or size would read memory that is not the tensor's.
+Operations can also be called as ``torch.ops.convrnn.<name>``, bypassing the public functions, and with a tensor of the
+wrong dtype, device or size a kernel would read out of bounds.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ INITIAL = ("initial_hidden", "initial_cell")
 
 
 def one_of(argument: str, value: str, allowed: Sequence[str]) -> None:
-    """Refuse a value that is not allowed.
+    """Reject a value that is not allowed.
 
     Raises:
         ValueError: naming the argument, the value and what is allowed.
@@ -25,10 +25,10 @@ def one_of(argument: str, value: str, allowed: Sequence[str]) -> None:
 
 
 def check_window(x: Tensor, kernel_size: int, stride: int, reduce: str, sequence: str = "hidden") -> None:
-    """Refuse windows that ``x`` does not have, and features that are not taken from them.
+    """Reject window options that are invalid or do not fit ``x``.
 
     Raises:
-        ValueError: naming the argument, what it is and what is allowed.
+        ValueError: naming the argument, its value and what is allowed.
     """
     check_frames(x)
     one_of("reduce", reduce, REDUCTIONS)
@@ -41,10 +41,10 @@ def check_window(x: Tensor, kernel_size: int, stride: int, reduce: str, sequence
 
 
 def check_frames(x: Tensor) -> None:
-    """Refuse what are not frames of features.
+    """Reject an ``x`` that is not a tensor of frames.
 
     Raises:
-        ValueError: saying what ``x`` is.
+        ValueError: describing ``x``.
     """
     if x.dim() != 3:
         raise ValueError(f"x must be [batch, frames, features], but has shape {list(x.shape)}")
@@ -55,16 +55,17 @@ def check_frames(x: Tensor) -> None:
 
 
 def check_cell(gates: int, tensors: Mapping[str, Tensor | None], kernel_size: int | None = None) -> None:
-    """Refuse tensors of a cell that do not fit together, or do not lie on one device; their dtypes are not looked at.
+    """Reject tensors of a cell that do not fit together or are on different devices; dtypes are not checked.
 
     Args:
-        gates: of the cell.
-        tensors: by the names of the public functions' arguments. ``lengths`` may have any values: they count as 0 below
-            0, and as all frames above.
-        kernel_size: frames of a window, and how many input matrices there may be; None for whole sequences.
+        gates: Number of gates of the cell.
+        tensors: The tensors, named as the arguments of the public functions. ``lengths`` may have any values: they are
+            clamped to 0 and the number of frames.
+        kernel_size: Frames in a window, and the number of input matrices if there are several; None for whole
+            sequences.
 
     Raises:
-        ValueError: naming the first tensor that does not fit, what it is and what is allowed.
+        ValueError: naming the first tensor that does not fit, its shape and what is allowed.
     """
     x, weight_ih, weight_hh, lengths = tensors["x"], tensors["weight_ih"], tensors["weight_hh"], tensors["lengths"]
     assert x is not None
@@ -83,18 +84,27 @@ def check_cell(gates: int, tensors: Mapping[str, Tensor | None], kernel_size: in
             f"lengths must be int64 with shape [{x.size(0)}], but is {lengths.dtype} with shape {list(lengths.shape)}"
         )
     device, state = x.device, (hidden,)
-    shapes = {"bias": (rows,), "weight_peephole": (3, hidden), "bias_hn": state} | dict.fromkeys(INITIAL, state)
+    shapes = {
+        "bias": (rows,),
+        "bias_hn": state,
+        "weight_peephole": (3, hidden),
+        "initial_hidden": state,
+        "initial_cell": state,
+    }
     for name, tensor in tensors.items():
-        # Spelt out, because this runs in every call of every operation.
-        if tensor is not None and (tensor.device != device or (name in shapes and tensor.shape != shapes[name])):
-            check_tensor(name, tensor, shapes.get(name), device)
+        if tensor is None:
+            continue
+        # Inlined, because this runs in every call of every operation.
+        shape_allowed = shapes.get(name)
+        if tensor.device != device or (shape_allowed is not None and tensor.shape != shape_allowed):
+            check_tensor(name, tensor, shape_allowed, device)
 
 
 def check_tensor(name: str, tensor: Tensor, shape: tuple[int, ...] | None, device: torch.device) -> None:
-    """Refuse a tensor of another shape, if one is given, or on another device.
+    """Reject a tensor on the wrong device or, if a shape is given, of the wrong shape.
 
     Raises:
-        ValueError: naming the tensor, what it is and what is allowed.
+        ValueError: naming the tensor, its shape or device and what is allowed.
 
     Example:
         >>> check_tensor("bias", torch.zeros(3), (4,), torch.device("cpu"))
@@ -113,10 +123,10 @@ def _refuse_device(name: str, tensor: Tensor, device: torch.device) -> None:
 
 
 def check_devices(*given: object) -> None:
-    """Refuse tensors on several devices: for compilers that ask an operation for shapes alone.
+    """Reject tensors on different devices, for compilers, which ask an operation only for shapes.
 
     Args:
-        given: an operation's arguments; what is no tensor does not count.
+        given: The operation's arguments; those that are not tensors are ignored.
 
     Raises:
         ValueError: naming two devices.
@@ -127,7 +137,7 @@ def check_devices(*given: object) -> None:
 
 
 def check_floating(tensors: Mapping[str, Tensor | None]) -> None:
-    """Refuse tensors that are not of a floating dtype, or outside autocast not of that of ``x``.
+    """Reject tensors without a floating dtype or, outside autocast, with another dtype than ``x``.
 
     Raises:
         ValueError: naming the tensor and its dtype.
@@ -144,7 +154,7 @@ def check_floating(tensors: Mapping[str, Tensor | None]) -> None:
 
 
 def check_memory(name: str, tensor: Tensor) -> None:
-    """Refuse a tensor without memory for all its values, as ``untyped_storage().resize_(0)`` leaves it behind.
+    """Reject a tensor without memory for all its values, as left by ``untyped_storage().resize_(0)``.
 
     Raises:
         ValueError: naming the tensor.
@@ -159,13 +169,13 @@ def check_memory(name: str, tensor: Tensor) -> None:
 
 
 def check_lengths(lengths: Tensor | None, x: Tensor) -> Tensor | None:
-    """``lengths`` fit to use with ``x`` ``[batch, frames, ...]``: int64 ``[batch]`` on its device, values 0 to frames.
+    """Valid ``lengths`` for ``x`` ``[batch, frames, ...]``: int64 ``[batch]`` on its device, values 0 to frames.
 
-    Values are checked in eager mode on the CPU; elsewhere, where a look at them would stop the device or break the
-    graph, they are clamped.
+    Values are checked in eager mode on the CPU. Elsewhere they are clamped, since reading them would synchronise the
+    device or break the graph.
 
     Raises:
-        ValueError: naming what is wrong.
+        ValueError: saying what is wrong.
 
     Example:
         >>> check_lengths(torch.tensor([3, 9]), torch.zeros(2, 5, 1))

@@ -1,24 +1,12 @@
-"""The public operations: pure functions on tensors, checked, and run by a backend."""
+"""The public operations: pure functions on tensors, run by the backend that :mod:`dispatch` chooses."""
 
 import torch
 from torch import Tensor
 
-from convrnn.ops import backend, checks, cudnn, reference
+from convrnn.ops import checks
 from convrnn.ops.checks import check_lengths
-from convrnn.ops.operands import named
-
-
-def _needs_gradient(tensors: tuple[Tensor | None, ...]) -> bool:
-    return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
-
-
-def _autocast(x: Tensor, weight_ih: Tensor, weight_hh: Tensor, *others: Tensor | None) -> tuple[Tensor | None, ...]:
-    """What is multiplied in autocast's dtype where it is on; states are float32 in any case."""
-    if not torch.is_autocast_enabled(x.device.type):
-        return x, weight_ih, weight_hh, *others
-    checks.check_floating({"x": x, "weight_ih": weight_ih, "weight_hh": weight_hh})
-    dtype = torch.get_autocast_dtype(x.device.type)
-    return x.to(dtype), weight_ih.to(dtype), weight_hh.to(dtype), *others
+from convrnn.ops.dispatch import choose
+from convrnn.ops.operands import CellOperands, LSTMOperands, Windows
 
 
 def windowed_rnn(
@@ -63,7 +51,8 @@ def windowed_rnn(
         torch.Size([1, 2, 1])
     """
     checks.check_frames(x)
-    y: Tensor = torch.ops.convrnn.windowed_rnn(
+    run = choose("windowed_rnn", CellOperands(x, weight_ih, weight_hh, bias))
+    y: Tensor = run(
         x,
         weight_ih,
         weight_hh,
@@ -127,7 +116,8 @@ def windowed_gru(
         torch.Size([1, 3, 1])
     """
     checks.check_frames(x)
-    y: Tensor = torch.ops.convrnn.windowed_gru(
+    run = choose("windowed_gru", CellOperands(x, weight_ih, weight_hh, bias))
+    y: Tensor = run(
         x,
         weight_ih,
         weight_hh,
@@ -200,23 +190,9 @@ def windowed_lstm(
     """
     checks.check_frames(x)
     lengths = check_lengths(lengths, x)
-    tensors = (x, weight_ih, weight_hh, bias, weight_peephole, initial_hidden, initial_cell)
-    operations = torch.ops.convrnn
-    if backend.runs_triton(x):
-        dtype = weight_hh.dtype if torch.is_autocast_enabled(x.device.type) else x.dtype
-        options = (kernel_size, stride, sequence, reduce, reverse, dtype)
-        states: Tensor = operations.triton_windowed_lstm(*_autocast(*tensors), lengths, *options)
-        return states
-    operation = operations.native_windowed_lstm if backend.runs_native(x) else operations.windowed_lstm
-    y: Tensor = operation(
-        *tensors,
-        kernel_size=kernel_size,
-        stride=stride,
-        sequence=sequence,
-        reduce=reduce,
-        lengths=lengths,
-        reverse=reverse,
-    )
+    operands = LSTMOperands(x, weight_ih, weight_hh, bias, weight_peephole, initial_hidden, initial_cell, lengths)
+    run = choose("windowed_lstm", operands)
+    y: Tensor = run(operands, Windows(kernel_size, stride, sequence, reduce, reverse))
     return y
 
 
@@ -259,19 +235,12 @@ def lstm(
     checks.check_frames(x)
     lengths = check_lengths(lengths, x)
     if torch.is_autocast_enabled(x.device.type):
-        # A state that adds up over a whole recording keeps the parameters' precision.
+        # A state accumulated over a whole recording needs the precision of the parameters.
         x = x.to(weight_hh.dtype)
-    tensors = (x, weight_ih, weight_hh, bias, weight_peephole, initial_hidden, initial_cell)
-    states: tuple[Tensor, Tensor]
+    operands = LSTMOperands(x, weight_ih, weight_hh, bias, weight_peephole, initial_hidden, initial_cell, lengths)
     with torch.autocast(x.device.type, enabled=False):
-        if backend.runs_native(x):
-            states = torch.ops.convrnn.native_lstm(*tensors, lengths, reverse, _needs_gradient(tensors))[:2]
-        elif backend.runs_triton(x):
-            states = torch.ops.convrnn.triton_lstm(*tensors, lengths, reverse)[:2]
-        elif torch.compiler.is_compiling():
-            states = torch.ops.convrnn.lstm(*tensors, lengths, reverse)
-        else:
-            states = reference.lstm(*tensors, lengths=lengths, reverse=reverse)
+        run = choose("lstm", operands)
+        states: tuple[Tensor, Tensor] = run(operands, reverse)
     return states
 
 
@@ -287,7 +256,7 @@ def lstm_hidden(
     lengths: Tensor | None = None,
     reverse: bool = False,
 ) -> Tensor:
-    """The hidden states of :func:`lstm` alone: on a GPU, without peepholes, cuDNN has them sooner.
+    """The hidden states of :func:`lstm` alone, which cuDNN computes faster on a GPU if there are no peepholes.
 
     The arguments are those of :func:`lstm`.
 
@@ -301,17 +270,13 @@ def lstm_hidden(
         >>> lstm_hidden(torch.randn(2, 9, 26), torch.randn(32, 26), torch.randn(32, 8), None).shape
         torch.Size([2, 9, 8])
     """
-    if weight_peephole is not None or not backend.runs_cudnn(x):
-        tensors = (x, weight_ih, weight_hh, bias, weight_peephole, initial_hidden, initial_cell)
-        return lstm(*tensors, lengths=lengths, reverse=reverse)[0]
     checks.check_frames(x)
     lengths = check_lengths(lengths, x)
     if torch.is_autocast_enabled(x.device.type):
+        # A state accumulated over a whole recording needs the precision of the parameters.
         x = x.to(weight_hh.dtype)
-    given = named(x, weight_ih, weight_hh, bias, None, initial_hidden, initial_cell, lengths)
+    operands = LSTMOperands(x, weight_ih, weight_hh, bias, weight_peephole, initial_hidden, initial_cell, lengths)
     with torch.autocast(x.device.type, enabled=False):
-        checks.check_cell(4, given)
-        checks.check_floating(given)
-        return cudnn.lstm_hidden(
-            x, weight_ih, weight_hh, bias, initial_hidden, initial_cell, lengths=lengths, reverse=reverse
-        )
+        run = choose("lstm_hidden", operands)
+        states: Tensor = run(operands, reverse)
+    return states

@@ -25,9 +25,9 @@ def _at_least_zero(count: Count) -> Count:
     if isinstance(count, Tensor):
         return count.clamp(min=0)
     if type(count) is int:
-        # Also within torch.compile, which in PyTorch 2.11 cannot trace the below for plain numbers.
+        # torch.compile of PyTorch 2.11 cannot trace sym_max for plain integers.
         return max(count, 0)
-    # Stays symbolic where a compiler traces with a length of its own choosing.
+    # Keeps a symbolic length symbolic during tracing.
     at_least_zero: int = torch.sym_max(count, 0)
     return at_least_zero
 
@@ -55,7 +55,7 @@ def num_windows_same(length: Count, stride: int) -> Count:
 
 
 def same_padding(length: Count, kernel_size: int, stride: int) -> Count:
-    """Number of zero frames that "same" padding adds in all; the smaller half stands in front.
+    """Total number of zero frames that "same" padding adds; the smaller half goes in front.
 
     Example:
         >>> same_padding(9, kernel_size=4, stride=2)
@@ -76,9 +76,9 @@ def frame_mask(lengths: Tensor, frames: int) -> Tensor:
 
 
 def mask_frames(x: Tensor, lengths: Tensor | None) -> Tensor:
-    """``x`` ``[batch, frames, ...]`` with zeros past each sequence's length; ``x`` itself where ``lengths`` is None.
+    """``x`` ``[batch, frames, ...]`` with zeros past each sequence's length; ``x`` itself if ``lengths`` is None.
 
-    The zeros replace whatever was there, NaN and infinity too, and no gradient flows through them.
+    The zeros replace any values, including NaN and infinity, and no gradient flows through them.
 
     Example:
         >>> mask_frames(torch.tensor([[[1.0], [float("nan")]]]), torch.tensor([1])).tolist()
@@ -91,20 +91,20 @@ def mask_frames(x: Tensor, lengths: Tensor | None) -> Tensor:
 
 
 def _take_frames(x: Tensor, source: Tensor) -> Tensor:
-    # take_along_dim would fix the batch and time sizes of an exported or compiled graph.
+    # take_along_dim would make the batch size and the number of frames constants of an exported or compiled graph.
     return x.gather(1, source.unsqueeze(-1).expand(-1, -1, x.size(2)))
 
 
 def pad_same(x: Tensor, lengths: Tensor | None, kernel_size: int, stride: int) -> tuple[Tensor, Tensor | None]:
-    """Pad ``x`` ``[batch, frames, features]`` so that :func:`num_windows` of it is :func:`num_windows_same` of ``x``.
+    """Pad ``x`` ``[batch, frames, features]`` so that :func:`num_windows` of the result is :func:`num_windows_same`.
 
-    The padding of a sequence depends on its own length alone, never on the batch it is in.
+    The padding of a sequence depends only on its own length, not on the batch it is in.
 
     Returns:
-        The padded frames and the padded lengths (None where ``lengths`` is None).
+        The padded frames and the padded lengths (None if ``lengths`` is None).
 
     Raises:
-        ValueError: for ``x`` without a frame.
+        ValueError: if ``x`` has no frames.
 
     Example:
         >>> pad_same(torch.ones(1, 2, 1), None, kernel_size=3, stride=1)[0].flatten().tolist()
@@ -126,7 +126,7 @@ def pad_same(x: Tensor, lengths: Tensor | None, kernel_size: int, stride: int) -
 
 
 def reverse_frames(x: Tensor, lengths: Tensor | None) -> Tensor:
-    """``x`` ``[batch, frames, features]`` with each sequence's frames reversed and its padding still behind it.
+    """``x`` ``[batch, frames, features]`` with each sequence's frames reversed and its padding still at the end.
 
     Example:
         >>> reverse_frames(torch.tensor([[[1.0], [2.0], [0.0]]]), torch.tensor([2])).flatten().tolist()
@@ -140,10 +140,10 @@ def reverse_frames(x: Tensor, lengths: Tensor | None) -> Tensor:
 
 
 def last_frames(x: Tensor, lengths: Tensor | None, count: int) -> tuple[Tensor, Tensor | None]:
-    """The last ``count`` frames of each sequence in ``x`` ``[batch, frames, features]``, or all that it has if fewer.
+    """The last ``count`` frames of each sequence in ``x`` ``[batch, frames, features]``, or all if it has fewer.
 
     Returns:
-        The frames in their order, padding behind them, and the number of valid ones (None where ``lengths`` is None).
+        The frames in order, followed by padding, and the number of valid frames (None if ``lengths`` is None).
 
     Example:
         >>> x = torch.arange(1.0, 9.0).view(2, 4, 1)
@@ -158,7 +158,7 @@ def last_frames(x: Tensor, lengths: Tensor | None, count: int) -> tuple[Tensor, 
 
 
 def receptive_field(layers: Iterable[tuple[int, int]]) -> tuple[int, int]:
-    """Frames that one output sees, and frames between two outputs, of stacked ``(kernel_size, stride)`` layers.
+    """Receptive field and distance of outputs, in frames, of stacked ``(kernel_size, stride)`` layers.
 
     Example:
         The front end of section IV-A: two layers of windows 5 by 2, each with pooling 2 by 2.

@@ -1,11 +1,11 @@
 """The paper's equations in plain PyTorch: the definition that every faster backend is tested against.
 
-Each ``*_step`` is one time step in the paper's order and symbols. ``wx`` stands for the input's part of the
-pre-activations with the bias, ``W_x x_t + b``: it does not depend on the recurrence, so it is computed once per frame
-and shared by all windows that contain the frame. Everything here is differentiable twice.
+Each ``*_step`` is one time step of a cell, in the paper's order and symbols. ``wx`` is the input projection with the
+bias, ``W_x x_t + b``: it does not depend on the recurrence, so it is computed once per frame and shared by all windows
+that contain the frame. :func:`windowed` runs a step over every window. Everything here is twice differentiable.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -13,35 +13,40 @@ from torch import Tensor
 
 from convrnn.ops import checks
 from convrnn.ops.geometry import mask_frames, num_windows, reverse_frames
-from convrnn.ops.operands import named
+from convrnn.ops.operands import LSTMOperands
 
 NONLINEARITIES = {"tanh": torch.tanh, "sigmoid": torch.sigmoid, "relu": torch.relu}
 
+Step = Callable[..., Tensor | tuple[Tensor, ...]]
+"""One time step: ``(wx_t, h, W_h, **others)`` to the new h, or ``(wx_t, h, c, W_h, **others)`` to the new (h, c)."""
 
-def rnn_step(wx: Tensor, h: Tensor, W_hh: Tensor, nonlinearity: str) -> Tensor:
+
+def rnn_step(wx: Tensor, h: Tensor, W_h: Tensor, nonlinearity: str = "tanh") -> Tensor:
     """Equation 1, ``h_t = σ(W_xh x_t + W_hh h_{t-1} + b_h)``."""
-    return NONLINEARITIES[nonlinearity](wx + F.linear(h, W_hh))
+    return NONLINEARITIES[nonlinearity](wx + F.linear(h, W_h))
 
 
-def gru_step(wx: Tensor, h: Tensor, W_hh: Tensor, b_hn: Tensor | None, reset_after: bool) -> Tensor:
+def gru_step(wx: Tensor, h: Tensor, W_h: Tensor, bias_hn: Tensor | None = None, reset_after: bool = False) -> Tensor:
     """The gated recurrent unit; its reset gate acts on ``h`` before the recurrent product, or on the product."""
     wx_rz, wx_n = wx.split([2 * h.size(-1), h.size(-1)], dim=-1)
-    W_rz, W_n = W_hh.split([2 * h.size(-1), h.size(-1)], dim=0)
+    W_rz, W_n = W_h.split([2 * h.size(-1), h.size(-1)], dim=0)
     r, z = torch.sigmoid(wx_rz + F.linear(h, W_rz)).chunk(2, dim=-1)
-    n = torch.tanh(wx_n + (r * F.linear(h, W_n, b_hn) if reset_after else F.linear(r * h, W_n, b_hn)))
+    n = torch.tanh(wx_n + (r * F.linear(h, W_n, bias_hn) if reset_after else F.linear(r * h, W_n, bias_hn)))
     return (1 - z) * n + z * h
 
 
-def lstm_step(wx: Tensor, h: Tensor, c: Tensor, W_h: Tensor, W_c: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Equations 3 to 7; ``W_c`` holds the diagonals of W_ci, W_cf and W_co, or is None without peepholes."""
+def lstm_step(
+    wx: Tensor, h: Tensor, c: Tensor, W_h: Tensor, weight_peephole: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Equations 3 to 7; the peepholes are the diagonals of W_ci, W_cf and W_co, or None."""
     a_i, a_f, a_c, a_o = (wx + F.linear(h, W_h)).chunk(4, dim=-1)
-    if W_c is None:
+    if weight_peephole is None:
         i = torch.sigmoid(a_i)
         f = torch.sigmoid(a_f)
         c = f * c + i * torch.tanh(a_c)
         o = torch.sigmoid(a_o)
     else:
-        W_ci, W_cf, W_co = W_c.unbind(0)
+        W_ci, W_cf, W_co = weight_peephole.unbind(0)
         i = torch.sigmoid(torch.addcmul(a_i, W_ci, c))  # (3)
         f = torch.sigmoid(torch.addcmul(a_f, W_cf, c))  # (4)
         c = f * c + i * torch.tanh(a_c)  # (5)
@@ -53,10 +58,10 @@ def lstm_step(wx: Tensor, h: Tensor, c: Tensor, W_h: Tensor, W_c: Tensor | None)
 def project_windows(
     x: Tensor, weight_ih: Tensor, bias: Tensor | None, kernel_size: int, stride: int
 ) -> tuple[Tensor, ...]:
-    """``W_x x_t + b`` of every window's frame t: ``kernel_size`` tensors ``[batch, windows, gates * H]``.
+    """``W_x x_t + b`` for frame t of every window: ``kernel_size`` tensors ``[batch, windows, gates * H]``.
 
     With one input matrix per position (Extended, ``weight_ih`` ``[kernel_size, gates * H, in]``) the product depends on
-    where in the window a frame stands, and cannot be shared.
+    the frame's position in the window and cannot be shared.
     """
     if weight_ih.dim() == 2:
         return F.linear(x, weight_ih, bias).unfold(1, kernel_size, stride).unbind(-1)
@@ -83,6 +88,70 @@ def _windows_within(lengths: Tensor | None, kernel_size: int, stride: int) -> Te
     return None if lengths is None else num_windows(lengths, kernel_size, stride)
 
 
+def windowed(
+    step: Step,
+    x: Tensor,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias: Tensor | None,
+    *initial: Tensor | None,
+    gates: int,
+    kernel_size: int,
+    stride: int = 1,
+    sequence: str = "hidden",
+    reduce: str = "last",
+    lengths: Tensor | None = None,
+    reverse: bool = False,
+    **others: Tensor | bool | str | None,
+) -> Tensor:
+    """A recurrent network over every window of frames, given one step of its cell.
+
+    Args:
+        step: The cell's step.
+        x: Frames ``[batch, frames, in]``.
+        weight_ih: ``[gates * H, in]``, or ``[kernel_size, gates * H, in]``: one matrix per frame position.
+        weight_hh: ``[gates * H, H]``.
+        bias: ``[gates * H]`` or None.
+        initial: The cell's states before the first step, h or h and c, each ``[H]``; None is zeros.
+        gates: Blocks of rows in the weights.
+        kernel_size: Frames in a window, the paper's r1.
+        stride: Frames between the starts of two windows, the paper's r2.
+        sequence: Features from the "hidden" states h or the "cell" states c.
+        reduce: "last" (the state after the last processed step), "mean" or "max" over the window's frames, or "none".
+        lengths: Valid frames of each sequence, int64 ``[batch]``; None is all.
+        reverse: Process each window from its last frame to its first.
+        others: The step's other arguments by name: tensors and options specific to this cell.
+
+    Returns:
+        ``[batch, windows, H]``, or ``[batch, windows, kernel_size, H]`` for "none".
+
+    Raises:
+        ValueError: naming the argument whose shape, dtype or value does not fit.
+
+    Example:
+        >>> def leaky(wx, h, W_h):
+        ...     return 0.9 * h + 0.1 * torch.tanh(wx + F.linear(h, W_h))
+        >>> x, weight_ih, weight_hh = torch.ones(1, 9, 3), torch.ones(4, 3), torch.eye(4)
+        >>> windowed(leaky, x, weight_ih, weight_hh, None, None, gates=1, kernel_size=5, stride=2).shape
+        torch.Size([1, 3, 4])
+    """
+    checks.check_window(x, kernel_size, stride, reduce, sequence)
+    tensors = {"x": x, "weight_ih": weight_ih, "weight_hh": weight_hh, "bias": bias, "lengths": lengths}
+    tensors |= {name: other for name, other in others.items() if isinstance(other, Tensor)}
+    tensors |= dict(zip(checks.INITIAL, initial, strict=False))
+    checks.check_cell(gates, tensors, kernel_size)
+    checks.check_floating(tensors)
+    wx = project_windows(mask_frames(x, lengths), weight_ih, bias, kernel_size, stride)
+    states = tuple(_initial(state, weight_hh) for state in initial)
+    wanted = checks.SEQUENCES.index(sequence)
+    features = []
+    for wx_t in reversed(wx) if reverse else wx:
+        new = step(wx_t, *states, weight_hh, **others)
+        states = new if isinstance(new, tuple) else (new,)
+        features.append(states[wanted])
+    return mask_frames(reduce_states(features, reduce, reverse), _windows_within(lengths, kernel_size, stride))
+
+
 def windowed_rnn(
     x: Tensor,
     weight_ih: Tensor,
@@ -98,19 +167,22 @@ def windowed_rnn(
     reverse: bool = False,
 ) -> Tensor:
     """A simple recurrent network over every window: see :func:`convrnn.ops.windowed_rnn`."""
-    checks.check_window(x, kernel_size, stride, reduce)
     checks.one_of("nonlinearity", nonlinearity, tuple(NONLINEARITIES))
-    tensors = {"x": x, "weight_ih": weight_ih, "weight_hh": weight_hh, "bias": bias, "lengths": lengths}
-    tensors |= {"initial_hidden": initial_hidden}
-    checks.check_cell(1, tensors, kernel_size)
-    checks.check_floating(tensors)
-    wx = project_windows(mask_frames(x, lengths), weight_ih, bias, kernel_size, stride)
-    h = _initial(initial_hidden, weight_hh)
-    states = []
-    for wx_t in reversed(wx) if reverse else wx:
-        h = rnn_step(wx_t, h, weight_hh, nonlinearity)
-        states.append(h)
-    return mask_frames(reduce_states(states, reduce, reverse), _windows_within(lengths, kernel_size, stride))
+    return windowed(
+        rnn_step,
+        x,
+        weight_ih,
+        weight_hh,
+        bias,
+        initial_hidden,
+        gates=1,
+        kernel_size=kernel_size,
+        stride=stride,
+        reduce=reduce,
+        lengths=lengths,
+        reverse=reverse,
+        nonlinearity=nonlinearity,
+    )
 
 
 def windowed_gru(
@@ -129,20 +201,24 @@ def windowed_gru(
     reverse: bool = False,
 ) -> Tensor:
     """A gated recurrent network over every window: see :func:`convrnn.ops.windowed_gru`."""
-    checks.check_window(x, kernel_size, stride, reduce)
-    tensors = {"x": x, "weight_ih": weight_ih, "weight_hh": weight_hh, "bias": bias, "lengths": lengths}
-    tensors |= {"bias_hn": bias_hn, "initial_hidden": initial_hidden}
-    checks.check_cell(3, tensors, kernel_size)
-    checks.check_floating(tensors)
     if bias_hn is not None and not reset_after:
         raise ValueError("bias_hn is given, but reset_after is False; only reset_after=True has this bias")
-    wx = project_windows(mask_frames(x, lengths), weight_ih, bias, kernel_size, stride)
-    h = _initial(initial_hidden, weight_hh)
-    states = []
-    for wx_t in reversed(wx) if reverse else wx:
-        h = gru_step(wx_t, h, weight_hh, bias_hn, reset_after)
-        states.append(h)
-    return mask_frames(reduce_states(states, reduce, reverse), _windows_within(lengths, kernel_size, stride))
+    return windowed(
+        gru_step,
+        x,
+        weight_ih,
+        weight_hh,
+        bias,
+        initial_hidden,
+        gates=3,
+        kernel_size=kernel_size,
+        stride=stride,
+        reduce=reduce,
+        lengths=lengths,
+        reverse=reverse,
+        bias_hn=bias_hn,
+        reset_after=reset_after,
+    )
 
 
 def windowed_lstm(
@@ -162,17 +238,23 @@ def windowed_lstm(
     reverse: bool = False,
 ) -> Tensor:
     """An LSTM over every window: see :func:`convrnn.ops.windowed_lstm`."""
-    checks.check_window(x, kernel_size, stride, reduce, sequence)
-    tensors = named(x, weight_ih, weight_hh, bias, weight_peephole, initial_hidden, initial_cell, lengths)
-    checks.check_cell(4, tensors, kernel_size)
-    checks.check_floating(tensors)
-    wx = project_windows(mask_frames(x, lengths), weight_ih, bias, kernel_size, stride)
-    h, c = _initial(initial_hidden, weight_hh), _initial(initial_cell, weight_hh)
-    states = []
-    for wx_t in reversed(wx) if reverse else wx:
-        h, c = lstm_step(wx_t, h, c, weight_hh, weight_peephole)
-        states.append(c if sequence == "cell" else h)
-    return mask_frames(reduce_states(states, reduce, reverse), _windows_within(lengths, kernel_size, stride))
+    return windowed(
+        lstm_step,
+        x,
+        weight_ih,
+        weight_hh,
+        bias,
+        initial_hidden,
+        initial_cell,
+        gates=4,
+        kernel_size=kernel_size,
+        stride=stride,
+        sequence=sequence,
+        reduce=reduce,
+        lengths=lengths,
+        reverse=reverse,
+        weight_peephole=weight_peephole,
+    )
 
 
 def lstm(
@@ -188,9 +270,9 @@ def lstm(
     reverse: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """An LSTM over whole sequences: see :func:`convrnn.ops.lstm`."""
-    tensors = named(x, weight_ih, weight_hh, bias, weight_peephole, initial_hidden, initial_cell, lengths)
-    checks.check_cell(4, tensors)
-    checks.check_floating(tensors)
+    operands = LSTMOperands(x, weight_ih, weight_hh, bias, weight_peephole, initial_hidden, initial_cell, lengths)
+    operands.check()
+    checks.check_floating(operands.named)
     wx = F.linear(mask_frames(x, lengths), weight_ih, bias)
     if reverse:
         wx = reverse_frames(wx, lengths)

@@ -1,20 +1,48 @@
 """The CPU kernel: the LSTM in C, for float32 (sources in ``csrc``).
 
-The library is loaded with ctypes and depends on nothing of PyTorch's, so that one build serves every version. It is
-there where a C compiler was at installation. The operations registered here are differentiable once. Over windows
-only the last step's gates are kept for the backward pass, which computes the few states of a window again. Over whole
-sequences, which are too long for that, the gates of all steps are kept beside the states.
+The library is loaded with ctypes and does not depend on PyTorch, so that one build serves every version of PyTorch. It
+is built if a C compiler is available at installation. The operations registered here are differentiable once. For
+windows, only the gates of the last step are stored for the backward pass, which recomputes the other steps, since they
+are few. Whole sequences are too long for that: the gates of all steps are stored along with the states.
 """
 
-from convrnn.ops.native.library import MISSING, available, instruction_sets, use_instruction_set
-from convrnn.ops.native.sequence import native_lstm
-from convrnn.ops.native.windowed import native_windowed_lstm
+import torch
 
-__all__ = [
-    "MISSING",
-    "available",
-    "instruction_sets",
-    "native_lstm",
-    "native_windowed_lstm",
-    "use_instruction_set",
-]
+from convrnn.ops.backend import Backend, Implementation, first_of, not_by_kernels
+from convrnn.ops.native import library
+from convrnn.ops.native.library import MISSING, available, instruction_sets, use_instruction_set
+from convrnn.ops.native.sequence import lstm
+from convrnn.ops.native.windowed import windowed_lstm
+from convrnn.ops.operands import CellOperands
+
+__all__ = ["BACKEND", "MISSING", "available", "instruction_sets", "use_instruction_set"]
+
+
+def _cannot_run(operands: CellOperands) -> str | None:
+    x = operands.x
+    if x.device.type != "cpu":
+        return f"x is on {x.device}, and the kernel is for the CPU"
+    if x.dtype != torch.float32:
+        return f"x is {x.dtype}, and the kernel is for torch.float32"
+    if torch.is_autocast_enabled("cpu"):
+        return "the kernel is for torch.float32, and autocast is on"
+    return not_by_kernels()
+
+
+def _missing() -> str | None:
+    return MISSING
+
+
+def _describe(_: torch.device) -> Implementation:
+    sources, compiler = library.built_from()
+    return Implementation("native", sources, library.instruction_set(), compiler)
+
+
+BACKEND = Backend(
+    name="native",
+    title="native",
+    operations={"windowed_lstm": windowed_lstm, "lstm": lstm, "lstm_hidden": first_of(lstm)},
+    cannot_run=_cannot_run,
+    missing=_missing,
+    describe=_describe,
+)

@@ -1,4 +1,4 @@
-"""The library of the CPU kernel: loading it with ctypes, its instruction sets, and the one call."""
+"""The library of the CPU kernel: loading with ctypes, instruction sets, and the call."""
 
 import ctypes
 import os
@@ -8,9 +8,10 @@ from functools import cache
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from convrnn.ops.checks import check_memory
-from convrnn.ops.operands import Tensors
+from convrnn.ops.operands import LSTMOperands
 
 INSTRUCTION_SETS = ("portable", "avx2", "avx512")
 FORWARD, BACKWARD = 0, 1
@@ -35,7 +36,7 @@ class _Call(ctypes.Structure):
 
 
 def library_path() -> Path:
-    """Where the library is looked for: beside this package, or where ``CONVRNN_NATIVE_LIBRARY`` says.
+    """The path of the library: next to this package, or the value of ``CONVRNN_NATIVE_LIBRARY``.
 
     Example:
         >>> library_path().suffix
@@ -45,26 +46,30 @@ def library_path() -> Path:
 
 
 def _load() -> ctypes.CDLL | str:
-    """The library, or a sentence that says why it is not there."""
+    """The library, or a sentence that says why it cannot be loaded."""
     path = library_path()
     try:
         library = ctypes.CDLL(str(path))
-        library.convrnn_interface.restype = ctypes.c_int64
-        interface = library.convrnn_interface()
-    except (OSError, AttributeError) as error:
+    except OSError as error:
         missing = not path.exists()
         return f"{path} is not there (no C compiler at installation?)" if missing else f"{path} does not load: {error}"
+    try:
+        library.convrnn_interface.restype = ctypes.c_int64
+        library.convrnn_sources.restype = library.convrnn_compiler.restype = ctypes.c_char_p
+        interface = library.convrnn_interface()
+    except AttributeError:
+        interface = None
     if interface != _INTERFACE:
         return f"{path} belongs to another version of convrnn; install convrnn again"
     library.convrnn_lstm.argtypes = (ctypes.POINTER(_Call), ctypes.c_int, ctypes.c_int)
     return library
 
 
-# Loaded when imported, so that a compiler that traces a layer meets plain values.
+# Loaded on import, so that a compiler tracing a layer sees plain values.
 _library = _load()
 
 MISSING: str | None = _library if isinstance(_library, str) else None
-"""Why the library cannot be used, or None where it can."""
+"""Why the library cannot be used, or None if it can."""
 
 
 def available() -> bool:
@@ -79,7 +84,7 @@ def available() -> bool:
 
 @cache
 def instruction_sets() -> tuple[str, ...]:
-    """The instruction sets that the library holds and this machine runs, the best first; none without the library.
+    """Instruction sets that the library contains and this machine supports, best first; none without the library.
 
     Example:
         >>> set(instruction_sets()) <= {"avx512", "avx2", "portable"}
@@ -91,24 +96,36 @@ def instruction_sets() -> tuple[str, ...]:
 
 
 def instruction_set() -> str:
-    """The instruction set that the kernel runs on: the best, unless another was asked for.
+    """The instruction set that the kernel uses: the best, unless another is selected.
 
     Raises:
-        RuntimeError: the library is not there.
+        RuntimeError: the library is not available.
     """
     if isinstance(_library, str):
         raise RuntimeError(f"the native backend is missing: {_library}")
     return _instruction_set or instruction_sets()[0]
 
 
-@contextmanager
-def use_instruction_set(name: str) -> Iterator[None]:
-    """Run the kernel within the ``with`` block on the named instruction set, rather than on the best.
-
-    A backward pass runs on that of its forward pass, whose kept gates lie in an order of its own.
+@cache
+def built_from() -> tuple[str, str]:
+    """The digest of the kernel's sources and the compiler that built the library.
 
     Raises:
-        ValueError: for one that this machine does not run.
+        RuntimeError: the library is not available.
+    """
+    if isinstance(_library, str):
+        raise RuntimeError(f"the native backend is missing: {_library}")
+    return _library.convrnn_sources().decode(), _library.convrnn_compiler().decode()
+
+
+@contextmanager
+def use_instruction_set(name: str) -> Iterator[None]:
+    """Run the kernel within the ``with`` block on the named instruction set instead of the best.
+
+    A backward pass uses the instruction set of its forward pass, because the layout of the stored gates depends on it.
+
+    Raises:
+        ValueError: if this machine does not support the instruction set.
     """
     global _instruction_set
     if name not in instruction_sets():
@@ -120,25 +137,27 @@ def use_instruction_set(name: str) -> Iterator[None]:
         _instruction_set = before
 
 
-def run(direction: int, sizes: dict[str, int], tensors: Tensors) -> None:
-    """Call the kernel; the tensors live until it returns.
+def run(direction: int, sizes: dict[str, int], operands: LSTMOperands, **arrays: Tensor | None) -> None:
+    """Call the kernel.
 
     Args:
         direction: :data:`FORWARD` or :data:`BACKWARD`.
-        sizes: Sizes and options of the call, by their names in ``struct lstm_call``.
-        tensors: Its arrays likewise; None for those that are absent.
+        sizes: Sizes and options of the call, by the names of ``struct lstm_call``.
+        operands: Contiguous operands.
+        arrays: Other tensors that the kernel reads and writes, by the same names; None if absent.
 
     Raises:
-        RuntimeError: the library is not there.
-        ValueError: a tensor has no memory, although it has values.
-        MemoryError: there is no memory for the kernel's working space.
+        RuntimeError: the library is not available.
+        ValueError: a tensor with values has no memory.
+        MemoryError: there is not enough memory for the kernel's workspace.
     """
     if isinstance(_library, str):
         raise RuntimeError(f"the native backend is missing: {_library}")
-    there = {name: tensor for name, tensor in tensors.items() if tensor is not None}
+    # The caller's references keep the tensors alive until the kernel returns.
+    there = {name: tensor for name, tensor in (operands.named | arrays).items() if tensor is not None}
     pointers = {name: tensor.data_ptr() for name, tensor in there.items()}
     if 0 in pointers.values():
-        # To the kernel that is a tensor which is absent, or one to fall over.
+        # The kernel treats a null pointer as an absent tensor, or else would dereference it.
         for name, tensor in there.items():
             check_memory(name, tensor)
     call = _Call(**sizes, **pointers, threads=torch.get_num_threads())

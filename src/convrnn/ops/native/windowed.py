@@ -1,4 +1,4 @@
-"""The LSTM over windows by the CPU kernel, as operations that PyTorch knows; differentiable once."""
+"""The LSTM over windows by the CPU kernel, as registered PyTorch operations; differentiable once."""
 
 from contextlib import nullcontext
 from typing import Any
@@ -7,172 +7,125 @@ import torch
 from torch import Tensor
 
 from convrnn.ops import geometry
-from convrnn.ops.checks import REDUCTIONS, SEQUENCES, check_devices, check_window
+from convrnn.ops.checks import REDUCTIONS, SEQUENCES
 from convrnn.ops.native import calls, library
-from convrnn.ops.native.operation import Operation
-from convrnn.ops.operands import fake_gradients, hand_out, refuse_second_derivative
+from convrnn.ops.operands import LSTMOperands, Windows, hand_out, may_need_gradient, refuse_second_derivative
+from convrnn.ops.registration import LSTM, WINDOWS, Operation, register_composite
 
 _MOST_LANES = 16  # floats of the widest vector
 
 
-def _windowed_sizes(
-    x: Tensor, kernel_size: int, stride: int, sequence: str, reduce: str, lengths: Tensor | None, reverse: bool
-) -> dict[str, int]:
-    """Options, windows in all, and rows: the windows that lie within their sequence."""
-    windows = geometry.num_windows(x.size(1), kernel_size, stride)
-    if lengths is None:
-        rows = x.size(0) * windows
-    else:
-        rows = int(geometry.num_windows(lengths.clamp(0, x.size(1)), kernel_size, stride).sum())
+def _sizes(operands: LSTMOperands, windows: Windows) -> dict[str, int]:
+    """Sizes of a call; ``rows`` counts the windows within their sequence's length."""
+    batch, frames, _ = operands.x.shape
+    count = windows.count(frames)
+    rows = batch * count
+    if operands.lengths is not None:
+        rows = int(geometry.num_windows(operands.lengths.clamp(0, frames), windows.kernel_size, windows.stride).sum())
     return {
-        "kernel_size": kernel_size,
-        "stride": stride,
-        "windows": windows,
-        "rows": rows,
-        "reverse": int(reverse),
-        "sequence": SEQUENCES.index(sequence),
-        "reduce": REDUCTIONS.index(reduce),
+        **calls.sizes(operands, rows, windows.reverse),
+        "kernel_size": windows.kernel_size,
+        "stride": windows.stride,
+        "windows": count,
+        "sequence": SEQUENCES.index(windows.sequence),
+        "reduce": REDUCTIONS.index(windows.reduce),
     }
 
 
-def _windowed_shape(x: Tensor, weight_hh: Tensor, kernel_size: int, stride: int, reduce: str) -> tuple[int, ...]:
-    windows = geometry.num_windows(x.size(1), kernel_size, stride)
-    return (x.size(0), windows, *((kernel_size,) if reduce == "none" else ()), weight_hh.size(1))
+def _gates_shape(operands: LSTMOperands, windows: Windows) -> tuple[int, int, int]:
+    """Shape of the stored i, f and g of every window's last step, and o if features are hidden states.
+
+    It is large enough for every instruction set.
+    """
+    gates = 3 if windows.sequence == "cell" else 4
+    units = -(-operands.hidden // _MOST_LANES) * _MOST_LANES
+    return operands.x.size(0) * windows.count(operands.x.size(1)), gates, units
 
 
-def _last_gates_shape(x: Tensor, weight_hh: Tensor, kernel_size: int, stride: int, sequence: str) -> tuple[int, ...]:
-    """Of every window's i, f, g and, of hidden states, o of its last step: room for them on any instruction set."""
-    windows = x.size(0) * geometry.num_windows(x.size(1), kernel_size, stride)
-    return windows, 3 if sequence == "cell" else 4, -(-weight_hh.size(1) // _MOST_LANES) * _MOST_LANES
-
-
-@Operation
-def native_windowed_lstm_kept(
-    x: Tensor,
-    weight_ih: Tensor,
-    weight_hh: Tensor,
-    bias: Tensor | None,
-    weight_peephole: Tensor | None,
-    initial_hidden: Tensor | None,
-    initial_cell: Tensor | None,
-    lengths: Tensor | None,
-    kernel_size: int,
-    stride: int,
-    sequence: str,
-    reduce: str,
-    reverse: bool,
-    save: bool,
-) -> tuple[Tensor, Tensor]:
-    """:func:`convrnn.ops.windowed_lstm` by the kernel, and what its backward pass needs: empty unless ``save``."""
-    given = (x, weight_ih, weight_hh, bias, weight_peephole, initial_hidden, initial_cell, lengths)
-    check_window(x, kernel_size, stride, reduce, sequence)
-    sizes, tensors = calls.inputs(*given, kernel_size=kernel_size)
-    sizes |= _windowed_sizes(x, kernel_size, stride, sequence, reduce, lengths, reverse)
-    shape = _windowed_shape(x, weight_hh, kernel_size, stride, reduce)
-    y = x.new_empty(shape) if lengths is None else x.new_zeros(shape)
-    gates = x.new_empty(_last_gates_shape(x, weight_hh, kernel_size, stride, sequence) if save else (0,))
+def _forward(operands: LSTMOperands, windows: Windows, save: bool) -> tuple[Tensor, Tensor]:
+    """:func:`convrnn.ops.windowed_lstm` by the kernel, and the gates for its backward pass: empty unless ``save``."""
+    operands = calls.prepare(operands)
+    x, shape = operands.x, windows.shape(operands)
+    sizes = _sizes(operands, windows)
+    y = x.new_empty(shape) if operands.lengths is None else x.new_zeros(shape)
+    gates = x.new_empty(_gates_shape(operands, windows) if save else (0,))
     if sizes["rows"]:
-        library.run(library.FORWARD, sizes, tensors | {"y": y, "gates": gates if save else None})
+        library.run(library.FORWARD, sizes, operands, y=y, gates=gates if save else None)
     return y, gates
 
 
-@native_windowed_lstm_kept.register_fake
-def _(x: Tensor, weight_ih: Tensor, weight_hh: Tensor, *options: Any) -> tuple[Tensor, Tensor]:  # noqa: ANN401
-    check_devices(x, weight_ih, weight_hh, *options)
-    kernel_size, stride, sequence, reduce, _reverse, save = options[-6:]
-    y = x.new_empty(_windowed_shape(x, weight_hh, kernel_size, stride, reduce))
-    return y, x.new_empty(_last_gates_shape(x, weight_hh, kernel_size, stride, sequence) if save else (0,))
+def _fake_forward(operands: LSTMOperands, windows: Windows, save: bool) -> tuple[Tensor, Tensor]:
+    x = operands.x
+    return x.new_empty(windows.shape(operands)), x.new_empty(_gates_shape(operands, windows) if save else (0,))
 
 
-def native_windowed_lstm(
-    x: Tensor,
-    weight_ih: Tensor,
-    weight_hh: Tensor,
-    bias: Tensor | None,
-    weight_peephole: Tensor | None,
-    initial_hidden: Tensor | None,
-    initial_cell: Tensor | None,
-    lengths: Tensor | None,
-    kernel_size: int,
-    stride: int,
-    sequence: str,
-    reduce: str,
-    reverse: bool,
-) -> Tensor:
-    """:func:`convrnn.ops.windowed_lstm` by the kernel, which keeps what a backward pass needs where one may come."""
-    tensors = (x, weight_ih, weight_hh, bias, weight_peephole, initial_hidden, initial_cell)
-    save = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
-    operation = torch.ops.convrnn.native_windowed_lstm_kept
-    y: Tensor = operation(*tensors, lengths, kernel_size, stride, sequence, reduce, reverse, save)[0]
-    return y
+def _backward(grad_y: Tensor, gates: Tensor, operands: LSTMOperands, windows: Windows, with_x: bool) -> list[Tensor]:
+    """Gradients of x (empty unless ``with_x``) and of the parameters that are not None, in order."""
+    operands = calls.prepare(operands)
+    grad_y = calls.prepare_other("grad_y", grad_y, windows.shape(operands), operands)
+    gates = calls.prepare_other("gates", gates, _gates_shape(operands, windows), operands)
+    return calls.run_backward(_sizes(operands, windows), operands, with_x, grad_y=grad_y, gates=gates)
 
 
-# Not an operation with rules of its own: whether to save is to be seen before autograd takes over.
-torch.library.define("convrnn::native_windowed_lstm", torch.library.infer_schema(native_windowed_lstm, mutates_args=()))
-torch.library.impl("convrnn::native_windowed_lstm", "CompositeImplicitAutograd")(native_windowed_lstm)
-
-
-@Operation
-def native_windowed_lstm_backward(
-    grad_y: Tensor,
-    gates: Tensor,
-    x: Tensor,
-    weight_ih: Tensor,
-    weight_hh: Tensor,
-    bias: Tensor | None,
-    weight_peephole: Tensor | None,
-    initial_hidden: Tensor | None,
-    initial_cell: Tensor | None,
-    lengths: Tensor | None,
-    kernel_size: int,
-    stride: int,
-    sequence: str,
-    reduce: str,
-    reverse: bool,
+def _fake_backward(
+    grad_y: Tensor,  # noqa: ARG001
+    gates: Tensor,  # noqa: ARG001
+    operands: LSTMOperands,
+    windows: Windows,  # noqa: ARG001
     with_x: bool,
 ) -> list[Tensor]:
-    """Gradients of x (empty unless ``with_x``) and of those of the parameters that are there, in their order."""
-    given = (x, weight_ih, weight_hh, bias, weight_peephole, initial_hidden, initial_cell, lengths)
-    check_window(x, kernel_size, stride, reduce, sequence)
-    sizes, tensors = calls.inputs(*given, kernel_size=kernel_size)
-    sizes |= _windowed_sizes(x, kernel_size, stride, sequence, reduce, lengths, reverse)
-    shapes = {
-        "grad_y": _windowed_shape(x, weight_hh, kernel_size, stride, reduce),
-        "gates": _last_gates_shape(x, weight_hh, kernel_size, stride, sequence),
-    }
-    others = calls.beside({"grad_y": grad_y, "gates": gates}, shapes, x.device)
-    return calls.run_backward(sizes, tensors | others, with_x)
+    return operands.fake_gradients(with_x)
 
 
-@native_windowed_lstm_backward.register_fake
-def _(grad_y: Tensor, gates: Tensor, *inputs: Any) -> list[Tensor]:  # noqa: ANN401
-    check_devices(grad_y, gates, *inputs)
-    return fake_gradients(inputs[:7], with_x=inputs[-1])
+_kept = Operation(
+    f"native_windowed_lstm_kept({LSTM}, {WINDOWS}, bool save) -> (Tensor, Tensor)", _forward, _fake_forward, key="CPU"
+)
+_kept_backward = Operation(
+    f"native_windowed_lstm_backward(Tensor grad_y, Tensor gates, {LSTM}, {WINDOWS}, bool with_x) -> Tensor[]",
+    _backward,
+    _fake_backward,
+    key="CPU",
+)
 
 
-def _windowed_setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:  # noqa: ANN401
-    *tensors, kernel_size, stride, sequence, reduce, reverse, save = inputs
-    ctx.options = (kernel_size, stride, sequence, reduce, reverse)
+def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:  # noqa: ANN401
+    *flat, save = inputs
+    ctx.options = flat[8:]
     ctx.instruction_set = library.instruction_set()
     ctx.mark_non_differentiable(output[1])
     ctx.set_materialize_grads(False)
     if save:
-        ctx.save_for_backward(output[1], *tensors)
+        ctx.save_for_backward(output[1], *flat[:8])
 
 
-def _windowed_backward(ctx: Any, grad_y: Tensor | None, _: None) -> tuple[Any, ...]:  # noqa: ANN401
+def _differentiate(ctx: Any, grad_y: Tensor | None, _: None) -> tuple[Any, ...]:  # noqa: ANN401
     if not ctx.saved_tensors:
         raise RuntimeError("native_windowed_lstm_kept was called with save=False and cannot be differentiated")
     if grad_y is None:
         return (None,) * 14
     gates, *tensors = ctx.saved_tensors
     with_x = ctx.needs_input_grad[0]
-    # The kept gates lie in an order of the instruction set's.
+    # The layout of the stored gates depends on the instruction set.
     same = ctx.instruction_set == library.instruction_set()
     with nullcontext() if same else library.use_instruction_set(ctx.instruction_set):
-        gradients = native_windowed_lstm_backward(grad_y, gates, *tensors, *ctx.options, with_x)
-    return (*hand_out(gradients, tensors[:7], with_x), None, *(None for _ in ctx.options), None)
+        gradients = _kept_backward(grad_y, gates, *tensors, *ctx.options, with_x)
+    return (*hand_out(gradients, tensors, with_x), *(None,) * 7)
 
 
-native_windowed_lstm_kept.register_autograd(_windowed_backward, setup_context=_windowed_setup)
-native_windowed_lstm_backward.register_autograd(refuse_second_derivative("native LSTM kernel can"))
+_kept.register_autograd(_differentiate, setup_context=_setup)
+_kept_backward.register_autograd(refuse_second_derivative("native LSTM kernel can"))
+
+
+def _choose_to_save(*flat: Any) -> Tensor:  # noqa: ANN401
+    """Save the gates if a backward pass may follow; a composite, because a registered operation cannot know that."""
+    y: Tensor = _kept(*flat, may_need_gradient(flat[:7]))[0]
+    return y
+
+
+register_composite("native_windowed_lstm", _choose_to_save, f"({LSTM}, {WINDOWS}) -> Tensor")
+
+
+def windowed_lstm(operands: LSTMOperands, windows: Windows) -> Tensor:
+    """:func:`convrnn.ops.windowed_lstm` by the kernel."""
+    y: Tensor = torch.ops.convrnn.native_windowed_lstm(*operands.tensors, *windows.options)
+    return y

@@ -1,7 +1,7 @@
-"""The LSTM over whole sequences on the GPU, as operations that PyTorch knows.
+"""The LSTM over whole sequences on the GPU, as registered PyTorch operations.
 
-A batch that keeps no more programs busy than there are multiprocessors takes one launch; otherwise every step is a
-launch of its own.
+A batch that needs no more programs than there are multiprocessors takes a single launch; otherwise every step is a
+separate launch.
 """
 
 from typing import Any
@@ -11,40 +11,41 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from convrnn.ops import geometry
-from convrnn.ops.checks import check_devices
-from convrnn.ops.operands import Tensors, fake_gradients, hand_out, refuse_second_derivative, there
-from convrnn.ops.triton import operands, tiles
+from convrnn.ops.operands import LSTMGradients, LSTMOperands, hand_out, refuse_second_derivative
+from convrnn.ops.registration import LSTM, Operation, without_autocast
+from convrnn.ops.triton import tiles
+from convrnn.ops.triton.operands import check_other, first_product, new_result, prepare
 from convrnn.ops.triton.tiles import Tile
 
 
-def _tile(tensors: Tensors) -> Tile:
-    x, weight_hh = there(tensors, "x", "weight_hh")
-    return tiles.choose_step(x.size(0), weight_hh.size(1), x.dtype, x.device)
+def _tile(operands: LSTMOperands) -> Tile:
+    return tiles.choose_step(operands.x.size(0), operands.hidden, operands.x.dtype, operands.x.device)
 
 
-def _arguments(tensors: Tensors, tile: Tile, reverse: bool) -> dict[str, Any]:
-    """What both kernels take."""
-    x, weight_hh = there(tensors, "x", "weight_hh")
+def _arguments(operands: LSTMOperands, tile: Tile, reverse: bool) -> dict[str, Any]:
+    """The arguments that both kernels take."""
     return {
-        **{name: tensors[name] for name in ("weight_hh", "weight_peephole", "initial_cell", "lengths")},
-        "batch": x.size(0),
-        "frames": x.size(1),
-        "H": weight_hh.size(1),
+        "weight_hh": operands.weight_hh,
+        "weight_peephole": operands.weight_peephole,
+        "initial_cell": operands.initial_cell,
+        "lengths": operands.lengths,
+        "batch": operands.x.size(0),
+        "frames": operands.x.size(1),
+        "H": operands.hidden,
         "REVERSE": reverse,
-        "PRECISION": tiles.precision(x.dtype),
+        "PRECISION": tiles.precision(operands.x.dtype),
         "ROWS": tile.rows,
         "UNITS": tile.units,
         "INNER": tile.inner,
     }
 
 
-def _programs(tensors: Tensors, tile: Tile) -> tuple[int, int]:
-    x, weight_hh = there(tensors, "x", "weight_hh")
-    return -(-x.size(0) // tile.rows), -(-weight_hh.size(1) // tile.units)
+def _programs(operands: LSTMOperands, tile: Tile) -> tuple[int, int]:
+    return -(-operands.x.size(0) // tile.rows), -(-operands.hidden // tile.units)
 
 
 def _spans(x: Tensor, programs: tuple[int, int]) -> list[dict[str, Any]]:
-    """The steps of each launch: all of them in one where all programs run at the same time."""
+    """The steps of each launch: all steps in one launch if all programs can run at the same time."""
     frames, arrived = x.size(1), x.new_zeros(programs[0], dtype=torch.int32)
     length = frames if tiles.run_together(programs[0] * programs[1], x.device) else 1
     return [
@@ -52,136 +53,131 @@ def _spans(x: Tensor, programs: tuple[int, int]) -> list[dict[str, Any]]:
     ]
 
 
-def _project(x: Tensor, tensors: Tensors) -> Tensor:
-    (weight_ih,), bias = there(tensors, "weight_ih"), tensors["bias"]
-    return F.linear(x, weight_ih, None if bias is None else bias.to(x.dtype))
+def _project(x: Tensor, operands: LSTMOperands) -> Tensor:
+    return F.linear(x, operands.weight_ih, None if operands.bias is None else operands.bias.to(x.dtype))
 
 
-@torch.library.custom_op("convrnn::triton_lstm", mutates_args=())
-@operands.without_autocast
-def triton_lstm(
-    x: Tensor,
-    weight_ih: Tensor,
-    weight_hh: Tensor,
-    bias: Tensor | None,
-    weight_peephole: Tensor | None,
-    initial_hidden: Tensor | None,
-    initial_cell: Tensor | None,
-    lengths: Tensor | None,
-    reverse: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """:func:`convrnn.ops.lstm` by the kernels, and the cell states in float32, empty where they are already.
+@without_autocast
+def _forward(operands: LSTMOperands, reverse: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """:func:`convrnn.ops.lstm` by the kernels, and the cell states in float32, empty if they are float32 already.
 
     ``x``, ``weight_ih`` and ``weight_hh`` have the dtype of the products; the other parameters may have any.
     """
-    tensors = operands.checked(x, weight_ih, weight_hh, bias, weight_peephole, initial_hidden, initial_cell, lengths)
-    shape = (x.size(0), x.size(1), weight_hh.size(1))
-    hidden = operands.room(tensors, shape)
-    cell = operands.room(tensors, shape, torch.float32)
+    operands = prepare(operands)
+    x = operands.x
+    hidden = new_result(operands, operands.states_shape)
+    cell = new_result(operands, operands.states_shape, torch.float32)
     if x.size(0):
         from convrnn.ops.triton.kernels import sequence
 
-        tile = _tile(tensors)
-        arguments = _arguments(tensors, tile, reverse) | {
-            "wx": _project(x, tensors),
-            "first": operands.first_product(tensors),
+        tile = _tile(operands)
+        arguments = _arguments(operands, tile, reverse) | {
+            "wx": _project(x, operands),
+            "first": first_product(operands),
             "hidden": hidden,
             "cell": cell,
         }
-        programs = _programs(tensors, tile)
+        programs = _programs(operands, tile)
         for span in _spans(x, programs):
             tiles.launch(sequence.forward, programs, arguments | span, tile.warps, tile.stages)
     return (hidden, cell, cell.new_empty(0)) if x.dtype == torch.float32 else (hidden, cell.to(x.dtype), cell)
 
 
-@triton_lstm.register_fake
-def _(x: Tensor, weight_ih: Tensor, weight_hh: Tensor, *others: Any) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ANN401
-    check_devices(x, weight_ih, weight_hh, *others)
-    shape = (x.size(0), x.size(1), weight_hh.size(1))
+def _fake_forward(operands: LSTMOperands, reverse: bool) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ARG001
+    x, shape = operands.x, operands.states_shape
     exact = x.new_empty(0 if x.dtype == torch.float32 else shape, dtype=torch.float32)
     return x.new_empty(shape), x.new_empty(shape), exact
 
 
-def _starts(tensors: Tensors, reverse: bool) -> Tensor:
-    """True at the frame where a sequence's first step is: ``[batch, frames, 1]``."""
-    x, lengths = tensors["x"], tensors["lengths"]
-    assert x is not None
+def _starts(operands: LSTMOperands, reverse: bool) -> Tensor:
+    """True at the frame of each sequence's first step: ``[batch, frames, 1]``."""
+    x, lengths = operands.x, operands.lengths
     frame = torch.arange(x.size(1), device=x.device)
     last = x.size(1) - 1 if lengths is None else lengths.unsqueeze(1).clamp(max=x.size(1)) - 1
     first = last if reverse else 0
     return (frame == first).expand(x.size(0), -1).unsqueeze(2)
 
 
-def _states_before(hidden: Tensor, starts: Tensor, tensors: Tensors, reverse: bool) -> Tensor:
-    """The hidden state before every frame's step, the initial one before the first."""
+def _states_before(hidden: Tensor, starts: Tensor, operands: LSTMOperands, reverse: bool) -> Tensor:
+    """The hidden state before the step of every frame; before the first step, the initial state."""
     before = F.pad(hidden[:, 1:], (0, 0, 0, 1)) if reverse else F.pad(hidden[:, :-1], (0, 0, 1, 0))
-    initial_hidden = tensors["initial_hidden"]
+    initial_hidden = operands.initial_hidden
     return before if initial_hidden is None else torch.where(starts, initial_hidden.to(hidden.dtype), before)
 
 
-@torch.library.custom_op("convrnn::triton_lstm_backward", mutates_args=())
-@operands.without_autocast
-def triton_lstm_backward(
+@without_autocast
+def _backward(
     grad_hidden: Tensor | None,
     grad_cell: Tensor | None,
     hidden: Tensor,
     cell: Tensor,
-    x: Tensor,
-    weight_ih: Tensor,
-    weight_hh: Tensor,
-    bias: Tensor | None,
-    weight_peephole: Tensor | None,
-    initial_hidden: Tensor | None,
-    initial_cell: Tensor | None,
-    lengths: Tensor | None,
+    operands: LSTMOperands,
     reverse: bool,
     with_x: bool,
 ) -> list[Tensor]:
-    """Gradients of x (empty unless ``with_x``) and of those of the parameters that are there, in their order."""
-    tensors = operands.checked(x, weight_ih, weight_hh, bias, weight_peephole, initial_hidden, initial_cell, lengths)
-    x, weight_ih, weight_hh = there(tensors, "x", "weight_ih", "weight_hh")
-    states = {"hidden": hidden, "cell": cell, "grad_hidden": grad_hidden, "grad_cell": grad_cell}
-    operands.check_beside(states, (*x.shape[:2], weight_hh.size(1)), x, {"hidden": x.dtype, "cell": torch.float32})
-    x = geometry.mask_frames(x, tensors["lengths"])
-    starts = _starts(tensors, reverse)
-    before = _states_before(hidden, starts, tensors, reverse).flatten(0, 1)
-    sums_of_gates = torch.addmm(_project(x, tensors).flatten(0, 1), before, weight_hh.mT)
-    gates = geometry.mask_frames(sums_of_gates.unflatten(0, x.shape[:2]), tensors["lengths"])
-    tile = _tile(tensors)
-    programs = _programs(tensors, tile)
+    """Gradients of x (empty unless ``with_x``) and of the parameters that are not None, in order."""
+    operands = prepare(operands)
+    weight_ih, weight_hh = operands.weight_ih, operands.weight_hh
+    check_other("hidden", hidden, operands.states_shape, operands, operands.x.dtype)
+    check_other("cell", cell, operands.states_shape, operands, torch.float32)
+    check_other("grad_hidden", grad_hidden, operands.states_shape, operands)
+    check_other("grad_cell", grad_cell, operands.states_shape, operands)
+    x = geometry.mask_frames(operands.x, operands.lengths)
+    starts = _starts(operands, reverse)
+    before = _states_before(hidden, starts, operands, reverse).flatten(0, 1)
+    sums_of_gates = torch.addmm(_project(x, operands).flatten(0, 1), before, weight_hh.mT)
+    gates = geometry.mask_frames(sums_of_gates.unflatten(0, x.shape[:2]), operands.lengths)
+    tile = _tile(operands)
+    programs = _programs(operands, tile)
     sums = None
-    if weight_peephole is not None or initial_cell is not None:
-        sums = x.new_zeros(programs[0], 4, weight_hh.size(1), dtype=torch.float32)
+    if operands.weight_peephole is not None or operands.initial_cell is not None:
+        sums = x.new_zeros(programs[0], 4, operands.hidden, dtype=torch.float32)
     if x.size(0):
         from convrnn.ops.triton.kernels import sequence
 
-        arguments = _arguments(tensors, tile, reverse) | {
+        arguments = _arguments(operands, tile, reverse) | {
             "grad_hidden": None if grad_hidden is None else grad_hidden.contiguous(),
             "grad_cell": None if grad_cell is None else grad_cell.contiguous(),
             "cell": cell,
             "gates": gates,
-            "carried": cell.new_empty(x.size(0), weight_hh.size(1)),
+            "carried": cell.new_empty(x.size(0), operands.hidden),
             "sums": sums,
         }
         for span in reversed(_spans(x, programs)):
             tiles.launch(sequence.backward, programs, arguments | span, tile.warps, tile.stages)
     rows = gates.flatten(0, 1)
-    gradients: Tensors = {
-        "x": rows.mm(weight_ih).view(x.shape) if with_x else None,
-        "weight_ih": rows.mT.mm(x.flatten(0, 1)),
-        "weight_hh": rows.mT.mm(before),
-        "bias": rows.sum(0, dtype=torch.float32),
-        "weight_peephole": None if sums is None else sums[:, :3].sum(0),
-        "initial_hidden": weight_hh.mT.mv(torch.where(starts, gates, gates.new_zeros(())).sum((0, 1))),
-        "initial_cell": None if sums is None else sums[:, 3].sum(0),
-    }
-    return operands.listed(gradients, tensors)
+    return operands.list_gradients(
+        LSTMGradients(
+            rows.mm(weight_ih).view(x.shape) if with_x else None,
+            rows.mT.mm(x.flatten(0, 1)),
+            rows.mT.mm(before),
+            bias=rows.sum(0, dtype=torch.float32),
+            weight_peephole=None if sums is None else sums[:, :3].sum(0),
+            initial_hidden=weight_hh.mT.mv(torch.where(starts, gates, gates.new_zeros(())).sum((0, 1))),
+            initial_cell=None if sums is None else sums[:, 3].sum(0),
+        )
+    )
 
 
-@triton_lstm_backward.register_fake
-def _(grad_hidden: Tensor | None, grad_cell: Tensor | None, *inputs: Any) -> list[Tensor]:  # noqa: ANN401
-    check_devices(grad_hidden, grad_cell, *inputs)
-    return fake_gradients(inputs[2:9], with_x=inputs[-1])
+def _fake_backward(
+    grad_hidden: Tensor | None,  # noqa: ARG001
+    grad_cell: Tensor | None,  # noqa: ARG001
+    hidden: Tensor,  # noqa: ARG001
+    cell: Tensor,  # noqa: ARG001
+    operands: LSTMOperands,
+    reverse: bool,  # noqa: ARG001
+    with_x: bool,
+) -> list[Tensor]:
+    return operands.fake_gradients(with_x)
+
+
+_operation = Operation(f"triton_lstm({LSTM}, bool reverse) -> (Tensor, Tensor, Tensor)", _forward, _fake_forward)
+_operation_backward = Operation(
+    "triton_lstm_backward(Tensor? grad_hidden, Tensor? grad_cell, Tensor hidden, Tensor cell, "
+    f"{LSTM}, bool reverse, bool with_x) -> Tensor[]",
+    _backward,
+    _fake_backward,
+)
 
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:  # noqa: ANN401
@@ -192,14 +188,20 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tens
     ctx.save_for_backward(hidden, cell if cell.dtype == torch.float32 else exact, *tensors)
 
 
-def _backward(ctx: Any, grad_hidden: Tensor | None, grad_cell: Tensor | None, _: None) -> tuple[Any, ...]:  # noqa: ANN401
+def _differentiate(ctx: Any, grad_hidden: Tensor | None, grad_cell: Tensor | None, _: None) -> tuple[Any, ...]:  # noqa: ANN401
     if grad_hidden is None and grad_cell is None:
         return (None,) * 9
     hidden, cell, *tensors = ctx.saved_tensors
     with_x = ctx.needs_input_grad[0]
-    gradients = triton_lstm_backward(grad_hidden, grad_cell, hidden, cell, *tensors, ctx.reverse, with_x)
-    return (*hand_out(gradients, tensors[:7], with_x), None, None)
+    gradients = _operation_backward(grad_hidden, grad_cell, hidden, cell, *tensors, ctx.reverse, with_x)
+    return (*hand_out(gradients, tensors, with_x), None, None)
 
 
-triton_lstm.register_autograd(_backward, setup_context=_setup)
-triton_lstm_backward.register_autograd(refuse_second_derivative("Triton LSTM kernels can"))
+_operation.register_autograd(_differentiate, setup_context=_setup)
+_operation_backward.register_autograd(refuse_second_derivative("Triton LSTM kernels can"))
+
+
+def lstm(operands: LSTMOperands, reverse: bool) -> tuple[Tensor, Tensor]:
+    """:func:`convrnn.ops.lstm` by the kernels."""
+    hidden, cell, _ = torch.ops.convrnn.triton_lstm(*operands.tensors, reverse)
+    return hidden, cell

@@ -1,25 +1,53 @@
-"""The LSTM over windows in steps: a product of PyTorch's for all windows, and a kernel for the rest, in turns.
+"""The LSTM over windows step by step, alternating PyTorch's matrix product for all windows and a kernel for the rest.
 
-For weights too large for the chip, and for float32 products, which no kernel of Triton's computes at cuBLAS's rate.
+It is used for weights that do not fit on the chip, and for float32 products, in which Triton is slower than cuBLAS.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from convrnn.ops.operands import Tensors, there
+from convrnn.ops.operands import LSTMOperands
 from convrnn.ops.triton import tiles
 from convrnn.ops.triton.call import Call
 from convrnn.ops.triton.tiles import Tile
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The inputs of the forward kernels, by parameter name.
+
+    Attributes:
+        wx: Projected frames, ``W_x x_t + b``; None if the kernel projects them.
+        x: Frames for the kernel to project.
+        weight_ih: Input weights for the projection.
+        bias: Bias for the projection.
+        weight_hh: Recurrent weights.
+        weight_peephole: Peepholes.
+        initial_cell: Cell state before the first step.
+        lengths: Valid frames of each sequence.
+        first: The recurrent product of the first step; None is zeros.
+    """
+
+    wx: Tensor | None
+    x: Tensor | None
+    weight_ih: Tensor | None
+    bias: Tensor | None
+    weight_hh: Tensor
+    weight_peephole: Tensor | None
+    initial_cell: Tensor | None
+    lengths: Tensor | None
+    first: Tensor | None
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:
     """``a @ b`` in float32."""
     if a.dtype == torch.float32:
         return a.mm(b)
-    # On the CPU, where the interpreter runs, PyTorch has no products of one dtype in another.
+    # On the CPU, where the interpreter runs, PyTorch's products do not support another output dtype.
     return torch.mm(a, b, out_dtype=torch.float32) if a.is_cuda else a.float().mm(b.float())
 
 
@@ -27,24 +55,24 @@ def _grid(call: Call, tile: Tile) -> tuple[int, int]:
     return call.programs(tile), -(-call.hidden // tile.units)
 
 
-def _of_all_steps(tensors: Tensors, call: Call, tile: Tile, hidden: Tensor) -> dict[str, Any]:
-    """What both kernels take in every step."""
+def _of_all_steps(tensors: Inputs | LSTMOperands, call: Call, tile: Tile, hidden: Tensor) -> dict[str, Any]:
+    """The arguments of both kernels that are the same in every step."""
     return {
         **call.sizes(),
         **call.constants(tile, hidden.dtype),
-        "weight_peephole": tensors["weight_peephole"],
-        "lengths": tensors["lengths"],
+        "weight_peephole": tensors.weight_peephole,
+        "lengths": tensors.lengths,
         "PITCH": hidden.size(2),
     }
 
 
 def _of_one_step(
-    tensors: Tensors, call: Call, step: int, hidden: Sequence[Tensor], cell: Sequence[Tensor]
+    tensors: Inputs | LSTMOperands, call: Call, step: int, hidden: Sequence[Tensor], cell: Sequence[Tensor]
 ) -> dict[str, Any]:
-    """What both kernels take in one; the states are those before and after each step."""
+    """The arguments of both kernels for one step; the states are those before and after each step."""
     with_hidden = step < call.hidden_steps
     return {
-        "initial_cell": tensors["initial_cell"] if step == 0 else None,
+        "initial_cell": tensors.initial_cell if step == 0 else None,
         "hidden": hidden[step + 1] if with_hidden else None,
         "cell_before": cell[step - 1] if step else None,
         "cell": cell[step],
@@ -55,7 +83,7 @@ def _of_one_step(
 
 
 def forward(
-    tensors: Tensors,
+    inputs: Inputs,
     call: Call,
     tile: Tile,
     *,
@@ -65,32 +93,33 @@ def forward(
     cell: Tensor | None,
     largest: Tensor | None,
 ) -> None:
-    """To ``y``, which is float32 where a reduction goes on in it; or to the others what :func:`backward` needs.
+    """Fill ``y``, float32 if a reduction accumulates in it, or the other tensors with what :func:`backward` needs.
 
-    These are as in ``kernels.resident.forward``, and so are ``tensors``, by name.
+    The other tensors are as in ``kernels.resident.forward``; frames are already projected.
     """
     from convrnn.ops.triton.kernels import stepwise
 
-    wx, weight_hh = there(tensors, "wx", "weight_hh")
+    wx, weight_hh = inputs.wx, inputs.weight_hh
+    assert wx is not None
     if hidden is None or cell is None:
-        # One of each for all steps: when a step writes its state, the product of the one before is there.
+        # Shared by all steps: when a step overwrites the state, the product with the old state is complete.
         hidden = wx.new_empty(call.rows, call.hidden).expand(call.hidden_steps + 1, -1, -1)
         cell = wx.new_empty(call.rows, call.hidden, dtype=torch.float32).expand(call.kernel_size, -1, -1)
     grid = _grid(call, tile)
-    common = {"wx": wx, **_of_all_steps(tensors, call, tile, hidden), "y": y, "largest": largest}
-    # Python's part of a step is what few windows wait for.
-    operands, hiddens, cells = hidden[..., : call.hidden].unbind(), hidden.unbind(), cell.unbind()
+    common = {"wx": wx, **_of_all_steps(inputs, call, tile, hidden), "y": y, "largest": largest}
+    # Outside the loop, because with few windows the Python code dominates the time of a step.
+    factors, hiddens, cells = hidden[..., : call.hidden].unbind(), hidden.unbind(), cell.unbind()
     for step in range(call.kernel_size):
         product = None
         if step:
-            # Where the hidden state is of no use, neither is the output gate.
+            # If the hidden state is not needed, neither is the output gate.
             weights = weight_hh if step < call.hidden_steps else weight_hh[: 3 * call.hidden]
-            product = _product(operands[step], weights.mT)
+            product = _product(factors[step], weights.mT)
         arguments = {
             **common,
-            **_of_one_step(tensors, call, step, hiddens, cells),
+            **_of_one_step(inputs, call, step, hiddens, cells),
             "product": product,
-            "first": None if step else tensors["first"],
+            "first": None if step else inputs.first,
             "gates": None if gates is None else gates[step],
             "frame_offset": call.frame_first + step * call.frame_step,
             "PRODUCT_PITCH": 1 if product is None else product.size(1),
@@ -100,7 +129,7 @@ def forward(
 
 def backward(
     grad: Tensor,
-    tensors: Tensors,
+    operands: LSTMOperands,
     call: Call,
     tile: Tile,
     *,
@@ -110,15 +139,15 @@ def backward(
     largest: Tensor | None,
     sums: Tensor | None,
 ) -> None:
-    """Gradients of the gates' sums in the place of the gates, and sums for each tile of windows."""
+    """Overwrite the gates with the gradients of their pre-activations, and fill the sums of each tile of windows."""
     from convrnn.ops.triton.kernels import stepwise
 
-    (weight_hh,) = there(tensors, "weight_hh")
+    weight_hh = operands.weight_hh
     grad_hidden, grad_cell = None, torch.empty_like(cell[0])
     grid = _grid(call, tile)
     common = {
         "grad": grad,
-        **_of_all_steps(tensors, call, tile, hidden),
+        **_of_all_steps(operands, call, tile, hidden),
         "largest": largest,
         "sums": sums,
         "grad_cell": grad_cell,
@@ -127,12 +156,12 @@ def backward(
     for step in reversed(range(call.kernel_size)):
         arguments = {
             **common,
-            **_of_one_step(tensors, call, step, hiddens, cells),
+            **_of_one_step(operands, call, step, hiddens, cells),
             "gates": gates[step],
             "grad_hidden": grad_hidden,
         }
         tiles.launch(stepwise.backward, grid, arguments, tile.warps, tile.stages)
         if step:
-            # The gradient of an output gate of no use is zero.
+            # The gradient of an unused output gate is zero.
             known = (4 if step < call.hidden_steps else 3) * call.hidden
             grad_hidden = _product(gates[step][:, :known], weight_hh[:known])

@@ -1,4 +1,4 @@
-"""The LSTM over windows on the GPU, as operations that PyTorch knows."""
+"""The LSTM over windows on the GPU, as registered PyTorch operations."""
 
 from typing import Any
 
@@ -6,47 +6,57 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from convrnn.ops import geometry
-from convrnn.ops.checks import check_devices, check_window
-from convrnn.ops.operands import DIFFERENTIABLE, Tensors, fake_gradients, hand_out, refuse_second_derivative, there
-from convrnn.ops.triton import operands, stepwise, tiles
+from convrnn.ops import checks, geometry
+from convrnn.ops.operands import LSTMGradients, LSTMOperands, Windows, hand_out, refuse_second_derivative
+from convrnn.ops.registration import LSTM, WINDOWS, Operation, without_autocast
+from convrnn.ops.triton import stepwise, tiles
 from convrnn.ops.triton.call import Call
+from convrnn.ops.triton.operands import check_other, first_gradients, first_product, new_result, prepare
+from convrnn.ops.triton.stepwise import Inputs
 from convrnn.ops.triton.tiles import Tile
 
 
 def _by_step(positions: Tensor, call: Call) -> Tensor:
-    """From the order of positions in the window to the order in which they are processed, or back."""
-    return positions.flip(0) if call.reverse else positions
+    """Reorder from positions in the window to processing order, or back."""
+    return positions.flip(0) if call.options.reverse else positions
 
 
 def _in_windows(x: Tensor, call: Call) -> Tensor:
-    """The frames of all windows, by the step that processes them: ``[kernel_size, batch, windows, in]``."""
-    return _by_step(x.unfold(1, call.kernel_size, call.stride).permute(3, 0, 1, 2), call)
+    """The frames of all windows in processing order: ``[kernel_size, batch, windows, in]``."""
+    return _by_step(x.unfold(1, call.kernel_size, call.options.stride).permute(3, 0, 1, 2), call)
 
 
 def _apart(x: Tensor, call: Call) -> Tensor:
-    """As :func:`_in_windows`, for products: ``[kernel_size, rows, in]``."""
+    """As :func:`_in_windows`, with one axis for all rows, for products: ``[kernel_size, rows, in]``."""
     return _in_windows(x, call).reshape(call.kernel_size, call.rows, x.size(2))
 
 
-def _operands(tensors: Tensors, call: Call, tile: Tile) -> Tensors:
-    """The tensors that both kernels take; frames are projected before, each once, unless the tile projects them."""
-    x, weight_ih, weight_hh = there(tensors, "x", "weight_ih", "weight_hh")
-    others = {name: tensors[name] for name in ("weight_peephole", "initial_cell", "lengths")}
-    others |= {"weight_hh": weight_hh, "first": operands.first_product(tensors)}
-    if tile.inputs:
-        return {"wx": None, "x": x, "weight_ih": weight_ih, "bias": tensors["bias"], **others}
-    bias = None if tensors["bias"] is None else tensors["bias"].to(x.dtype)
-    if call.positions:
-        inputs, weights = _apart(x, call), _by_step(weight_ih, call).mT
-        wx = inputs.bmm(weights) if bias is None else torch.baddbmm(bias, inputs, weights)
-    else:
-        wx = F.linear(x, weight_ih, bias)
-    return {"wx": wx, "x": None, "weight_ih": None, "bias": None, **others}
+def _inputs(operands: LSTMOperands, call: Call, tile: Tile) -> Inputs:
+    """The inputs of the forward kernels; each frame is projected once here, unless the kernel projects them."""
+    x, weight_ih, bias = operands.x, operands.weight_ih, operands.bias
+    wx = None
+    if not tile.inputs:
+        bias = None if bias is None else bias.to(x.dtype)
+        if call.positions:
+            inputs, weights = _apart(x, call), _by_step(weight_ih, call).mT
+            wx = inputs.bmm(weights) if bias is None else torch.baddbmm(bias, inputs, weights)
+        else:
+            wx = F.linear(x, weight_ih, bias)
+    return Inputs(
+        wx=wx,
+        x=x if tile.inputs else None,
+        weight_ih=weight_ih if tile.inputs else None,
+        bias=bias if tile.inputs else None,
+        weight_hh=operands.weight_hh,
+        weight_peephole=operands.weight_peephole,
+        initial_cell=operands.initial_cell,
+        lengths=operands.lengths,
+        first=first_product(operands),
+    )
 
 
 def _run_forward(
-    tensors: Tensors,
+    operands: LSTMOperands,
     call: Call,
     tile: Tile,
     *,
@@ -56,10 +66,10 @@ def _run_forward(
     cell: Tensor | None = None,
     largest: Tensor | None = None,
 ) -> None:
-    """To ``y``, or what the backward pass needs to the others."""
-    taken = _operands(tensors, call, tile)
+    """Fill ``y``, or the other tensors with what the backward pass needs."""
+    inputs = _inputs(operands, call, tile)
     if not tile.resident:
-        return stepwise.forward(taken, call, tile, y=y, gates=gates, hidden=hidden, cell=cell, largest=largest)
+        return stepwise.forward(inputs, call, tile, y=y, gates=gates, hidden=hidden, cell=cell, largest=largest)
     from convrnn.ops.triton.kernels import resident
 
     states = {"y": y, "gates": gates, "hidden": hidden, "cell": cell, "largest": largest}
@@ -69,16 +79,15 @@ def _run_forward(
         "FEATURES": call.features,
         "INPUTS": max(16, tile.inputs),
     }
-    arguments = {**_resident_arguments(tensors, call, tile, hidden), **taken, **states, **frames}
+    arguments = {**_resident_arguments(operands, call, tile, hidden), **vars(inputs), **states, **frames}
     return tiles.launch(resident.forward, (call.programs(tile),), arguments, tile.warps, tile.stages)
 
 
-def _resident_arguments(tensors: Tensors, call: Call, tile: Tile, hidden: Tensor | None) -> dict[str, Any]:
-    """What both kernels of :mod:`resident` take beside tensors."""
-    (x,) = there(tensors, "x")
+def _resident_arguments(operands: LSTMOperands, call: Call, tile: Tile, hidden: Tensor | None) -> dict[str, Any]:
+    """The arguments of both kernels of :mod:`resident` other than tensors."""
     return {
         **call.sizes(),
-        **call.constants(tile, x.dtype),
+        **call.constants(tile, operands.x.dtype),
         "tiles": -(-call.rows // tile.rows),
         "y_first": call.first,
         "y_step": call.direction,
@@ -87,53 +96,32 @@ def _resident_arguments(tensors: Tensors, call: Call, tile: Tile, hidden: Tensor
     }
 
 
-@torch.library.custom_op("convrnn::triton_windowed_lstm", mutates_args=())
-@operands.without_autocast
-def triton_windowed_lstm(
-    x: Tensor,
-    weight_ih: Tensor,
-    weight_hh: Tensor,
-    bias: Tensor | None,
-    weight_peephole: Tensor | None,
-    initial_hidden: Tensor | None,
-    initial_cell: Tensor | None,
-    lengths: Tensor | None,
-    kernel_size: int,
-    stride: int,
-    sequence: str,
-    reduce: str,
-    reverse: bool,
-    dtype: torch.dtype,
-) -> Tensor:
-    """:func:`convrnn.ops.windowed_lstm` by the kernels, in ``dtype``.
+@without_autocast
+def _forward(operands: LSTMOperands, windows: Windows, dtype: torch.dtype) -> Tensor:
+    """:func:`convrnn.ops.windowed_lstm` by the kernels, with features in ``dtype``.
 
     ``x``, ``weight_ih`` and ``weight_hh`` have the dtype of the products; the other parameters may have any.
     """
-    given = (x, weight_ih, weight_hh, bias, weight_peephole, initial_hidden, initial_cell, lengths)
-    check_window(x, kernel_size, stride, reduce, sequence)
-    tensors = operands.checked(*given, kernel_size=kernel_size)
-    call = Call.of(x, weight_ih, weight_hh, kernel_size, stride, sequence, reduce, reverse)
+    operands = prepare(operands)
+    call = Call.of(operands, windows)
     if not dtype.is_floating_point:
         raise ValueError(f"dtype must be a floating one, but is {dtype}")
-    tile = call.tile(x)
-    y = operands.room(tensors, call.shape, dtype)
+    tile = call.tile(operands.x)
+    y = new_result(operands, call.shape, dtype)
     if not call.rows:
         return y
-    # A reduction in steps goes on in the result, which must not be rounded in every one.
-    exact = y.float() if reduce in ("mean", "max") and not tile.resident else y
-    _run_forward(tensors, call, tile, y=exact)
+    # A stepwise reduction accumulates in the result, which must not be rounded after every step.
+    exact = y.float() if windows.reduce in ("mean", "max") and not tile.resident else y
+    _run_forward(operands, call, tile, y=exact)
     return exact.to(dtype)
 
 
-@triton_windowed_lstm.register_fake
-def _(x: Tensor, weight_ih: Tensor, weight_hh: Tensor, *options: Any) -> Tensor:  # noqa: ANN401
-    check_devices(x, weight_ih, weight_hh, *options)
-    *call_options, dtype = options[5:]
-    return x.new_empty(Call.of(x, weight_ih, weight_hh, *call_options).shape, dtype=dtype)
+def _fake_forward(operands: LSTMOperands, windows: Windows, dtype: torch.dtype) -> Tensor:
+    return operands.x.new_empty(windows.shape(operands), dtype=dtype)
 
 
 def _sum_windows(gradients: Tensor, call: Call) -> Tensor:
-    """``[kernel_size, rows, columns]``, by steps, to ``[batch, frames, columns]``: sums over a frame's windows."""
+    """Sum over each frame's windows: ``[kernel_size, rows, columns]``, by steps, to ``[batch, frames, columns]``."""
     from convrnn.ops.triton.kernels import windows
 
     columns, rows, block = gradients.size(2), 16, 128
@@ -144,9 +132,9 @@ def _sum_windows(gradients: Tensor, call: Call) -> Tensor:
         "sequences": call.batch,
         "frames": call.frames,
         "windows": call.windows,
-        "stride": call.stride,
+        "stride": call.options.stride,
         "KERNEL_SIZE": call.kernel_size,
-        "MOST": -(-call.kernel_size // call.stride),
+        "MOST": -(-call.kernel_size // call.options.stride),
         "first": call.first,
         "step": call.direction,
         "COLUMNS": columns,
@@ -159,113 +147,117 @@ def _sum_windows(gradients: Tensor, call: Call) -> Tensor:
     return total
 
 
-def _gate_gradients(grad_y: Tensor, tensors: Tensors, call: Call, beside: int) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Of every step's gates ``[kernel_size, rows, 4H]``; the hidden states before it; each program's share of others.
+def _gate_gradients(
+    grad_y: Tensor, operands: LSTMOperands, call: Call, beside: int
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Gradients of all gates, the hidden states, and each program's contribution to other gradients.
 
-    The hidden states are in ``[steps, rows, H + beside]`` or wider, for rows of whole 16 bytes; those before the first
-    step are not filled in. What the programs have to add up is of the peepholes and of the initial cell state,
-    ``[programs, 4, H]``.
+    Returns:
+        Gradients of every step's gates ``[kernel_size, rows, 4H]``; the hidden states before every step, in
+        ``[steps, rows, H + beside]`` or wider, so that rows start at multiples of 16 bytes, and not filled in before
+        the first step; and, if there are peepholes or an initial cell state, each program's contribution to their
+        gradients ``[programs, 4, H]``, still to be summed.
     """
-    x, weight_hh = there(tensors, "x", "weight_hh")
+    x = operands.x
     tile = call.tile(x)
     pitch = -(-(call.hidden + beside) // 8) * 8
-    gates = operands.room(tensors, (call.kernel_size, call.rows, 4 * call.hidden))
-    hidden = operands.room(tensors, (call.hidden_steps + 1, call.rows, pitch))
+    gates = new_result(operands, (call.kernel_size, call.rows, 4 * call.hidden))
+    hidden = new_result(operands, (call.hidden_steps + 1, call.rows, pitch))
     cell = x.new_empty(call.kernel_size, call.rows, call.hidden, dtype=torch.float32)
     sums = largest = None
-    if call.reduce == "max":
+    if call.options.reduce == "max":
         largest = x.new_empty(2, call.rows, call.hidden, dtype=torch.float32)
-    if tensors["weight_peephole"] is not None or tensors["initial_cell"] is not None:
+    if operands.weight_peephole is not None or operands.initial_cell is not None:
         sums = x.new_zeros(call.programs(tile), 4, call.hidden, dtype=torch.float32)
-    _run_forward(tensors, call, tile, gates=gates, hidden=hidden, cell=cell, largest=largest)
+    _run_forward(operands, call, tile, gates=gates, hidden=hidden, cell=cell, largest=largest)
     states: dict[str, Any] = {"gates": gates, "hidden": hidden, "cell": cell, "largest": largest, "sums": sums}
     if tile.resident:
         from convrnn.ops.triton.kernels import resident
 
-        others = {name: tensors[name] for name in ("weight_peephole", "initial_cell", "lengths")}
-        arguments = {**_resident_arguments(tensors, call, tile, hidden), **others, **states}
-        arguments |= {"grad": grad_y.contiguous(), "weight_hh": weight_hh}
+        arguments = {
+            **_resident_arguments(operands, call, tile, hidden),
+            **states,
+            "grad": grad_y.contiguous(),
+            "weight_hh": operands.weight_hh,
+            "weight_peephole": operands.weight_peephole,
+            "initial_cell": operands.initial_cell,
+            "lengths": operands.lengths,
+        }
         tiles.launch(resident.backward, (call.programs(tile),), arguments, tile.warps, tile.stages)
     else:
-        stepwise.backward(grad_y.contiguous(), tensors, call, tile, **states)
+        stepwise.backward(grad_y.contiguous(), operands, call, tile, **states)
     return gates, hidden[: call.kernel_size], sums
 
 
-def _gradients(grad_y: Tensor, tensors: Tensors, call: Call, with_x: bool) -> Tensors:
-    """Of all seven tensors, by few products over all steps of all windows; None where there is none."""
-    x, weight_ih = there(tensors, "x", "weight_ih")
-    gradients: Tensors = dict.fromkeys(DIFFERENTIABLE)
-    # Zeros take part in the products where a sequence has ended; what stands there in x may be NaN.
-    x = geometry.mask_frames(x, tensors["lengths"])
-    # Without a gradient of x, the frames of every window stand beside the hidden states, and a 1 for the bias: one
-    # product for all weights is cheaper than sums over windows first, the gates being several times wider.
+def _gradients(grad_y: Tensor, operands: LSTMOperands, call: Call, with_x: bool) -> LSTMGradients:
+    """Compute the gradients with a few large products over all steps of all windows."""
+    weight_ih, grad_x = operands.weight_ih, None
+    # Past the end of a sequence the products need zeros; the values of x may be NaN.
+    x = geometry.mask_frames(operands.x, operands.lengths)
+    # Without a gradient of x, the frames of every window are stored next to the hidden states, with a 1 for the bias:
+    # one product for all weights is cheaper than summing over windows first, because gates are several times wider.
     beside = 0 if with_x or call.positions else call.features + 1
-    gates, hidden, sums = _gate_gradients(grad_y, tensors, call, beside)
+    gates, hidden, sums = _gate_gradients(grad_y, operands, call, beside)
     if beside:
         inputs = F.pad(x, (0, hidden.size(2) - call.hidden - call.features), value=1.0)
         hidden[..., call.hidden :].unflatten(1, (call.batch, call.windows)).copy_(_in_windows(inputs, call))
         hidden[0, :, : call.hidden] = 0
         product = gates.flatten(0, 1).mT.mm(hidden.flatten(0, 1))
-        # Copies, because results of an operation must not share memory.
+        # Copied, because the results of an operation must not share memory.
         grad_weight_hh = product[:, : call.hidden].contiguous()
-        gradients["weight_ih"] = product[:, call.hidden : call.hidden + call.features].contiguous()
-        gradients["bias"] = product[:, call.hidden + call.features].contiguous()
+        grad_weight_ih = product[:, call.hidden : call.hidden + call.features].contiguous()
+        grad_bias = product[:, call.hidden + call.features].contiguous()
     else:
         later, before = gates[1:].flatten(0, 1), hidden[1:].flatten(0, 1)
         grad_weight_hh = later.mT.mm(before)[:, : call.hidden].contiguous()
-    if call.positions:
-        gradients["weight_ih"] = _by_step(gates.mT.bmm(_apart(x, call)), call)
-        gradients["bias"] = gates.sum((0, 1), dtype=torch.float32)
-        if with_x:
-            gradients["x"] = _sum_windows(gates.bmm(_by_step(weight_ih, call)), call)
-    elif with_x:
-        frames = _sum_windows(gates, call).flatten(0, 1)
-        gradients["weight_ih"] = frames.mT.mm(x.flatten(0, 1))
-        gradients["bias"] = frames.sum(0, dtype=torch.float32)
-        gradients["x"] = frames.mm(weight_ih).view(x.shape)
-    gradients["initial_hidden"] = operands.first_gradients(tensors, gates[0], grad_weight_hh)
-    gradients["weight_hh"] = grad_weight_hh
-    if sums is not None:
-        gradients |= {"weight_peephole": sums[:, :3].sum(0), "initial_cell": sums[:, 3].sum(0)}
-    return gradients
+        if call.positions:
+            grad_weight_ih = _by_step(gates.mT.bmm(_apart(x, call)), call)
+            grad_bias = gates.sum((0, 1), dtype=torch.float32)
+            if with_x:
+                grad_x = _sum_windows(gates.bmm(_by_step(weight_ih, call)), call)
+        else:
+            frames = _sum_windows(gates, call).flatten(0, 1)
+            grad_weight_ih = frames.mT.mm(x.flatten(0, 1))
+            grad_bias = frames.sum(0, dtype=torch.float32)
+            grad_x = frames.mm(weight_ih).view(x.shape)
+    return LSTMGradients(
+        grad_x,
+        grad_weight_ih,
+        grad_weight_hh,
+        bias=grad_bias,
+        weight_peephole=None if sums is None else sums[:, :3].sum(0),
+        initial_hidden=first_gradients(operands, gates[0], grad_weight_hh),
+        initial_cell=None if sums is None else sums[:, 3].sum(0),
+    )
 
 
-@torch.library.custom_op("convrnn::triton_windowed_lstm_backward", mutates_args=())
-@operands.without_autocast
-def triton_windowed_lstm_backward(
-    grad_y: Tensor,
-    x: Tensor,
-    weight_ih: Tensor,
-    weight_hh: Tensor,
-    bias: Tensor | None,
-    weight_peephole: Tensor | None,
-    initial_hidden: Tensor | None,
-    initial_cell: Tensor | None,
-    lengths: Tensor | None,
-    kernel_size: int,
-    stride: int,
-    sequence: str,
-    reduce: str,
-    reverse: bool,
+@without_autocast
+def _backward(grad_y: Tensor, operands: LSTMOperands, windows: Windows, with_x: bool) -> list[Tensor]:
+    """Gradients of x (empty unless ``with_x``) and of the parameters that are not None, in order."""
+    operands = prepare(operands)
+    call = Call.of(operands, windows)
+    check_other("grad_y", grad_y, call.shape, operands)
+    if not call.rows:
+        zeros = [None if tensor is None else torch.zeros_like(tensor) for tensor in operands.differentiable]
+        return operands.list_gradients(LSTMGradients(*zeros))  # type: ignore[arg-type]
+    return operands.list_gradients(_gradients(grad_y, operands, call, with_x))
+
+
+def _fake_backward(
+    grad_y: Tensor,  # noqa: ARG001
+    operands: LSTMOperands,
+    windows: Windows,  # noqa: ARG001
     with_x: bool,
 ) -> list[Tensor]:
-    """Gradients of x (empty unless ``with_x``) and of those of the parameters that are there, in their order."""
-    given = (x, weight_ih, weight_hh, bias, weight_peephole, initial_hidden, initial_cell, lengths)
-    check_window(x, kernel_size, stride, reduce, sequence)
-    tensors = operands.checked(*given, kernel_size=kernel_size)
-    call = Call.of(x, weight_ih, weight_hh, kernel_size, stride, sequence, reduce, reverse)
-    operands.check_beside({"grad_y": grad_y}, call.shape, x)
-    if not call.rows:
-        return operands.listed(
-            {name: None if t is None else torch.zeros_like(t) for name, t in tensors.items()}, tensors
-        )
-    return operands.listed(_gradients(grad_y, tensors, call, with_x), tensors)
+    return operands.fake_gradients(with_x)
 
 
-@triton_windowed_lstm_backward.register_fake
-def _(grad_y: Tensor, *inputs: Any) -> list[Tensor]:  # noqa: ANN401
-    check_devices(grad_y, *inputs)
-    return fake_gradients(inputs[:7], with_x=inputs[-1])
+_operation = Operation(f"triton_windowed_lstm({LSTM}, {WINDOWS}, ScalarType dtype) -> Tensor", _forward, _fake_forward)
+_operation_backward = Operation(
+    f"triton_windowed_lstm_backward(Tensor grad_y, {LSTM}, {WINDOWS}, bool with_x) -> Tensor[]",
+    _backward,
+    _fake_backward,
+)
 
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ANN401, ARG001
@@ -273,12 +265,29 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: 
     ctx.save_for_backward(*inputs[:8])
 
 
-def _backward(ctx: Any, grad_y: Tensor) -> tuple[Any, ...]:  # noqa: ANN401
+def _differentiate(ctx: Any, grad_y: Tensor) -> tuple[Any, ...]:  # noqa: ANN401
     tensors = ctx.saved_tensors
     with_x = ctx.needs_input_grad[0]
-    gradients = triton_windowed_lstm_backward(grad_y, *tensors, *ctx.options, with_x)
-    return (*hand_out(gradients, tensors[:7], with_x), *(None,) * 7)
+    gradients = _operation_backward(grad_y, *tensors, *ctx.options, with_x)
+    return (*hand_out(gradients, tensors, with_x), *(None,) * 7)
 
 
-triton_windowed_lstm.register_autograd(_backward, setup_context=_setup)
-triton_windowed_lstm_backward.register_autograd(refuse_second_derivative("Triton LSTM kernels can"))
+_operation.register_autograd(_differentiate, setup_context=_setup)
+_operation_backward.register_autograd(refuse_second_derivative("Triton LSTM kernels can"))
+
+
+def windowed_lstm(operands: LSTMOperands, windows: Windows) -> Tensor:
+    """:func:`convrnn.ops.windowed_lstm` by the kernels.
+
+    Under autocast the products have autocast's dtype, and the features the dtype of the parameters.
+    """
+    x, weight_ih, weight_hh, *others = operands.tensors
+    dtype = operands.x.dtype
+    if torch.is_autocast_enabled(operands.x.device.type):
+        x, weight_ih, weight_hh = operands.x, operands.weight_ih, operands.weight_hh
+        checks.check_floating({"x": x, "weight_ih": weight_ih, "weight_hh": weight_hh})
+        dtype = weight_hh.dtype
+        multiplied = torch.get_autocast_dtype(x.device.type)
+        x, weight_ih, weight_hh = x.to(multiplied), weight_ih.to(multiplied), weight_hh.to(multiplied)
+    y: Tensor = torch.ops.convrnn.triton_windowed_lstm(x, weight_ih, weight_hh, *others, *windows.options, dtype)
+    return y

@@ -1,7 +1,7 @@
-"""What the kernels share: the activations, one step of the LSTM and its gradient, and how tiles are read.
+"""Shared parts of the kernels: activations, one step of the LSTM and its gradient, and access to tiles.
 
 States, sums and gates are float32 whatever the operands are. A tile is ``[rows, units]``; a row is one window or one
-sequence. Weights, projections and gate gradients keep the gates i, f, g, o side by side, ``4 * H`` numbers in a row.
+sequence. Weights, projections and gate gradients store the gates i, f, g, o side by side, ``4 * H`` numbers per row.
 """
 
 import triton
@@ -10,7 +10,7 @@ import triton.language as tl
 
 @triton.jit
 def sigmoid(x, PRECISION: tl.constexpr):
-    """``1 / (1 + exp(-x))``; to 11 bits where ``PRECISION`` is "bf16"."""
+    """``1 / (1 + exp(-x))``; to 11 bits if ``PRECISION`` is "bf16"."""
     if PRECISION == "bf16":
         return 0.5 * tanh(0.5 * x, PRECISION) + 0.5
     else:
@@ -19,7 +19,7 @@ def sigmoid(x, PRECISION: tl.constexpr):
 
 @triton.jit
 def tanh(x, PRECISION: tl.constexpr):
-    """Accurate to three units in the last place of float32, small arguments too; to 11 bits for "bf16"."""
+    """Accurate to three units in the last place of float32, even for small arguments; to 11 bits for "bf16"."""
     if PRECISION == "bf16":
         # The GPU's own instruction, one where the formula below takes an exponential and a reciprocal.
         return tl.inline_asm_elementwise("tanh.approx.f32 $0, $1;", "=f,f", [x], tl.float32, is_pure=True, pack=1)
@@ -37,7 +37,7 @@ def tanh(x, PRECISION: tl.constexpr):
 def rounded(x, dtype: tl.constexpr, PRECISION: tl.constexpr):
     """``x`` in another floating dtype, rounded to nearest, ties to even."""
     if PRECISION == "upcast" and dtype == tl.bfloat16:
-        # The interpreter's own conversion loses the carry into the exponent.
+        # The interpreter's conversion loses the carry into the exponent.
         bits = x.to(tl.float32).to(tl.uint32, bitcast=True)
         bits = (bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000
         x = bits.to(tl.float32, bitcast=True)
@@ -48,10 +48,10 @@ def rounded(x, dtype: tl.constexpr, PRECISION: tl.constexpr):
 def product(a, b, total, PRECISION: tl.constexpr):
     """``total + a @ b``, summed in float32.
 
-    ``PRECISION`` is of float32 operands, "bf16", "fp16", or "upcast" for the interpreter.
+    ``PRECISION`` is that of float32 operands, "bf16", "fp16", or "upcast" for the interpreter.
     """
     if PRECISION == "upcast":
-        # The interpreter multiplies bit patterns of bfloat16.
+        # The interpreter would multiply the bit patterns of bfloat16.
         return tl.dot(a.to(tl.float32), b.to(tl.float32), total, input_precision="ieee")
     elif PRECISION == "bf16" or PRECISION == "fp16":
         return tl.dot(a, b, total)
@@ -113,7 +113,7 @@ def window_rows(
     KERNEL_SIZE: tl.constexpr,
     ROWS: tl.constexpr,
 ):
-    """A tile's first row, and for each of its rows where its frames begin, and whether they all exist."""
+    """A tile's first row, and for each of its rows the start of its frames and whether they all exist."""
     start = tile.to(tl.int64) * ROWS
     row = start + tl.arange(0, ROWS)
     sequence, window = row // windows, row % windows
@@ -124,8 +124,8 @@ def window_rows(
     return start, sequence * sequence_frames + window * window_frames, valid
 
 
-# Where a tile's rows follow each other in memory, `row` below is their number in the tile and the source the tile's
-# first row: then every thread's offsets are known to the compiler and take no registers.
+# If a tile's rows are contiguous in memory, `row` below is their index in the tile and the source is the tile's first
+# row: the compiler then knows every thread's offsets, and they take no registers.
 
 
 @triton.jit
@@ -166,7 +166,7 @@ def store_state(target, row, unit, value, inside, H: tl.constexpr, PRECISION: tl
 
 @triton.jit
 def vector(source, number: tl.constexpr, unit, H: tl.constexpr):
-    """A part of one of the parameters ``[.., H]`` for all rows, ``[1, units]``; zeros where it is None."""
+    """A part of one of the parameters ``[.., H]`` for all rows, ``[1, units]``; zeros if it is None."""
     if source is None:
         return tl.zeros_like(unit).to(tl.float32)[None, :]
     else:
@@ -182,7 +182,7 @@ def weight_tile(weight, GATE: tl.constexpr, inner, unit, H: tl.constexpr, DEPTH:
 
 @triton.jit
 def four_weight_tiles(weight_hh, inner, block, H: tl.constexpr, UNITS: tl.constexpr):
-    """All gates' weights of the units from ``block`` on: ``[inner, units * 4]``, a unit's gates side by side."""
+    """All gates' weights of the units starting at ``block``: ``[inner, units * 4]``, a unit's gates side by side."""
     column = tl.arange(0, 4 * UNITS)
     gate, unit = column % 4, block + column // 4
     at = weight_hh + (gate * H + unit)[None, :] * H + inner[:, None]
@@ -200,14 +200,14 @@ def four_gates(x, ROWS: tl.constexpr, UNITS: tl.constexpr):
 
 @triton.jit
 def recurrent_tile(weight_hh, GATE: tl.constexpr, inner, unit, H: tl.constexpr):
-    """One gate's recurrent weights, for gradients: ``[inner, units]``, where the sums are over the gate's units."""
+    """One gate's recurrent weights, for gradients: ``[inner, units]``, with sums over the gate's units."""
     at = weight_hh + GATE * H * H + inner[:, None] * H + unit[None, :]
     return tl.load(at, mask=(inner < H)[:, None] & (unit < H)[None, :], other=0.0)
 
 
 @triton.jit
 def combine(total, ties, state, REDUCE: tl.constexpr):
-    """One more state in the reduction over a window, and for "max" in how many states are as large."""
+    """Add a state to the reduction over a window, and for "max" to the number of states that are as large."""
     if REDUCE == "mean":
         return total + state, ties
     elif REDUCE == "max":
@@ -231,10 +231,10 @@ def state_gradient(
     H: tl.constexpr,
     REDUCE: tl.constexpr,
 ):
-    """What the gradient of the result adds to that of one step's state; not for "last", which concerns one step alone.
+    """What the gradient of the result adds to that of one step's state; not for "last", which affects only one step.
 
-    ``grad`` begins with the tile's; for "max" so does ``largest``, ``[2, rows, H]``: the largest state, and how many
-    are as large.
+    ``grad`` starts at the tile, as does, for "max", ``largest``, ``[2, rows, H]``: the largest state, and the number of
+    states that are as large.
     """
     if REDUCE == "none":
         return state_tile(grad + position * H, row * KERNEL_SIZE, unit, inside, H).to(tl.float32)

@@ -1,9 +1,9 @@
-"""Windows, where the weights fit on the chip: a program reads them once and takes one tile of windows after another.
+"""Windows whose weights fit on the chip: a program reads them once and processes one tile of windows after another.
 
-A tile goes through all its steps with its states in registers. ``UNITS``, a power of 2, is at least H. Where the input
+A tile goes through all its steps with its states in registers. ``UNITS``, a power of 2, is at least H. If the input
 weights fit as well, frames are projected here, for each of their windows: for few features that is less work than
-writing and reading projections four times as wide as the states. The hidden state is needed of the first
-``HIDDEN_STEPS`` steps only: not of the last one, where the result is the last cell state.
+writing and reading projections four times as wide as the states. The hidden state is needed only for the first
+``HIDDEN_STEPS`` steps: not for the last one if the result is the last cell state.
 """
 
 import triton
@@ -30,7 +30,7 @@ from convrnn.ops.triton.kernels.cell import (
     window_rows,
 )
 
-# The kernels are not compiled anew for other values of these.
+# The kernels are not recompiled for other values of these.
 _SIZES = [
     *("rows", "tiles", "windows", "stride"),
     *("sequence_frames", "window_frames", "frame_first", "frame_step", "y_first", "y_step"),
@@ -39,7 +39,7 @@ _SIZES = [
 
 @triton.jit
 def _frame_tile(x, at, frame, valid, FEATURES: tl.constexpr, INPUTS: tl.constexpr):
-    """The rows' frames at a step, ``[rows, INPUTS]``."""
+    """The frames of the rows at a step, ``[rows, INPUTS]``."""
     feature = tl.arange(0, INPUTS)
     inside = valid[:, None] & (feature < FEATURES)[None, :]
     return state_tile(x + at * FEATURES, frame, feature, inside, FEATURES)
@@ -61,7 +61,7 @@ def _gate_input(
     ROWS: tl.constexpr,
     UNITS: tl.constexpr,
 ):
-    """What a step's frames add to a gate's sum: read, or the product of the frames and the gate's input weights."""
+    """The input part of a gate's sum: read, or computed as the product of the frames and the gate's input weights."""
     if wx is not None:
         return gate_tile(wx + at * (4 * H), frame, unit, inside, GATE, H)
     else:
@@ -106,7 +106,7 @@ def forward(
     UNITS: tl.constexpr,
     INPUTS: tl.constexpr,
 ):
-    """The result of every window; or, where ``y`` is None, what :func:`backward` needs.
+    """The result of every window or, if ``y`` is None, what :func:`backward` needs.
 
     Args:
         wx: Projections with the bias, ``[.., 4 * H]``; None where frames are projected here. A window's row at a step

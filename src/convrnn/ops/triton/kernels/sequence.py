@@ -1,6 +1,6 @@
-"""Whole sequences: programs share the sequences and the units among them, and wait for each other between steps.
+"""Whole sequences: programs share the sequences and the units, and wait for each other between steps.
 
-A launch takes the steps from ``begin`` to ``end``. More than one is possible only if all programs run at the same time.
+A launch takes the steps from ``begin`` to ``end``; more than one step only if all programs run at the same time.
 """
 
 import triton
@@ -23,13 +23,13 @@ from convrnn.ops.triton.kernels.cell import (
     vector,
 )
 
-# The kernels are not compiled anew for other values of these.
+# The kernels are not recompiled for other values of these.
 _SIZES = ["batch", "frames", "begin", "end"]
 
 
 @triton.jit
 def _lengths_of_rows(lengths, batch, frames, ROWS: tl.constexpr):
-    """This program's rows, and the frames of each; none where there is no such sequence."""
+    """This program's rows, and the number of frames of each; 0 if there is no such sequence."""
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     length = tl.zeros((ROWS,), tl.int64) + frames
     if lengths is not None:
@@ -39,14 +39,14 @@ def _lengths_of_rows(lengths, batch, frames, ROWS: tl.constexpr):
 
 @triton.jit
 def _arrive(arrived):
-    """Tell the programs with the same rows that this one's step is written."""
+    """Signal to the programs with the same rows that this one's step is written."""
     tl.debug_barrier()
     tl.atomic_add(arrived + tl.program_id(0), 1, sem="release", scope="gpu")
 
 
 @triton.jit
 def _wait(arrived, steps):
-    """Wait until all programs with the same rows have written so many steps."""
+    """Wait until all programs with the same rows have written this many steps."""
     count = tl.atomic_add(arrived + tl.program_id(0), 0, sem="acquire", scope="gpu")
     while count < steps * tl.num_programs(1):
         count = tl.atomic_add(arrived + tl.program_id(0), 0, sem="acquire", scope="gpu")
@@ -54,7 +54,7 @@ def _wait(arrived, steps):
 
 @triton.jit
 def _shared_tile(source, row, unit, inside, PITCH: tl.constexpr):
-    """As :func:`state_tile`, of what other programs wrote: not from the cache of this multiprocessor alone."""
+    """As :func:`state_tile`, for data of other programs: bypasses the cache of this multiprocessor."""
     at = source + (row[:, None] * PITCH + unit[None, :])
     return tl.load(at, mask=inside, other=0.0, cache_modifier=".cg")
 
@@ -81,7 +81,7 @@ def forward(
     UNITS: tl.constexpr,
     INNER: tl.constexpr,
 ):
-    """Steps of every sequence that has so many; backwards from its own last frame where ``REVERSE``.
+    """Steps of every sequence that is long enough; backwards from its own last frame if ``REVERSE``.
 
     Args:
         wx: Projections with the bias, ``[batch, frames, 4 * H]``.
@@ -197,7 +197,7 @@ def backward(
             dc += state_tile(grad_cell, here, unit, inside, H).to(tl.float32)
         if step + 1 < end:
             _wait(arrived, end - 1 - step)
-        # Sums of their own, so that the products need not wait for each other.
+        # Separate sums, so that the products need not wait for each other.
         dh = tl.zeros((ROWS, UNITS), tl.float32)
         dh_f, dh_g, dh_o = dh, dh, dh
         for k in range(0, H, INNER):

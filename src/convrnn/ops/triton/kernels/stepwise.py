@@ -1,6 +1,6 @@
-"""Windows, where the recurrent weights do not fit on the chip: one step of all windows, around a product of cuBLAS.
+"""Windows whose recurrent weights do not fit on the chip: one step of all windows, with cuBLAS for the product.
 
-A program takes a tile of windows and of units through the step.
+A program takes a tile of windows and units through the step.
 """
 
 import triton
@@ -24,7 +24,7 @@ from convrnn.ops.triton.kernels.cell import (
     window_rows,
 )
 
-# The kernels are not compiled anew for other values of these.
+# The kernels are not recompiled for other values of these.
 _SIZES = ["rows", "windows", "stride", "sequence_frames", "window_frames", "frame_offset", "position"]
 
 
@@ -41,7 +41,7 @@ def _gate_sum(
     H: tl.constexpr,
     PRODUCT_PITCH: tl.constexpr,
 ):
-    """What a gate's activation function takes, but for the peepholes."""
+    """The argument of a gate's activation function without the peepholes."""
     total = gate_tile(wx, frame, unit, inside, GATE, H) + vector(first, GATE, unit, H)
     if product is not None:
         total += state_tile(product + GATE * H, row, unit, inside, PRODUCT_PITCH)
@@ -81,7 +81,7 @@ def forward(
     ROWS: tl.constexpr,
     UNITS: tl.constexpr,
 ):
-    """One step; what :func:`resident.forward` does in all of them.
+    """One step of what :func:`resident.forward` does for all steps.
 
     Args:
         wx: Projections with the bias, ``[.., 4 * H]``: a window's row is ``sequence * sequence_frames + window *
@@ -192,7 +192,7 @@ def backward(
     ROWS: tl.constexpr,
     UNITS: tl.constexpr,
 ):
-    """Gradients of the gates' sums in one step, which take the place of the gates.
+    """Gradients of the gates' sums in one step, which overwrite the gates.
 
     Args as of :func:`forward`, and:
         grad: Gradient of the result, in its shape.

@@ -29,7 +29,7 @@ def sum_windows(
         gradients: Of every window's frame, ``[KERNEL_SIZE, sequences * windows, COLUMNS]``: that of the frame at
             position p in the window is at ``first + p * step``.
         total: Takes the sums, ``[sequences, frames, COLUMNS]``.
-        MOST: Windows that a frame can be in.
+        MOST: Maximum number of windows that contain a frame.
     """
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)

@@ -80,7 +80,7 @@ def test_the_lstm_taken_over_can_give_cell_states():
         (lambda: CRNN(3, 4, 5, nonlinearity="sigmoid").to_torch(), "nonlinearity is 'sigmoid'"),
     ],
 )
-def test_what_cannot_be_exchanged_is_refused(call, sentence):
+def test_what_cannot_be_converted_is_refused(call, sentence):
     with pytest.raises(ValueError, match=sentence):
         call()
 

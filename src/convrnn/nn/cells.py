@@ -1,0 +1,284 @@
+"""Recurrent cells as data: what a layer has to know about the network that reads its windows.
+
+A cell is one time step, a function like those in :mod:`convrnn.ops.reference`, and one :class:`Cell` record, from which
+the rest follows: the parameters and options of :class:`~convrnn.nn.ConvRNN`, weights from and to PyTorch, the config of
+a saved model, the preset. For example, the minimal gated unit of Zhou et al. (2016)::
+
+    def mgu_step(wx, h, W_h):
+        wx_f, wx_n = wx.chunk(2, dim=-1)
+        W_f, W_n = W_h.chunk(2)
+        f = torch.sigmoid(wx_f + F.linear(h, W_f))
+        n = torch.tanh(wx_n + F.linear(f * h, W_n))
+        return (1 - f) * h + f * n
+
+    layer = ConvRNN(26, 100, kernel_size=5, rnn_type=Cell("mgu", gates=("f", "n"), step=mgu_step))
+
+A cell in :data:`CELLS` can be chosen by its name, ``rnn_type="mgu"``.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from convrnn import ops
+from convrnn.nn.options import require_one_of
+from convrnn.ops import reference
+
+OptionValue = bool | str
+
+
+@dataclass(frozen=True)
+class CellOption:
+    """An option that only some cells have.
+
+    Attributes:
+        name: Of the constructor's argument and the layer's attribute.
+        default: Its value where none is given.
+        allowed: The values it may have.
+        doc: What it does, as a sentence for a docstring.
+        in_step: Whether the step takes it as an argument; otherwise it only decides which tensors there are.
+    """
+
+    name: str
+    default: OptionValue
+    allowed: tuple[OptionValue, ...]
+    doc: str
+    in_step: bool = True
+
+
+@dataclass(frozen=True)
+class CellTensor:
+    """A parameter that only some cells have; it starts at 0.
+
+    Attributes:
+        name: Of the step's argument; the layer's parameter has a suffix for its layer and direction.
+        shape: Its sizes, with "hidden" for the number of units.
+        needs: Options that must all be true for it to exist; "bias" may be among them.
+    """
+
+    name: str
+    shape: tuple[int | Literal["hidden"], ...]
+    needs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TorchModule:
+    """PyTorch's own module of a cell.
+
+    Its ``weight_ih`` and ``weight_hh`` are the cell's, and the sum of its two biases is the cell's ``bias``.
+
+    Attributes:
+        type: The class.
+        options: The cell's options, each with the values that the class has. An option with several is an argument and
+            an attribute of the class.
+        last_gate_bias: The cell's tensor that keeps the last gate's part of ``bias_hh`` apart from ``bias``, if any.
+    """
+
+    type: type[nn.RNN | nn.GRU | nn.LSTM]
+    options: Mapping[str, tuple[OptionValue, ...]] = field(default_factory=dict)
+    last_gate_bias: str | None = None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A type of recurrent network.
+
+    Every cell has ``weight_ih``, ``weight_hh``, ``bias`` and ``initial_hidden``, one with cell states
+    ``initial_cell`` too.
+
+    Attributes:
+        name: The ``rnn_type`` that chooses it.
+        gates: Names of the blocks of H rows in ``weight_ih``, ``weight_hh`` and ``bias``, in their order.
+        step: One time step in plain PyTorch, ``(wx, h, W_h, **others)`` to the new h, or, with cell states,
+            ``(wx, h, c, W_h, **others)`` to the new (h, c). ``wx`` ``[..., gates * H]`` is the input's part with the
+            bias; ``others`` are the tensors and options below by name, a tensor that is not there as None.
+        cell_states: Whether it has cell states c beside the hidden states h.
+        tensors: Parameters that only this cell has.
+        options: Options that only this cell has.
+        operation: The same over every window, by a function like :func:`convrnn.ops.windowed_gru` that has faster
+            backends; None runs the step.
+        torch: PyTorch's own module, if there is one.
+
+    Raises:
+        ValueError: if ``gates`` is no tuple or empty.
+
+    Example:
+        >>> ", ".join(f"{name} {shape}" for name, shape in CELLS["gru"].shapes(26, 100).items())
+        'weight_ih (300, 26), weight_hh (300, 100), bias (300,)'
+    """
+
+    name: str
+    gates: tuple[str, ...]
+    step: reference.Step
+    cell_states: bool = False
+    tensors: tuple[CellTensor, ...] = ()
+    options: tuple[CellOption, ...] = ()
+    operation: Callable[..., Tensor] | None = None
+    torch: TorchModule | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.gates, tuple) or not self.gates:
+            raise ValueError(f"gates is {self.gates!r}; it must be a tuple with the name of at least one gate")
+
+    @property
+    def tensor_names(self) -> tuple[str, ...]:
+        """Every parameter that the cell can have, in the order in which a layer registers them.
+
+        Example:
+            >>> CELLS["rnn"].tensor_names
+            ('weight_ih', 'weight_hh', 'bias', 'initial_hidden')
+        """
+        own = (tensor.name for tensor in self.tensors)
+        return ("weight_ih", "weight_hh", "bias", *own, *self._initial_states)
+
+    def shapes(
+        self,
+        inputs: int,
+        hidden: int,
+        *,
+        bias: bool = True,
+        learn_initial_state: bool = False,
+        options: Mapping[str, OptionValue] | None = None,
+    ) -> dict[str, tuple[int, ...]]:
+        """The parameters of one layer in one direction: names and shapes in the order of :attr:`tensor_names`.
+
+        Args:
+            inputs: Values of a frame, or of the states below.
+            hidden: Units.
+            bias: Whether there are biases.
+            learn_initial_state: Whether the states before the first frame are learned.
+            options: Values of the cell's options, as :meth:`complete` gives them; None is the defaults.
+        """
+        rows = len(self.gates) * hidden
+        shapes: dict[str, tuple[int, ...]] = {"weight_ih": (rows, inputs), "weight_hh": (rows, hidden)}
+        if bias:
+            shapes["bias"] = (rows,)
+        given = {"bias": bias, **(self.complete({}) if options is None else options)}
+        for tensor in self.tensors:
+            if all(given[name] for name in tensor.needs):
+                shapes[tensor.name] = tuple(hidden if size == "hidden" else size for size in tensor.shape)
+        if learn_initial_state:
+            shapes |= dict.fromkeys(self._initial_states, (hidden,))
+        return shapes
+
+    def complete(self, given: Mapping[str, OptionValue | None]) -> dict[str, OptionValue]:
+        """The value of every option of the cell: what is given, or the default where that is None or missing.
+
+        An option of other cells may be given as long as it asks for nothing.
+
+        Raises:
+            TypeError: for an option that no cell has.
+            ValueError: for an option that only other cells have, and for a value that is not allowed.
+
+        Example:
+            >>> CELLS["lstm"].complete({"reset_after": False})
+            {'peepholes': True}
+        """
+        own = {option.name: option for option in self.options}
+        for name, value in given.items():
+            if name not in own:
+                owners = [repr(cell.name) for cell in CELLS.values() if name in (o.name for o in cell.options)]
+                if not owners:
+                    raise TypeError(f"ConvRNN got an unexpected keyword argument {name!r}")
+                if value:
+                    owner = " or ".join(owners)
+                    raise ValueError(f"{name} is {value!r}, but rnn_type is {self.name!r}; only {owner} has it")
+        values = {}
+        for name, option in own.items():
+            value = given.get(name)
+            values[name] = option.default if value is None else value
+            require_one_of(name, values[name], option.allowed)
+        return values
+
+    def over_windows(
+        self,
+        x: Tensor,
+        tensors: Mapping[str, Tensor | None],
+        options: Mapping[str, OptionValue],
+        *,
+        sequence: str,
+        **window: Any,  # noqa: ANN401 - checked by the operation
+    ) -> Tensor:
+        """The cell's states over every window of ``x`` ``[batch, frames, inputs]``.
+
+        Args:
+            x: Frames.
+            tensors: Every one of :attr:`tensor_names`, None where there is none.
+            options: Values of the cell's options.
+            sequence: "hidden" or "cell".
+            window: ``kernel_size``, ``stride``, ``reduce``, ``lengths`` and ``reverse`` of
+                :func:`convrnn.ops.windowed_rnn`.
+
+        Returns:
+            ``[batch, windows, H]``, or ``[batch, windows, kernel_size, H]`` where ``reduce`` is "none".
+        """
+        arguments = window | {option.name: options[option.name] for option in self.options if option.in_step}
+        if self.cell_states:
+            arguments["sequence"] = sequence
+        if self.operation is not None:
+            return self.operation(x, **tensors, **arguments)
+        shared: list[Any] = [tensors[name] for name in ("weight_ih", "weight_hh", "bias", *self._initial_states)]
+        arguments |= {tensor.name: tensors[tensor.name] for tensor in self.tensors}
+        return reference.windowed(self.step, x, *shared, gates=len(self.gates), **arguments)
+
+    @property
+    def _initial_states(self) -> tuple[str, ...]:
+        return ("initial_hidden", "initial_cell") if self.cell_states else ("initial_hidden",)
+
+
+RNN_CELL = Cell(
+    name="rnn",
+    gates=("h",),
+    step=reference.rnn_step,
+    options=(
+        CellOption(
+            "nonlinearity",
+            default="tanh",
+            allowed=("tanh", "sigmoid", "relu"),
+            doc='The σ of equation 1: "tanh", "sigmoid" (as in the paper) or "relu".',
+        ),
+    ),
+    operation=ops.windowed_rnn,
+    torch=TorchModule(nn.RNN, options={"nonlinearity": ("tanh", "relu")}),
+)
+"""The simple recurrent network, equation 1."""
+
+GRU_CELL = Cell(
+    name="gru",
+    gates=("r", "z", "n"),
+    step=reference.gru_step,
+    tensors=(CellTensor("bias_hn", ("hidden",), needs=("bias", "reset_after")),),
+    options=(
+        CellOption(
+            "reset_after",
+            default=False,
+            allowed=(False, True),
+            doc="Apply the reset gate to the recurrent product, as ``torch.nn.GRU`` does, instead of to the state "
+            "before it, as the authors' code does.",
+        ),
+    ),
+    operation=ops.windowed_gru,
+    torch=TorchModule(nn.GRU, options={"reset_after": (True,)}, last_gate_bias="bias_hn"),
+)
+"""The gated recurrent unit of the authors' code."""
+
+LSTM_CELL = Cell(
+    name="lstm",
+    gates=("i", "f", "g", "o"),
+    step=reference.lstm_step,
+    cell_states=True,
+    tensors=(CellTensor("weight_peephole", (3, "hidden"), needs=("peepholes",)),),
+    options=(
+        CellOption(
+            "peepholes", default=True, allowed=(False, True), doc="Connect the cell to the gates.", in_step=False
+        ),
+    ),
+    operation=ops.windowed_lstm,
+    torch=TorchModule(nn.LSTM, options={"peepholes": (False,)}),
+)
+"""The LSTM with peepholes, equations 3 to 7."""
+
+CELLS: dict[str, Cell] = {cell.name: cell for cell in (RNN_CELL, GRU_CELL, LSTM_CELL)}
+"""Every cell by its name, the ``rnn_type`` of :class:`~convrnn.nn.ConvRNN`."""
