@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from convrnn.cache import default_cache_dir
 from convrnn.corpora.demo import open_demo
-from convrnn.features.config import LogMelConfig
 from convrnn.features.extract import extract_features
+from convrnn.features.logmel import LogMelConfig
 from convrnn.features.normalise import Normaliser
 from convrnn.nn import CLSTM, ConvFeatures
 
@@ -38,7 +38,7 @@ def load_frames() -> Array:
     """A stretch of one utterance, normalised per speaker: ``[frames, bands]``."""
     corpus = open_demo(default_cache_dir())
     row = corpus.table["id"].tolist().index(UTTERANCE)
-    config = LogMelConfig(sample_rate=corpus.sample_rate("gender"))
+    config = LogMelConfig(sample_rate=corpus.for_task("gender").sample_rate)
     speaker = corpus.table["speaker"][row]
     rows = [i for i, other in enumerate(corpus.table["speaker"]) if other == speaker]
     features = [extract_features(corpus.segments()[i], config) for i in rows]

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
 
@@ -16,13 +17,13 @@ def table_corpus() -> Callable[..., Corpus]:
 
     def build(*groups: Sequence) -> Corpus:
         rows = [(speaker, label, *rest) for speaker, label, count, *rest in groups for _ in range(count)]
-        return Corpus.from_columns(
-            "small",
-            files=[f"{number}.wav" for number in range(len(rows))],
-            speakers=[row[0] for row in rows],
-            labels={"task": [row[1] for row in rows]},
-            partitions=[row[2] if len(row) > 2 else None for row in rows],
-        )
+        columns = {
+            "file": [f"{number}.wav" for number in range(len(rows))],
+            "speaker": [row[0] for row in rows],
+            "partition": [row[2] if len(row) > 2 else None for row in rows],
+            "task": [row[1] for row in rows],
+        }
+        return Corpus.from_table(pd.DataFrame(columns), name="small")
 
     return build
 

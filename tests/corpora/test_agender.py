@@ -11,7 +11,7 @@ from convrnn.corpora.check import check_corpus
 from convrnn.corpora.registry import open_corpus
 from convrnn.corpora.splits import make_splits
 from convrnn.errors import InputError
-from convrnn.features.config import LogMelConfig
+from convrnn.features.logmel import LogMelConfig
 from convrnn.features.store import FeatureStore
 from licensed_corpora import AGES, DEVEL, LETTERS, TRAIN, agender_rows, noise, write_agender
 
@@ -61,7 +61,7 @@ def test_rows_speakers_partitions_and_classes(tmp_path):
     assert corpus.table["partition"].value_counts().to_dict() == {"train": 42, "test": 14}
     assert set(corpus.table["speaker"][corpus.table["partition"] == "test"]) == {f"{group}501" for group in AGES}
     assert corpus.table["id"][0] == "wav_traindevel/1001/1/a11001s0.raw"
-    assert (corpus.headerless_rate, corpus.sample_rate("age")) == (8000, 8000)
+    assert (corpus.headerless_rate, corpus.for_task("age").sample_rate) == (8000, 8000)
 
 
 def test_speaker_is_the_listed_one(tmp_path):
@@ -94,7 +94,7 @@ def test_other_layouts_give_the_same_corpus(tmp_path, lists, base):
     usual = open_agender(write_agender(tmp_path / "usual"))
     other = open_agender(write_agender(tmp_path / "other", lists=Path(lists), base=Path(base), end=" \r\n\r\n"))
     assert other.table.drop(columns="file").equals(usual.table.drop(columns="file"))
-    assert other.fingerprint("age") == usual.fingerprint("age")
+    assert other.for_task("age").fingerprint == usual.for_task("age").fingerprint
     assert kinds(other) == kinds(usual) == ["published-utterances", "published-speakers", "published-classes"]
 
 
@@ -133,7 +133,7 @@ def test_header_or_none_is_told_by_the_first_bytes(tmp_path):
         assert np.array_equal(samples * 32768, rebuilt.astype(np.float32))
     # A header is no difference in size, and a copy at another rate is resampled like any file.
     assert kinds(mixed) == kinds(plain)
-    assert mixed.sample_rate("age") == 8000
+    assert mixed.for_task("age").sample_rate == 8000
     report = check_corpus(mixed)
     assert report.errors == []
     assert report.sample_rates == {8000: 28}
@@ -171,21 +171,21 @@ def test_faults_of_headerless_audio(tmp_path):
 
 def test_validation_is_drawn_per_group_by_the_split_seed(tmp_path):
     corpus = open_agender(write_agender(tmp_path, published_rows(), audio=["wav_traindevel/1001/1/0.raw"]))
-    [split] = make_splits(corpus, "age", "partitions")
+    [split] = make_splits(corpus.for_task("age"), "partitions")
     assert Counter(speaker[0] for speaker in split.validation) == dict.fromkeys(AGES, 20)
     assert (len(split.train), len(split.test)) == (471 - 140, 299)
     assert {speaker[0] for speaker in split.train} == set(AGES)
     assert set(split.test) == set(corpus.table["speaker"][corpus.table["partition"] == "test"])
     # The same for both tasks, as only the seed decides.
-    assert make_splits(corpus, "gender", "partitions") == [split]
-    [other] = make_splits(corpus, "age", "partitions", seed=1)
+    assert make_splits(corpus.for_task("gender"), "partitions") == [split]
+    [other] = make_splits(corpus.for_task("age"), "partitions", seed=1)
     assert 0 < len(set(other.validation) & set(split.validation)) < 140
 
 
 @pytest.mark.parametrize(("speakers", "held"), [(2, 1), (5, 2), (21, 10), (39, 19), (40, 20), (41, 20)])
 def test_at_most_half_of_a_group_is_held_out(tmp_path, speakers, held):
     corpus = open_agender(write_agender(tmp_path, agender_rows(train=speakers), audio=[agender_rows()[TRAIN][0][0]]))
-    [split] = make_splits(corpus, "gender", "partitions")
+    [split] = make_splits(corpus.for_task("gender"), "partitions")
     assert Counter(speaker[0] for speaker in split.validation) == dict.fromkeys(AGES, held)
     assert Counter(speaker[0] for speaker in split.train) == dict.fromkeys(AGES, speakers - held)
 
@@ -193,9 +193,9 @@ def test_at_most_half_of_a_group_is_held_out(tmp_path, speakers, held):
 def test_groups_of_one_speaker_leave_no_validation(tmp_path):
     corpus = open_agender(write_agender(tmp_path, agender_rows(train=1)))
     with pytest.raises(InputError, match="no two training speakers are of one group of 1, 2, 3, 4, 5, 6, 7; two are"):
-        make_splits(corpus, "age", "partitions")
+        make_splits(corpus.for_task("age"), "partitions")
     # Others than the paper's split need no groups.
-    assert make_splits(corpus, "age", "random")
+    assert make_splits(corpus.for_task("age"), "random")
 
 
 def test_missing_and_unlisted_audio(tmp_path):
@@ -210,7 +210,7 @@ def test_missing_and_unlisted_audio(tmp_path):
     [left] = [defect.message for defect in report.warnings if defect.kind == "unlisted-file"]
     assert left.endswith(f"left out: {root / 'wav_test' / '1001' / '1' / 'a11001s0.raw'}")
     with pytest.raises(InputError, match=r"s0\.raw: audio file does not exist; 2 of the 28 audio files of agender"):
-        corpus.sample_rate("age")
+        _ = corpus.for_task("age").sample_rate
 
 
 def test_published_counts(tmp_path):

@@ -303,7 +303,7 @@ def test_names_that_exist_in_another_form(check, tmp_path, write_noise):
     assert "but 'Upper.WAV' does, which differs from 'upper.wav' in case only" in message
     corpus = open_csv(tmp_path / "d.csv")
     with pytest.raises(InputError, match=r"but 'Upper\.WAV' does"):
-        corpus.sample_rate("mood")
+        _ = corpus.for_task("mood").sample_rate
 
 
 def test_labels_and_speakers_that_look_like_one(check, write_noise):
@@ -336,7 +336,7 @@ def test_classes_of_splits(check, tmp_path):
         return Split(name, *(tuple(s for n in numbers for s in pairs[n]) for numbers in (train, validation, test)))
 
     def absent(*splits):
-        report = check_corpus(corpus, "mood", splits=splits)
+        report = check_corpus(corpus.for_task("mood"), splits=splits)
         return [(d.severity, d.message) for d in found(report, "absent-class")]
 
     assert absent(split("a", [0, 3], [1], [2])) == []
@@ -358,7 +358,7 @@ def test_splits_and_not_partitions_decide(check, tmp_path, write_noise):
     check(with_extra("more.wav,train-x,test,", "gone.wav,stranger,train,x"))
     corpus = open_csv(tmp_path / "d.csv")
     split = Split("mine", ("train-x", "train-y"), ("train-x2", "train-y2"), ("test-x", "test-y"))
-    report = check_corpus(corpus, "mood", splits=[split])
+    report = check_corpus(corpus.for_task("mood"), splits=[split])
     # The speaker in two partitions, the row without label and the missing file are none of this split's business.
     assert {d.kind for d in report.defects} == set()
     assert report.utterances == {"train": 4, "test": 2}

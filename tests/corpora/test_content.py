@@ -3,6 +3,7 @@
 import io
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
 import soxr
@@ -90,9 +91,8 @@ def corpus_of(files, speakers=None, labels=None, **columns):
     speakers = [str(number) for number in range(len(files))] if speakers is None else speakers
     labels = ["x", "y"] * len(files) if labels is None else labels
     names = [file.name for file in files]
-    return Corpus.from_columns(
-        "made", files=files, ids=names, speakers=speakers, labels={"task": labels[: len(files)]}, **columns
-    )
+    table = {"id": names, "file": files, "speaker": speakers, "task": labels[: len(files)], **columns}
+    return Corpus.from_table(pd.DataFrame(table), name="made")
 
 
 def groups(files, **columns):
@@ -168,9 +168,8 @@ def test_parts_of_a_file_that_overlap_on_purpose(originals):
     files = [originals[0]] * 2
 
     def parts(speakers):
-        corpus = Corpus.from_columns(
-            "parts", files=files, ids=["a", "b"], speakers=speakers, labels={}, starts=starts, ends=ends
-        )
+        table = {"id": ["a", "b"], "file": files, "speaker": speakers, "start": starts, "end": ends}
+        corpus = Corpus.from_table(pd.DataFrame(table))
         return same_content(corpus, listen(corpus))
 
     assert parts(["1", "1"]) == []
@@ -278,41 +277,41 @@ def test_sides_of_splits_decide(shared):
     files, speakers = shared
     corpus = corpus_of(files, speakers, list("xyxyxxy"))
     apart = Split("apart", train=("46", "1"), validation=("2",), test=("53", "3"))
-    report = check_corpus(corpus, "task", splits=[apart])
+    report = check_corpus(corpus.for_task("task"), splits=[apart])
     assert [d.kind for d in report.errors] == ["shared-speaker"]
     assert report.errors[0].message.startswith("speakers '46' and '53' have 2 recordings in common: 0.wav = 53-a.wav, ")
     together = Split("together", train=("46", "53"), validation=("1", "2"), test=("3",))
-    report = check_corpus(corpus, "task", splits=[together])
+    report = check_corpus(corpus.for_task("task"), splits=[together])
     assert ("warning", "shared-speaker") in kinds(report)
     assert {d.kind for d in report.errors} == {"absent-class"}
-    both = check_corpus(corpus, "task", splits=[together, apart])
+    both = check_corpus(corpus.for_task("task"), splits=[together, apart])
     assert [d.severity for d in both.defects if d.kind == "shared-speaker"] == ["error"]
     # Rows that no split uses are not looked at.
     few = corpus_of([*files, files[0].with_name("gone.wav")], [*speakers, "9"], list("xyxyxxyx"))
-    assert "missing-file" not in {d.kind for d in check_corpus(few, "task", splits=[together]).defects}
+    assert "missing-file" not in {d.kind for d in check_corpus(few.for_task("task"), splits=[together]).defects}
 
 
 def test_many_splits_tell_it_once(shared):
     files, speakers = shared
-    corpus = corpus_of(files, speakers, list("xyxyxxy"))
-    report = check_corpus(corpus, "task", splits=make_splits(corpus, "task", "loso"))
+    corpus = corpus_of(files, speakers, list("xyxyxxy")).for_task("task")
+    report = check_corpus(corpus, splits=make_splits(corpus, "loso"))
     [told] = [d.message for d in report.errors if "in common" in d.message]
     assert "2 recordings in common" in told
 
 
 def test_overlapping_parts_on_two_sides_of_a_split(originals):
     def told(speakers):
-        corpus = Corpus.from_columns(
-            "parts",
-            files=[originals[0]] * 2 + originals[1:4],
-            ids=list("abcde"),
-            speakers=[*speakers, "2", "3", "4"],
-            labels={"task": list("xyxyx")},
-            starts=[0.0, 0.9, None, None, None],
-            ends=[1.0, 2.0, None, None, None],
-        )
-        splits = make_splits(corpus, "task", "loso")
-        return [d.message for d in check_corpus(corpus, "task", splits=splits).errors if d.kind == "shared-content"]
+        table = {
+            "id": list("abcde"),
+            "file": [originals[0]] * 2 + originals[1:4],
+            "start": [0.0, 0.9, None, None, None],
+            "end": [1.0, 2.0, None, None, None],
+            "speaker": [*speakers, "2", "3", "4"],
+            "task": list("xyxyx"),
+        }
+        corpus = Corpus.from_table(pd.DataFrame(table)).for_task("task")
+        splits = make_splits(corpus, "loso")
+        return [d.message for d in check_corpus(corpus, splits=splits).errors if d.kind == "shared-content"]
 
     assert told(["1", "1"]) == []
     [message] = told(["1", "5"])

@@ -8,22 +8,26 @@ import pytest
 
 from convrnn.corpora.corpus import Corpus
 from convrnn.corpora.csv_table import open_csv
+from convrnn.corpora.labelled import LabelledCorpus
+from convrnn.corpora.registry import open_corpus
+from convrnn.corpora.utterances import Remark
 from convrnn.errors import InputError
 from convrnn.features.extract import Segment
 
 
-def make(**changes):
+def make(*, classes=None, **changes):
     columns = {
-        "files": ["a.wav", "b.wav", "b.wav"],
-        "speakers": ["01", "02", "02"],
-        "labels": {"mood": ["calm", None, "angry"], "grade": ["10", "9", "x"]},
-        "starts": [None, 0.5, 2.0],
-        "ends": [None, 2.0, None],
+        "file": ["a.wav", "b.wav", "b.wav"],
+        "speaker": ["01", "02", "02"],
+        "start": [None, 0.5, 2.0],
+        "end": [None, 2.0, None],
+        "mood": ["calm", None, "angry"],
+        "grade": ["10", "9", "x"],
     }
-    return Corpus.from_columns("three", **(columns | changes))
+    return Corpus.from_table(pd.DataFrame(columns | changes), name="three", classes=classes)
 
 
-def test_from_columns_gives_the_documented_table():
+def test_from_table_gives_the_documented_table():
     corpus = make()
     assert list(corpus.table.columns) == ["id", "file", "start", "end", "speaker", "partition", "mood", "grade"]
     assert corpus.table["id"].tolist() == ["a.wav", "b.wav#0.5-2.0", "b.wav#2.0-"]
@@ -36,46 +40,111 @@ def test_from_columns_gives_the_documented_table():
     assert corpus.segments()[1:] == [Segment(file, 0.5, 2.0), Segment(file, 2.0, None)]
 
 
+def test_from_table_takes_any_table_of_pandas(tmp_path):
+    (tmp_path / "data.csv").write_text("file,speaker,grade,mood\na.wav,7,2,\nb.wav,8,10,calm\n")
+    table = pd.read_csv(tmp_path / "data.csv").set_index(pd.Index([5, 3]))
+    corpus = Corpus.from_table(table)
+    assert corpus.tasks == {"grade": ("2", "10"), "mood": ("calm",)}
+    assert corpus.speakers == ("7", "8")
+    assert corpus.table["grade"].tolist() == ["2", "10"]
+    assert corpus.table["mood"].tolist() == [None, "calm"]
+    assert table.columns.tolist() == ["file", "speaker", "grade", "mood"]
+    with pytest.raises(ValueError, match=r"lacks the columns \['speaker'\]"):
+        Corpus.from_table(table[["file"]])
+
+
+def test_from_table_joins_the_names_of_a_person(tmp_path):
+    speakers, persons = ["46", "53", "1", "53"], ["anna", "anna", None, "anna"]
+    table = pd.DataFrame({"file": ["a", "b", "c", "d"], "speaker": speakers, "person": persons, "mood": list("xyxy")})
+    corpus = Corpus.from_table(table)
+    assert corpus.table["speaker"].tolist() == ["46", "46", "1", "46"]
+    assert list(corpus.tasks) == ["mood"]
+    for name in table["file"]:
+        (tmp_path / name).write_bytes(b"RIFF")
+    table.to_csv(tmp_path / "data.csv", index=False)
+    listed = open_corpus(f"csv:{tmp_path / 'data.csv'}")
+    assert (listed.table["speaker"].tolist(), list(listed.tasks)) == (["46", "46", "1", "46"], ["mood"])
+    with pytest.raises(ValueError, match=r"speaker '53' is the persons 'anna' and 'eve'"):
+        Corpus.from_table(table.assign(person=["anna", "anna", None, "eve"]))
+
+
+def test_names_need_not_be_valid_unicode():
+    table = pd.DataFrame(
+        {"file": ["a\udcff.wav", "b.wav"], "speaker": ["1\udcff", "2"], "mood": ["x", "y"]}, dtype=object
+    )
+    corpus = Corpus.from_table(table).join_speakers([("2", "1\udcff")]).for_task("mood")
+    assert (
+        [file.rpartition("/")[2] for file in corpus.table["file"]]
+        == corpus.table["id"].tolist()
+        == table["file"].tolist()
+    )
+    assert corpus.speakers == ("2",)
+
+
 def test_given_class_order_is_kept_without_unused_classes():
     assert make(classes={"mood": ["calm", "bored", "angry"]}).tasks["mood"] == ("calm", "angry")
 
 
 def test_for_task_drops_unlabelled_rows_and_renumbers():
     corpus = make().for_task("mood")
+    assert list(corpus.table.columns) == ["id", "file", "start", "end", "speaker", "partition", "label"]
     assert corpus.table.index.tolist() == [0, 1]
-    assert corpus.labels("mood") == ["calm", "angry"]
-    assert corpus.for_task("mood") is corpus
-    assert corpus.labels("grade") == ["10", "x"]
+    assert (corpus.task, corpus.classes) == ("mood", ("angry", "calm"))
+    assert corpus.labels == ["calm", "angry"]
+    assert corpus.class_indices.tolist() == [1, 0]
+    assert make().for_task("grade").labels == ["10", "9", "x"]
+
+
+def test_a_labelled_corpus_keeps_what_is_known_of_the_corpus():
+    facts = {"synthetic": True, "headerless_rate": 8000}
+    remarks = tuple(Remark("kind", f"of {task}", task) for task in (None, "mood", "grade"))
+    corpus = replace(make(), **facts, remarks=remarks).for_task("mood")
+    assert {name: getattr(corpus, name) for name in facts} == facts
+    assert [remark.message for remark in corpus.remarks] == ["of None", "of mood"]
+    assert corpus.segments()[0].headerless_rate == 8000
+    rest = corpus.keep([False, True])
+    assert (rest.labels, rest.classes, len(rest)) == (["angry"], ("angry", "calm"), 1)
+
+
+def test_the_default_split_is_by_partitions_where_there_are_any():
+    assert make().for_task("grade").default_split == "random"
+    some = make(partition=["train", None, None])
+    assert some.for_task("grade").default_split == "partitions"
+    # No row with a label for it has one.
+    assert make(partition=[None, "train", None]).for_task("mood").default_split == "random"
 
 
 def test_missing_labels_and_unknown_tasks_are_told():
-    with pytest.raises(InputError, match=r"b\.wav#0\.5-2\.0 has no label for the task 'mood'"):
-        make().labels("mood")
-    for ask in (make().labels, make().for_task, make().fingerprint, make().sample_rate, make().classes):
+    table = make().for_task("mood").table
+    for label, told in ((None, "rows without 'label'"), ("bored", r"'label' has \['bored'\]; allowed: angry, calm")):
+        with pytest.raises(ValueError, match=told):
+            LabelledCorpus("x", table.assign(label=[label, "calm"]), "mood", ("angry", "calm"))
+    for ask in (make().for_task, make().classes):
         with pytest.raises(InputError, match="unknown task 'age'; tasks of this corpus: mood, grade"):
             ask("age")
     with pytest.raises(InputError, match="no row has a label for the task 'mood'"):
-        make(labels={"mood": [None] * 3}).for_task("mood")
+        make(mood=[None] * 3).for_task("mood")
 
 
 def test_adapter_mistakes_are_value_errors():
     with pytest.raises(ValueError, match="lacks the columns"):
         Corpus("x", pd.DataFrame({"id": ["a"]}), {})
     with pytest.raises(ValueError, match="repeats the ids"):
-        make(ids=["a", "a", "b"])
+        make(id=["a", "a", "b"])
     with pytest.raises(ValueError, match="'partition' has"):
-        make(partitions=["train", "devel", None])
+        make(partition=["train", "devel", None])
     with pytest.raises(ValueError, match="without 'speaker'"):
-        make(speakers=["1", None, "2"])
+        make(speaker=["1", None, "2"])
     with pytest.raises(ValueError, match="'mood' has"):
         Corpus("x", make().table, {"mood": ("calm",)})
 
 
 def test_pickles():
-    corpus = make()
-    copy = pickle.loads(pickle.dumps(corpus))  # noqa: S301
-    pd.testing.assert_frame_equal(copy.table, corpus.table)
-    assert (copy.name, copy.tasks, copy.synthetic) == (corpus.name, corpus.tasks, corpus.synthetic)
+    for corpus in (make(), make().for_task("mood")):
+        copy = pickle.loads(pickle.dumps(corpus))  # noqa: S301
+        pd.testing.assert_frame_equal(copy.table, corpus.table)
+        assert (copy.name, copy.synthetic, len(copy)) == (corpus.name, corpus.synthetic, len(corpus))
+        assert copy.task_labels() == corpus.task_labels()
 
 
 def write_csv(folder, text="file,speaker,mood,noise\na.wav,1,x,p\nb.wav,2,y,q\n"):
@@ -89,55 +158,61 @@ def test_sample_rate_is_the_lowest_of_the_labelled_files(tmp_path, write_noise):
     write_noise("c.wav", rate=8000)
     text = "file,speaker,mood,noise\na.wav,1,x,p\nb.wav,2,y,q\nc.wav,3,,q\n"
     corpus = write_csv(tmp_path, text)
-    assert (corpus.sample_rate("mood"), corpus.sample_rate("noise")) == (11025, 8000)
-    assert corpus.for_task("mood").sample_rate("mood") == 11025
+    assert [corpus.for_task(task).sample_rate for task in ("mood", "noise")] == [11025, 8000]
     (tmp_path / "b.wav").unlink()
     with pytest.raises(InputError, match="does not exist"):
-        write_csv(tmp_path, text).sample_rate("mood")
+        _ = write_csv(tmp_path, text).for_task("mood").sample_rate
+
+
+def fingerprint_of(corpus, task="mood"):
+    return corpus.for_task(task).fingerprint
 
 
 def test_fingerprint_is_free_of_place_and_sees_content(tmp_path, write_noise):
     write_noise("a.wav")
     write_noise("b.wav")
     corpus = write_csv(tmp_path)
-    original = corpus.fingerprint("mood")
-    assert corpus.fingerprint("noise") != original
+    original = fingerprint_of(corpus)
+    assert fingerprint_of(corpus, "noise") != original
     moved = tmp_path / "elsewhere"
     moved.mkdir()
     for name in ("a.wav", "b.wav"):
         shutil.copy(tmp_path / name, moved / name)
-    assert write_csv(moved).fingerprint("mood") == original
+    assert fingerprint_of(write_csv(moved)) == original
     header = "file,speaker,mood"
-    assert write_csv(moved, f"{header}\n{moved}/a.wav,1,x\n{moved}/b.wav,2,y\n").fingerprint("mood") == original
+    assert fingerprint_of(write_csv(moved, f"{header}\n{moved}/a.wav,1,x\n{moved}/b.wav,2,y\n")) == original
     for row in ("a.wav,2,x", "a.wav,1,z"):
-        assert write_csv(moved, f"{header}\n{row}\nb.wav,2,y\n").fingerprint("mood") != original
-    assert write_csv(moved, f"{header},end\na.wav,1,x,0.1\nb.wav,2,y,\n").fingerprint("mood") != original
-    assert write_csv(moved, f"{header},partition\na.wav,1,x,test\nb.wav,2,y,train\n").fingerprint("mood") != original
+        assert fingerprint_of(write_csv(moved, f"{header}\n{row}\nb.wav,2,y\n")) != original
+    assert fingerprint_of(write_csv(moved, f"{header},end\na.wav,1,x,0.1\nb.wav,2,y,\n")) != original
+    assert fingerprint_of(write_csv(moved, f"{header},partition\na.wav,1,x,test\nb.wav,2,y,train\n")) != original
     write_noise("elsewhere/a.wav", seed=5)
-    assert write_csv(moved).fingerprint("mood") != original
+    assert fingerprint_of(write_csv(moved)) != original
     (moved / "a.wav").unlink()
     with pytest.raises(InputError, match=r"a\.wav: audio file does not exist$"):
-        write_csv(moved).fingerprint("mood")
+        fingerprint_of(write_csv(moved))
 
 
 def test_fingerprint_reads_audio_once_but_sees_a_change(tmp_path, write_noise, monkeypatch):
     write_noise("a.wav")
     write_noise("b.wav")
     corpus = write_csv(tmp_path)
-    original = corpus.fingerprint("mood")
+    labelled = corpus.for_task("mood")
+    original = labelled.fingerprint
     with monkeypatch.context() as patch:
         patch.setattr(Path, "open", lambda self, *_: pytest.fail(f"{self} is read again"))
-        assert corpus.fingerprint("mood") == original
-        assert pickle.loads(pickle.dumps(corpus)).fingerprint("mood") == original  # noqa: S301
+        assert fingerprint_of(corpus) == original
+        assert fingerprint_of(pickle.loads(pickle.dumps(corpus))) == original  # noqa: S301
+        assert pickle.loads(pickle.dumps(labelled)).compute_fingerprint() == original  # noqa: S301
     write_noise("a.wav", seed=5)
-    assert corpus.fingerprint("mood") != original
+    assert fingerprint_of(corpus) != original
+    assert labelled.compute_fingerprint() != original
 
 
 def test_fingerprint_ignores_unlabelled_rows(tmp_path, write_noise):
     write_noise("a.wav")
     write_noise("b.wav")
-    one = write_csv(tmp_path, "file,speaker,mood\na.wav,1,x\n").fingerprint("mood")
-    assert write_csv(tmp_path, "file,speaker,mood\na.wav,1,x\nb.wav,2,\n").fingerprint("mood") == one
+    one = write_csv(tmp_path, "file,speaker,mood\na.wav,1,x\n").for_task("mood").fingerprint
+    assert write_csv(tmp_path, "file,speaker,mood\na.wav,1,x\nb.wav,2,\n").for_task("mood").fingerprint == one
 
 
 def test_fingerprint_stays_what_it_was(tmp_path):
@@ -146,9 +221,9 @@ def test_fingerprint_stays_what_it_was(tmp_path):
         (tmp_path / f"{name}.wav").write_bytes(b"RIFF" + 100 * name.encode())
     corpus = write_csv(tmp_path, "file,speaker,mood,partition,end\na.wav,1,x,train,0.5\nb.wav,2,y,test,\n")
     fixed = "39d88d3f212a5668502359535e310222c4354bc223e336b1d06089ed87128ae6"
-    assert corpus.fingerprint("mood") == fixed
+    assert corpus.for_task("mood").fingerprint == fixed
     # Other samples come out of the same bytes.
-    assert replace(corpus, headerless_rate=8000).fingerprint("mood") != fixed
+    assert replace(corpus, headerless_rate=8000).for_task("mood").fingerprint != fixed
 
 
 def test_missing_files_are_counted(tmp_path, write_noise):
@@ -156,9 +231,9 @@ def test_missing_files_are_counted(tmp_path, write_noise):
     (tmp_path / "c.wav").touch()
     corpus = write_csv(tmp_path, "file,speaker,mood\na.wav,1,x\nb.wav,2,y\nc.wav,3,y\nd.wav,4,\n")
     told = r"/a\.wav: audio file does not exist; 2 of the 3 audio files of csv:.*data\.csv are missing or empty: copy"
-    for use in (corpus.sample_rate, corpus.fingerprint):
+    for name in ("sample_rate", "lowest_rate", "fingerprint"):
         with pytest.raises(InputError, match=told):
-            use("mood")
+            getattr(corpus.for_task("mood"), name)
 
 
 def test_speakers_are_joined(table_corpus):

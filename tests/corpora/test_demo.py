@@ -50,7 +50,7 @@ def test_composition(cache):
     assert corpus.name == "demo"
     assert corpus.tasks == {"gender": ("child", "female", "male"), "arousal": ("aroused", "calm")}
     assert len(corpus) == 432
-    assert corpus.sample_rate("gender") == 16000
+    assert corpus.for_task("gender").sample_rate == 16000
     speakers = corpus.table.groupby("speaker")[["gender", "partition"]].agg(["nunique", "first"])
     assert len(speakers) == 36
     assert (speakers["gender"]["nunique"] == 1).all()

@@ -27,7 +27,16 @@ def test_emodb_reads_names(emodb):
     table = corpus.table
     assert table["id"].tolist()[:2] == ["03a01Fa.wav", "03a02Nc.wav"]
     assert table["speaker"].tolist() == ["03", "03", "08", "10", "11", "12", "13"]
-    assert corpus.labels("emotion") == ["happiness", "neutral", "anger", "boredom", "disgust", "fear", "sadness"]
+    emotion = corpus.for_task("emotion")
+    assert emotion.labels == [
+        "happiness",
+        "neutral",
+        "anger",
+        "boredom",
+        "disgust",
+        "fear",
+        "sadness",
+    ]
     assert corpus.tasks == {
         "emotion": ("anger", "boredom", "disgust", "fear", "happiness", "neutral", "sadness"),
     }

@@ -2,6 +2,7 @@ import json
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -18,7 +19,7 @@ def even(table_corpus, speakers=20):
 
 
 def per_class(corpus, rows):
-    labels = corpus.labels("task")
+    labels = corpus.for_task("task").labels
     return {
         side: [sum(labels[row] == name for row in own) for name in corpus.tasks["task"]] for side, own in rows.items()
     }
@@ -27,7 +28,7 @@ def per_class(corpus, rows):
 def test_random_is_60_20_20_and_stratified(table_corpus):
     corpus = even(table_corpus)
     for seed in range(5):
-        (split,) = make_splits(corpus, "task", "random", seed=seed)
+        (split,) = make_splits(corpus.for_task("task"), "random", seed=seed)
         assert (len(split.train), len(split.validation), len(split.test)) == (12, 4, 4)
         counts = per_class(corpus, split.rows(corpus))
         assert counts == {"train": [30, 15, 15], "validation": [10, 5, 5], "test": [10, 5, 5]}
@@ -37,16 +38,16 @@ def test_splits_depend_on_the_seed_alone(table_corpus):
     corpus = even(table_corpus)
     backwards = Corpus(corpus.name, corpus.table[::-1], corpus.tasks)
     for kind in ("random", "folds:4", "loso"):
-        splits = make_splits(corpus, "task", kind, seed=3)
-        assert make_splits(corpus, "task", kind, seed=3) == splits
-        assert make_splits(backwards, "task", kind, seed=3) == splits
-        assert make_splits(corpus, "task", kind, seed=4) != splits
+        splits = make_splits(corpus.for_task("task"), kind, seed=3)
+        assert make_splits(corpus.for_task("task"), kind, seed=3) == splits
+        assert make_splits(backwards.for_task("task"), kind, seed=3) == splits
+        assert make_splits(corpus.for_task("task"), kind, seed=4) != splits
 
 
 @pytest.mark.parametrize(("kind", "count"), [("folds:5", 5), ("folds:3", 3), ("loso", 20), ("folds:20", 20)])
 def test_folds_test_every_speaker_once(table_corpus, kind, count):
     corpus = even(table_corpus)
-    splits = make_splits(corpus, "task", kind)
+    splits = make_splits(corpus.for_task("task"), kind)
     assert len(splits) == len({split.name for split in splits}) == count
     tested = [speaker for split in splits for speaker in split.test]
     assert sorted(tested) == list(corpus.speakers)
@@ -66,7 +67,7 @@ def test_partitions_as_given(table_corpus):
     corpus = table_corpus(
         ("1", "x", 2, "train"), ("1", "y", 1, "train"), ("2", "x", 1, "validation"), ("3", "y", 1, "test")
     )
-    (split,) = make_splits(corpus, "task", "partitions", seed=9)
+    (split,) = make_splits(corpus.for_task("task"), "partitions", seed=9)
     assert split == Split("partitions", ("1",), ("2",), ("3",))
     assert split.rows(corpus) == {"train": [0, 1, 2], "validation": [3], "test": [4]}
 
@@ -74,28 +75,28 @@ def test_partitions_as_given(table_corpus):
 def test_partitions_take_validation_from_training(table_corpus):
     groups = [(f"r{i}", "xy"[i % 2], 3, "train") for i in range(10)]
     corpus = table_corpus(*groups, ("t1", "x", 2, "test"), ("t2", "y", 2, "test"))
-    (split,) = make_splits(corpus, "task", "partitions")
+    (split,) = make_splits(corpus.for_task("task"), "partitions")
     assert split.test == ("t1", "t2")
     assert len(split.validation) == 2
     assert per_class(corpus, split.rows(corpus))["validation"] == [3, 3]
-    others = {make_splits(corpus, "task", "partitions", seed=seed)[0].validation for seed in range(8)}
+    others = {make_splits(corpus.for_task("task"), "partitions", seed=seed)[0].validation for seed in range(8)}
     assert len(others) > 1
 
 
 def test_validation_has_every_class_where_training_can_spare_it(table_corpus):
     spare = table_corpus(*((f"{name}{i}", name, 1) for name in "abc" for i in range(3)), ("t", "a", 1))
-    split = next(split for split in make_splits(spare, "task", "loso") if split.test == ("t",))
+    split = next(split for split in make_splits(spare.for_task("task"), "loso") if split.test == ("t",))
     assert per_class(spare, split.rows(spare))["validation"] == [1, 1, 1]
     scarce = table_corpus(
         *((f"a{i}", "a", 1, "train") for i in range(4)), ("b", "b", 9, "train"), ("t", "a", 1, "test")
     )
-    (split,) = make_splits(scarce, "task", "partitions")
+    (split,) = make_splits(scarce.for_task("task"), "partitions")
     assert "b" in split.train
 
 
 def test_unlabelled_rows_and_their_speakers_are_left_out(table_corpus):
     corpus = table_corpus(("1", "x", 2), ("2", "y", 2), ("3", "x", 2), ("4", "y", 2), ("5", None, 2))
-    (split,) = make_splits(corpus, "task", "random")
+    (split,) = make_splits(corpus.for_task("task"), "random")
     assert "5" not in split.sides
     assert sum(map(len, split.rows(corpus.for_task("task")).values())) == 8
     with pytest.raises(InputError, match="does not name speaker '5' of small"):
@@ -104,26 +105,26 @@ def test_unlabelled_rows_and_their_speakers_are_left_out(table_corpus):
 
 def test_files_give_splits_back(table_corpus, tmp_path):
     corpus = even(table_corpus)
-    splits = make_splits(corpus, "task", "folds:5")
+    splits = make_splits(corpus.for_task("task"), "folds:5")
     path = tmp_path / "new" / "splits.json"
     save_splits(splits, path)
     assert load_splits(path) == splits
-    assert make_splits(corpus, "task", f"file:{path}", seed=7) == splits
+    assert make_splits(corpus.for_task("task"), f"file:{path}", seed=7) == splits
     assert list(path.parent.iterdir()) == [path]
 
 
 def test_files_must_fit_the_corpus(table_corpus, tmp_path):
     path = tmp_path / "s.json"
-    save_splits(make_splits(even(table_corpus, 8), "task", "random"), path)
+    save_splits(make_splits(even(table_corpus, 8).for_task("task"), "random"), path)
     with pytest.raises(InputError, match="does not name speaker 's08' of small"):
-        make_splits(even(table_corpus, 12), "task", f"file:{path}")
+        make_splits(even(table_corpus, 12).for_task("task"), f"file:{path}")
     with pytest.raises(InputError, match="names speaker 's07', who is not in small"):
-        make_splits(even(table_corpus, 7), "task", f"file:{path}")
+        make_splits(even(table_corpus, 7).for_task("task"), f"file:{path}")
     save_splits([Split("mine", ("s00", "s01"), ("s02",), ("s03",))], path)
     with pytest.raises(
         InputError, match=r"split 'mine': class 'b' of task has no training example \(5 in validation\)"
     ):
-        make_splits(even(table_corpus, 4), "task", f"file:{path}")
+        make_splits(even(table_corpus, 4).for_task("task"), f"file:{path}")
 
 
 GOOD = {"name": "a", "train": ["1"], "validation": ["2"], "test": ["3"]}
@@ -166,13 +167,13 @@ def test_unreadable_and_unwritable_split_files(tmp_path):
 @pytest.mark.parametrize("kind", ["half", "folds", "random:2", "file:", "partition"])
 def test_unknown_kinds(table_corpus, kind):
     with pytest.raises(InputError, match=r"unknown split .*; allowed: partitions, random, folds:K, loso, file:PATH"):
-        make_splits(even(table_corpus), "task", kind)
+        make_splits(even(table_corpus).for_task("task"), kind)
 
 
 @pytest.mark.parametrize("folds", ["", "1", "0", "-3", "21", "2.0", "x", "²"])
 def test_bad_numbers_of_folds(table_corpus, folds):
     with pytest.raises(InputError, match="the number of folds must be from 2 to 20"):
-        make_splits(even(table_corpus), "task", f"folds:{folds}")
+        make_splits(even(table_corpus).for_task("task"), f"folds:{folds}")
 
 
 @pytest.mark.parametrize(
@@ -186,7 +187,7 @@ def test_bad_numbers_of_folds(table_corpus, folds):
 @pytest.mark.parametrize("kind", ["random", "loso", "folds:2", "partitions"])
 def test_too_few_speakers_or_classes(table_corpus, groups, message, kind):
     with pytest.raises(InputError, match=message):
-        make_splits(table_corpus(*groups), "task", kind)
+        make_splits(table_corpus(*groups).for_task("task"), kind)
 
 
 @pytest.mark.parametrize(
@@ -206,26 +207,26 @@ def test_too_few_speakers_or_classes(table_corpus, groups, message, kind):
 def test_bad_partitions(table_corpus, sides, message):
     corpus = table_corpus(*((str(i + 1), "xyxy"[i], 2, side) for i, side in enumerate(sides)))
     with pytest.raises(InputError, match=message):
-        make_splits(corpus, "task", "partitions")
+        make_splits(corpus.for_task("task"), "partitions")
 
 
 def test_speaker_in_two_partitions(table_corpus):
     corpus = table_corpus(("1", "x", 1, "train"), ("2", "y", 1, "train"), ("3", "x", 1, "test"), ("1", "x", 1, "test"))
     with pytest.raises(InputError, match="speaker '1' is in the partitions train and test"):
-        make_splits(corpus, "task", "partitions")
+        make_splits(corpus.for_task("task"), "partitions")
 
 
 def test_class_of_one_speaker_cannot_be_left_out(table_corpus):
     corpus = table_corpus(("1", "x", 3), ("2", "y", 3), ("3", "y", 3), ("4", "y", 3))
-    (split,) = make_splits(corpus, "task", "random")
+    (split,) = make_splits(corpus.for_task("task"), "random")
     assert "1" in split.train
     with pytest.raises(InputError, match=r"split 'loso-1': class 'x' of task has no training example \(3 in test\)"):
-        make_splits(corpus, "task", "loso")
+        make_splits(corpus.for_task("task"), "loso")
 
 
 def test_unknown_task(table_corpus):
     with pytest.raises(InputError, match="unknown task 'age'; tasks of this corpus: task"):
-        make_splits(even(table_corpus), "age", "random")
+        make_splits(even(table_corpus).for_task("age"), "random")
 
 
 counts_of_speakers = st.lists(st.lists(st.integers(0, 6), min_size=3, max_size=3), min_size=3, max_size=24)
@@ -236,17 +237,17 @@ counts_of_speakers = st.lists(st.lists(st.integers(0, 6), min_size=3, max_size=3
 def test_any_corpus_splits_soundly_or_says_why(counts, seed, kind):
     rows = [(f"s{i}", "abc"[c]) for i, own in enumerate(counts) for c, n in enumerate(own) for _ in range(n)]
     assume(rows)
-    corpus = Corpus.from_columns(
-        "any",
-        files=[f"{i}.wav" for i in range(len(rows))],
-        speakers=[r[0] for r in rows],
-        labels={"task": [r[1] for r in rows]},
-    )
+    table = {
+        "file": [f"{i}.wav" for i in range(len(rows))],
+        "speaker": [r[0] for r in rows],
+        "task": [r[1] for r in rows],
+    }
+    corpus = Corpus.from_table(pd.DataFrame(table))
     owners = {name: {speaker for speaker, label in rows if label == name} for name in corpus.tasks["task"]}
     enough = len(corpus.speakers) >= 3 and len(owners) >= 2
     message, splits = "", []
     try:
-        splits = make_splits(corpus, "task", kind, seed=seed)
+        splits = make_splits(corpus.for_task("task"), kind, seed=seed)
     except InputError as error:
         message = str(error)
     if message:
@@ -257,7 +258,7 @@ def test_any_corpus_splits_soundly_or_says_why(counts, seed, kind):
         assert not (roomy and kind == "random")
         assert not (roomy and kind == "loso" and min(map(len, owners.values())) >= 2)
         return
-    labels = corpus.labels("task")
+    labels = corpus.for_task("task").labels
     for split in splits:
         held = split.rows(corpus)
         assert sorted(row for side in held.values() for row in side) == list(range(len(rows)))

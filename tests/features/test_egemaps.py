@@ -12,15 +12,14 @@ import soundfile
 
 from convrnn.errors import InputError
 from convrnn.features import egemaps as egemaps_module
-from convrnn.features.config import DESCRIPTORS, EgemapsConfig
 from convrnn.features.egemaps import (
+    DESCRIPTORS,
+    EgemapsConfig,
     copy_with_25_ms,
-    egemaps,
-    egemaps_of_blocks,
     load_opensmile,
     opensmile_version,
 )
-from convrnn.features.extract import Segment, extract_features
+from convrnn.features.extract import Segment, extract_features, features_of
 from convrnn.features.normalise import Normaliser
 from convrnn.features.store import FeatureStore
 
@@ -87,9 +86,9 @@ def test_blocks_of_any_size_give_the_bits_of_the_whole_signal(whole_signal, rate
     samples = voice(rate, seconds)
     want = whole_signal(samples, rate)
     config = EgemapsConfig(sample_rate=rate)
-    np.testing.assert_array_equal(egemaps(samples, config), want)
+    np.testing.assert_array_equal(features_of(samples, config), want)
     for cuts in ([0], [1, 1, 2], [rate // 7, len(samples) - 1], range(999, len(samples), 9999)):
-        np.testing.assert_array_equal(egemaps_of_blocks(np.split(samples, cuts), config), want)
+        np.testing.assert_array_equal(config.compute(np.split(samples, cuts)), want)
 
 
 def test_blocks_that_cannot_be_read_end_it(whole_signal):
@@ -100,14 +99,14 @@ def test_blocks_that_cannot_be_read_end_it(whole_signal):
     config = EgemapsConfig(sample_rate=16000)
     before = threading.active_count()
     with pytest.raises(InputError, match=r"^a.wav: ends here$"):
-        egemaps_of_blocks(blocks(), config)
+        config.compute(blocks())
     assert threading.active_count() == before
-    np.testing.assert_array_equal(egemaps(voice(16000), config), whole_signal(voice(16000), 16000))
+    np.testing.assert_array_equal(features_of(voice(16000), config), whole_signal(voice(16000), 16000))
 
 
 def test_blocks_of_another_kind_are_refused():
     with pytest.raises(ValueError, match=r"expected blocks of float32 \[samples\]; got float64 of shape \(8000,\)"):
-        egemaps_of_blocks([np.zeros(8000)], EgemapsConfig(sample_rate=16000))
+        EgemapsConfig(sample_rate=16000).compute([np.zeros(8000)])
 
 
 @pytest.mark.parametrize("rate", [8000, 16000, 44100])
@@ -117,19 +116,19 @@ def test_frame_counts(rate, frame_ms):
     config = EgemapsConfig(sample_rate=rate, frame_ms=frame_ms)
     for samples in (frame, frame + 1, frame + shift - 1, frame + shift, rate // 5, rate - 1, rate, 2 * rate + 17):
         want = int(np.floor((samples - frame) / shift)) + 2
-        assert egemaps(voice(rate, 3)[:samples], config).shape == (want, config.num_features)
+        assert features_of(voice(rate, 3)[:samples], config).shape == (want, config.num_features)
 
 
 @pytest.mark.parametrize(("rate", "shift", "frame"), [(11025, 110, 662), (22050, 221, 1323)])
 def test_frame_counts_where_10_ms_are_no_whole_samples(rate, shift, frame):
     config = EgemapsConfig(sample_rate=rate)
     for samples in (frame - 1, frame, frame + shift - 1, frame + shift, rate):
-        assert len(egemaps(voice(rate)[:samples], config)) == max(0, (samples - frame) // shift) + 2
+        assert len(features_of(voice(rate)[:samples], config)) == max(0, (samples - frame) // shift) + 2
 
 
 @pytest.mark.parametrize("rate", [8000, 16000])
 def test_finds_the_pitch(rate):
-    pitch = egemaps(voice(rate), EgemapsConfig(sample_rate=rate))[:, DESCRIPTORS.index("F0semitoneFrom27.5Hz")]
+    pitch = features_of(voice(rate), EgemapsConfig(sample_rate=rate))[:, DESCRIPTORS.index("F0semitoneFrom27.5Hz")]
     # 220 Hz are three octaves above 27.5 Hz.
     np.testing.assert_allclose(pitch[5:60], 36, atol=0.2)
     assert (pitch[75:] == 0).all()
@@ -137,7 +136,7 @@ def test_finds_the_pitch(rate):
 
 @pytest.mark.parametrize("rate", [8000, 16000])
 def test_25_ms_change_what_comes_from_short_frames_alone(rate):
-    stock, paper = (egemaps(voice(rate), EgemapsConfig(sample_rate=rate, frame_ms=ms)) for ms in (20, 25))
+    stock, paper = (features_of(voice(rate), EgemapsConfig(sample_rate=rate, frame_ms=ms)) for ms in (20, 25))
     assert stock.shape == paper.shape
     same = {name for i, name in enumerate(DESCRIPTORS) if np.array_equal(stock[:, i], paper[:, i])}
     assert same == OF_LONG_FRAMES
@@ -151,10 +150,11 @@ def test_full_scale_is_clipped_where_opensmile_wraps(whole_signal):
     samples /= np.abs(samples).max()
     samples[samples > 0.95] = 1.0
     config = EgemapsConfig(sample_rate=16000)
-    got = egemaps(samples, config)
-    np.testing.assert_array_equal(got, egemaps(np.minimum(samples, LARGEST), config))
+    got = features_of(samples, config)
+    np.testing.assert_array_equal(got, features_of(np.minimum(samples, LARGEST), config))
     assert np.abs(got - whole_signal(samples, 16000)).max() > 1
-    np.testing.assert_array_equal(egemaps(1.5 * samples, config), egemaps(np.clip(1.5 * samples, -1, LARGEST), config))
+    clipped = np.clip(1.5 * samples, -1, LARGEST)
+    np.testing.assert_array_equal(features_of(1.5 * samples, config), features_of(clipped, config))
 
 
 @pytest.mark.parametrize("frame_ms", [20, 25])
@@ -173,14 +173,14 @@ def test_full_scale_is_clipped_where_opensmile_wraps(whole_signal):
 )
 def test_extreme_sounds_give_finite_values(samples, frame_ms):
     config = EgemapsConfig(sample_rate=16000, frame_ms=frame_ms)
-    features = egemaps(samples, config)
+    features = features_of(samples, config)
     assert np.isfinite(features).all()
     [normalised] = Normaliser("utterance").transform([features])
     assert np.isfinite(normalised).all()
 
 
 def test_digital_silence_is_constant_and_normalises_to_zero():
-    features = egemaps(np.zeros(16000), EgemapsConfig(sample_rate=16000))
+    features = features_of(np.zeros(16000), EgemapsConfig(sample_rate=16000))
     assert len(np.unique(features[3:-3], axis=0)) == 1
     [normalised] = Normaliser("utterance").transform([features])
     assert (normalised[:, DESCRIPTORS.index("F0semitoneFrom27.5Hz")] == 0).all()
@@ -193,17 +193,17 @@ def test_a_short_clip_is_followed_by_silence(rate):
     whole = -(-60 * rate // 1000)
     for samples in (-(-20 * rate // 1000), 30 * rate // 1000, whole - 1):
         clip = voice(rate)[:samples]
-        features = egemaps(clip, config)
+        features = features_of(clip, config)
         assert features.shape == (2, 25)
         assert np.isfinite(features).all()
-        np.testing.assert_array_equal(features, egemaps(np.pad(clip, (0, whole - samples)), config))
+        np.testing.assert_array_equal(features, features_of(np.pad(clip, (0, whole - samples)), config))
 
 
 @pytest.mark.parametrize("frame_ms", [20, 25])
 def test_less_than_a_short_frame_is_refused(tmp_path, frame_ms):
     least = 8 * frame_ms
     config = EgemapsConfig(sample_rate=8000, frame_ms=frame_ms)
-    assert len(egemaps(voice(8000)[:least], config)) == 2
+    assert len(features_of(voice(8000)[:least], config)) == 2
     soundfile.write(tmp_path / "a.wav", voice(8000)[: least - 1], 8000)
     message = rf"a.wav: {least - 1} samples at 8000 Hz are less than one frame of {frame_ms} ms$"
     with pytest.raises(InputError, match=message):
@@ -212,7 +212,7 @@ def test_less_than_a_short_frame_is_refused(tmp_path, frame_ms):
 
 def test_only_mono_is_taken():
     with pytest.raises(ValueError, match=r"expected mono samples \[samples\]; got shape \(16000, 2\)"):
-        egemaps(np.zeros((16000, 2)), EgemapsConfig(sample_rate=16000))
+        features_of(np.zeros((16000, 2)), EgemapsConfig(sample_rate=16000))
 
 
 def test_what_is_not_finite_never_gets_out(tmp_path, monkeypatch):
@@ -278,7 +278,7 @@ def test_opensmile_that_cannot_be_loaded_is_one_sentence(monkeypatch):
     with pytest.raises(
         InputError, match=r"^openSMILE \S+ cannot be loaded \(.*\); run: pip install 'convrnn\[egemaps\]'$"
     ):
-        egemaps(np.zeros(16000), EgemapsConfig(sample_rate=16000))
+        features_of(np.zeros(16000), EgemapsConfig(sample_rate=16000))
 
 
 @pytest.mark.usefixtures("fresh")
@@ -287,14 +287,14 @@ def test_other_descriptors_are_refused(monkeypatch):
     with pytest.raises(
         InputError, match=r"other descriptors in eGeMAPSv02 than the 25 known here: Loudness, alphaRatio,"
     ):
-        egemaps(np.zeros(16000), EgemapsConfig(sample_rate=16000))
+        features_of(np.zeros(16000), EgemapsConfig(sample_rate=16000))
 
 
 def test_opensmile_is_loaded_when_it_is_used():
     program = (
         "import sys\n"
-        "import convrnn.features.store, convrnn.features.egemaps, convrnn.cli.prepare\n"
-        "from convrnn.features.config import EgemapsConfig\n"
+        "import convrnn.features.store, convrnn.features.egemaps, convrnn.experiments.prepare\n"
+        "from convrnn.features.egemaps import EgemapsConfig\n"
         "convrnn.features.store.FeatureStore('x', EgemapsConfig(sample_rate=16000))\n"
         "print('opensmile' in sys.modules)"
     )
@@ -338,7 +338,7 @@ def test_an_unknown_configuration_is_refused(configuration, tmp_path, change):
         InputError, match=rf"{FRAMER}: openSMILE {opensmile_version()} has no frames of 20 ms where"
     ) as caught:
         copy_with_25_ms(other)
-    assert str(caught.value).endswith("use --features egemaps")
+    assert str(caught.value).endswith("use features='egemaps'")
 
 
 def test_a_cache_that_opensmile_cannot_read_is_named(configuration, tmp_path, monkeypatch):
@@ -352,7 +352,7 @@ def test_a_cache_that_opensmile_cannot_read_is_named(configuration, tmp_path, mo
 def test_opensmile_in_a_folder_that_it_cannot_read_is_told(monkeypatch):
     monkeypatch.setattr(opensmile, "__file__", "/home/jürgen/opensmile/__init__.py")
     with pytest.raises(InputError, match=r"^/home/jürgen/opensmile: openSMILE reads .*; install it in another folder$"):
-        egemaps(np.zeros(16000), EgemapsConfig(sample_rate=16000))
+        features_of(np.zeros(16000), EgemapsConfig(sample_rate=16000))
 
 
 def test_a_cache_that_cannot_be_written_is_named(configuration, tmp_path, monkeypatch):

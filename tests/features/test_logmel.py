@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convrnn.features.config import LogMelConfig
-from convrnn.features.logmel import _options, log_mel, log_mel_of_blocks
+from convrnn.features.extract import features_of
+from convrnn.features.logmel import LogMelConfig, _options
 
 FLOOR = np.finfo(np.float32).eps
 
@@ -50,7 +50,7 @@ def speechlike(rate, seconds=1.0, seed=0):
 @pytest.mark.parametrize("seed", [0, 1])
 def test_agrees_with_the_definition(rate, seed):
     samples = speechlike(rate, seed=seed)
-    got = log_mel(samples, LogMelConfig(sample_rate=rate))
+    got = features_of(samples, LogMelConfig(sample_rate=rate))
     want = defined(samples, rate)
     assert got.dtype == np.float32
     assert got.shape == want.shape == (98, 26)
@@ -62,14 +62,14 @@ def test_options_reach_the_library():
     samples = speechlike(16000)
     config = LogMelConfig(sample_rate=16000, num_bands=40, low_hz=100.0, high_hz=7000.0, preemphasis=0.5)
     want = defined(samples, 16000, bands=40, low_hz=100.0, high_hz=7000.0, preemphasis=0.5)
-    np.testing.assert_allclose(log_mel(samples, config), want, atol=5e-3, rtol=0)
-    longer = log_mel(samples, LogMelConfig(sample_rate=16000, frame_ms=50.0, shift_ms=20.0))
+    np.testing.assert_allclose(features_of(samples, config), want, atol=5e-3, rtol=0)
+    longer = features_of(samples, LogMelConfig(sample_rate=16000, frame_ms=50.0, shift_ms=20.0))
     assert longer.shape == (1 + (16000 - 800) // 320, 26)
 
 
 def test_silence_and_constants_give_the_floor():
     for level in (0.0, 0.25):
-        got = log_mel(np.full(4000, level), LogMelConfig(sample_rate=16000))
+        got = features_of(np.full(4000, level), LogMelConfig(sample_rate=16000))
         np.testing.assert_allclose(got, np.log(FLOOR), rtol=1e-6)
 
 
@@ -77,7 +77,7 @@ def test_the_scale_is_that_of_16_bits():
     samples = speechlike(16000)
     config = LogMelConfig(sample_rate=16000)
     np.testing.assert_allclose(
-        log_mel(samples, config) - log_mel(samples / 2, config), np.full((98, 26), np.log(4)), atol=2e-3
+        features_of(samples, config) - features_of(samples / 2, config), np.full((98, 26), np.log(4)), atol=2e-3
     )
 
 
@@ -85,19 +85,19 @@ def test_the_scale_is_that_of_16_bits():
 @given(st.sampled_from([8000, 16000]), st.integers(400, 6000))
 def test_only_whole_frames_count(rate, samples):
     length, shift = rate // 40, rate // 100
-    got = log_mel(np.zeros(samples), LogMelConfig(sample_rate=rate))
+    got = features_of(np.zeros(samples), LogMelConfig(sample_rate=rate))
     assert len(got) == (samples - length) // shift + 1
 
 
 @pytest.mark.parametrize("samples", [0, 1, 399])
 def test_less_than_a_frame_is_an_error(samples):
     with pytest.raises(ValueError, match=f"{samples} samples at 16000 Hz are less than one frame of 25 ms"):
-        log_mel(np.zeros(samples), LogMelConfig(sample_rate=16000))
+        features_of(np.zeros(samples), LogMelConfig(sample_rate=16000))
 
 
 def test_stereo_is_an_error():
     with pytest.raises(ValueError, match="mono"):
-        log_mel(np.zeros((16000, 2)), LogMelConfig(sample_rate=16000))
+        features_of(np.zeros((16000, 2)), LogMelConfig(sample_rate=16000))
 
 
 def at_once(samples, config):
@@ -117,7 +117,7 @@ def at_once(samples, config):
 def test_blocks_of_any_size_give_the_same_bits(config, count, edges):
     samples = speechlike(8000)[:count]
     blocks = np.split(samples, sorted(min(edge, count) for edge in edges))
-    found = log_mel_of_blocks(iter(blocks), config)
+    found = config.compute(iter(blocks))
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found, at_once(samples, config))
 
@@ -125,32 +125,32 @@ def test_blocks_of_any_size_give_the_same_bits(config, count, edges):
 def test_long_recordings_give_the_bits_of_one_piece():
     samples = speechlike(16000, seconds=31.7)
     config = LogMelConfig(sample_rate=16000)
-    np.testing.assert_array_equal(log_mel(samples, config), at_once(samples, config))
+    np.testing.assert_array_equal(features_of(samples, config), at_once(samples, config))
 
 
 @pytest.mark.parametrize("blocks", [[], [0], [100, 100, 100, 99]])
 def test_blocks_with_less_than_a_frame_are_an_error(blocks):
     with pytest.raises(ValueError, match=rf"{sum(blocks)} samples at 16000 Hz are less than one frame"):
-        log_mel_of_blocks([np.zeros(count, np.float32) for count in blocks], LogMelConfig(sample_rate=16000))
+        LogMelConfig(sample_rate=16000).compute([np.zeros(count, np.float32) for count in blocks])
 
 
 @pytest.mark.parametrize("block", [np.zeros(500, np.int16), np.zeros((500, 2), np.float32)])
 def test_blocks_of_another_kind_are_an_error(block):
     with pytest.raises(ValueError, match=rf"expected blocks of float32 \[samples\]; got {block.dtype} of shape"):
-        log_mel_of_blocks([np.zeros(500, np.float32), block], LogMelConfig(sample_rate=16000))
+        LogMelConfig(sample_rate=16000).compute([np.zeros(500, np.float32), block])
 
 
 def test_the_same_bits_in_every_run_and_process():
     samples = (np.random.default_rng(3).integers(-3000, 3000, 16000) / 32768).astype(np.float32)
     config = LogMelConfig(sample_rate=16000)
-    here = log_mel(samples, config)
-    assert here.tobytes() == log_mel(samples, config).tobytes()
+    here = features_of(samples, config)
+    assert here.tobytes() == features_of(samples, config).tobytes()
     code = (
         "import hashlib, numpy as np\n"
-        "from convrnn.features.config import LogMelConfig\n"
-        "from convrnn.features.logmel import log_mel\n"
+        "from convrnn.features.extract import features_of\n"
+        "from convrnn.features.logmel import LogMelConfig\n"
         "samples = (np.random.default_rng(3).integers(-3000, 3000, 16000) / 32768).astype(np.float32)\n"
-        "print(hashlib.sha256(log_mel(samples, LogMelConfig(sample_rate=16000)).tobytes()).hexdigest())"
+        "print(hashlib.sha256(features_of(samples, LogMelConfig(sample_rate=16000)).tobytes()).hexdigest())"
     )
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
     assert other == hashlib.sha256(here.tobytes()).hexdigest()

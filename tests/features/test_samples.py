@@ -6,8 +6,8 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convrnn.features.config import LogMelConfig
 from convrnn.features.extract import features_of
+from convrnn.features.logmel import LogMelConfig
 from convrnn.features.samples import full_scale_one
 
 SIGNAL = np.random.default_rng(0).uniform(-0.9, 0.9, 4000)

@@ -12,8 +12,8 @@ import soundfile
 
 from convrnn.errors import InputError
 from convrnn.features import store as store_module
-from convrnn.features.config import LogMelConfig
 from convrnn.features.extract import Segment, extract_features
+from convrnn.features.logmel import LogMelConfig
 from convrnn.features.store import FeatureStore
 from convrnn.files import temporary_path
 from convrnn.processes import WorkFailedError
@@ -318,7 +318,7 @@ def test_missing_audio_is_named_on_load(store, tmp_path):
 SCRIPT = """
 import sys
 from pathlib import Path
-from convrnn.features.config import LogMelConfig
+from convrnn.features.logmel import LogMelConfig
 from convrnn.features.extract import Segment
 from convrnn.features.store import FeatureStore
 from convrnn.files import temporary_path

@@ -1,17 +1,44 @@
-"""Labelled speech. One module per corpus, all giving the same table; splits, balancing and checks on that table.
+"""Labelled speech: one module per corpus, and splits, balancing and checks that work on any of them.
 
-- :mod:`~convrnn.corpora.corpus`: the :class:`~convrnn.corpora.corpus.Corpus` table.
-- :mod:`~convrnn.corpora.registry`: :func:`~convrnn.corpora.registry.open_corpus`, from ``csv:PATH`` to a corpus.
-- :mod:`~convrnn.corpora.csv_table`, :mod:`~convrnn.corpora.emodb`, :mod:`~convrnn.corpora.aibo`,
-  :mod:`~convrnn.corpora.agender`, :mod:`~convrnn.corpora.demo`: the corpora. Aibo and aGender are read with
-  :mod:`~convrnn.corpora.listing` and held against :mod:`~convrnn.corpora.published` numbers.
+The way through: :func:`~convrnn.corpora.registry.open_corpus` or :meth:`Corpus.from_table
+<convrnn.corpora.corpus.Corpus.from_table>` gives a :class:`~convrnn.corpora.corpus.Corpus`, and its ``for_task`` a
+:class:`~convrnn.corpora.labelled.LabelledCorpus`, the rows with a label for one task, which everything below takes.
+
+- :mod:`~convrnn.corpora.utterances`: what the two have in common.
+- :mod:`~convrnn.corpora.registry`: the corpora there are. They are in :mod:`~convrnn.corpora.csv_table`,
+  :mod:`~convrnn.corpora.emodb`, :mod:`~convrnn.corpora.aibo`, :mod:`~convrnn.corpora.agender` and
+  :mod:`~convrnn.corpora.demo`. Aibo and aGender are read with :mod:`~convrnn.corpora.listing` and compared with
+  :mod:`~convrnn.corpora.published` numbers.
 - :mod:`~convrnn.corpora.splits`: speakers into train, validation and test.
 - :mod:`~convrnn.corpora.balancing`: classes of equal size (section IV-A).
 - :mod:`~convrnn.corpora.check`: what a corpus holds and what is wrong with it, before any training, as a
   :mod:`~convrnn.corpora.report`. Its rules are in :mod:`~convrnn.corpora.sound`, :mod:`~convrnn.corpora.content`,
-  :mod:`~convrnn.corpora.speakers` and :mod:`~convrnn.corpora.labels`, and :mod:`~convrnn.corpora.gate` keeps unsound
-  corpora from being used. It listens with :mod:`~convrnn.corpora.recording`, which keeps what it heard in
+  :mod:`~convrnn.corpora.speakers` and :mod:`~convrnn.corpora.labels`, and :mod:`~convrnn.corpora.gate` stops
+  experiments on corpora with errors. Audio is read by :mod:`~convrnn.corpora.recording`, which stores its findings with
   :mod:`~convrnn.corpora.heard` and reads WAV headers with :mod:`~convrnn.corpora.riff`.
-- :mod:`~convrnn.corpora.fingerprint`, :mod:`~convrnn.corpora.matching`, :mod:`~convrnn.corpora.coherence`: how the same
-  recording is found again.
+- :mod:`~convrnn.corpora.fingerprint`, :mod:`~convrnn.corpora.matching`, :mod:`~convrnn.corpora.coherence`: finding the
+  same recording again.
 """
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from convrnn.corpora.corpus import Corpus
+    from convrnn.corpora.labelled import LabelledCorpus
+    from convrnn.corpora.registry import open_corpus
+
+__all__ = ["Corpus", "LabelledCorpus", "open_corpus"]
+
+_MODULES = {"Corpus": "corpus", "LabelledCorpus": "labelled", "open_corpus": "registry"}
+
+
+def __getattr__(name: str) -> object:
+    # pandas takes long to load, and the help texts of commands only need the registry's names.
+    if name in _MODULES:
+        return getattr(importlib.import_module(f"convrnn.corpora.{_MODULES[name]}"), name)
+    raise AttributeError(f"module 'convrnn.corpora' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

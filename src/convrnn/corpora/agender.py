@@ -4,13 +4,17 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from convrnn.corpora.corpus import Corpus, HoldOut, Remark, some
+import pandas as pd
+
+from convrnn.corpora.corpus import Corpus
 from convrnn.corpora.listing import ListRow, audio_files, find_list, read_list, refuse_repeats, unlisted
+from convrnn.corpora.names import some
 from convrnn.corpora.published import differing_counts
 from convrnn.corpora.riff import data_bytes
+from convrnn.corpora.utterances import HoldOut, Remark
 from convrnn.errors import InputError
 
 LISTS = {"train": "trainSampleList_train.txt", "test": "trainSampleList_devel.txt"}
@@ -153,22 +157,22 @@ def open_agender(path: Path | str, *, name: str | None = None) -> Corpus:
             f"agender: no listed audio is in {path}, such as {utterances[0].listed}; copy it there beside the lists"
         )
     train = {u.speaker: u.speaker[0] for u in utterances if u.partition == "train"}
-    return Corpus.from_columns(
-        name or f"agender:{path}",
-        ids=[u.listed for u in utterances],
-        files=[u.file for u in utterances],
-        speakers=[u.speaker for u in utterances],
-        labels={"age": [u.group.age for u in utterances], "gender": [u.group.gender for u in utterances]},
-        partitions=[u.partition for u in utterances],
-        classes=CLASSES,
+    columns = ("id", "file", "speaker", "partition", "age", "gender")
+    table = pd.DataFrame(
+        [(u.listed, u.file, u.speaker, u.partition, u.group.age, u.group.gender) for u in utterances],
+        columns=columns,
+        dtype=object,
+    )
+    return replace(
+        Corpus.from_table(table, name=name or f"agender:{path}", classes=CLASSES),
         headerless_rate=SAMPLE_RATE,
         hold_out=HoldOut(train, VALIDATION_SPEAKERS),
-        remarks=[
+        remarks=(
             *unlisted(audio, [u.file for u in utterances]),
             *_other_sizes(utterances),
             *_other_groups(utterances),
             *_differences(utterances),
-        ],
+        ),
     )
 
 

@@ -3,11 +3,16 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from convrnn.corpora.corpus import Corpus, Remark, is_number, some
+import pandas as pd
+
+from convrnn.corpora.corpus import Corpus, is_number
 from convrnn.corpora.listing import audio_files, find_list, read_list, unlisted
+from convrnn.corpora.names import some
 from convrnn.corpora.published import differing_counts
+from convrnn.corpora.utterances import Remark
 from convrnn.errors import InputError
 
 CLASSES: dict[str, tuple[str, ...]] = {"emotion2": ("NEG", "IDL"), "emotion5": ("A", "E", "N", "P", "R")}
@@ -82,20 +87,24 @@ def open_aibo(path: Path | str, *, name: str | None = None) -> Corpus:
         raise InputError(f"aibo: no listed chunk has audio in {path / 'wav'}, such as {chunks[0]}.wav; copy it there")
     files = [file_of.get(chunk, path / "wav" / f"{chunk}.wav") for chunk in chunks]
     speakers = [_speaker(chunk) for chunk in chunks]
-    return Corpus.from_columns(
-        name or f"aibo:{path}",
-        ids=chunks,
-        files=files,
-        speakers=speakers,
-        labels={task: [labels[task].get(chunk) for chunk in chunks] for task in labels},
-        partitions=[_partition(speaker) for speaker in speakers],
-        classes=CLASSES,
+    table = pd.DataFrame(
+        {
+            "id": chunks,
+            "file": files,
+            "speaker": speakers,
+            "partition": [_partition(speaker) for speaker in speakers],
+            **{task: [label_of.get(chunk) for chunk in chunks] for task, label_of in labels.items()},
+        },
+        dtype=object,
+    )
+    return replace(
+        Corpus.from_table(table, name=name or f"aibo:{path}", classes=CLASSES),
         absent_tasks=absent,
-        remarks=[
+        remarks=(
             *(Remark("missing-list", sentence, task) for task, sentence in absent.items()),
             *unlisted(audio, files),
             *_differences(chunks, labels),
-        ],
+        ),
     )
 
 

@@ -1,4 +1,4 @@
-"""Speakers into groups with equal shares of every class."""
+"""Assignment of speakers to groups with equal shares of every class."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,18 +13,18 @@ def assign_speakers(
     *,
     train: int | None = None,
 ) -> list[list[str]]:
-    """Deal speakers into groups so that every group has about its share of every class.
+    """Divides speakers into groups so that every group gets about its share of every class.
 
-    Speakers of rare classes are dealt first, in random order otherwise; each goes to the group that is emptiest,
-    relative to its share, in the classes that the speaker has.
+    Speakers of rare classes are assigned first, otherwise in random order; each goes to the group that is furthest
+    below its share of the speaker's classes.
 
     Args:
         counts: Utterances of each class, per speaker.
-        sizes: Speakers wanted per group; their sum is the number of speakers.
-        rng: What decides the order.
-        train: The group that must have every class. It may grow beyond its size for that, and then gives speakers to
-            the other groups until each of these has every class where possible, down to half of ``train`` and the
-            group together.
+        sizes: Number of speakers wanted in each group; the sum is the number of speakers.
+        rng: Random generator for the order.
+        train: The group that must have every class. It may exceed its size to get them, and then gives speakers to the
+            other groups until each of them has every class where possible, as long as it holds at most half of the
+            speakers of ``train`` and itself.
 
     Returns:
         The speakers of each group, sorted.
@@ -41,7 +41,7 @@ def assign_speakers(
     has = matrix > 0
     holders = has.sum(axis=0)
     shares = matrix / np.maximum(matrix.sum(axis=0), 1)
-    # A column of ones spreads the speakers themselves where the classes leave a choice.
+    # The additional column balances the number of speakers where the classes leave a choice.
     shares = np.column_stack([shares, np.full(len(names), 1 / len(names))])
     targets = np.array(sizes, dtype=np.float64)[:, None] / sum(sizes)
     rarest = [int(holders[row].min()) if row.any() else len(names) for row in has]
@@ -55,7 +55,7 @@ def assign_speakers(
         else:
             cost = (shares[speaker] * (filled + shares[speaker] / 2) / np.maximum(targets, 1e-12)).sum(axis=1)
             cost[members >= np.array(sizes)] = np.inf
-            # All groups are full only if train grew beyond its size, and then one of the others has room.
+            # All groups cannot be full at once: if train exceeds its size, one of the others has room.
             group = int(np.argmin(np.round(cost, 12)))
         group_of[speaker] = group
         filled[group] += shares[speaker]
@@ -69,7 +69,7 @@ def assign_speakers(
 def _cover(
     has: NDArray[np.bool_], group_of: NDArray[np.int64], order: Sequence[int], train: int, group: int, size: int
 ) -> None:
-    """Move speakers from ``train`` until ``group`` has every class that ``train`` can spare; then mend the sizes."""
+    """Moves speakers from ``train`` until ``group`` has every class that ``train`` can spare; then restores sizes."""
 
     def can_leave(speaker: int, origin: int) -> bool:
         """Whether ``origin`` keeps all its classes without the speaker."""
@@ -84,7 +84,7 @@ def _cover(
         if not movable:
             break
         if (group_of == group).sum() + 1 > ((group_of == train) | (group_of == group)).sum() // 2:
-            # Over half already: only an exchange is left.
+            # The group would hold more than half, so speakers can only be exchanged.
             spare = [i for i in order if group_of[i] == group and can_leave(i, group)]
             if not spare:
                 break

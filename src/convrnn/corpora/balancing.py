@@ -1,4 +1,4 @@
-"""Classes of equal size, as in section IV-A."""
+"""Oversampling to classes of equal size, as in section IV-A."""
 
 from collections.abc import Sequence
 
@@ -7,13 +7,13 @@ from numpy.typing import NDArray
 
 
 def balance(labels: Sequence[int], seed: int) -> NDArray[np.int64]:
-    """Repeat random examples of the smaller classes until all classes have the size of the largest.
+    """Repeats random examples of the smaller classes until all classes have the size of the largest.
 
-    Every example comes once; then random ones, drawn without replacement in rounds, so that no example is repeated
-    twice before all of its class were repeated once (section IV-A).
+    Every example occurs once, followed by random repetitions drawn in rounds without replacement, so that no example is
+    repeated a second time before all others of its class have been repeated once (section IV-A).
 
     Args:
-        labels: Class number of each training example.
+        labels: Class index of each training example.
         seed: The run's seed; the same labels and seed give the same result.
 
     Returns:

@@ -1,15 +1,16 @@
-"""What a corpus holds and what is wrong with it, before any training."""
+"""Checks of a corpus before any training: what it holds, and its defects."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from convrnn.corpora.content import content_defects, same_content
-from convrnn.corpora.corpus import PARTITIONS, Corpus, is_number
+from convrnn.corpora.corpus import Corpus, is_number
+from convrnn.corpora.labelled import LabelledCorpus
 from convrnn.corpora.labels import label_defects
 from convrnn.corpora.recording import Recording, listen
 from convrnn.corpora.report import NO_PARTITION, CheckReport, Defect, Severity
@@ -17,12 +18,15 @@ from convrnn.corpora.sides import by_splits, partition_column, used_rows
 from convrnn.corpora.sound import sound_defects
 from convrnn.corpora.speakers import speaker_defects
 from convrnn.corpora.splits import Split
+from convrnn.corpora.utterances import PARTITIONS, TaskLabels, Utterances
+
+_Corpus = TypeVar("_Corpus", Corpus, LabelledCorpus)
 
 __all__ = ["NO_PARTITION", "CheckReport", "Defect", "Severity", "check_corpus", "drop_duplicates"]
 
 
 def check_corpus(
-    corpus: Corpus,
+    corpus: Corpus | LabelledCorpus,
     task: str | None = None,
     *,
     splits: Sequence[Split] | None = None,
@@ -30,113 +34,113 @@ def check_corpus(
     jobs: int = 1,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> CheckReport:
-    """Count what a corpus holds, listen to every utterance once, and list every defect.
+    """Counts what a corpus holds, reads every utterance once, and lists every defect.
 
     ================== ======== ==================================================================================
     kind               severity meaning
     ================== ======== ==================================================================================
-    missing-file       error    no such file; a similar name that exists is told
-    foreign-format     error    M4A, WMA, WebM and others that have to be converted
-    unreadable         error    not audio, broken off, holds NaN or infinite samples, segment outside the file
+    missing-file       error    no such file; a similar name that exists is suggested
+    foreign-format     error    M4A, WMA, WebM and other formats that must be converted
+    unreadable         error    not audio, cut off, holds NaN or infinite samples, segment outside the file
     truncated          error    a WAV file ends before its header says so
     zero-length        error    no samples
     too-short          error    less than one frame of 25 ms
     silence            warning  all samples are equal
     clipping           warning  three neighbouring samples, or 0.1 % of all, at full scale
     stereo             warning  files with several channels, whose mean is taken
-    duration           warning  ten times as long as the median, or as short
-    sample-rates       warning  files have several; features are computed at the lowest, or 16 kHz
-    shared-speaker     error    the same recordings under two speakers (a warning where no split parts the two)
+    duration           warning  ten times longer or shorter than the median
+    sample-rates       warning  files of several sample rates; features are computed at the lowest, or 16 kHz
+    shared-speaker     error    the same recordings under two speakers (a warning if no split separates the two)
     shared-content     error    the same recording in two partitions, or overlapping parts of one file on two sides
     repeated-content   warning  the same recording twice under one speaker, on one side
     conflicting-labels error    the same recording twice, with different labels
     speaker-overlap    error    a speaker in two partitions
-    speaker-forms      warning  speakers whose names differ in case, Unicode form or spaces only
+    speaker-forms      warning  speakers whose names differ only in case, Unicode form or spaces
     too-few-speakers   error    fewer than three speakers
-    absent-partition   error    no train or no test, but other partitions
-    no-validation      warning  no validation, but train and test, and the corpus has no rule for it of its own: 20 %
-                                of the training speakers will be held out
-    no-partition       warning  the row has no partition, but others have
+    absent-partition   error    partitions, but none named train or none named test
+    no-validation      warning  train and test, but no validation, and no rule of the corpus for it: 20 % of the
+                                training speakers will be held out
+    no-partition       warning  the row has no partition, but other rows have
     missing-label      warning  the row has no label; it is left out of that task
     few-classes        error    fewer than two classes have examples
-    absent-class       error    a class without example in train or test (a warning for validation)
-    single-speaker     warning  a class that one speaker alone has
-    label-forms        warning  classes that differ in case, Unicode form or spaces only
-    decimal-comma      warning  labels such as 0,5, which are no numbers
-    missing-list       warning  a file of the corpus that gives the labels of a task is not there
+    absent-class       error    a class without examples in train or test (a warning for validation)
+    single-speaker     warning  a class that only one speaker has
+    label-forms        warning  classes that differ only in case, Unicode form or spaces
+    decimal-comma      warning  labels such as 0,5, which are not numbers
+    missing-list       warning  the corpus's file with the labels of a task is missing
     unlisted-file      warning  audio files that no list of the corpus names
-    listed-size        warning  audio files that have not the size that the corpus's list gives
-    speaker-group      warning  speakers whose age or gender does not fit the group that their number tells
-    published-…        warning  ``utterances``, ``speakers`` or ``classes`` are not as many as were published
+    listed-size        warning  audio files whose size differs from that in the corpus's list
+    speaker-group      warning  speakers whose age or gender does not match the group that their number stands for
+    published-…        warning  the number of ``utterances``, ``speakers`` or ``classes`` differs from the published one
     ================== ======== ==================================================================================
 
-    The sides are the corpus's partitions, or with ``splits`` those of each split; then partitions and missing labels
-    are not looked at, and since the tests of all splits are pooled, a class has to be in one of them at least, and in
-    every split's train.
+    The sides are the corpus's partitions or, with ``splits``, those of each split; the partitions are then ignored.
+    Since the test sets of all splits are pooled, a class must occur in at least one of them, and in the training set of
+    every split.
 
-    Silence, clipping and content are those of the utterance, mixed down to mono. The same recording is found through
-    containers and codecs, gain, resampling and silence around it; :mod:`~convrnn.corpora.fingerprint` says how, what
-    that costs and what it cannot find.
+    Silence, clipping and content are judged on the utterance, mixed down to mono. Copies of a recording are found
+    despite another container, codec, gain or sample rate and silence around them; :mod:`~convrnn.corpora.fingerprint`
+    describes the method, its cost and its limits.
 
     Args:
-        corpus: What to check.
-        task: The task to check labels of; by default every task. Then columns that may never have been meant as
-            classes cause warnings only: those with numbers alone (ages, grades) and, beside other tasks, those with one
-            value.
-        splits: The splits that are to be used. Then only rows that they use are looked at, and their sides, not the
-            partition column, decide what is shared between sets and which classes are absent.
-        cache_dir: Where what was heard is kept, so that checking again costs little; by default nowhere.
-        jobs: Processes that listen.
-        on_progress: Called with files listened to so far and files in all.
+        corpus: All rows of a corpus, or those with a label for one task.
+        task: The task whose labels are checked, if the corpus is not labelled for one; by default every task. Columns
+            that may not be meant as classes then cause only warnings: columns of numbers (ages, grades) and, if there
+            are other tasks, columns with a single value.
+        splits: The splits to be used. Only the rows of their speakers are then checked, and the sides of the splits,
+            not the partition column, decide what is shared between sets and which classes are absent.
+        cache_dir: Folder for findings, so that checking again costs little; by default none are kept.
+        jobs: Processes that read audio.
+        on_progress: Called with files read so far and files in all.
 
     Raises:
         InputError: If the corpus has no such task.
     """
-    tasks = list(corpus.tasks) if task is None else [task]
-    for name in tasks:
-        corpus.classes(name)
     if splits is not None:
-        corpus = used_rows(corpus, task, splits)
+        corpus = used_rows(corpus, splits)
+    labels = _labels(corpus, task)
+    if isinstance(corpus, LabelledCorpus):
+        task = corpus.task
     divisions = [partition_column(corpus)] if splits is None else by_splits(corpus, splits)
     recordings = listen(corpus, cache_dir=cache_dir, jobs=jobs, on_progress=on_progress)
     defects = [
         *sound_defects(corpus, recordings),
-        *content_defects(corpus, tasks, divisions, same_content(corpus, recordings)),
+        *content_defects(corpus, [own.of_rows for own in labels], divisions, same_content(corpus, recordings)),
         *speaker_defects(corpus, by_partition=splits is None),
         *(Defect("warning", r.kind, r.message) for r in corpus.remarks if task is None or r.task in (None, task)),
     ]
-    for name in tasks:
-        found = label_defects(corpus, name, splits)
+    for own in labels:
+        found = label_defects(corpus, own, splits)
         if task is None:
-            found = [_as_told_unasked(defect, corpus, name) for defect in found]
+            found = [_as_told_unasked(defect, own, labels) for defect in found]
         defects += found
     return CheckReport(
         corpus=corpus.name,
         synthetic=corpus.synthetic,
-        **_counts(corpus, tasks, recordings),
+        **_counts(corpus, labels, recordings),
         defects=sorted(defects, key=lambda defect: defect.severity != "error"),
     )
 
 
 def drop_duplicates(
-    corpus: Corpus,
+    corpus: _Corpus,
     task: str | None = None,
     *,
     cache_dir: Path | None = None,
     jobs: int = 1,
     on_progress: Callable[[int, int], None] | None = None,
-) -> tuple[Corpus, list[str]]:
-    """Leave out every recording that an earlier row of the corpus holds already.
+) -> tuple[_Corpus, list[str]]:
+    """Leaves out every row whose recording already occurs in an earlier row.
 
-    Copies that contradict the earlier row's label stay, so that :func:`check_corpus` goes on telling of them: which of
-    the two is right only a person can say.
+    Copies whose label differs from the earlier row's are kept, so that :func:`check_corpus` still reports them: only a
+    person can decide which label is right.
 
     Args:
-        corpus: Whose audio to listen to.
-        task: The task whose labels must agree; by default every task.
+        corpus: The corpus.
+        task: The task whose labels must agree, if the corpus is not labelled for one; by default every task.
         cache_dir: As for :func:`check_corpus`, like the others.
         jobs: Processes.
-        on_progress: Called with files listened to so far and files in all.
+        on_progress: Called with files read so far and files in all.
 
     Returns:
         The corpus without the copies, and the ids of the rows left out, in table order.
@@ -144,11 +148,8 @@ def drop_duplicates(
     Raises:
         InputError: If the corpus has no such task.
     """
-    tasks = list(corpus.tasks) if task is None else [task]
-    for name in tasks:
-        corpus.classes(name)
+    labels = [own.of_rows for own in _labels(corpus, task)]
     recordings = listen(corpus, cache_dir=cache_dir, jobs=jobs, on_progress=on_progress)
-    labels = [corpus.table[name].tolist() for name in tasks]
     left_out: set[int] = set()
     for first, *later in same_content(corpus, recordings):
         for row in later:
@@ -158,20 +159,27 @@ def drop_duplicates(
     return corpus.keep([row not in left_out for row in range(len(ids))]), [ids[row] for row in sorted(left_out)]
 
 
-def _as_told_unasked(defect: Defect, corpus: Corpus, task: str) -> Defect:
-    """The defect of a task that nobody asked for by name."""
-    numbers = all(map(is_number, corpus.tasks[task]))
-    constant = len(corpus.tasks[task]) < 2 and any(len(classes) > 1 for classes in corpus.tasks.values())
+def _labels(corpus: Corpus | LabelledCorpus, task: str | None) -> list[TaskLabels]:
+    """The labels to check: those of one task, or of all tasks."""
+    if task is not None and isinstance(corpus, Corpus):
+        corpus.classes(task)
+    return [labels for labels in corpus.task_labels() if task in (None, labels.task)]
+
+
+def _as_told_unasked(defect: Defect, labels: TaskLabels, of_all: Sequence[TaskLabels]) -> Defect:
+    """The defect as reported for a task that was not requested by name."""
+    numbers = all(map(is_number, labels.classes))
+    constant = len(labels.classes) < 2 and any(len(other.classes) > 1 for other in of_all)
     return replace(defect, severity="warning") if numbers or constant else defect
 
 
-def _counts(corpus: Corpus, tasks: Sequence[str], recordings: Sequence[Recording]) -> dict[str, Any]:
-    """The tables of a report."""
+def _counts(corpus: Utterances, tasks: Sequence[TaskLabels], recordings: Sequence[Recording]) -> dict[str, Any]:
+    """The tables of counts of a report."""
     partitions = [NO_PARTITION if side is None else side for side in corpus.table["partition"].tolist()]
     rows = Counter(partitions)
     present = [side for side in (*PARTITIONS, NO_PARTITION) if side in rows]
     speakers = Counter(side for _, side in {*zip(corpus.table["speaker"].tolist(), partitions, strict=True)})
-    labels = {name: Counter(zip(corpus.table[name].tolist(), partitions, strict=True)) for name in tasks}
+    labels = {own.task: Counter(zip(own.of_rows, partitions, strict=True)) for own in tasks}
     rates = Counter({recording.file: recording.sample_rate for recording in recordings}.values())
     return {
         "utterances": {side: rows[side] for side in present},
@@ -179,8 +187,8 @@ def _counts(corpus: Corpus, tasks: Sequence[str], recordings: Sequence[Recording
         "seconds": _durations(present, partitions, recordings),
         "sample_rates": {rate: rates[rate] for rate in sorted(rate for rate in rates if rate is not None)},
         "classes": {
-            name: {label: {side: labels[name][label, side] for side in present} for label in corpus.tasks[name]}
-            for name in tasks
+            own.task: {label: {side: labels[own.task][label, side] for side in present} for label in own.classes}
+            for own in tasks
         },
     }
 

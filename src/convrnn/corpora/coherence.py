@@ -1,7 +1,8 @@
-"""Whether two pieces of audio are one sound, sample by sample.
+"""Whether two pieces of audio are the same recording, by correlating their samples.
 
-Fingerprints of one sentence by one synthetic voice, or of one short word, can be nearly alike; their waveforms are
-not. Frequencies from 300 to 2000 Hz are made equally loud first, or else the few strongest would decide.
+Two renderings of one sentence by a synthetic voice, or of one short word, can have nearly equal fingerprints, but their
+waveforms differ. The spectrum from 300 to 2000 Hz is whitened first, since otherwise the few strongest frequencies
+would dominate.
 """
 
 import numpy as np
@@ -10,22 +11,25 @@ from numpy.typing import NDArray
 from convrnn.corpora.fingerprint import HIGHEST, LOWEST, RATE
 
 LEAST_COHERENCE = 0.5
-"""Different recordings stay below 0.2, those of one sentence by one synthetic voice below 0.4. Copies fall below 0.6
-only in a codec's worst quality."""
+"""Coherence from which two recordings count as copies.
+
+Different recordings stay below 0.2, those of one sentence by one synthetic voice below 0.4. Copies fall below 0.6 only
+at a codec's worst quality.
+"""
 
 SMOOTHED_HZ = 30.0
 UPSAMPLED = 2
 
 
 def coherence(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
-    """The largest correlation, in absolute value, of two whitened signals over all shifts of one against the other.
+    """The maximum absolute cross-correlation of two whitened signals.
 
     Args:
         a: ``[samples]`` at 5 kHz (:data:`~convrnn.corpora.fingerprint.RATE`).
-        b: Another one.
+        b: The other signal, likewise.
 
     Returns:
-        From 0 to 1; 1 for equal signals, also where one is louder or upside down.
+        A value from 0 to 1; 1 for equal signals, whatever their gain and polarity.
 
     Example:
         >>> one, other = np.random.default_rng(0).normal(size=(2, 5000)).astype(np.float32)
@@ -47,6 +51,6 @@ def coherence(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
     size = np.sqrt((np.abs(one) ** 2).sum() * (np.abs(other) ** 2).sum())
     if size == 0:
         return 0.0
-    # Between the samples, where the peak of a shift by a fraction of one is.
+    # Upsampled, because a shift by a fraction of a sample has its peak between samples.
     correlation = irfft(one * np.conj(other), length * UPSAMPLED)
     return float(np.abs(correlation).max() * length * UPSAMPLED / 2 / size)

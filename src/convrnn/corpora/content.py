@@ -1,42 +1,43 @@
-"""Rules on recordings that are there more than once."""
+"""Checks for recordings that occur more than once."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 
 from convrnn.corpora.coherence import LEAST_COHERENCE, coherence
-from convrnn.corpora.corpus import Corpus, some
 from convrnn.corpora.fingerprint import HOP, RATE
 from convrnn.corpora.joining import Groups
 from convrnn.corpora.matching import LEAST_COVERED, Match, matching
+from convrnn.corpora.names import some
 from convrnn.corpora.recording import Recording
 from convrnn.corpora.report import NO_PARTITION, Defect, Severity
 from convrnn.corpora.sides import Division
+from convrnn.corpora.utterances import Utterances
 from convrnn.features.audio import read_audio
 from convrnn.features.extract import Segment
 
 MOST_NAMED = 5
-"""Files that a sentence names."""
+"""Maximum number of files named in a message."""
 
 MOST_PAIRS = 2
-"""Pairs of files that a sentence names."""
+"""Maximum number of pairs of files named in a message."""
 
 COMPARED_SECONDS = 8.0
-"""Of two recordings that seem to be one, so much is compared sample by sample."""
+"""Length in seconds over which the samples of two possible copies are compared."""
 
 
-def same_content(corpus: Corpus, recordings: Sequence[Recording]) -> list[list[int]]:
-    """Rows that hold the same recording, or one that is part of the other.
+def same_content(corpus: Utterances, recordings: Sequence[Recording]) -> list[list[int]]:
+    """Rows that hold the same recording, or an excerpt of it.
 
-    Equal samples are found by their hash, whatever the container and however many zeros lie around them. Other copies
-    are found by their fingerprint (:func:`~convrnn.corpora.matching.matching`), and unless that is certain have to
-    agree in their samples (:func:`~convrnn.corpora.coherence.coherence`). Parts of one file that one speaker has are
-    not held against each other so: where they overlap, that was meant.
+    Equal samples are found by hash, whatever the container and however many zeros surround them. Other copies are found
+    by fingerprint (:func:`~convrnn.corpora.matching.matching`); unless the match is certain, their samples must also
+    agree (:func:`~convrnn.corpora.coherence.coherence`). Parts of one file by one speaker are not compared this way,
+    because they overlap on purpose.
 
     Args:
-        corpus: Whose rows they are.
+        corpus: The corpus.
         recordings: One per row.
 
     Returns:
@@ -53,7 +54,7 @@ def same_content(corpus: Corpus, recordings: Sequence[Recording]) -> list[list[i
     parts: list[list[int]] = []
 
     def known(one: int, other: int) -> bool:
-        """Whether two rows overlap on purpose, or are copies by what was found before."""
+        """Whether two rows overlap on purpose or are already known to be copies."""
         meant = recordings[one].file == recordings[other].file and speakers[one] == speakers[other]
         return meant or copies.of(one) == copies.of(other)
 
@@ -73,7 +74,7 @@ def same_content(corpus: Corpus, recordings: Sequence[Recording]) -> list[list[i
 
 
 def _agree(recordings: Sequence[Recording], segments: Sequence[Segment], match: Match) -> bool:
-    """Whether the samples of two recordings agree, over some seconds around the middle of what both have."""
+    """Whether the samples of two recordings agree, over some seconds around the middle of their common part."""
     one, other = recordings[match.first], recordings[match.second]
     a, b = one.fingerprint, other.fingerprint
     if a is None or b is None or one.seconds is None or other.seconds is None:
@@ -103,29 +104,34 @@ def _piece(segment: Segment, first: float, last: float) -> NDArray[np.float32]:
 
 
 def content_defects(
-    corpus: Corpus, tasks: Sequence[str], divisions: Sequence[Division], groups: Sequence[Sequence[int]]
+    corpus: Utterances,
+    labels: Iterable[Sequence[str | None]],
+    divisions: Sequence[Division],
+    groups: Sequence[Sequence[int]],
 ) -> list[Defect]:
-    """What is wrong with rows that hold the same recording.
+    """The defects of rows that hold the same recording.
 
     Args:
-        corpus: Whose rows they are.
-        tasks: The tasks whose labels are held against each other.
+        corpus: The corpus.
+        labels: Label of each row, for every task whose labels are compared.
         divisions: The corpus's partitions, or the splits to be used.
-        groups: As :func:`same_content` gives them.
+        groups: The result of :func:`same_content`.
     """
     return [
         *_shared_by_speakers(corpus, divisions, groups),
         *_shared_by_partitions(corpus, divisions, groups),
         *_repeated(corpus, divisions, groups),
-        *_conflicting_labels(corpus, tasks, groups),
+        *_conflicting_labels(corpus, labels, groups),
         *_overlapping_parts(corpus, divisions),
     ]
 
 
-def _shared_by_speakers(corpus: Corpus, divisions: Sequence[Division], groups: Sequence[Sequence[int]]) -> list[Defect]:
-    """One defect for each two speakers who have recordings in common.
+def _shared_by_speakers(
+    corpus: Utterances, divisions: Sequence[Division], groups: Sequence[Sequence[int]]
+) -> list[Defect]:
+    """One defect for each pair of speakers with recordings in common.
 
-    An error, unless no split has the two on different sides.
+    It is an error, unless no split puts the two on different sides.
     """
     speakers, ids = corpus.table["speaker"].tolist(), corpus.table["id"].tolist()
     shared: dict[tuple[str, str], list[tuple[int, int]]] = {}
@@ -150,9 +156,9 @@ def _shared_by_speakers(corpus: Corpus, divisions: Sequence[Division], groups: S
 
 
 def _shared_by_partitions(
-    corpus: Corpus, divisions: Sequence[Division], groups: Sequence[Sequence[int]]
+    corpus: Utterances, divisions: Sequence[Division], groups: Sequence[Sequence[int]]
 ) -> list[Defect]:
-    """Recordings in several partitions; on the sides of a split they have several speakers, which is told already."""
+    """Recordings in several partitions; in a split, only shared speakers can cause this, which is reported already."""
     ids = corpus.table["id"].tolist()
     defects = []
     for division in divisions:
@@ -164,8 +170,8 @@ def _shared_by_partitions(
     return defects
 
 
-def _repeated(corpus: Corpus, divisions: Sequence[Division], groups: Sequence[Sequence[int]]) -> list[Defect]:
-    """The recordings that one speaker has more than once, all on one side."""
+def _repeated(corpus: Utterances, divisions: Sequence[Division], groups: Sequence[Sequence[int]]) -> list[Defect]:
+    """Recordings that one speaker has more than once, all on one side."""
     speakers, ids = corpus.table["speaker"].tolist(), corpus.table["id"].tolist()
     defects = []
     for group in groups:
@@ -185,20 +191,21 @@ def _with_partition(identity: str, row: int, divisions: Sequence[Division]) -> s
     return f"{identity} ({side})" if divisions[0].given and side != NO_PARTITION else identity
 
 
-def _conflicting_labels(corpus: Corpus, tasks: Sequence[str], groups: Sequence[Sequence[int]]) -> list[Defect]:
+def _conflicting_labels(
+    corpus: Utterances, labels: Iterable[Sequence[str | None]], groups: Sequence[Sequence[int]]
+) -> list[Defect]:
     ids = corpus.table["id"].tolist()
     defects = []
-    for task in tasks:
-        labels = corpus.table[task].tolist()
+    for of_task in labels:
         for rows in groups:
-            if len({labels[row] for row in rows} - {None}) > 1:
-                told = some([f"{ids[row]} is {labels[row]}" for row in rows], MOST_NAMED)
+            if len({of_task[row] for row in rows} - {None}) > 1:
+                told = some([f"{ids[row]} is {of_task[row]}" for row in rows], MOST_NAMED)
                 defects.append(Defect("error", "conflicting-labels", f"the same audio has several labels: {told}"))
     return defects
 
 
-def _overlapping_parts(corpus: Corpus, divisions: Sequence[Division]) -> list[Defect]:
-    """Parts of one file that share some of their time, on different sides."""
+def _overlapping_parts(corpus: Utterances, divisions: Sequence[Division]) -> list[Defect]:
+    """Overlapping parts of one file on different sides."""
     spans: dict[str, list[tuple[float, float, int]]] = {}
     for row, segment in enumerate(corpus.segments()):
         end = float("inf") if segment.end is None else segment.end
@@ -206,12 +213,12 @@ def _overlapping_parts(corpus: Corpus, divisions: Sequence[Division]) -> list[De
     speakers, ids = corpus.table["speaker"].tolist(), corpus.table["id"].tolist()
     found: dict[tuple[int, int], Defect] = {}
     for parts in spans.values():
-        # A split never has one speaker on two sides, and most files are of one speaker.
+        # A split never puts one speaker on two sides, and most files have one speaker.
         if len(parts) < 2 or not (divisions[0].given or len({speakers[row] for _, _, row in parts}) > 1):
             continue
         parts.sort()
         for division in divisions:
-            # The furthest end so far of each side: neighbours alone would miss a long part over several short ones.
+            # The latest end so far on each side: comparing neighbours would miss a long part that spans short ones.
             reach: dict[str, tuple[float, int]] = {}
             for start, end, row in parts:
                 own = division.side(row)

@@ -1,4 +1,4 @@
-"""The rows of a CSV table, and all that is wrong with it at once."""
+"""The rows of a CSV table, and everything that is wrong with it at once."""
 
 import csv
 import io
@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from convrnn.corpora.corpus import is_number, some
+from convrnn.corpora.corpus import is_number
+from convrnn.corpora.names import some
 from convrnn.errors import InputError
 from convrnn.files import read_regular
 
@@ -26,7 +27,7 @@ class CsvDefect:
 
     Attributes:
         line: From 1.
-        column: Its name; None where it is about the whole line.
+        column: The column's name; None if the defect is about the whole line.
         message: One sentence that names file, line and column.
     """
 
@@ -36,7 +37,7 @@ class CsvDefect:
 
 
 class CsvError(InputError):
-    """A CSV table has defects; the sentence tells the first and how many more there are.
+    """A CSV table has defects; the message names the first and says how many more there are.
 
     Attributes:
         defects: All of them, from the first line to the last.
@@ -52,9 +53,9 @@ class Row:
     """One row of a CSV table.
 
     Attributes:
-        where: file and line, for messages.
-        line: the line where it begins, from 1.
-        values: column name to the text of the cell, without white space around it.
+        where: File and line, for messages.
+        line: The line where it begins, from 1.
+        values: Column name to the text of the cell, without surrounding white space.
     """
 
     where: str
@@ -118,7 +119,7 @@ def read_rows(path: Path, *, required: Sequence[str]) -> tuple[list[str], list[R
 
     Raises:
         InputError: If the file is missing, unreadable or empty.
-        CsvError: If it is not CSV, a column is missing or doubled, or lines have not as many values as there are
+        CsvError: If it is not CSV, a column is missing or repeated, or a line has more or fewer values than there are
             columns. It has all such defects, each a sentence that names the file and the line.
     """
     header, rows, defects = read_soundest(path, required)
@@ -127,7 +128,7 @@ def read_rows(path: Path, *, required: Sequence[str]) -> tuple[list[str], list[R
 
 
 def read_soundest(path: Path, required: Sequence[str]) -> tuple[list[str], list[Row], list[CsvDefect]]:
-    """What :func:`read_rows` returns and, in place of raising, what is wrong with lines that are not among the rows.
+    """What :func:`read_rows` returns and, instead of raising, what is wrong with the lines left out.
 
     Raises:
         InputError: If the file is missing, unreadable or empty.
@@ -187,7 +188,7 @@ def raise_all(path: Path, defects: Sequence[CsvDefect]) -> None:
 
 
 def _comma_hint(cells: Sequence[str], header: Sequence[str]) -> str:
-    """What to say of a line with too many values, if numbers such as 0,5 may be why."""
+    """What to say of a line with too many values, if numbers such as 0,5 may be the reason."""
     neighbours = any(a.isdigit() and b.isdigit() for a, b in itertools.pairwise(cells))
     if len(cells) < len(header) or not neighbours or not {"start", "end"} & set(header):
         return ""

@@ -1,12 +1,16 @@
-"""A corpus of one's own: a CSV table."""
+"""Your own corpus: a CSV table."""
 
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from convrnn.corpora.corpus import RESERVED_COLUMNS, Corpus, is_number, some, utterance_id
+import pandas as pd
+
+from convrnn.corpora.corpus import Corpus, is_number
 from convrnn.corpora.csv_rows import CsvDefect, CsvError, Row, raise_all, read_rows, read_soundest
+from convrnn.corpora.names import some
+from convrnn.corpora.utterances import COLUMNS, utterance_id
 from convrnn.errors import InputError
 
 __all__ = ["CsvDefect", "CsvError", "Row", "open_csv", "read_rows"]
@@ -40,12 +44,12 @@ def open_csv(path: Path | str, *, name: str | None = None) -> Corpus:
     - ``partition`` (optional): ``train``, ``validation`` (also ``valid``, ``val``, ``devel``, ``dev``) or ``test``, in
       any case; or empty.
     - ``start``, ``end`` (optional): the utterance within the file, in seconds; empty means the file's own.
-    - ``person`` (optional): who speaks, where one person has several speakers; they become the first of them.
+    - ``person`` (optional): the person, where one has several names in ``speaker``; the first name is used.
     - every other column, except ``id``, is a task, and its values are the classes. An empty value is a missing label.
-      Left out are columns that can only be measurements or texts: numbers with more than 50 distinct values, and
+      Columns that can only be measurements or texts are left out: numbers with more than 50 distinct values, and
       other columns with more than 50 distinct values that hardly repeat (fewer than two rows per value).
 
-    Whether the audio files exist is not looked at here; :func:`~convrnn.corpora.check.check_corpus` does.
+    Whether the audio files exist is not checked here, but by :func:`~convrnn.corpora.check.check_corpus`.
 
     Args:
         path: The CSV file.
@@ -55,7 +59,7 @@ def open_csv(path: Path | str, *, name: str | None = None) -> Corpus:
         InputError: If the file is missing, unreadable or empty.
         CsvError: If a column is missing or doubled, no column is left for a task, a value is missing or not allowed,
             two rows give the same segment of the same file, or a speaker is two persons. It has all such defects, each
-            a sentence that names the CSV, the line and the column.
+            a sentence that names the CSV file, the line and the column.
     """
     path = Path(path)
     header, rows, defects = read_soundest(path, required=("file", "speaker"))
@@ -64,29 +68,16 @@ def open_csv(path: Path | str, *, name: str | None = None) -> Corpus:
         utterances.add(row)
     tasks = _task_columns(path, header, rows, defects)
     raise_all(path, defects)
-    corpus = Corpus.from_columns(
-        name or f"csv:{path}",
-        ids=utterances.ids,
-        files=utterances.files,
-        speakers=utterances.speakers,
-        labels={task: [row.values[task] or None for row in rows] for task in tasks},
-        partitions=utterances.partitions,
-        starts=utterances.starts,
-        ends=utterances.ends,
-    )
-    return corpus.join_speakers(utterances.same_speakers)
+    labels = {task: [row.values[task] or None for row in rows] for task in tasks}
+    table = pd.DataFrame(utterances.columns | labels, dtype=object)
+    return Corpus.from_table(table, name=name or f"csv:{path}").join_speakers(utterances.same_speakers)
 
 
 class _Utterances:
     """The columns of a corpus, filled row by row; what is wrong with a row is added to ``defects``."""
 
     def __init__(self, path: Path, defects: list[CsvDefect]) -> None:
-        self.files: list[Path] = []
-        self.ids: list[str] = []
-        self.speakers: list[str] = []
-        self.starts: list[float | None] = []
-        self.ends: list[float | None] = []
-        self.partitions: list[str | None] = []
+        self.columns: dict[str, list[object]] = {column: [] for column in COLUMNS}
         self.same_speakers: list[tuple[str, str]] = []
         self._path, self._defects = path, defects
         self._folder = Path(os.path.normpath(path.parent.absolute()))
@@ -110,12 +101,9 @@ class _Utterances:
         if Path(listed).is_absolute() and file.is_relative_to(self._folder):
             # So that a table with absolute paths gives the same corpus after its folder has moved.
             listed = file.relative_to(self._folder).as_posix()
-        self.ids.append(utterance_id(listed, start, end))
-        self.files.append(file)
-        self.speakers.append(speaker)
-        self.starts.append(start)
-        self.ends.append(end)
-        self.partitions.append(partition)
+        row_of = (utterance_id(listed, start, end), file, start, end, speaker, partition)
+        for column, value in zip(COLUMNS, row_of, strict=True):
+            self.columns[column].append(value)
 
     def _refuse_second(self, row: Row, identity: str, segment: tuple[str, float | None, float | None]) -> None:
         if (first := self._lines.setdefault(segment, row.line)) != row.line:
@@ -147,7 +135,7 @@ class _Utterances:
 
 
 def _task_columns(path: Path, header: list[str], rows: list[Row], defects: list[CsvDefect]) -> list[str]:
-    candidates = [column for column in header if column and column not in (*RESERVED_COLUMNS, PERSON_COLUMN)]
+    candidates = [column for column in header if column and column not in (*COLUMNS, PERSON_COLUMN)]
     if not candidates:
         found = some([name for name in header if name])
         defects.append(CsvDefect(1, None, f"{path}: has no label column; found: {found}"))

@@ -1,4 +1,4 @@
-"""The demo corpus: synthetic speech, made on first use."""
+"""The demo corpus: synthetic speech, generated on first use."""
 
 import contextlib
 import csv
@@ -10,7 +10,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+
+import pandas as pd
 
 from convrnn.corpora.corpus import Corpus
 from convrnn.corpora.demo_plan import AROUSALS, GENDERS, INDEX, VERSION
@@ -20,26 +23,26 @@ _ABANDONED_AFTER = 3600.0  # seconds
 
 
 def open_demo(cache_dir: Path, on_progress: Callable[[int, int], None] | None = None) -> Corpus:
-    """Open the demo corpus, synthesising it where it is not there yet.
+    """Opens the demo corpus, synthesising it first if necessary.
 
     No person spoke: espeak-ng says 432 short English sentences (about one second each, 16 kHz, mono, 16 bits) in the
-    voices of 36 invented speakers, 12 each as child, woman and man, who differ in pitch, vocal tract length and accent
-    (see :mod:`~convrnn.corpora.demo_plan`). Each speaker says six sentences, aroused and calm. Good for trying things
-    out and for tests; numbers measured on it say nothing about real speech.
+    voices of 36 invented speakers, 12 children, 12 women and 12 men, who differ in pitch, vocal tract length and accent
+    (see :mod:`~convrnn.corpora.demo_plan`). Each speaker says six sentences, aroused and calm. The corpus is meant for
+    trials and tests; numbers measured on it say nothing about real speech.
 
     Tasks: ``gender`` (child, female, male) and ``arousal`` (aroused, calm). Partitions: 18 speakers for training, 6
     for validation and 12 for test, each with all genders.
 
-    The corpus lies in ``<cache_dir>/demo-<version>``, with its table in ``demo.csv`` there. The folder appears under
+    The corpus is stored in ``<cache_dir>/demo-<version>``, its table there in ``demo.csv``. The folder appears under
     that name only when complete. The same library version gives the same bytes each time.
 
     Args:
-        cache_dir: where the folder is or will be; made where it is missing.
-        on_progress: called with (utterances done, utterances in all) during synthesis, which takes a few seconds.
+        cache_dir: Parent folder of the corpus; created if missing.
+        on_progress: Called with (utterances done, total) during synthesis, which takes a few seconds.
 
     Raises:
-        InputError: the corpus has to be synthesised, and the package espeakng-loader is missing, or espeak-ng fails,
-            or the folder cannot be written.
+        InputError: The corpus must be synthesised, but the package espeakng-loader is missing, espeak-ng fails or the
+            folder cannot be written.
     """
     folder = cache_dir / f"demo-{VERSION}"
     corpus = _read(folder)
@@ -52,7 +55,7 @@ def open_demo(cache_dir: Path, on_progress: Callable[[int, int], None] | None = 
 
 
 def _read(folder: Path) -> Corpus | None:
-    """The corpus in ``folder``; None where its table or one of its files is missing."""
+    """The corpus in ``folder``; None if its table or one of its files is missing."""
     try:
         with (folder / INDEX).open(newline="", encoding="utf-8") as table:
             rows = list(csv.DictReader(table))
@@ -62,20 +65,17 @@ def _read(folder: Path) -> Corpus | None:
         raise InputError(f"{folder / INDEX}: cannot be read ({error.strerror})") from error
     if not all((folder / row["file"]).is_file() for row in rows):
         return None
-    return Corpus.from_columns(
-        "demo",
-        files=[folder / row["file"] for row in rows],
-        ids=[row["file"] for row in rows],
-        speakers=[row["speaker"] for row in rows],
-        partitions=[row["partition"] for row in rows],
-        labels={task: [row[task] for row in rows] for task in ("gender", "arousal")},
-        classes={"gender": GENDERS, "arousal": AROUSALS},
-        synthetic=True,
-    )
+    columns: dict[str, list[object]] = {
+        "id": [row["file"] for row in rows],
+        "file": [folder / row["file"] for row in rows],
+        **{name: [row[name] for row in rows] for name in ("speaker", "partition", "gender", "arousal")},
+    }
+    classes = {"gender": GENDERS, "arousal": AROUSALS}
+    return replace(Corpus.from_table(pd.DataFrame(columns, dtype=object), name="demo", classes=classes), synthetic=True)
 
 
 def _make(folder: Path, on_progress: Callable[[int, int], None] | None) -> None:
-    """Synthesise the corpus beside ``folder``, then rename."""
+    """Synthesises the corpus next to ``folder``, then renames it."""
     if importlib.util.find_spec("espeakng_loader") is None:
         raise InputError(
             "the demo corpus is synthesised with the package espeakng-loader, which is not installed; "
@@ -95,7 +95,7 @@ def _make(folder: Path, on_progress: Callable[[int, int], None] | None) -> None:
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what killed syntheses left behind; what is recent may be another process's work."""
+    """Removes the leftovers of killed syntheses, except recent ones, which may be another process's work."""
     for partial in folder.parent.glob(f"{folder.name}.partial-*"):
         with contextlib.suppress(FileNotFoundError):
             if time.time() - partial.stat().st_mtime > _ABANDONED_AFTER:
@@ -103,7 +103,7 @@ def _sweep(folder: Path) -> None:
 
 
 def _synthesise(partial: Path, on_progress: Callable[[int, int], None] | None) -> None:
-    # -P: a file of the user's working directory must not stand in for a library.
+    # -P, so that no file in the user's working directory shadows a library.
     command = [sys.executable, "-P", "-m", "convrnn.corpora.demo_synthesis", str(partial)]
     with (
         tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors,
@@ -126,7 +126,7 @@ def _synthesise(partial: Path, on_progress: Callable[[int, int], None] | None) -
 
 
 def _reason(status: int, errors: str) -> str:
-    r"""Why the process failed, in one line.
+    r"""The reason why the process failed, in one line.
 
     Example:
         >>> _reason(1, "Traceback (most recent call last):\n  ...\nOSError: [Errno 28] No space left on device\n")
@@ -141,10 +141,10 @@ def _reason(status: int, errors: str) -> str:
 
 
 def _put_in_place(partial: Path, folder: Path) -> None:
-    """Rename ``partial`` to ``folder``, unless another process was faster."""
+    """Renames ``partial`` to ``folder``, unless another process was faster."""
     if _read(folder) is not None:
         return
-    # Only a damaged corpus can be there.
+    # If the folder exists, it holds a damaged corpus.
     shutil.rmtree(folder, ignore_errors=True)
     try:
         partial.chmod(0o755)  # folders from tempfile are private

@@ -1,9 +1,9 @@
-"""Who says what, and how, in the synthetic demo corpus: speakers and utterances drawn from one fixed seed.
+"""The speakers and utterances of the synthetic demo corpus, drawn from one fixed seed.
 
-Everything here is a pure function of names such as ``"child03"``: an utterance does not depend on those before it. The
-numbers imitate what tells the classes apart in real speech. Age and gender: fundamental frequency and vocal tract
-length, drawn per speaker so that neighbouring groups overlap. Arousal: one hidden level per utterance that moves
-speaking rate, pitch, pitch range and loudness, each with noise of its own, so that the two classes overlap too.
+Everything here is a pure function of names such as ``"child03"``: an utterance does not depend on earlier ones. The
+numbers imitate what distinguishes the classes in real speech. For age and gender, fundamental frequency and vocal tract
+length are drawn per speaker so that neighbouring groups overlap. For arousal, one latent level per utterance shifts
+speaking rate, pitch, pitch range and loudness, each with independent noise, so that the two classes overlap as well.
 """
 
 import math
@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 VERSION = 1
-"""Raised whenever a change makes the synthesised corpus differ; part of the name of the folder it is kept in."""
+"""Incremented whenever a change alters the synthesised corpus; part of its folder's name."""
 
 INDEX = "demo.csv"
-"""The corpus's table in its folder, in the format of ``csv:PATH``; written last."""
+"""File name of the corpus's table, in the format of ``csv:PATH``; written last."""
 
 GENDERS = ("child", "female", "male")
 AROUSALS = ("aroused", "calm")
@@ -52,7 +52,7 @@ SENTENCES = (
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """What the speakers of one gender are drawn from: median and log-deviation of pitch, mean and deviation of size."""
+    """Distribution of the speakers of one gender: median and log-deviation of pitch, mean and deviation of size."""
 
     pitch_hz: float
     pitch_spread: float
@@ -98,9 +98,9 @@ class Speaker:
     def voice_file(self) -> str:
         """The voice as a file in espeak-ng's format.
 
-        No flutter, breath or echo: those carry state or random numbers from one utterance to the next. So does the
-        count of glottal cycles behind roughness and creak, which a roughness beyond the library's last degree (7)
-        switches off.
+        There is no flutter, breath or echo, since those carry state or random numbers from one utterance to the next.
+        So does the count of glottal cycles used for roughness and creak; a roughness beyond the library's highest
+        level (7) disables it.
         """
         resonances = [
             f"formant {number} {frequency} {strength} 100"
@@ -116,14 +116,14 @@ class Utterance:
 
     Attributes:
         name: unique, and the name of its file without ``.wav``.
-        speaker: who says it.
+        speaker: the speaker.
         arousal: one of :data:`AROUSALS`.
-        text: what is said.
+        text: the sentence.
         rate: words per minute.
-        pitch: espeak-ng's pitch, 0 to 99; 50 is the speaker's neutral one.
+        pitch: espeak-ng's pitch, 0 to 99; 50 is the speaker's neutral pitch.
         pitch_range: espeak-ng's pitch range, 0 (monotone) to 99; 50 is neutral.
-        gain_db: level relative to the speaker's neutral one.
-        seed: for everything random in its synthesis.
+        gain_db: level relative to the speaker's neutral level.
+        seed: seed of everything random in the synthesis.
     """
 
     name: str

@@ -1,6 +1,6 @@
 """Speech for the demo corpus from espeak-ng; run as ``python -m convrnn.corpora.demo_synthesis FOLDER``.
 
-A process of its own, because the C library keeps global state, does not survive a fork and takes its process with it
+It runs as a separate process, because the C library keeps global state, does not survive a fork and kills its process
 when it crashes. After each utterance the process prints ``done total`` on a line of standard output.
 """
 
@@ -24,7 +24,7 @@ from convrnn.corpora.demo_plan import INDEX, Speaker, Utterance, plan
 
 SAMPLE_RATE = 16000
 
-# The values of espeak-ng's speak_lib.h.
+# Constants from espeak-ng's speak_lib.h.
 _OUTPUT_SYNCHRONOUS = 2
 _INITIALIZE_DONT_EXIT = 0x8000
 _POSITION_CHARACTER = 1
@@ -37,20 +37,20 @@ _OnSamples = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctyp
 
 
 class SynthesisError(RuntimeError):
-    """espeak-ng refused or produced nothing usable."""
+    """espeak-ng reported an error or produced nothing usable."""
 
 
 class Synthesizer:
-    """espeak-ng in this process, with the voices of the demo corpus. At most one may exist.
+    """espeak-ng in this process, with the voices of the demo corpus. At most one instance may exist.
 
-    The process changes into ``workspace`` and stays there: the library copies file names into short fixed buffers, so
-    it is given relative ones, whatever the length of the path of the Python environment.
+    The working directory changes to ``workspace`` for good: the library copies file names into short fixed-size
+    buffers, so it is given relative paths, which do not depend on where the Python environment is installed.
 
     Args:
-        workspace: an empty folder for the library's data and the voice files.
+        workspace: An empty folder for the library's data and the voice files.
 
     Raises:
-        SynthesisError: the library cannot be loaded or cannot read its data.
+        SynthesisError: The library cannot be loaded or cannot read its data.
     """
 
     def __init__(self, workspace: Path) -> None:
@@ -65,7 +65,7 @@ class Synthesizer:
             self._library = ctypes.CDLL(str(library_path))
         except OSError as error:
             raise SynthesisError(f"espeak-ng cannot be loaded: {error}") from error
-        # On POSIX the library's noise comes from the C library's rand(), which only that library can seed.
+        # On POSIX espeak-ng's noise comes from the C library's rand(), which only the C library can seed.
         self._libc = ctypes.CDLL(None) if os.name == "posix" else None
         self._chunks: list[bytes] = []
         self._callback = _OnSamples(self._keep)
@@ -94,7 +94,7 @@ class Synthesizer:
             self._libc.srand(ctypes.c_uint(utterance.seed))
         parameters = {
             _RATE: utterance.rate,
-            _VOLUME: 60,  # at 100 some voices overflow, and the library's gain control reaches into what follows
+            _VOLUME: 60,  # at 100 some voices overflow, and the library's gain control affects later utterances
             _PITCH: utterance.pitch,
             _RANGE: utterance.pitch_range,
             _WORD_GAP: 0,
@@ -113,16 +113,16 @@ class Synthesizer:
     def speak(self, utterance: Utterance) -> NDArray[np.int16]:
         """The utterance as 16-bit samples at :data:`SAMPLE_RATE`, background noise included.
 
-        The same samples come whatever was spoken before.
+        The samples do not depend on what was spoken before.
 
         Args:
-            utterance: what to speak.
+            utterance: The utterance to synthesise.
 
         Returns:
-            Samples, ``[samples]``.
+            int16 ``[samples]``.
 
         Raises:
-            SynthesisError: espeak-ng refused a voice, a parameter or the text, or gave silence.
+            SynthesisError: espeak-ng rejected a voice, a parameter or the text, or produced silence.
         """
         samples = self._synthesise(utterance)
         if samples.size == 0 or not samples.any():
@@ -134,11 +134,11 @@ class Synthesizer:
 
 
 def _record(speech: NDArray[np.float32], utterance: Utterance) -> NDArray[np.int16]:
-    """Level and background noise of the recording, then 16 bits.
+    """Applies the level, adds the background noise and converts to 16 bits.
 
     Without noise, pauses would be digital silence, whose log energies dwarf those of speech.
     """
-    # Raw words of a bit generator are the same in every version of NumPy, its normal deviates are not.
+    # The raw output of a bit generator is the same in every version of NumPy; its normal deviates are not.
     words = np.random.PCG64(utterance.seed).random_raw(speech.size).view(np.uint16).reshape(-1, 4)
     noise = (words.astype(np.float64).sum(axis=1) / 65535.0 - 2.0) * math.sqrt(3.0)  # close to normal, deviation 1
     level = 10.0 ** (utterance.speaker.noise_db / 20.0)
@@ -149,9 +149,9 @@ def _record(speech: NDArray[np.float32], utterance: Utterance) -> NDArray[np.int
 
 
 def synthesise(utterances: Sequence[Utterance], folder: Path) -> None:
-    """Write ``<name>.wav`` for each utterance into ``folder`` (which exists), then the table :data:`INDEX`.
+    """Writes ``<name>.wav`` for each utterance into the existing ``folder``, then the table :data:`INDEX`.
 
-    Changes the working directory of the process, see :class:`Synthesizer`.
+    Changes the working directory of the process; see :class:`Synthesizer`.
     """
     folder = folder.absolute()
     with tempfile.TemporaryDirectory(prefix="convrnn-demo-", ignore_cleanup_errors=True) as workspace:

@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import pandas as pd
+
 from convrnn.corpora.corpus import Corpus
 from convrnn.errors import InputError
 
@@ -51,10 +53,5 @@ def open_emodb(path: Path | str, *, name: str | None = None) -> Corpus:
             )
         speakers.append(match["speaker"])
         emotions.append(EMOTIONS[match["emotion"].upper()])
-    return Corpus.from_columns(
-        name or f"emodb:{path}",
-        ids=[file.name for file in files],
-        files=files,
-        speakers=speakers,
-        labels={"emotion": emotions},
-    )
+    columns = {"id": [file.name for file in files], "file": files, "speaker": speakers, "emotion": emotions}
+    return Corpus.from_table(pd.DataFrame(columns, dtype=object), name=name or f"emodb:{path}")

@@ -1,21 +1,21 @@
-"""What stays of a recording's sound in another container, codec, sample rate or loudness.
+"""Audio fingerprints, robust to the container, codec, sample rate and gain of a recording.
 
-After Haitsma and Kalker (A Highly Robust Audio Fingerprinting System, 2002): one number of 32 bits for each frame. A
-bit is the sign of a difference twice over: of the energies of two neighbouring bands, and of that between two frames.
-It does not change with gain, little with coding, and differs in half of all places between two recordings, also of one
-sentence by one speaker. Here bands reach from 300 to 2000 Hz, which telephone speech has too, and frames of 0.2 s lie
-12.8 ms apart.
+The method is that of Haitsma and Kalker (A Highly Robust Audio Fingerprinting System, 2002): a 32-bit number per frame,
+whose bits are the signs of the energy differences between neighbouring bands, differenced again between two frames. The
+bits do not depend on gain and change little with coding; between different recordings, even of one sentence by one
+speaker, half of them differ. Here the bands span 300 to 2000 Hz, which telephone speech also covers, and frames of
+0.2 s start 12.8 ms apart.
 
-It costs 2 s of one processor core per hour of audio beside the reading, and 0.3 KB per second; comparing 2,500
-utterances with each other takes 2 s. Found are copies in other containers and codecs (of all in Vorbis, Opus, MP3, GSM
-and mu-law at usual rates), louder, quieter or clipped, upside down, with 8 bits, at other sample rates from 5 kHz on,
-mixed to stereo, with silence or faint noise around them, and excerpts. No two different recordings of EmoDB, AN4 and
-speechocean762 are taken for one.
+Apart from reading, fingerprints cost 2 s of one processor core per hour of audio, and 0.3 KB per second of it;
+comparing 2,500 utterances with each other takes 2 s. Copies are found in other containers and codecs (all copies in
+Vorbis, Opus, MP3, GSM and mu-law at usual bit rates), at another gain, clipped, with inverted polarity, with 8 bits, at
+sample rates from 5 kHz, as stereo, and with silence or faint noise around them; excerpts are found as well. No two
+different recordings of EmoDB, AN4 and speechocean762 are mistaken for copies.
 
-Not found are copies with less than half a second of sound above 300 Hz, unless their samples are equal; of another
-speed or pitch (2 % never, 0.5 % seldom); with noise as loud as the speech in two cases of five, and 5 to 10 dB below it
-in one of six to twelve; with another voice or music over most of it; recorded again through a loudspeaker in a room;
-and within a file that has more of the same, parts that one speaker has in overlapping segments.
+Not found are copies with less than half a second of sound above 300 Hz, unless their samples are equal; copies at
+another speed or pitch (2 % is never found, 0.5 % seldom); two in five copies with noise as loud as the speech, and one
+in six to twelve with noise 5 to 10 dB below it; copies with another voice or music over most of them; copies
+re-recorded from a loudspeaker in a room; and overlapping segments of one file by one speaker.
 """
 
 import numpy as np
@@ -23,18 +23,18 @@ import soxr
 from numpy.typing import NDArray
 
 FINGERPRINT_VERSION = 1
-"""Raised when the same audio gives another fingerprint."""
+"""Incremented when a change gives the same audio another fingerprint."""
 
 RATE = 5000
-"""Hz at which the sound is analysed."""
+"""Sample rate of the analysis in Hz."""
 WINDOW = 1024
 HOP = 64
 LAG = 4
-"""Frames between the two whose energies are compared: neighbours share 94 % of their samples, and noise decides."""
+"""Distance in frames of the energies compared: adjacent frames share 94 % of their samples, so noise would decide."""
 BANDS = 33
 LOWEST, HIGHEST = 300.0, 2000.0
 SOUNDING = 1e-3
-"""Share of the loudest frame's energy (-30 dB) from which on a frame sounds; coding changes what is fainter."""
+"""Energy relative to the loudest frame (-30 dB) from which a frame counts as sounding; coding alters fainter ones."""
 FRAMES_AT_ONCE = 512
 
 _WINDOW = np.hanning(WINDOW).astype(np.float32)
@@ -42,14 +42,14 @@ _BITS = np.uint32(1) << np.arange(BANDS - 1, dtype=np.uint32)
 
 
 _EDGES = np.round(np.geomspace(LOWEST, HIGHEST, BANDS + 1) / RATE * WINDOW).astype(int)
-"""The bin of the spectrum where each band begins, and where the last one ends."""
+"""Spectrum bins where the bands begin, and where the last one ends."""
 
 
 class Fingerprinter:
-    """Makes the fingerprint of a sound that comes in blocks; keeps 8 bytes per frame.
+    """Computes the fingerprint of audio block by block, storing 8 bytes per frame.
 
     Args:
-        sample_rate: Hz of the blocks.
+        sample_rate: Sample rate of the blocks in Hz.
 
     Example:
         >>> noise = np.random.default_rng(0).normal(size=16000).astype(np.float32)
@@ -70,11 +70,11 @@ class Fingerprinter:
         self._energy: list[NDArray[np.float32]] = []
 
     def add(self, block: NDArray[np.float32]) -> None:
-        """Take the next samples, float32 ``[samples]``."""
+        """Adds the next samples, float32 ``[samples]``."""
         self._take(self._resampler.resample_chunk(block))
 
     def finish(self) -> NDArray[np.uint32]:
-        """The fingerprint, ``[frames]``: one number per frame, 0 where nothing sounds."""
+        """The fingerprint, ``[frames]``: one number per frame, 0 for frames that are not sounding."""
         self._take(self._resampler.resample_chunk(np.zeros(0, np.float32), last=True))
         self._take(np.zeros(WINDOW // 2, np.float32))
         if not self._bits:

@@ -1,4 +1,4 @@
-"""Audio that libsndfile does not read, known by its first bytes, and how to convert it."""
+"""Audio formats that libsndfile does not read, recognised by their first bytes, and how to convert them."""
 
 from pathlib import Path, PurePath
 
@@ -18,16 +18,16 @@ _SIGNATURES = (
 
 
 def foreign_format(file: Path | str) -> str | None:
-    """What kind of audio a file holds, if it is one of those that libsndfile does not read.
+    """The format of an audio file that libsndfile does not read.
 
     Args:
         file: A file that could not be opened as audio.
 
     Returns:
-        A name such as ``"WebM or Matroska audio"``; None for anything unknown, and where the file cannot be read.
+        A name such as ``"WebM or Matroska audio"``; None if the format is unknown or the file cannot be read.
     """
     if not Path(file).is_file():
-        # A pipe would keep whoever opens it waiting.
+        # Opening a pipe would block.
         return None
     try:
         with Path(file).open("rb") as stream:
@@ -38,13 +38,13 @@ def foreign_format(file: Path | str) -> str | None:
 
 
 def how_to_convert(file: Path | str) -> str:
-    """The advice that goes with such a file.
+    """Advice on converting a file of such a format.
 
     Example:
         >>> how_to_convert("calls/a.m4a")
         'convert it with ffmpeg, for example: ffmpeg -i a.m4a a.wav'
     """
     name = PurePath(file)
-    # ffmpeg does not write onto its input.
+    # ffmpeg cannot overwrite its input.
     wav = name.with_suffix(".wav") if name.suffix != ".wav" else name.with_stem(f"{name.stem}-converted")
     return f"convert it with ffmpeg, for example: ffmpeg -i {name.name} {wav.name}"

@@ -1,4 +1,4 @@
-"""What has to hold of a corpus before anything is trained or tested on it, and what a reader is told if it does not."""
+"""Decides whether a corpus is sound enough to train and test on, and records the errors that a user accepted."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
@@ -8,8 +8,9 @@ from typing import Any
 
 from convrnn.corpora.check import CheckReport, Defect, check_corpus, drop_duplicates
 from convrnn.corpora.corpus import Corpus
+from convrnn.corpora.labelled import LabelledCorpus
 from convrnn.corpora.splits import Split
-from convrnn.errors import InputError
+from convrnn.errors import Argument, InputError
 
 Progress = Callable[[int, int], None]
 
@@ -20,56 +21,56 @@ ACCEPTABLE = {
     "shared-speaker": "pairs of speakers with the same recordings",
     "truncated": "truncated files",
 }
-"""Kinds of errors that somebody may let through, since there are results in spite of them, to what results say."""
+"""Kinds of errors that a user may accept, because results are still possible, with their names in reports."""
 
 OF_A_TEST = (
     *("missing-file", "foreign-format", "unreadable", "truncated", "zero-length", "too-short", "conflicting-labels"),
     *("silence", "clipping", "stereo", "repeated-content"),
 )
-"""Kinds of errors and of warnings that concern the test of a trained model whatever it was trained on."""
+"""Kinds of errors and warnings that matter for testing a trained model, whatever it was trained on."""
 
 LEAKS = ("shared-content", "shared-speaker")
-"""Kinds of errors that show a trained model in the test what it has seen before."""
+"""Kinds of errors that mean a model is tested on its training data."""
 
 _NAMED = 3
-"""Left out copies that a sentence names."""
+"""Maximum number of copies named in a message."""
 
 
 class UnsoundCorpusError(InputError):
     """A corpus has errors that would make results wrong.
 
     Attributes:
-        defects: All of them that were not let through.
+        defects: The errors that were not accepted.
     """
 
-    def __init__(self, message: str, defects: Sequence[Defect]) -> None:
-        super().__init__(message)
+    def __init__(self, defects: Sequence[Defect], *parts: str | Argument) -> None:
+        super().__init__(*parts)
         self.defects = list(defects)
 
 
 def require_sound(report: CheckReport, accept: Collection[str] = ()) -> list[Defect]:
-    """Refuse a corpus with errors, but for those that somebody lets through.
+    """Raises an error if a corpus has errors that are not accepted.
 
     Args:
-        report: What was found.
-        accept: Kinds of errors, among :data:`ACCEPTABLE`, that are let through.
+        report: The result of the check.
+        accept: Kinds of errors to accept, from :data:`ACCEPTABLE`.
 
     Returns:
-        The errors that were let through.
+        The errors that were accepted.
 
     Raises:
-        UnsoundCorpusError: For any other error.
-        InputError: For a kind that does not exist or cannot be let through.
+        UnsoundCorpusError: There are other errors.
+        InputError: A kind in ``accept`` does not exist or cannot be accepted.
 
     Example:
-        >>> wrong = [Defect("error", "truncated", "a.wav: audio file is truncated")]
+        >>> wrong = [Defect("error", "truncated", "a.wav: is truncated")]
         >>> report = CheckReport("csv:data.csv", False, {}, {}, {}, {}, {}, wrong)
         >>> [defect.kind for defect in require_sound(report, accept=["truncated"])]
         ['truncated']
         >>> require_sound(report)
         Traceback (most recent call last):
         ...
-        convrnn.corpora.gate.UnsoundCorpusError: a.wav: audio file is truncated; --accept truncated goes on all the same
+        convrnn.corpora.gate.UnsoundCorpusError: a.wav: is truncated; accept=['truncated'] goes on all the same
     """
     check_acceptable(accept)
     accepted = [defect for defect in report.errors if defect.kind in accept]
@@ -82,23 +83,25 @@ def require_sound(report: CheckReport, accept: Collection[str] = ()) -> list[Def
         utterances = sum(report.utterances.values())
         what = f"{report.corpus}: {len(refused)} errors in {utterances} utterances: {count_kinds(refused)}"
     if all(kind in ACCEPTABLE for kind in kinds):
-        what += f"; {' '.join(f'--accept {kind}' for kind in kinds)} goes on all the same"
-    raise UnsoundCorpusError(what, refused)
+        raise UnsoundCorpusError(refused, what, "; ", Argument("accept", tuple(kinds)), " goes on all the same")
+    raise UnsoundCorpusError(refused, what)
 
 
 def check_acceptable(accept: Collection[str]) -> None:
-    """Refuse kinds of errors that cannot be let through.
+    """Raises an error for kinds that cannot be accepted.
 
     Raises:
-        InputError: Naming those that can.
+        InputError: A kind cannot be accepted; the message lists those that can.
     """
     for kind in accept:
         if kind not in ACCEPTABLE:
-            raise InputError(f"--accept {kind}: cannot be let through; kinds that can: {', '.join(ACCEPTABLE)}")
+            raise InputError(
+                Argument("accept", (kind,)), f": cannot be accepted; kinds that can: {', '.join(ACCEPTABLE)}"
+            )
 
 
 def count_kinds(defects: Sequence[Defect]) -> str:
-    """How many defects there are of each kind.
+    """The number of defects of each kind.
 
     Example:
         >>> count_kinds([Defect("warning", "silence", "a"), Defect("warning", "silence", "b")])
@@ -109,12 +112,12 @@ def count_kinds(defects: Sequence[Defect]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Provisos:
-    """What a reader has to know of the rows that results are about: what was done to them, and what was let through.
+    """What readers of results must know about the rows: what was changed, and which errors were accepted.
 
     Attributes:
-        joined: Pairs of names that one person goes by.
+        joined: Pairs of names of the same person.
         dropped: Ids of copies that were left out.
-        accepted: Kinds of errors that were let through, to how many there were.
+        accepted: Kinds of errors that were accepted, with the number of each.
     """
 
     joined: tuple[tuple[str, str], ...] = ()
@@ -122,11 +125,11 @@ class Provisos:
     accepted: tuple[tuple[str, int], ...] = ()
 
     def accepting(self, defects: Sequence[Defect]) -> "Provisos":
-        """These, and the errors that were let through."""
+        """A copy with the accepted errors."""
         return replace(self, accepted=tuple(Counter(defect.kind for defect in defects).items()))
 
     def sentences(self) -> list[str]:
-        """One sentence for each of the three that there is anything to say of.
+        """One sentence for each attribute that is not empty.
 
         Example:
             >>> Provisos(joined=(("46", "53"),), accepted=(("truncated", 2),)).sentences()
@@ -144,7 +147,7 @@ class Provisos:
         return told
 
     def to_dict(self) -> dict[str, Any]:
-        """The same, ready for :func:`json.dumps`."""
+        """The attributes as a dictionary for :func:`json.dumps`."""
         return {
             "joined_speakers": [list(pair) for pair in self.joined],
             "dropped_duplicates": list(self.dropped),
@@ -161,35 +164,34 @@ def rows_to_use(
     cache_dir: Path | None = None,
     jobs: int = 1,
     on_progress: Progress | None = None,
-) -> tuple[Corpus, Provisos]:
-    """The rows of a corpus that an experiment is about.
+) -> tuple[LabelledCorpus, Provisos]:
+    """The rows of a corpus that an experiment uses.
 
     Args:
         corpus: The corpus.
-        task: Rows without a label for it are left out.
-        same_speaker: Pairs of names that one person goes by.
-        without_copies: Leave out recordings that stand there a second time.
-        cache_dir: Where what was heard of files is kept.
-        jobs: Processes that listen.
-        on_progress: Called with files listened to so far and files in all.
+        task: The task; rows without a label for it are left out.
+        same_speaker: Pairs of names of the same person.
+        without_copies: Whether to leave out repeated recordings.
+        cache_dir: Folder for findings about audio files.
+        jobs: Processes that read audio.
+        on_progress: Called with files read so far and files in all.
 
     Returns:
-        The rows, and what was done to them.
+        The rows, and what was changed.
 
     Raises:
-        InputError: For an unknown task or name.
+        InputError: The task or a name is unknown.
     """
     rows = corpus.join_speakers(same_speaker).for_task(task)
     dropped: list[str] = []
     if without_copies:
-        # Not before: a copy with a label must not go for one without.
-        rows, dropped = drop_duplicates(rows, task, cache_dir=cache_dir, jobs=jobs, on_progress=on_progress)
+        # After selecting the task, so that no labelled row is dropped as a copy of an unlabelled one.
+        rows, dropped = drop_duplicates(rows, cache_dir=cache_dir, jobs=jobs, on_progress=on_progress)
     return rows, Provisos(tuple(same_speaker), tuple(dropped))
 
 
 def check_tested_rows(
-    corpus: Corpus,
-    task: str,
+    corpus: LabelledCorpus,
     tested: Collection[int],
     split: Split | None = None,
     *,
@@ -197,32 +199,30 @@ def check_tested_rows(
     jobs: int = 1,
     on_progress: Progress | None = None,
 ) -> CheckReport:
-    """What is wrong with rows that a trained model is to be tested on.
+    """Checks the rows that a trained model is to be tested on.
 
-    Of the rules of :func:`~convrnn.corpora.check.check_corpus`, those apply that make a test wrong by itself
-    (:data:`OF_A_TEST`: every file can be read to its end, and the same audio has one label) and, where it is known what
-    the model has learnt from, those by which it would be tested on what it has seen (:data:`LEAKS`). The others are
-    about training: how many speakers, classes and partitions there are. A class without example among the rows is no
-    error; its recall, and with it UA recall, is then told to be undefined.
+    Two groups of the checks of :func:`~convrnn.corpora.check.check_corpus` apply: those that make any test wrong
+    (:data:`OF_A_TEST`: a file that cannot be read to its end, or different labels for the same audio) and, if the
+    model's training speakers are known, those that mean testing on training data (:data:`LEAKS`). The other checks
+    concern training: numbers of speakers, classes and partitions. A class without examples among the rows is no error,
+    but its recall, and therefore UA recall, is undefined.
 
     Args:
         corpus: The corpus.
-        task: The label column.
-        tested: Row numbers; those without a label are passed over.
-        split: The split that the model was trained on, where this is the corpus that it was trained on.
-        cache_dir: Where what was heard of files is kept.
-        jobs: Processes that listen.
-        on_progress: Called with files listened to so far and files in all.
+        tested: Numbers of the rows to test on.
+        split: The split that the model was trained on, if it was trained on this corpus.
+        cache_dir: Folder for findings about audio files.
+        jobs: Processes that read audio.
+        on_progress: Called with files read so far and files in all.
 
     Returns:
-        What the tested rows hold, with the errors and warnings that matter.
+        The counts of the tested rows, with the errors and warnings that matter.
     """
     speakers = corpus.table["speaker"].tolist()
 
     def check(rows: Collection[int], splits: list[Split] | None) -> CheckReport:
-        table = corpus.table.iloc[sorted(rows)].assign(partition=None)
-        used = replace(corpus, table=table).for_task(task)
-        return check_corpus(used, task, splits=splits, cache_dir=cache_dir, jobs=jobs, on_progress=on_progress)
+        used = replace(corpus, table=corpus.table.iloc[sorted(rows)].assign(partition=None))
+        return check_corpus(used, splits=splits, cache_dir=cache_dir, jobs=jobs, on_progress=on_progress)
 
     report = check(tested, None)
     defects = [defect for defect in report.defects if defect.kind in OF_A_TEST]

@@ -1,4 +1,4 @@
-"""What was heard of audio files, kept on the disk, so that listening again costs no more than reading their bytes."""
+"""Findings about audio files, cached on disk, so that checking a corpus again does not decode its files."""
 
 import hashlib
 import json
@@ -15,20 +15,20 @@ from convrnn.features.extract import Segment
 from convrnn.files import file_hash, write_atomically, writing
 
 HEARD_VERSION = 1
-"""Raised when something else is kept, or something is counted in another way."""
+"""Incremented when other facts are stored, or one of them is computed differently."""
 
 _DIGEST_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What the samples of an utterance tell, whatever it is called and wherever it lies.
+    """Findings about the samples of an utterance, independent of the file's name and location.
 
     Attributes:
-        samples: Their number.
-        digest: Hash of the samples; None where all are equal.
-        fingerprint: Of their sound, uint32 ``[frames]``; None where all are equal.
-        clipped: Samples at full scale, if these make the audio clipped.
+        samples: Number of samples.
+        digest: Hash of the samples; None if all are equal.
+        fingerprint: uint32 ``[frames]``; None if all samples are equal.
+        clipped: Number of samples at full scale if the audio counts as clipped.
     """
 
     samples: int
@@ -40,7 +40,7 @@ class Heard:
 class HeardStore:
     """A folder with one entry for the segments of a file: ``<root>/heard/<2 hex digits>/<key>``.
 
-    An entry begins with the SHA-256 of its remainder. One that is damaged is as good as none.
+    An entry begins with the SHA-256 of the rest; a damaged entry is ignored.
 
     Args:
         root: The cache folder.
@@ -50,7 +50,7 @@ class HeardStore:
         self._root = root / "heard"
 
     def load(self, segments: Sequence[Segment]) -> list[Heard] | None:
-        """What was heard of the segments of one file; None where it is not known."""
+        """The findings about the segments of one file; None if there is no entry."""
         try:
             content = self._path(segments).read_bytes()
         except OSError:
@@ -68,7 +68,7 @@ class HeardStore:
         return heard
 
     def save(self, segments: Sequence[Segment], heard: Sequence[Heard]) -> None:
-        """Keep what was heard, unless some of the segments could not be read.
+        """Stores findings, unless some of the segments could not be read.
 
         Raises:
             InputError: If the folder cannot be written.
@@ -83,11 +83,11 @@ class HeardStore:
         path = self._path(segments)
         with writing(path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)
-        # What a power failure damages is noticed and made anew.
+        # An entry damaged by a power failure is detected and replaced.
         write_atomically(path, hashlib.sha256(payload).digest() + payload, durable=False)
 
     def _path(self, segments: Sequence[Segment]) -> Path:
-        """By all that the content depends on."""
+        """The entry's path, a hash of everything that its content depends on."""
         file = segments[0]
         times = [[segment.start, segment.end] for segment in segments]
         versions = [HEARD_VERSION, FINGERPRINT_VERSION, soundfile.__libsndfile_version__]

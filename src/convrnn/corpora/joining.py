@@ -1,4 +1,4 @@
-"""What belongs together, from pairs that do."""
+"""Groups, from pairs that belong together."""
 
 from collections.abc import Hashable, Iterable
 from typing import Generic, TypeVar

@@ -4,60 +4,59 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from convrnn.corpora.corpus import PARTITIONS, Corpus, some
-from convrnn.corpora.names import difference, folded
+from convrnn.corpora.names import difference, folded, some
 from convrnn.corpora.report import NO_PARTITION, Defect, Severity
 from convrnn.corpora.splits import Split
+from convrnn.corpora.utterances import PARTITIONS, TaskLabels, Utterances
 
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 
 
-def label_defects(corpus: Corpus, task: str, splits: Sequence[Split] | None = None) -> list[Defect]:
+def label_defects(corpus: Utterances, labels: TaskLabels, splits: Sequence[Split] | None = None) -> list[Defect]:
     """What is wrong with the labels of a task.
 
     Args:
-        corpus: Whose labels.
-        task: Which.
-        splits: The splits that are to be used; None where the partition column divides the rows.
+        corpus: The corpus.
+        labels: The labels of its rows.
+        splits: The splits to be used; None if the partition column divides the rows.
     """
-    labels: list[str | None] = corpus.table[task].tolist()
-    speakers_of: dict[str, set[str]] = {name: set() for name in corpus.tasks[task]}
-    for speaker, label in zip(corpus.table["speaker"].tolist(), labels, strict=True):
+    task = labels.task
+    speakers_of: dict[str, set[str]] = {name: set() for name in labels.classes}
+    for speaker, label in zip(corpus.table["speaker"].tolist(), labels.of_rows, strict=True):
         if label is not None:
             speakers_of[label].add(speaker)
     held = [name for name, speakers in speakers_of.items() if speakers]
     defects = [
         Defect("warning", "missing-label", f"{identity} has no label for the task {task!r}; it is left out there")
-        for identity, label in zip(corpus.table["id"].tolist(), labels, strict=True)
+        for identity, label in zip(corpus.table["id"].tolist(), labels.of_rows, strict=True)
         if label is None
     ]
     if len(held) < 2:
         message = f"task {task!r} needs two classes at least; found: {some(held) or 'none'}"
         defects.append(Defect("error", "few-classes", message))
     if splits is None:
-        defects += _absent_from_partitions(corpus, task, labels)
+        defects += _absent_from_partitions(corpus, labels)
     else:
         defects += _absent_from_splits(task, speakers_of, splits)
     for name, speakers in speakers_of.items():
         if len(speakers) == 1:
             message = f"task {task!r}: class {name!r} has one speaker only, {next(iter(speakers))!r}"
             defects.append(Defect("warning", "single-speaker", message))
-    return defects + _forms(task, labels)
+    return defects + _forms(task, labels.of_rows)
 
 
-def _absent_from_partitions(corpus: Corpus, task: str, labels: Sequence[str | None]) -> list[Defect]:
+def _absent_from_partitions(corpus: Utterances, labels: TaskLabels) -> list[Defect]:
     partitions = [NO_PARTITION if side is None else side for side in corpus.table["partition"].tolist()]
     held: dict[str, set[str | None]] = {}
-    for label, side in zip(labels, partitions, strict=True):
+    for label, side in zip(labels.of_rows, partitions, strict=True):
         held.setdefault(side, set()).add(label)
     defects = []
     for side in PARTITIONS:
-        absent = [name for name in corpus.tasks[task] if name not in held.get(side, corpus.tasks[task])]
+        absent = [name for name in labels.classes if name not in held.get(side, labels.classes)]
         if absent:
             severity: Severity = "warning" if side == "validation" else "error"
-            defects.append(
-                Defect(severity, "absent-class", f"task {task!r}: no example in {side} of {_quoted(absent)}")
-            )
+            message = f"task {labels.task!r}: no example in {side} of {_quoted(absent)}"
+            defects.append(Defect(severity, "absent-class", message))
     return defects
 
 
@@ -82,7 +81,7 @@ def _absent_from_splits(task: str, speakers_of: dict[str, set[str]], splits: Seq
 
 
 def _forms(task: str, labels: Sequence[str | None]) -> list[Defect]:
-    """Classes that a reader would take for one, and numbers that are none."""
+    """Classes that look like one, and text that looks like a number."""
     counts = Counter(label for label in labels if label is not None)
     alike: dict[str, list[str]] = {}
     for name in counts:

@@ -1,4 +1,4 @@
-"""Lists in a corpus's folder, and the audio files that they name or forget."""
+"""Lists in a corpus's folder, and the audio files that they name or leave out."""
 
 import io
 import os
@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from convrnn.corpora.corpus import Remark
+from convrnn.corpora.utterances import Remark
 from convrnn.errors import InputError
 from convrnn.files import read_regular
 
@@ -14,7 +14,7 @@ MOST_BYTES = 2**28
 """Bytes of a list at most; the longest known has 2 million."""
 
 SEARCH_DEPTH = 3
-"""Folders below the corpus's own in which a list is looked for."""
+"""How many levels of subfolders are searched for a list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,19 +30,19 @@ class ListRow:
     values: tuple[str, ...]
 
     def refuse(self, column: str, found: str, allowed: str) -> InputError:
-        """The error of a value that is not allowed, to be raised."""
+        """The error to raise for a value that is not allowed."""
         return InputError(f"{self.where}: {column} is {found!r}; allowed: {allowed}")
 
 
 def find_list(root: Path, name: str) -> Path | None:
-    """The file of that name in a folder, or else in its subfolders, the nearest first.
+    """The file with a name in a folder or its subfolders, the nearest one.
 
     Args:
         root: The corpus's folder.
         name: The file's name.
 
     Raises:
-        InputError: If a folder cannot be read, or files of the name and of different content lie equally near.
+        InputError: If a folder cannot be read, or two equally near files have the name but different content.
     """
     folders = [root]
     for _ in range(SEARCH_DEPTH + 1):
@@ -68,7 +68,7 @@ def read_list(path: Path, columns: Sequence[str]) -> list[ListRow]:
 
     Raises:
         InputError: If the file cannot be read, is in another encoding or empty, or if a row has another number of
-            columns or names an utterance that an earlier one does.
+            columns or names the same utterance as an earlier one.
     """
     try:
         text = _content(path).decode("utf-8-sig")
@@ -111,13 +111,13 @@ def refuse_repeats(rows: Iterable[ListRow]) -> None:
 
 
 def audio_files(folder: Path, suffixes: Collection[str]) -> list[Path]:
-    """All files below a folder whose names end so, in any case; those in the folder itself first.
+    """All files below a folder with one of the suffixes, in any case; those in the folder itself first.
 
     Hidden ones are left out, links to folders are followed.
 
     Args:
         folder: An existing folder; a missing one has no files.
-        suffixes: Such as ``".wav"``, in small letters.
+        suffixes: Such as ``".wav"``, in lower case.
 
     Raises:
         InputError: If a folder cannot be read.
@@ -137,7 +137,7 @@ def audio_files(folder: Path, suffixes: Collection[str]) -> list[Path]:
 
 
 def unlisted(files: Iterable[Path], used: Iterable[Path]) -> list[Remark]:
-    """The remark on files that belong to no row, if there are any.
+    """A remark on files that belong to no row, if there are any.
 
     Example:
         >>> [remark] = unlisted([Path("a.wav"), Path("b.wav")], [Path("b.wav")])

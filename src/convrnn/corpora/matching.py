@@ -1,4 +1,4 @@
-"""Which fingerprints are of one recording."""
+"""Search for fingerprints of the same recording."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -7,50 +7,52 @@ import numpy as np
 from numpy.typing import NDArray
 
 MOST_DIFFERENT = 0.32
-"""Share of bits in which two copies may differ; the samples are compared next."""
+"""Share of differing bits up to which two recordings may be copies; their samples are compared next."""
 CERTAIN_DIFFERENCE = 0.15
 CERTAIN_FRAMES = 200
-"""From 2.6 s on different recordings differ in more than 0.38 of their bits, also of one sentence by one speaker."""
+"""Frames from which a match is certain. Different recordings of 2.6 s or more, even of one sentence by one speaker,
+differ in more than 0.38 of their bits."""
 LEAST_COVERED = 0.8
-"""Share of the shorter one's sounding frames that must lie within the other."""
+"""Share of the shorter recording's sounding frames that must lie within the longer one."""
 LEAST_FRAMES = 40
-"""Sounding frames below which a recording is too short to be told from others: 0.3 s."""
+"""Minimum number of sounding frames; shorter recordings (below 0.3 s) cannot be distinguished from others."""
 LEAST_CHANGE = 0.3
-"""Share of bits that must change within a recording over :data:`CHANGE_OVER`; a tone's do not."""
+"""Share of bits that must change within a recording over :data:`CHANGE_OVER`; in a pure tone they do not."""
 CHANGE_OVER = (16, 28, 44)
-"""Frames."""
+"""Distances in frames over which bits are compared for :data:`LEAST_CHANGE`."""
 
 KEY_SHIFTS = (0, 8)
-"""Candidates agree in 24 bits of a frame, without the eight of the highest bands or without those of the lowest."""
+"""Right shifts that give a frame's two 24-bit keys, one without the bits of the eight highest bands and one without
+those of the eight lowest; candidates agree in one of them."""
 KEY_BITS = 24
 NEIGHBOURS = 8
-"""With how many others of one key each frame is compared, so that the work grows with the frames, not their square."""
+"""Number of frames with the same key that each frame is compared with; a constant, so that the work grows linearly."""
 PROBES = (-36, -24, -12, 12, 24, 36)
-"""Frames around one in which two agree, that are compared before all are."""
+"""Offsets of the frames around a matching pair that are compared before all frames are."""
 MOST_DIFFERENT_PROBES = 0.4
 CANDIDATES_AT_ONCE = 1 << 20
 SHIFTS = 5
-"""Candidates' shifts of two recordings that are looked at, those of most frames first."""
+"""Maximum number of shifts examined per pair of recordings, those that most frames agree on first."""
 WORTH_A_LOOK = 0.45
-"""Share of differing bits up to which there may be a better shift near by."""
+"""Share of differing bits up to which neighbouring shifts are tried as well."""
 SHIFTS_TRIED = 3
-"""Frames before and behind a candidate's shift: equal frames in a row leave it open by a few."""
+"""Frames by which a candidate's shift is varied either way: runs of equal frames leave it uncertain by a few."""
 
 _COUNTS = np.array([number.bit_count() for number in range(1 << 16)], np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """Two recordings that hold the same sound.
+    """Two recordings that seem to hold the same sound.
 
     Attributes:
-        first: Number of one of them.
-        second: Number of the other, larger.
-        shift: Frames of the first one before the second begins; negative where it begins earlier.
-        difference: Share of the bits that differ where both sound.
-        frames: Sounding frames of the shorter one.
-        alike: Sounding frames of the shorter one by those of the longer one: near 1 for two whole copies, less for an
-            excerpt.
+        first: Index of the first recording.
+        second: Index of the second recording, larger than ``first``.
+        shift: Frame of the first recording at which the second begins; negative if the second begins earlier.
+        difference: Share of differing bits in frames where both sound.
+        frames: Number of sounding frames of the shorter recording.
+        alike: Sounding frames of the shorter recording divided by those of the longer one: near 1 for complete copies,
+            less for an excerpt.
     """
 
     first: int
@@ -62,23 +64,22 @@ class Match:
 
     @property
     def is_certain(self) -> bool:
-        """Whether so many frames agree so well that there is no need to compare samples."""
+        """Whether the match is long and close enough that samples need not be compared."""
         return self.frames >= CERTAIN_FRAMES and self.difference <= CERTAIN_DIFFERENCE
 
 
 def matching(
     fingerprints: Sequence[NDArray[np.uint32] | None], passed_over: Callable[[int, int], bool] = lambda *_: False
 ) -> Iterator[Match]:
-    """Find recordings that seem to be there twice.
+    """Finds recordings that seem to occur more than once.
 
     Args:
-        fingerprints: As :class:`~convrnn.corpora.fingerprint.Fingerprinter` makes them; None for what need not be
-            looked at.
-        passed_over: Whether two numbers need not be held against each other; by default all are.
+        fingerprints: Made by :class:`~convrnn.corpora.fingerprint.Fingerprinter`; None for recordings to leave out.
+        passed_over: Returns whether to skip a pair of indices; by default no pair is skipped.
 
     Yields:
-        Pairs that were found, in the order of their numbers. Of many copies of one recording not every pair is among
-        them, but enough to link them all.
+        The pairs found, ordered by index. If a recording has many copies, not every pair of them is found, but enough
+        to link them all.
     """
     kept = [(number, own) for number, own in enumerate(fingerprints) if own is not None and is_characteristic(own)]
     sounding = [int(np.count_nonzero(own)) for _, own in kept]
@@ -93,7 +94,7 @@ def matching(
 
 
 def is_characteristic(fingerprint: NDArray[np.uint32]) -> bool:
-    """Whether a fingerprint tells a recording from others: long enough, and not that of a tone or hum.
+    """Whether a fingerprint can identify a recording: long enough, and not that of a tone or hum.
 
     Example:
         >>> is_characteristic(np.full(1000, 7, np.uint32))
@@ -106,13 +107,13 @@ def is_characteristic(fingerprint: NDArray[np.uint32]) -> bool:
 
 
 def bits_set(numbers: NDArray[np.uint32]) -> NDArray[np.uint8]:
-    """How many of the 32 bits of each number are 1."""
+    """The number of bits set in each 32-bit number."""
     counts: NDArray[np.uint8] = _COUNTS[numbers & 0xFFFF] + _COUNTS[numbers >> 16]
     return counts
 
 
 def _best_shift(a: NDArray[np.uint32], b: NDArray[np.uint32], shifts: Sequence[int], least: float) -> tuple[float, int]:
-    """The smallest difference at one of the shifts or near it, and where."""
+    """The smallest difference at or near one of the shifts, and the shift that gives it."""
     best = (1.0, 0)
     for shift in shifts:
         found = _difference(a, b, shift, least)
@@ -123,9 +124,9 @@ def _best_shift(a: NDArray[np.uint32], b: NDArray[np.uint32], shifts: Sequence[i
 
 
 def _difference(a: NDArray[np.uint32], b: NDArray[np.uint32], shift: int, least: float) -> float:
-    """The share of differing bits where both sound, if ``b`` begins ``shift`` frames into ``a``.
+    """The share of differing bits in frames where both sound, if ``b`` begins ``shift`` frames into ``a``.
 
-    1 where fewer than ``least`` frames, or none, of both sound.
+    1 if there are fewer than ``least`` such frames, or none.
     """
     begin, end = max(shift, 0), min(len(a), len(b) + shift)
     if end - begin < max(least, 1):
@@ -139,7 +140,7 @@ def _difference(a: NDArray[np.uint32], b: NDArray[np.uint32], shift: int, least:
 
 
 def _candidates(fingerprints: Sequence[NDArray[np.uint32]]) -> Iterator[tuple[int, int, list[int]]]:
-    """Two numbers each, and the shifts of the second against the first at which they may agree."""
+    """Pairs of indices, each with the shifts of the second recording against the first at which they may match."""
     if len(fingerprints) < 2:
         return
     lengths = [len(own) for own in fingerprints]
@@ -149,7 +150,7 @@ def _candidates(fingerprints: Sequence[NDArray[np.uint32]]) -> Iterator[tuple[in
     found = np.concatenate([_agreeing(frames, owner, starts, shift) for shift in KEY_SHIFTS])
     if len(found) == 0:
         return
-    # The shift that most frames agree in comes first.
+    # The shift that most frames agree on comes first.
     found, votes = np.unique(found, axis=0, return_counts=True)
     found = found[np.lexsort((-votes, found[:, 1], found[:, 0]))]
     heads = np.flatnonzero(np.any(np.diff(found[:, :2], axis=0, prepend=-1) != 0, axis=1))
@@ -160,9 +161,9 @@ def _candidates(fingerprints: Sequence[NDArray[np.uint32]]) -> Iterator[tuple[in
 def _agreeing(
     frames: NDArray[np.uint32], owner: NDArray[np.int32], starts: NDArray[np.int64], key_shift: int
 ) -> NDArray[np.int64]:
-    """Frames of two recordings with one key and a likeness around them, ``[n, 3]``: recording, recording, shift."""
+    """Frames of two recordings with equal keys and similar surroundings, ``[n, 3]``: recording, recording, shift."""
     keys = (frames >> np.uint32(key_shift)) & np.uint32((1 << KEY_BITS) - 1)
-    # Of equal frames in a row one is enough.
+    # One of a run of equal frames is enough.
     first = np.flatnonzero((frames != 0) & (np.diff(keys, prepend=keys[:1] + 1) != 0))
     order = first[np.argsort(keys[first], kind="stable")]
     keys, owners = keys[order], owner[order]
@@ -171,7 +172,7 @@ def _agreeing(
         places = np.flatnonzero((keys[lag:] == keys[:-lag]) & (owners[lag:] != owners[:-lag]))
         for begin in range(0, len(places), CANDIDATES_AT_ONCE):
             some = places[begin : begin + CANDIDATES_AT_ONCE]
-            # Sorting is stable, so the first is of the earlier recording.
+            # Sorting is stable, so the first of each pair belongs to the earlier recording.
             a, b = order[some], order[some + lag]
             like = _alike_around(frames, owner, a, b)
             a, b = a[like], b[like]

@@ -1,8 +1,20 @@
-"""Names that are written in another way than those on the disk."""
+"""Names in sentences, and names that are written in another way than those on the disk."""
 
 import functools
 import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
+
+
+def some(names: Sequence[str], most: int = 20) -> str:
+    """Names in a sentence, of many only the first.
+
+    Example:
+        >>> some(["a", "b"]), some(["x"] * 50, 2)
+        ('a, b', 'x, x and 48 more')
+    """
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def folded(name: str) -> str:

@@ -1,17 +1,17 @@
-"""What a corpus holds beside what was published about it."""
+"""Comparing a corpus with the published counts."""
 
 from collections.abc import Mapping
 
-from convrnn.corpora.corpus import Remark
+from convrnn.corpora.utterances import Remark
 
 
 def differing_counts(
     what: str, found: Mapping[str, int], published: Mapping[str, int], *, task: str | None = None
 ) -> list[Remark]:
-    """The remark on counts that are not the published ones, if there are any.
+    """A remark on counts that differ from the published ones, if there are any.
 
     Args:
-        what: ``"utterances"``, ``"speakers"`` or ``"classes"``, which also ends the remark's kind.
+        what: ``"utterances"``, ``"speakers"`` or ``"classes"``; also the end of the remark's kind.
         found: Name to count; a missing one is 0.
         published: Name to count.
         task: The one task that the counts concern.

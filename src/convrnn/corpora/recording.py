@@ -1,4 +1,4 @@
-"""Listening to the utterances of a corpus."""
+"""Reading the audio of a corpus and finding what is wrong with it."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -9,12 +9,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from convrnn.corpora.corpus import Corpus
 from convrnn.corpora.fingerprint import Fingerprinter
 from convrnn.corpora.formats import foreign_format, how_to_convert
 from convrnn.corpora.heard import Heard, HeardStore
 from convrnn.corpora.names import is_there, similar_file
 from convrnn.corpora.riff import missing_bytes
+from convrnn.corpora.utterances import Utterances
 from convrnn.errors import InputError
 from convrnn.features.audio import AudioInfo, audio_blocks
 from convrnn.features.extract import Segment
@@ -28,22 +28,22 @@ CLIPPED_RUN = 3
 
 Fault = tuple[Literal["error", "warning"], str, str]
 _File = tuple[list[Segment], list[str]]
-"""The segments of one file, and what sentences call them."""
+"""The segments of one file, and what messages call them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """What is known of one utterance after listening to it.
+    """What reading one utterance found.
 
     Attributes:
         file: The audio file.
         sample_rate: Hz; None if the file could not be opened.
         channels: Channels of the file, whose mean is taken; None if it could not be opened.
         seconds: Duration of the utterance; None if it could not be read.
-        digest: Hash of the decoded samples, without zeros at both ends; None where they could not be read and for
-            silence, which is alike everywhere.
-        fingerprint: Its sound, as :class:`~convrnn.corpora.fingerprint.Fingerprinter` tells it, ``[frames]``; None
-            where there is no digest.
+        digest: Hash of the decoded samples, without zeros at both ends; None if they could not be read, and for
+            silence, which is the same everywhere.
+        fingerprint: From :class:`~convrnn.corpora.fingerprint.Fingerprinter`, ``[frames]``; None if there is no
+            digest.
         faults: Severity, kind and sentence of what is wrong with the audio.
     """
 
@@ -57,7 +57,7 @@ class Recording:
 
 
 def listen(
-    corpus: Corpus,
+    corpus: Utterances,
     *,
     cache_dir: Path | None = None,
     jobs: int = 1,
@@ -66,8 +66,8 @@ def listen(
     """Read every file of the corpus once.
 
     Args:
-        corpus: Whose audio to read.
-        cache_dir: Where what was heard is kept, by the files' content; by default nowhere.
+        corpus: The corpus.
+        cache_dir: Where findings are kept, by the content of the files; by default nowhere.
         jobs: Processes.
         on_progress: Called with files read so far and files in all.
 
@@ -102,10 +102,10 @@ def listen_to(segment: Segment, identity: str) -> Recording:
 
     Args:
         segment: What to read.
-        identity: What sentences call it.
+        identity: What messages call it.
 
     Returns:
-        What is known of it; whatever keeps it from being read is one of its faults.
+        What was found; if it cannot be read, the reason is one of its faults.
     """
     [recording] = _listen_to_file(None, ([segment], [identity]))
     return recording
@@ -156,7 +156,7 @@ def _listen_to_file(cache_dir: Path | None, file: _File, _report: object = None)
 
 
 def _open(segment: Segment) -> tuple[AudioInfo | None, Fault | None]:
-    """The file's header, and what forbids to read it."""
+    """The file's header, and why the file cannot be read."""
     file = segment.file
     try:
         info = segment.info()
@@ -181,7 +181,7 @@ def _why_not(path: Path, sentence: str) -> Fault:
 
 
 def _hear(segment: Segment, info: AudioInfo) -> Heard | InputError:
-    """What the samples of a segment tell, or why they cannot be read."""
+    """What is found in the samples of a segment, or why they cannot be read."""
     digest, fingerprinter, clipping = _Digest(), Fingerprinter(info.sample_rate), _Clipping()
     lowest, highest, samples = np.inf, -np.inf, 0
     try:
@@ -201,7 +201,7 @@ def _hear(segment: Segment, info: AudioInfo) -> Heard | InputError:
 
 
 class _Digest:
-    """The hash of samples that come in blocks, without the zeros before the first and behind the last that is none."""
+    """The hash of samples that come in blocks, without zeros at the beginning and the end."""
 
     def __init__(self) -> None:
         self._hash = hashlib.sha256()
@@ -266,7 +266,7 @@ def _faults(heard: Heard, info: AudioInfo, identity: str, file: str) -> list[Fau
 def clipped_samples(samples: NDArray[np.float32]) -> int:
     """How many samples are at full scale, if these make the audio clipped, else 0.
 
-    It is clipped if three neighbouring samples are at full scale, or 0.1 % of all samples.
+    It is clipped if three neighbouring samples or 0.1 % of all samples are at full scale.
 
     Args:
         samples: float32 ``[samples]``, full scale at 1.

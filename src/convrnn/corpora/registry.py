@@ -1,28 +1,79 @@
-"""From what the user types to a corpus."""
+"""The corpora there are, and opening one by the name that a user gives.
 
-from collections.abc import Callable
+To add one, write a module with a function that opens it and give it a line in :data:`CORPORA`. Nothing heavy is
+imported here, so that a command can list the names at once.
+"""
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from convrnn.cache import default_cache_dir
-from convrnn.corpora.agender import open_agender
-from convrnn.corpora.aibo import open_aibo
-from convrnn.corpora.corpus import Corpus
-from convrnn.corpora.csv_table import open_csv
-from convrnn.corpora.emodb import open_emodb
 from convrnn.errors import InputError
 
-CORPORA = ("csv:PATH", "emodb:PATH", "aibo:PATH", "agender:PATH", "demo")
+if TYPE_CHECKING:
+    from convrnn.corpora.corpus import Corpus
 
 
-def open_corpus(spec: str, on_progress: Callable[[int, int], None] | None = None) -> Corpus:
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One kind of corpus.
+
+    Attributes:
+        module: Module in this package that opens it.
+        function: The function in it. With a path it is called as ``function(path, name=...)``, without one as
+            ``function(cache_dir, on_progress)``.
+        about: What the user gives, for ``--help``.
+        has_path: Whether the user says where the corpus is.
+    """
+
+    module: str
+    function: str
+    about: str
+    has_path: bool = True
+
+    def load(self) -> "Callable[..., Corpus]":
+        """The function."""
+        found: Callable[..., Corpus] = getattr(importlib.import_module(f"convrnn.corpora.{self.module}"), self.function)
+        return found
+
+
+CORPORA: Mapping[str, Entry] = MappingProxyType(
+    {
+        "csv": Entry(
+            "csv_table",
+            "open_csv",
+            "a table with columns file, speaker, labels, optional partition, start, end; separated by commas, "
+            "semicolons or tabs; files relative to the CSV or absolute",
+        ),
+        "emodb": Entry("emodb", "open_emodb", "its original folder"),
+        "aibo": Entry("aibo", "open_aibo", "FAU-Aibo's original folder"),
+        "agender": Entry("agender", "open_agender", "its original folder"),
+        "demo": Entry("demo", "open_demo", "synthetic speech, made on first use", has_path=False),
+    }
+)
+"""Kind to corpus."""
+
+
+def corpus_forms() -> dict[str, str]:
+    """What a user can write for a corpus, ``kind:PATH`` or the kind alone, to what it is.
+
+    Example:
+        >>> list(corpus_forms())
+        ['csv:PATH', 'emodb:PATH', 'aibo:PATH', 'agender:PATH', 'demo']
+    """
+    return {f"{kind}:PATH" if entry.has_path else kind: entry.about for kind, entry in CORPORA.items()}
+
+
+def open_corpus(spec: str, on_progress: Callable[[int, int], None] | None = None) -> "Corpus":
     """Open the corpus that ``spec`` names.
 
     Args:
-        spec: ``"csv:PATH"`` (a table of one's own, see :func:`~convrnn.corpora.csv_table.open_csv`), ``"emodb:PATH"``
-            (the Berlin Database of Emotional Speech, see :func:`~convrnn.corpora.emodb.open_emodb`), ``"aibo:PATH"``
-            (FAU-Aibo, see :func:`~convrnn.corpora.aibo.open_aibo`), ``"agender:PATH"`` (aGender, see
-            :func:`~convrnn.corpora.agender.open_agender`) or ``"demo"`` (speech synthesised on first use, kept in
-            :func:`~convrnn.cache.default_cache_dir`).
+        spec: One of :data:`CORPORA`, such as ``"csv:data.csv"`` (a table of your own, see
+            :func:`~convrnn.corpora.csv_table.open_csv`), ``"emodb:PATH"`` or ``"demo"``.
         on_progress: Called with (utterances done, utterances in all) where a corpus has to be made first.
 
     Raises:
@@ -34,16 +85,13 @@ def open_corpus(spec: str, on_progress: Callable[[int, int], None] | None = None
         ...
         convrnn.errors.InputError: unknown corpus 'timit'; allowed: csv:PATH, emodb:PATH, aibo:PATH, agender:PATH, demo
     """
-    kind, _, path = spec.partition(":")
-    if spec == "demo":
-        # Only this corpus needs the synthesiser, which is an extra of its own.
-        from convrnn.corpora.demo import open_demo
-
-        return open_demo(default_cache_dir(), on_progress)
-    openers = {"csv": open_csv, "emodb": open_emodb, "aibo": open_aibo, "agender": open_agender}
-    if kind in openers and not path:
-        raise InputError(f"corpus {spec!r} has no path; write {kind}:PATH")
-    if kind not in openers:
+    kind, colon, path = spec.partition(":")
+    entry = CORPORA.get(kind)
+    if entry is not None and not entry.has_path and not colon:
+        return entry.load()(default_cache_dir(), on_progress)
+    if entry is None or not entry.has_path:
         hint = f" (did you mean csv:{spec}?)" if spec.lower().endswith(".csv") else ""
-        raise InputError(f"unknown corpus {spec!r}{hint}; allowed: {', '.join(CORPORA)}")
-    return openers[kind](Path(path).expanduser(), name=spec)
+        raise InputError(f"unknown corpus {spec!r}{hint}; allowed: {', '.join(corpus_forms())}")
+    if not path:
+        raise InputError(f"corpus {spec!r} has no path; write {kind}:PATH")
+    return entry.load()(Path(path).expanduser(), name=spec)

@@ -1,6 +1,6 @@
-"""What the headers of audio files promise: libsndfile cuts a wrong length down silently.
+"""How long audio files are by their headers; libsndfile silently shortens a length that is too large.
 
-WAV and its kin hold chunks: a name, a length, that many bytes. Ogg holds pages that tell their lengths.
+WAV and related formats hold chunks: a name, a length, that many bytes. Ogg holds pages with their lengths.
 """
 
 import re
@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 UNKNOWN_SIZE = 0x7FFFF000
-"""From this size of a data chunk on it means "until the end": what writers put that could not go back to the header."""
+"""A data chunk of this size or more extends to the end: programs write it that cannot go back to the header."""
 
 _MOST_CHUNKS = 10_000
-"""Chunks that are looked at in search of the samples; a file of empty chunks has one in every eight bytes."""
+"""Chunks that are searched for the samples at most; a file of empty chunks has one in every eight bytes."""
 
 _LONGEST_PAGE = 27 + 255 + 255 * 255
-"""Bytes of a page of Ogg at most."""
+"""Largest size of an Ogg page in bytes."""
 
 _WAVE64 = b"riff.\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00"
 _WAVE64_DATA = b"data\xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a"
@@ -24,15 +24,15 @@ _WAVE64_DATA = b"data\xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a"
 
 @dataclass(frozen=True)
 class _Chunks:
-    """How a kind of file holds chunks.
+    """How a file format stores chunks.
 
     Attributes:
-        first: Where the first begins.
+        first: Where the first chunk begins.
         head: Layout of name and length.
-        samples: Name of the one with the samples.
-        align: Chunks begin at multiples of so many bytes.
-        own: Bytes of the head that the length counts too.
-        unknown: From this length on it says nothing.
+        samples: Name of the chunk with the samples.
+        align: Chunks begin at multiples of this many bytes.
+        own: Bytes of the head that the length includes.
+        unknown: A length of this or more is unknown.
     """
 
     first: int
@@ -55,7 +55,7 @@ _SECOND_NAMES = {b"RIFF": (b"WAVE",), b"RIFX": (b"WAVE",), b"RF64": (b"WAVE",), 
 
 
 def missing_bytes(path: Path | str) -> int:
-    """How many bytes of samples a file lacks of those that its header promises, as a copy does that broke off.
+    """How many bytes of samples are missing of those that a file's header announces, as in an interrupted copy.
 
     Args:
         path: A file that exists.
@@ -63,7 +63,7 @@ def missing_bytes(path: Path | str) -> int:
     Returns:
         0 for a whole file, for one whose length was not known when its header was written (size 0 or one of
         :data:`UNKNOWN_SIZE` at least), and for any file that is not WAV (RIFF, RIFX, RF64, Wave64), AIFF, AU, CAF,
-        NIST SPHERE or Ogg. Of Ogg only the last page can be known to lack something.
+        NIST SPHERE or Ogg. In Ogg, only the last page is checked.
 
     Raises:
         OSError: The file cannot be read.
@@ -73,7 +73,7 @@ def missing_bytes(path: Path | str) -> int:
 
 
 def data_bytes(path: Path | str) -> int | None:
-    """How many bytes of samples a file announces; None where it is none of those that :func:`missing_bytes` knows.
+    """How many bytes of samples a file announces; None if it is of no format that :func:`missing_bytes` knows.
 
     Args:
         path: A file that exists.
@@ -109,7 +109,7 @@ def _samples(path: Path) -> tuple[int, int] | None:
 
 
 def _chunk(file: BinaryIO, kind: _Chunks, size: int) -> tuple[int, int] | None:
-    """Length of the chunk of samples, and the bytes behind its head."""
+    """Length of the chunk with the samples, and the number of bytes after its head."""
     head = struct.Struct(kind.head)
     long: int | None = None
     place = kind.first
@@ -121,7 +121,7 @@ def _chunk(file: BinaryIO, kind: _Chunks, size: int) -> tuple[int, int] | None:
         name, length = head.unpack(content)
         length = max(0, length - kind.own)
         if name == b"ds64" and len(sizes := file.read(16)) == 16:
-            # RF64: lengths of more than 32 bits stand here.
+            # RF64 keeps lengths of more than 32 bits here.
             long = struct.unpack("<8xQ", sizes)[0]
         if name == kind.samples:
             if long is not None and length == 0xFFFFFFFF:

@@ -1,21 +1,24 @@
-"""On which side of a division into train, validation and test each row is."""
+"""Assignment of each row to train, validation or test."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
-from convrnn.corpora.corpus import Corpus
 from convrnn.corpora.report import NO_PARTITION
 from convrnn.corpora.splits import Split
+from convrnn.corpora.utterances import Utterances
+
+_Rows = TypeVar("_Rows", bound=Utterances)
 
 
 @dataclass(frozen=True, slots=True)
 class Division:
-    """One way in which the rows of a corpus are divided.
+    """One division of the rows of a corpus into sides.
 
     Attributes:
-        name: What sentences call it: ``"partitions"``, or ``"split loso-03"``.
-        side: Row number to ``"train"``, ``"validation"``, ``"test"`` or ``"none"``.
-        given: Whether it is the corpus's own partition column, by which two rows of one speaker may be on two sides.
+        name: Name in messages: ``"partitions"``, or ``"split loso-03"``.
+        side: Maps a row number to ``"train"``, ``"validation"``, ``"test"`` or ``"none"``.
+        given: Whether this is the corpus's own partition column, which may put one speaker on two sides.
     """
 
     name: str
@@ -23,14 +26,14 @@ class Division:
     given: bool = False
 
 
-def partition_column(corpus: Corpus) -> Division:
+def partition_column(corpus: Utterances) -> Division:
     """The corpus's own partitions."""
     sides = [NO_PARTITION if side is None else side for side in corpus.table["partition"].tolist()]
     return Division("partitions", sides.__getitem__, given=True)
 
 
-def by_splits(corpus: Corpus, splits: Iterable[Split]) -> list[Division]:
-    """One division per split; every row's speaker is in each of them."""
+def by_splits(corpus: Utterances, splits: Iterable[Split]) -> list[Division]:
+    """One division per split; every split must contain the speakers of all rows."""
     speakers = corpus.table["speaker"].tolist()
 
     def division(split: Split) -> Division:
@@ -40,9 +43,7 @@ def by_splits(corpus: Corpus, splits: Iterable[Split]) -> list[Division]:
     return [division(split) for split in splits]
 
 
-def used_rows(corpus: Corpus, task: str | None, splits: Sequence[Split]) -> Corpus:
-    """The rows that a run on these splits uses: of their speakers, and with a label for the task."""
-    if task is not None:
-        corpus = corpus.for_task(task)
+def used_rows(corpus: _Rows, splits: Sequence[Split]) -> _Rows:
+    """The rows of the splits' speakers."""
     named = {speaker for split in splits for speaker in split.sides}
     return corpus.keep([speaker in named for speaker in corpus.table["speaker"].tolist()])

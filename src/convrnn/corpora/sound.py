@@ -1,13 +1,14 @@
-"""Rules on the audio of single utterances, and on what differs among them."""
+"""Rules on the audio of single utterances, and on differences between them."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from convrnn.corpora.corpus import MOST_BY_DEFAULT, Corpus
 from convrnn.corpora.formats import foreign_format, how_to_convert
+from convrnn.corpora.labelled import HIGHEST_DEFAULT_RATE
 from convrnn.corpora.recording import Recording
 from convrnn.corpora.report import Defect
+from convrnn.corpora.utterances import Utterances
 
 OUTLIER = 10
 """How many times longer or shorter than the median an utterance is when it stands out."""
@@ -18,14 +19,14 @@ _TOLD_TOGETHER = ("stereo", "foreign-format")
 """Kinds that a corpus has in all its files or in none."""
 
 
-def sound_defects(corpus: Corpus, recordings: Sequence[Recording]) -> list[Defect]:
-    """What listening to a corpus found.
+def sound_defects(corpus: Utterances, recordings: Sequence[Recording]) -> list[Defect]:
+    """What is wrong with the audio of a corpus.
 
     Args:
-        corpus: Whose rows.
+        corpus: The corpus.
         recordings: One per row.
     """
-    # Of several parts of one file each tells what is wrong with the file.
+    # Every part of one file repeats what is wrong with the file.
     faults = dict.fromkeys(fault for recording in recordings for fault in recording.faults)
     return [
         *(Defect(*fault) for fault in faults if fault[1] not in _TOLD_TOGETHER),
@@ -72,12 +73,12 @@ def _rates(recordings: Sequence[Recording]) -> list[Defect]:
         return []
     message = (
         f"files have {len(rates)} sample rates, {rates[0]} to {rates[-1]} Hz: features are computed at "
-        f"{min(rates[0], MOST_BY_DEFAULT)} Hz unless another rate is asked for, and all others resampled to it"
+        f"{min(rates[0], HIGHEST_DEFAULT_RATE)} Hz unless another rate is asked for, and all others resampled to it"
     )
     return [Defect("warning", "sample-rates", message)]
 
 
-def _durations(corpus: Corpus, recordings: Sequence[Recording]) -> list[Defect]:
+def _durations(corpus: Utterances, recordings: Sequence[Recording]) -> list[Defect]:
     heard = [recording.seconds for recording in recordings if recording.seconds]
     if len(heard) < FEWEST:
         return []

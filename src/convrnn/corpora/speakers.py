@@ -1,18 +1,18 @@
-"""Rules on speakers and partitions."""
+"""Checks of speakers and partitions."""
 
 from collections import Counter
 
-from convrnn.corpora.corpus import PARTITIONS, Corpus, some
-from convrnn.corpora.names import difference, folded
+from convrnn.corpora.names import difference, folded, some
 from convrnn.corpora.report import NO_PARTITION, Defect
 from convrnn.corpora.splits import VALIDATION_SHARE
+from convrnn.corpora.utterances import PARTITIONS, Utterances
 
 
-def speaker_defects(corpus: Corpus, *, by_partition: bool) -> list[Defect]:
-    """What is wrong with the speakers of a corpus, and with its partitions.
+def speaker_defects(corpus: Utterances, *, by_partition: bool) -> list[Defect]:
+    """The defects of a corpus's speakers and partitions.
 
     Args:
-        corpus: Whose.
+        corpus: The corpus.
         by_partition: Whether the partition column divides the rows.
     """
     utterances = Counter(corpus.table["speaker"].tolist())
@@ -35,7 +35,7 @@ def speaker_defects(corpus: Corpus, *, by_partition: bool) -> list[Defect]:
     return _partition_defects(corpus) + defects if by_partition else defects
 
 
-def _partition_defects(corpus: Corpus) -> list[Defect]:
+def _partition_defects(corpus: Utterances) -> list[Defect]:
     partitions = [NO_PARTITION if side is None else side for side in corpus.table["partition"].tolist()]
     sides: dict[str, dict[str, int]] = {}
     for speaker, side in zip(corpus.table["speaker"].tolist(), partitions, strict=True):

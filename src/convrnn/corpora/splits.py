@@ -1,4 +1,4 @@
-"""Speakers into train, validation and test: no speaker is ever on two sides."""
+"""Splits of speakers into train, validation and test; no speaker is ever in two of them."""
 
 import json
 from collections.abc import Sequence
@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from convrnn.corpora.assign import assign_speakers
-from convrnn.corpora.corpus import PARTITIONS, Corpus, HoldOut
+from convrnn.corpora.labelled import LabelledCorpus
+from convrnn.corpora.utterances import PARTITIONS, HoldOut, Utterances
 from convrnn.errors import InputError
 from convrnn.files import write_atomically, writing
 from convrnn.json_files import read_json
@@ -24,14 +25,14 @@ class Split:
     """One division of a corpus's speakers.
 
     Attributes:
-        name: What messages, run directories and tables call it: ``"partitions"``, ``"random"``, ``"fold-1-of-5"``,
+        name: Name in messages, run directories and tables: ``"partitions"``, ``"random"``, ``"fold-1-of-5"``,
             ``"loso-03"``.
-        train: Speakers to learn from; sorted, as are the others.
-        validation: Speakers for choosing the epoch.
-        test: Speakers for the result.
+        train: Training speakers, sorted, as are the others.
+        validation: Validation speakers, by which the epoch is selected.
+        test: Test speakers.
 
     Raises:
-        InputError: If a side has no speaker or if a speaker is on two sides.
+        InputError: If a side has no speaker or a speaker is on two sides.
 
     Example:
         >>> Split("mine", train=("b", "a"), validation=("c",), test=("d",)).train
@@ -61,18 +62,17 @@ class Split:
 
     @property
     def sides(self) -> dict[str, str]:
-        """Every speaker to ``"train"``, ``"validation"`` or ``"test"``."""
+        """Maps every speaker to ``"train"``, ``"validation"`` or ``"test"``."""
         return {speaker: side for side in PARTITIONS for speaker in getattr(self, side)}
 
-    def rows(self, corpus: Corpus) -> dict[str, list[int]]:
+    def rows(self, corpus: Utterances) -> dict[str, list[int]]:
         """Row numbers of each side, in table order.
 
         Args:
-            corpus: A corpus with exactly this split's speakers, without unlabelled rows
-                (:meth:`~convrnn.corpora.corpus.Corpus.for_task`).
+            corpus: A corpus of exactly this split's speakers.
 
         Raises:
-            InputError: If the corpus lacks a speaker of this split or has another.
+            InputError: If the corpus lacks a speaker of this split or has any other.
         """
         self.check_speakers(corpus)
         sides = self.sides
@@ -81,49 +81,49 @@ class Split:
             rows[sides[speaker]].append(row)
         return rows
 
-    def check_speakers(self, corpus: Corpus) -> None:
-        """Raise an InputError unless the corpus has exactly the speakers of this split."""
+    def check_speakers(self, corpus: Utterances) -> None:
+        """Raises an InputError unless the corpus has exactly the speakers of this split."""
         named, present = set(self.sides), set(corpus.speakers)
         if unknown := sorted(named - present):
             raise InputError(f"split {self.name!r} names speaker {unknown[0]!r}, who is not in {corpus.name}")
         if absent := sorted(present - named):
             raise InputError(f"split {self.name!r} does not name speaker {absent[0]!r} of {corpus.name}")
 
-    def check_classes(self, corpus: Corpus, task: str) -> None:
-        """Raise an InputError unless every class of the task has a training example."""
-        labels = corpus.labels(task)
+    def check_classes(self, corpus: LabelledCorpus) -> None:
+        """Raises an InputError unless every class has a training example."""
+        labels = corpus.labels
         rows = self.rows(corpus)
         trained = {labels[row] for row in rows["train"]}
-        for name in corpus.tasks[task]:
+        for name in corpus.classes:
             if name not in trained:
                 held_out = {side: sum(labels[row] == name for row in rows[side]) for side in ("validation", "test")}
                 found = " and ".join(f"{count} in {side}" for side, count in held_out.items() if count) or "none at all"
-                raise InputError(f"split {self.name!r}: class {name!r} of {task} has no training example ({found})")
+                raise InputError(
+                    f"split {self.name!r}: class {name!r} of {corpus.task} has no training example ({found})"
+                )
 
 
-def make_splits(corpus: Corpus, task: str, kind: str, *, seed: int = 0) -> list[Split]:
-    """Divide the speakers of a corpus.
+def make_splits(corpus: LabelledCorpus, kind: str, *, seed: int = 0) -> list[Split]:
+    """Splits the speakers of a corpus.
 
-    A validation side always exists: 20 % of the training speakers, rounded, at least one, and where possible at least
-    one per class (which may take more, up to half of the training speakers); a corpus with a rule of its own
-    (:class:`~convrnn.corpora.corpus.HoldOut`) has it drawn by that rule under ``"partitions"``. The same corpus, kind
-    and seed always give the same split; the order of the rows does not matter.
+    There is always a validation side: 20 % of the training speakers, rounded, at least one, and where possible at least
+    one per class (which may take more, up to half of the training speakers). A corpus may define its own rule
+    (:class:`~convrnn.corpora.utterances.HoldOut`), which is used with ``"partitions"``. The same corpus, kind and seed
+    always give the same split, whatever the order of the rows.
 
     Args:
-        corpus: Rows without a label for ``task`` are left out first.
-        task: The task whose classes are spread evenly.
-        kind: ``"partitions"``, the corpus's own, validation taken from the training speakers if it has none;
+        corpus: The corpus; its classes are spread evenly.
+        kind: ``"partitions"``, the corpus's own, with validation taken from the training speakers if it has none;
             ``"random"``, about 60, 20 and 20 % of the speakers, stratified by class; ``"folds:K"``, K splits in which
             each speaker is tested exactly once, stratified likewise; ``"loso"``, one split per speaker (leave one
             speaker out); ``"file:PATH"``, splits saved by :func:`save_splits`.
-        seed: The split seed, which alone decides what is random here.
+        seed: The split seed, the only source of randomness here.
 
     Raises:
-        InputError: If the kind or task is unknown, the corpus has too few speakers, a class has no training example,
+        InputError: If the kind is unknown, the corpus has too few speakers, a class has no training example,
             the corpus has no usable partitions, or a saved split does not fit the corpus.
     """
-    corpus = corpus.for_task(task)
-    classes = corpus.tasks[task]
+    task, classes = corpus.task, corpus.classes
     if len(classes) < 2:
         raise InputError(f"{corpus.name}: task {task!r} has one class only, {classes[0]!r}; at least two are needed")
     if len(corpus.speakers) < 3:
@@ -133,13 +133,13 @@ def make_splits(corpus: Corpus, task: str, kind: str, *, seed: int = 0) -> list[
         )
     name, colon, argument = kind.partition(":")
     if kind == "partitions":
-        splits = [_partitions(corpus, task, seed)]
+        splits = [_partitions(corpus, seed)]
     elif kind == "random":
-        splits = [_random(corpus, task, seed)]
+        splits = [_random(corpus, seed)]
     elif kind == "loso":
-        splits = _leave_out(corpus, task, {f"loso-{speaker}": (speaker,) for speaker in corpus.speakers}, seed)
+        splits = _leave_out(corpus, {f"loso-{speaker}": (speaker,) for speaker in corpus.speakers}, seed)
     elif name == "folds" and colon:
-        splits = _folds(corpus, task, argument, seed)
+        splits = _folds(corpus, argument, seed)
     elif name == "file" and argument:
         splits = load_splits(Path(argument).expanduser())
         for split in splits:
@@ -147,12 +147,12 @@ def make_splits(corpus: Corpus, task: str, kind: str, *, seed: int = 0) -> list[
     else:
         raise InputError(f"unknown split {kind!r}; allowed: {', '.join(KINDS)}")
     for split in splits:
-        split.check_classes(corpus, task)
+        split.check_classes(corpus)
     return splits
 
 
 def save_splits(splits: Sequence[Split], path: Path | str) -> None:
-    """Write splits to a JSON file that ``file:PATH`` and :func:`load_splits` read; folders are made as needed.
+    """Writes splits to a JSON file for ``file:PATH`` and :func:`load_splits`; missing folders are created.
 
     Raises:
         InputError: If the file cannot be written.
@@ -165,11 +165,10 @@ def save_splits(splits: Sequence[Split], path: Path | str) -> None:
 
 
 def load_splits(path: Path | str) -> list[Split]:
-    """Read splits that :func:`save_splits` wrote.
+    """Reads splits that :func:`save_splits` wrote.
 
     Raises:
-        InputError: If the file is missing, is no such file, or holds a split that shares a speaker between two sides.
-            All of it is bounded by the length that :func:`~convrnn.json_files.read_json` takes.
+        InputError: If the file is missing, is not a split file, or holds a split with a speaker on two sides.
     """
     content = read_json(path)
     entries = content.get("splits") if isinstance(content, dict) else None
@@ -192,7 +191,7 @@ def load_splits(path: Path | str) -> list[Split]:
     return splits
 
 
-def _partitions(corpus: Corpus, task: str, seed: int) -> Split:
+def _partitions(corpus: LabelledCorpus, seed: int) -> Split:
     table = corpus.table
     if table["partition"].isna().all():
         raise InputError(f"{corpus.name}: has no partitions; split by random, folds:K or loso")
@@ -211,22 +210,22 @@ def _partitions(corpus: Corpus, task: str, seed: int) -> Split:
             raise InputError(f"{corpus.name}: the partition {side!r} has no speaker")
     if not groups["validation"]:
         if corpus.hold_out is None:
-            groups["train"], groups["validation"] = _hold_out(corpus, task, groups["train"], [seed])
+            groups["train"], groups["validation"] = _hold_out(corpus, groups["train"], [seed])
         else:
             groups["train"], groups["validation"] = _hold_out_of_groups(corpus, corpus.hold_out, groups["train"], seed)
     return Split("partitions", *(tuple(groups[side]) for side in PARTITIONS))
 
 
-def _random(corpus: Corpus, task: str, seed: int) -> Split:
-    counts = _class_counts(corpus, task)
+def _random(corpus: LabelledCorpus, seed: int) -> Split:
+    counts = _class_counts(corpus)
     validation, test = (max(1, round(share * len(counts))) for share in (VALIDATION_SHARE, TEST_SHARE))
     sizes = [len(counts) - validation - test, validation, test]
     sides = assign_speakers(counts, sizes, np.random.default_rng([seed]), train=0)
     return Split("random", *(tuple(side) for side in sides))
 
 
-def _folds(corpus: Corpus, task: str, argument: str, seed: int) -> list[Split]:
-    counts = _class_counts(corpus, task)
+def _folds(corpus: LabelledCorpus, argument: str, seed: int) -> list[Split]:
+    counts = _class_counts(corpus)
     folds = int(argument) if argument.isascii() and argument.isdigit() else 0
     if not 2 <= folds <= len(counts):
         raise InputError(
@@ -235,25 +234,25 @@ def _folds(corpus: Corpus, task: str, argument: str, seed: int) -> list[Split]:
         )
     sizes = [len(counts) // folds + (fold < len(counts) % folds) for fold in range(folds)]
     tests = assign_speakers(counts, sizes, np.random.default_rng([seed]))
-    return _leave_out(corpus, task, {f"fold-{k}-of-{folds}": tuple(t) for k, t in enumerate(tests, start=1)}, seed)
+    return _leave_out(corpus, {f"fold-{k}-of-{folds}": tuple(t) for k, t in enumerate(tests, start=1)}, seed)
 
 
-def _leave_out(corpus: Corpus, task: str, tests: dict[str, tuple[str, ...]], seed: int) -> list[Split]:
+def _leave_out(corpus: LabelledCorpus, tests: dict[str, tuple[str, ...]], seed: int) -> list[Split]:
     splits = []
     for number, (name, test) in enumerate(tests.items()):
         rest = [speaker for speaker in corpus.speakers if speaker not in test]
-        train, validation = _hold_out(corpus, task, rest, [seed, number])
+        train, validation = _hold_out(corpus, rest, [seed, number])
         splits.append(Split(name, tuple(train), tuple(validation), test))
     return splits
 
 
-def _hold_out(corpus: Corpus, task: str, speakers: Sequence[str], seed: Sequence[int]) -> tuple[list[str], list[str]]:
-    """Divide training speakers into train and validation."""
+def _hold_out(corpus: LabelledCorpus, speakers: Sequence[str], seed: Sequence[int]) -> tuple[list[str], list[str]]:
+    """Divides training speakers into train and validation."""
     if len(speakers) < 2:
         raise InputError(
             f"{corpus.name}: one training speaker only, {speakers[0]!r}; a second one is needed for validation"
         )
-    every = _class_counts(corpus, task)
+    every = _class_counts(corpus)
     counts = {speaker: every[speaker] for speaker in speakers}
     held = max(1, round(VALIDATION_SHARE * len(counts)))
     train, validation = assign_speakers(counts, [len(counts) - held, held], np.random.default_rng(seed), train=0)
@@ -261,11 +260,11 @@ def _hold_out(corpus: Corpus, task: str, speakers: Sequence[str], seed: Sequence
 
 
 def _hold_out_of_groups(
-    corpus: Corpus, rule: HoldOut, speakers: Sequence[str], seed: int
+    corpus: LabelledCorpus, rule: HoldOut, speakers: Sequence[str], seed: int
 ) -> tuple[list[str], list[str]]:
-    """Divide training speakers into train and validation by the corpus's own rule.
+    """Divides training speakers into train and validation by the corpus's own rule.
 
-    At most half of a group is held out, as elsewhere, so that a part of the corpus can still be trained on.
+    At most half of a group is held out, as for other corpora, so that a subset of the corpus can still be trained on.
     """
     members: dict[str, list[str]] = {}
     for speaker in sorted(speakers):
@@ -283,10 +282,9 @@ def _hold_out_of_groups(
     return sorted(set(speakers) - set(validation)), validation
 
 
-def _class_counts(corpus: Corpus, task: str) -> dict[str, list[int]]:
+def _class_counts(corpus: LabelledCorpus) -> dict[str, list[int]]:
     """Utterances of each class, per speaker."""
-    classes = {name: number for number, name in enumerate(corpus.tasks[task])}
-    counts = {speaker: [0] * len(classes) for speaker in corpus.speakers}
-    for speaker, label in zip(corpus.table["speaker"].tolist(), corpus.labels(task), strict=True):
-        counts[speaker][classes[label]] += 1
+    counts = {speaker: [0] * len(corpus.classes) for speaker in corpus.speakers}
+    for speaker, index in zip(corpus.table["speaker"].tolist(), corpus.class_indices.tolist(), strict=True):
+        counts[speaker][index] += 1
     return counts

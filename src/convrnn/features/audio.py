@@ -1,4 +1,4 @@
-"""Reads audio files of any kind that libsndfile knows, as mono float32 samples."""
+"""Audio files in any format that libsndfile reads, as mono float32 samples."""
 
 import math
 import os
@@ -14,37 +14,38 @@ import soxr
 from numpy.typing import NDArray
 
 from convrnn.errors import InputError
-from convrnn.features.config import SAMPLE_RATES as SAMPLE_RATES
+from convrnn.features.base import SAMPLE_RATES as SAMPLE_RATES
 from convrnn.features.samples import LOUDEST
 
 END_TOLERANCE = 0.01
-"""Seconds by which a given end may lie behind the file's: tables round times to hundredths."""
+"""Seconds by which a given end may exceed the file's length, because tables round times to hundredths."""
 
 SIGNATURES = frozenset({b"RIFF", b"RIFX", b"RF64", b"FORM", b".snd", b"fLaC", b"OggS", b"NIST"})
-"""First four bytes of files with a header. The name does not tell: copies keep ``.raw``, and PCM is called ``.wav``."""
+"""First four bytes of files with a header. File names are unreliable: some files with a header are named ``.raw``, and
+some raw PCM is named ``.wav``."""
 
 MOST_SAMPLES_PER_BYTE = 8192
-"""Samples per channel that a byte of a file may stand for; the most there is, silence in FLAC, has 65,535 in 12."""
+"""Maximum number of samples per channel and byte; the densest encoding, silence in FLAC, has 65,535 in 12 bytes."""
 
 MOST_SAMPLES = 2**30
-"""Samples that :func:`read_audio` returns at most, 4 GiB: 18 hours at 16 kHz."""
+"""Maximum number of samples that :func:`read_audio` returns, 4 GiB: 18 hours at 16 kHz."""
 
 LONGEST_SECONDS = 24 * 3600.0
-"""Length in seconds of the longest piece of audio that is read, whatever the length of its file."""
+"""Maximum length in seconds of the audio read from a file; the file itself may be longer."""
 
 VALUES_PER_BLOCK = 2**22
-"""Samples times channels that are decoded at once, at most."""
+"""Maximum number of values (samples times channels) decoded at once."""
 
 _SAMPLE_DUMP = b"\xf0\x7e"
-"""How a MIDI sample dump begins; libsndfile writes on stdout while it opens one."""
+"""First bytes of a MIDI sample dump; libsndfile writes to stdout when it opens one."""
 
 _UNKNOWN_LENGTH = 2**63 - 1
-"""What libsndfile tells of a FLAC file that was written to a pipe."""
+"""The length that libsndfile reports for a FLAC file that was written to a pipe."""
 
 
 @dataclass(frozen=True, slots=True)
 class AudioInfo:
-    """What the header of an audio file says.
+    """The properties of an audio file in its header.
 
     Attributes:
         sample_rate: Hz.
@@ -67,10 +68,10 @@ class AudioInfo:
 
 
 def check_audio_file(path: Path | str) -> Path:
-    """The path, if it is a file with at least one byte.
+    """Returns the path of a regular file that is not empty.
 
     Raises:
-        InputError: There is no such file, it is a folder, a pipe or a device, or it is empty.
+        InputError: The file does not exist, is a folder, a pipe or a device, or is empty.
 
     Example:
         >>> check_audio_file("nowhere/a.wav")
@@ -101,8 +102,8 @@ def audio_info(path: Path | str, *, headerless_rate: int | None = None) -> Audio
         headerless_rate: As for :func:`read_audio`.
 
     Raises:
-        InputError: The file is missing, a folder, empty, or no audio that libsndfile reads; its sample rate is not
-            within :data:`SAMPLE_RATES`; or its header announces more samples than a file of its size can hold.
+        InputError: The file is missing, a folder, empty, or not audio that libsndfile reads; its sample rate is not
+            within :data:`SAMPLE_RATES`; or its header claims more samples than a file of its size can hold.
     """
     with _opened(path, headerless_rate) as sound:
         return AudioInfo(sound.samplerate, sound.channels, sound.frames)
@@ -121,18 +122,18 @@ def read_audio(
     Args:
         path: Any file that libsndfile reads, with any number of channels; their mean is taken.
         sample_rate: Hz to resample to (soxr, high quality); ``None`` keeps the file's own rate.
-        start: Seconds where to begin; ``None`` is the file's beginning. Only the part asked for is read.
-        end: Seconds where to stop; ``None`` is the file's end. May exceed it by :data:`END_TOLERANCE`.
-        headerless_rate: Hz of files whose first bytes are no header (see :data:`SIGNATURES`): they are then taken for
-            16-bit little-endian PCM with one channel. ``None``: every file must have a header.
+        start: Start in seconds; ``None`` is the file's beginning. Only the requested part is read.
+        end: End in seconds; ``None`` is the file's end, which may be exceeded by :data:`END_TOLERANCE`.
+        headerless_rate: Sample rate in Hz of files without a header (see :data:`SIGNATURES`), which are read as 16-bit
+            little-endian PCM with one channel. ``None``: every file must have a header.
 
     Returns:
-        Samples, float32 ``[samples]``, within -1 and 1 unless a float file itself goes beyond, and their rate in Hz.
+        Samples, float32 ``[samples]``, from -1 to 1 unless a float file exceeds this range, and their rate in Hz.
 
     Raises:
-        InputError: The file is missing, empty, unreadable or breaks off, has no header or half a sample, ``start`` or
-            ``end`` lie outside it, no sample is left between them or more than :data:`MOST_SAMPLES`, samples are not
-            finite or larger than :data:`~convrnn.features.samples.LOUDEST`, or a sample rate is not within
+        InputError: The file is missing, empty, unreadable or truncated, has no header or an incomplete sample;
+            ``start`` or ``end`` lies outside it; there is no sample between them, or more than :data:`MOST_SAMPLES`;
+            samples are not finite or exceed :data:`~convrnn.features.samples.LOUDEST`; or a sample rate is not within
             :data:`SAMPLE_RATES`.
     """
     with _opened(path, headerless_rate) as sound:
@@ -155,23 +156,24 @@ def audio_blocks(
     headerless_rate: int | None = None,
     block_seconds: float = 10.0,
 ) -> Iterator[NDArray[np.float32]]:
-    """Reads a file or a part of it block by block, mixed down to mono, in memory for one block.
+    """Reads a file or a part of it block by block, mixed down to mono; only one block is held in memory.
 
     Args:
-        path: As for :func:`read_audio`, like the other arguments.
+        path: As for :func:`read_audio`.
         sample_rate: Hz to resample to; ``None`` keeps the file's own rate.
-        start: Seconds where to begin; ``None`` is the file's beginning.
-        end: Seconds where to stop; ``None`` is the file's end.
-        headerless_rate: Hz of files whose first bytes are no header.
-        block_seconds: Length of a block in seconds, about; blocks of many channels are shorter, and resampling moves
-            samples from one to the next.
+        start: Start in seconds; ``None`` is the file's beginning.
+        end: End in seconds; ``None`` is the file's end.
+        headerless_rate: As for :func:`read_audio`.
+        block_seconds: Approximate length of a block in seconds; blocks of many channels are shorter, and resampling
+            moves samples from one block to the next.
 
     Yields:
-        Blocks, float32 ``[samples]``, none empty. Joined they have the same bits as what :func:`read_audio` returns.
+        Non-empty blocks, float32 ``[samples]``. Concatenated, they are bitwise equal to the result of
+        :func:`read_audio`.
 
     Raises:
-        InputError: As :func:`read_audio`, where the block is reached that shows it; or the part that is asked for is
-            longer than :data:`LONGEST_SECONDS`.
+        InputError: As :func:`read_audio`, on reaching the block with the error; or the requested part is longer than
+            :data:`LONGEST_SECONDS`.
     """
     with _opened(path, headerless_rate) as sound:
         first, last = _sample_range(path, sound, start, end)
@@ -179,14 +181,14 @@ def audio_blocks(
 
 
 def check_sample_rate(rate: int, told: str) -> int:
-    """The rate in Hz, if it is within :data:`SAMPLE_RATES`.
+    """Returns the rate if it is within :data:`SAMPLE_RATES`.
 
     Args:
-        rate: Hz.
-        told: What has this rate, for the message.
+        rate: Sample rate in Hz.
+        told: Name of what has this rate, for the message.
 
     Raises:
-        InputError: It is not.
+        InputError: The rate is out of range.
 
     Example:
         >>> check_sample_rate(1, "a.wav: audio")
@@ -201,9 +203,9 @@ def check_sample_rate(rate: int, told: str) -> int:
 
 
 class _Decoder(soundfile.SoundFile):  # type: ignore[misc, unused-ignore]
-    """A file that is read from one place on.
+    """A file that is read sequentially.
 
-    soundfile itself seeks after every read. MP3 and Opus then decode anew from there, with other bits.
+    soundfile itself seeks after every read, which restarts the decoder of MP3 and Opus and changes the samples.
     """
 
     def begin(self, frame: int) -> None:
@@ -252,7 +254,7 @@ def _mono(channels: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _check_samples(path: Path | str, channels: NDArray[np.float32], position: int, rate: int) -> None:
-    """Refuses what no recording holds; ``position`` is the file's sample that ``channels`` begin with."""
+    """Rejects samples that no recording can hold; ``position`` is the position in the file of the first one."""
     good = (np.abs(channels) <= LOUDEST).all(axis=1)
     if good.all():
         return
@@ -267,9 +269,9 @@ def _check_samples(path: Path | str, channels: NDArray[np.float32], position: in
 
 @contextmanager
 def _opened(path: Path | str, headerless_rate: int | None) -> Iterator[_Decoder]:
-    """An open file; whatever libsndfile objects to, at opening or within the block, becomes an InputError."""
+    """Opens a file; errors of libsndfile, on opening or within the ``with`` block, become an InputError."""
     file = check_audio_file(path)
-    # The name's own bytes: soundfile would encode it, and not every name is UTF-8.
+    # As bytes: soundfile would encode the name, and not every file name is UTF-8.
     source: bytes | int = os.fsencode(file)
     layout: dict[str, Any] = {}
     try:
@@ -280,7 +282,7 @@ def _opened(path: Path | str, headerless_rate: int | None) -> Iterator[_Decoder]
                 if signature not in SIGNATURES:
                     layout = _headerless_layout(path, file.stat().st_size, headerless_rate)
                 stream.seek(0)
-                # Without the name, because one in .raw hides a header from soundfile.
+                # Opened by descriptor, because soundfile ignores the header of a file whose name ends in .raw.
                 source = stream.fileno()
             if not layout and signature.startswith(_SAMPLE_DUMP):
                 raise InputError(f"{path}: is a MIDI sample dump, which is not read; convert it to WAV")
@@ -289,7 +291,7 @@ def _opened(path: Path | str, headerless_rate: int | None) -> Iterator[_Decoder]
             _check_length(path, file.stat().st_size, sound.frames)
             yield sound
     except soundfile.LibsndfileError as error:
-        # libsndfile finds no words for FLAC data that are damaged or at an end.
+        # libsndfile has no message for damaged or truncated FLAC data.
         reason = error.error_string.rstrip(".") or "its data are damaged or break off"
         raise InputError(f"{path}: cannot be read as audio ({reason})") from error
     except OSError as error:
@@ -297,7 +299,7 @@ def _opened(path: Path | str, headerless_rate: int | None) -> Iterator[_Decoder]
 
 
 def _check_length(path: Path | str, size: int, frames: int) -> None:
-    """Refuses a number of samples that a file of ``size`` bytes cannot hold."""
+    """Rejects a number of samples that a file of ``size`` bytes cannot hold."""
     if frames == _UNKNOWN_LENGTH:
         raise InputError(f"{path}: its header does not tell how long the audio is, as in a stream; convert it to WAV")
     if frames > size * MOST_SAMPLES_PER_BYTE:
@@ -305,7 +307,7 @@ def _check_length(path: Path | str, size: int, frames: int) -> None:
 
 
 def _headerless_layout(path: Path | str, size: int, rate: int | None) -> dict[str, Any]:
-    """What libsndfile has to be told of a file without a header."""
+    """The arguments that libsndfile needs for a file without a header."""
     if rate is None:
         raise InputError(f"{path}: headerless audio has no sample rate of its own; convert it to WAV")
     if size % 2:
@@ -317,7 +319,7 @@ def _headerless_layout(path: Path | str, size: int, rate: int | None) -> dict[st
 
 
 def _sample_range(path: Path | str, sound: _Decoder, start: float | None, end: float | None) -> tuple[int, int]:
-    """First sample and the one behind the last, for times in seconds."""
+    """The range of samples for times in seconds, its end exclusive."""
     rate, frames = sound.samplerate, sound.frames
     duration = frames / rate
     if frames == 0:

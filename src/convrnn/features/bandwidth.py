@@ -1,4 +1,4 @@
-"""Whether audio holds less than its sample rate promises, because it was resampled to that rate."""
+"""Detection of audio that was resampled from a lower rate and therefore lacks its upper frequencies."""
 
 from collections.abc import Iterable
 
@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100)
-"""Hz that audio is looked at for: those that recordings come at."""
+"""Common sample rates of recordings in Hz."""
 
 DROP_DB = 40.0
-"""Fall of the mean spectrum at half the lower rate, in dB. Voices that were not resampled fall by 25 at most there."""
+"""Drop of the mean spectrum at half of the lower rate, in dB; speech that was not resampled drops by at most 25."""
 
 _FRAME = 1024
 _BELOW = (0.6, 0.85)
@@ -17,14 +17,14 @@ _ABOVE = (1.08, 0.98)
 
 
 def resampled_from(blocks: Iterable[NDArray[np.float32]], rate: int) -> int | None:
-    """The lower sample rate that audio had before, where its spectrum surely tells.
+    """The lower sample rate that audio was resampled from, if its spectrum leaves no doubt.
 
-    A recording that was resampled from a lower rate has next to nothing above half of that: in the mean over its whole
-    length, every frequency there lies :data:`DROP_DB` below those a little lower. Quiet recordings of 16 bits, whose
-    rounding fills the band, and bands cut off elsewhere are not found.
+    A recording resampled from a lower rate has next to nothing above half of that rate: averaged over its whole length,
+    every frequency above lies :data:`DROP_DB` below those just under it. This misses quiet 16-bit recordings, whose
+    rounding noise fills the band, and cutoffs at other frequencies.
 
     Args:
-        blocks: The samples, block by block, float32 ``[samples]``.
+        blocks: The samples in blocks, each float32 ``[samples]``.
         rate: Their sample rate in Hz.
 
     Returns:
@@ -50,7 +50,7 @@ def resampled_from(blocks: Iterable[NDArray[np.float32]], rate: int) -> int | No
 
 
 def _mean_power(blocks: Iterable[NDArray[np.float32]]) -> NDArray[np.float64]:
-    """The mean power spectrum of frames side by side; a last one that is not whole is filled with zeros, if alone."""
+    """The mean power spectrum of consecutive whole frames; audio shorter than a frame is padded with zeros."""
     window = np.hanning(_FRAME)
     total = np.zeros(_FRAME // 2 + 1)
     rest = np.zeros(0, np.float32)

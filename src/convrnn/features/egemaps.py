@@ -1,9 +1,10 @@
-"""The 25 low-level descriptors of eGeMAPSv02, computed by openSMILE where that is installed.
+"""The 25 low-level descriptors of eGeMAPSv02, computed by openSMILE if it is installed.
 
-openSMILE is not part of this package: its licence is its own (:data:`LICENCE`), and it is loaded when the first
-descriptors are computed.
+openSMILE is not part of this package: it has its own licence (:data:`LICENCE`), and it is loaded only when descriptors
+are first computed.
 """
 
+import contextlib
 import functools
 import hashlib
 import re
@@ -12,22 +13,52 @@ import time
 from collections.abc import Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
+from typing_extensions import override
 
 from convrnn.cache import default_cache_dir
-from convrnn.errors import InputError
-from convrnn.features.config import DESCRIPTORS, EgemapsConfig
-from convrnn.features.samples import full_scale_one
+from convrnn.errors import Argument, InputError
+from convrnn.features.base import SAMPLE_RATES, Features
 from convrnn.files import write_atomically, writing
 
 LICENCE = (
     "eGeMAPS features are computed by openSMILE (audEERING GmbH); its licence is for research and non-commercial use, "
     "also of models trained on its features: see LICENSE in the package opensmile"
 )
-"""What whoever uses these features has to be told once."""
+"""The licence notice shown once to users of these features."""
+
+DESCRIPTORS = (
+    "Loudness",
+    "alphaRatio",
+    "hammarbergIndex",
+    "slope0-500",
+    "slope500-1500",
+    "spectralFlux",
+    "mfcc1",
+    "mfcc2",
+    "mfcc3",
+    "mfcc4",
+    "F0semitoneFrom27.5Hz",
+    "jitterLocal",
+    "shimmerLocaldB",
+    "HNRdBACF",
+    "logRelF0-H1-H2",
+    "logRelF0-H1-A3",
+    "F1frequency",
+    "F1bandwidth",
+    "F1amplitudeLogRelF0",
+    "F2frequency",
+    "F2bandwidth",
+    "F2amplitudeLogRelF0",
+    "F3frequency",
+    "F3bandwidth",
+    "F3amplitudeLogRelF0",
+)
+"""The low-level descriptors of eGeMAPSv02 in openSMILE's order, without the suffix for their smoothing."""
 
 _INSTALL = "run: pip install 'convrnn[egemaps]'"
 _LARGEST = 1 - 2**-15
@@ -42,65 +73,88 @@ _SHORT_FRAME = re.compile(
 )
 
 
-def egemaps(samples: NDArray[Any], config: EgemapsConfig) -> NDArray[np.float32]:
-    """The descriptors of every frame, in the order of :data:`~convrnn.features.config.DESCRIPTORS`.
+class EgemapsConfig(Features):
+    """The 25 low-level descriptors of eGeMAPSv02, as openSMILE computes them, in the order of :data:`DESCRIPTORS`.
 
-    openSMILE takes samples to 16 bits by cutting off the rest and lets what is out of range wrap around, so they are
-    clipped to [-1, 1 - 2⁻¹⁵] first. It starts anew for every recording: the same samples give the same bits. A
-    recording shorter than the long frames of 60 ms is followed by digital silence up to that length. Digital silence
+    One frame every 10 ms. Loudness, spectral shape, MFCCs and formants come from frames of 20 ms in the library's own
+    configuration and of 25 ms in the paper's text; F0, jitter, shimmer, HNR and harmonics from frames of 60 ms in both.
+    There are ``floor((duration - 60 ms) / 10 ms) + 2`` frames, where openSMILE rounds both lengths to whole samples; at
+    least 2, since recordings shorter than 60 ms are padded with digital silence.
+
+    openSMILE truncates samples to 16 bits and lets values out of range wrap around, so samples are first clipped to
+    [-1, 1 - 2⁻¹⁵]. It is restarted for every recording, so that the same samples give the same bits. Digital silence
     gives finite values: openSMILE's floors, 0 for most descriptors.
 
-    Args:
-        samples: ``[samples]``, mono, at ``config.sample_rate``, of a dtype that
-            :func:`~convrnn.features.samples.full_scale_one` knows.
-        config: Frames and sample rate.
-
-    Returns:
-        float32 ``[frames, 25]``, with ``floor((duration - 60 ms) / 10 ms) + 2`` frames, where openSMILE rounds both
-        lengths to whole samples. At least 2.
+    Attributes:
+        sample_rate: Hz, 8000 to 768000, since F3 and the spectral ratios reach 4 kHz and beyond; audio with another
+            rate is resampled to it.
+        frame_ms: Length of the short frames in milliseconds: 20 (openSMILE's configuration) or 25 (the paper's text).
 
     Raises:
-        InputError: openSMILE is not installed, cannot be loaded, or has not the configuration that is known here.
-        ValueError: There is less than one short frame of samples, they are none that ``full_scale_one`` takes, or a
-            descriptor is not finite.
+        pydantic.ValidationError: A field is unknown or its value is not allowed.
 
     Example:
-        >>> egemaps(np.zeros(16000), EgemapsConfig(sample_rate=16000)).shape
-        (96, 25)
+        >>> config = EgemapsConfig(sample_rate=16000)
+        >>> config.name, config.num_features
+        ('egemaps', 25)
+        >>> EgemapsConfig(sample_rate=16000, frame_ms=25).name
+        'egemaps-25ms'
     """
-    return egemaps_of_blocks([full_scale_one(samples)], config)
 
+    kind: Literal["egemaps"] = "egemaps"
+    sample_rate: int = Field(ge=8000, le=SAMPLE_RATES[1])
+    frame_ms: Literal[20, 25] = 20
 
-def egemaps_of_blocks(blocks: Iterable[NDArray[np.float32]], config: EgemapsConfig) -> NDArray[np.float32]:
-    """:func:`egemaps` of samples that come one block after the other; the same bits for blocks of any size.
+    licence: ClassVar[str] = LICENCE
+    is_slow: ClassVar[bool] = True
 
-    One block at a time is held, and the frames.
+    @property
+    @override
+    def description(self) -> str:
+        return (
+            f"eGeMAPS ({len(DESCRIPTORS)} low-level descriptors by openSMILE, frames of {self.frame_ms} and 60 ms) at "
+            f"{self.sample_rate} Hz"
+        )
 
-    Args:
-        blocks: Each float32 ``[samples]``, mono, full scale 1, as :func:`~convrnn.features.audio.audio_blocks` gives
-            them.
-        config: Frames and sample rate.
+    @property
+    @override
+    def num_features(self) -> int:
+        return len(DESCRIPTORS)
 
-    Returns:
-        float32 ``[frames, 25]``.
+    @property
+    @override
+    def shift_ms(self) -> float:
+        """Distance between the starts of neighbouring frames in milliseconds."""
+        return 10.0
 
-    Raises:
-        InputError: As :func:`egemaps`, or what ``blocks`` raises.
-        ValueError: As :func:`egemaps`, or a block is of another kind.
+    @override
+    def load(self) -> None:
+        load_opensmile(self.frame_ms)
 
-    Example:
-        >>> egemaps_of_blocks(np.split(np.zeros(16000, np.float32), [10000]), EgemapsConfig(sample_rate=16000)).shape
-        (96, 25)
-    """
-    frames = _run(_of_16_bits(blocks, config), config)
-    if not np.isfinite(frames).all():
-        frame, descriptor = np.argwhere(~np.isfinite(frames))[0]
-        raise ValueError(f"openSMILE gives {frames[frame, descriptor]} for {DESCRIPTORS[descriptor]} in frame {frame}")
-    return frames
+    @override
+    def versions(self) -> dict[str, str]:
+        # openSMILE ships its own configuration, which may change between versions.
+        return {"opensmile": opensmile_version()}
+
+    @override
+    def compute(self, blocks: Iterable[NDArray[np.float32]]) -> NDArray[np.float32]:
+        """Computes the descriptors of every frame; only one block of samples is held in memory.
+
+        Example:
+            >>> EgemapsConfig(sample_rate=16000).compute(np.split(np.zeros(16000, np.float32), [10000])).shape
+            (96, 25)
+        """
+        frames = _run(_of_16_bits(blocks, self), self)
+        if not np.isfinite(frames).all():
+            frame, descriptor = np.argwhere(~np.isfinite(frames))[0]
+            raise ValueError(
+                f"openSMILE gives {frames[frame, descriptor]} for {DESCRIPTORS[descriptor]} in frame {frame}"
+            )
+        return frames
 
 
 def _of_16_bits(blocks: Iterable[NDArray[np.float32]], config: EgemapsConfig) -> Iterator[bytes]:
-    """What openSMILE takes, a tenth of a second at a time, at least one long frame in all."""
+    """Samples as openSMILE's 16-bit input, a tenth of a second at a time, padded to at least one long frame."""
     rate = config.sample_rate
     heard = 0
     for block in blocks:
@@ -118,15 +172,17 @@ def _of_16_bits(blocks: Iterable[NDArray[np.float32]], config: EgemapsConfig) ->
 
 
 def _run(samples: Iterable[bytes], config: EgemapsConfig) -> NDArray[np.float32]:
-    """The frames that openSMILE makes of 16-bit samples; it runs in a thread of its own while they are read here."""
+    """The frames that openSMILE computes from 16-bit samples; it runs in a separate thread while they are read here."""
     smile = _start(config.frame_ms, config.sample_rate)
+    from opensmile.core.lib import OpenSmileException
+
     frames = bytearray()
     failed: list[Exception] = []
 
     def run() -> None:
         try:
             smile.run()
-        except Exception as error:  # noqa: BLE001 - raised again below, in the thread that waits
+        except Exception as error:  # noqa: BLE001 - re-raised below, in the waiting thread
             failed.append(error)
 
     smile.external_sink_set_callback_ex("sink", lambda frame, _: frames.extend(frame.tobytes()))
@@ -134,15 +190,17 @@ def _run(samples: Iterable[bytes], config: EgemapsConfig) -> NDArray[np.float32]
     thread.start()
     try:
         for part in samples:
-            # Refused while there is no room for it: openSMILE is behind.
+            # Refused while openSMILE's buffer is full.
             while not smile.external_audio_source_write_data("source", part) and thread.is_alive():
                 time.sleep(0.001)
         smile.external_audio_source_set_eoi("source")
         thread.join()
     finally:
-        if thread.is_alive():
-            smile.abort()
-            thread.join()
+        while thread.is_alive():
+            # Refused until the thread has started openSMILE.
+            with contextlib.suppress(OpenSmileException):
+                smile.abort()
+            thread.join(0.001)
         smile.free()
     if failed:
         raise ValueError(f"openSMILE fails: {failed[0]}")
@@ -153,7 +211,7 @@ def opensmile_version() -> str:
     """The version of the installed openSMILE package, found without loading it.
 
     Raises:
-        InputError: It is not installed; the sentence says how to.
+        InputError: openSMILE is not installed; the message says how to install it.
     """
     try:
         return version("opensmile")
@@ -163,18 +221,18 @@ def opensmile_version() -> str:
 
 @functools.cache
 def load_opensmile(frame_ms: int) -> dict[str, str]:
-    """Load openSMILE and check that its descriptors are the known ones; once per process, since it takes a while.
+    """Loads openSMILE and checks that its descriptors are as expected; cached per process, since it takes a while.
 
     Args:
-        frame_ms: Length of the short frames: 20 as in the installed configuration; 25 for a copy of its file with that
-            one number changed, under the cache folder (:func:`~convrnn.cache.default_cache_dir`).
+        frame_ms: Length of the short frames: 20, as in the installed configuration, or 25, for which a copy of its file
+            with that number changed is used, in the cache folder (:func:`~convrnn.cache.default_cache_dir`).
 
     Returns:
-        openSMILE's options that name the files of its configuration.
+        openSMILE's options with the paths of its configuration files.
 
     Raises:
-        InputError: openSMILE is not installed, cannot be loaded, has not the configuration that is known here, lies in
-            a folder that it cannot read itself, or the copy cannot be written.
+        InputError: openSMILE is not installed, cannot be loaded, has an unknown configuration, is in a folder that it
+            cannot read itself, or the copy cannot be written.
     """
     installed = opensmile_version()
     try:
@@ -192,7 +250,7 @@ def load_opensmile(frame_ms: int) -> dict[str, str]:
         "egemaps": str(root / _EGEMAPS),
         "bufferModeRbConf": str(buffers / "BufferModeRb.conf.inc"),
         "bufferModeRbLagConf": str(buffers / "BufferModeRbLag.conf.inc"),
-        # openSMILE's own choice for these levels is to keep every frame, for functionals that are not computed here.
+        # By default openSMILE keeps every frame of these levels, for functionals that are not computed here.
         "bufferModeConf": str(buffers / "BufferModeRb.conf.inc"),
     }
     smile = opensmile.core.lib.OpenSMILE()
@@ -215,19 +273,19 @@ def load_opensmile(frame_ms: int) -> dict[str, str]:
 
 
 def copy_with_25_ms(installed: Path) -> Path:
-    """Copy openSMILE's file with the short frames into the cache, with 25 ms where it has 20 ms.
+    """Copies openSMILE's configuration of the short frames into the cache, with 25 ms instead of 20 ms.
 
-    The copy's folder is named by its content, and a copy that is missing or damaged is written anew.
+    The copy's folder is named by its content; a missing or damaged copy is replaced.
 
     Args:
         installed: The folder of openSMILE's configuration files.
 
     Returns:
-        The copy.
+        The path of the copy.
 
     Raises:
-        InputError: The one line to change is not there as known, or the copy cannot be written, or not where openSMILE
-            can read it.
+        InputError: The line to change is not as expected, the copy cannot be written, or openSMILE cannot read its
+            path.
     """
     file = installed / _GEMAPS
     content = file.read_text("utf-8", "surrogateescape") if file.is_file() else ""
@@ -235,7 +293,8 @@ def copy_with_25_ms(installed: Path) -> Path:
     if changed != 1:
         raise InputError(
             f"{file}: openSMILE {opensmile_version()} has no frames of 20 ms where version 2.6.0 has them, so they "
-            "cannot be made 25 ms long; use --features egemaps"
+            "cannot be made 25 ms long; use ",
+            Argument("features", "egemaps"),
         )
     new = text.encode("utf-8", "surrogateescape")
     folder = default_cache_dir().absolute() / "opensmile" / hashlib.sha256(new).hexdigest()[:16]
@@ -249,7 +308,7 @@ def copy_with_25_ms(installed: Path) -> Path:
 
 
 def _start(frame_ms: int, sample_rate: int) -> Any:  # noqa: ANN401 - opensmile has no types
-    """An openSMILE that waits for samples; whoever asked for it frees it."""
+    """Starts an openSMILE instance that waits for samples; the caller must free it."""
     options = load_opensmile(frame_ms)
     from opensmile.core.lib import OpenSMILE
 

@@ -1,4 +1,4 @@
-"""From a piece of an audio file to its features."""
+"""Computes the features of an audio file, a part of it, or samples in memory."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 
 from convrnn.errors import InputError
 from convrnn.features.audio import AudioInfo, audio_blocks, audio_info, read_audio
-from convrnn.features.config import EgemapsConfig, FeatureConfig
-from convrnn.features.egemaps import egemaps, egemaps_of_blocks
-from convrnn.features.logmel import log_mel, log_mel_of_blocks
+from convrnn.features.base import Features
+from convrnn.features.samples import full_scale_one
+
+_BLOCK_SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -21,8 +22,7 @@ class Segment:
         file: Path of the audio file.
         start: Seconds, or ``None`` for the file's beginning.
         end: Seconds, or ``None`` for the file's end.
-        headerless_rate: Hz at which the file is read as 16-bit PCM if it has no header; ``None`` where it must have
-            one.
+        headerless_rate: Hz at which the file is read as 16-bit PCM if it has no header; ``None`` if it must have one.
 
     Example:
         >>> str(Segment("a.wav", 0.5, 2.0)), str(Segment("a.wav"))
@@ -35,7 +35,7 @@ class Segment:
     headerless_rate: int | None = None
 
     def __str__(self) -> str:
-        """The file and, where given, the times; for messages."""
+        """The file and, if given, the times; for messages."""
         if self.start is None and self.end is None:
             return self.file
         start = "start" if self.start is None else f"{self.start:g} s"
@@ -43,7 +43,7 @@ class Segment:
         return f"{self.file} ({start} to {end})"
 
     def info(self) -> AudioInfo:
-        """What the header of the whole file says.
+        """The properties in the header of the whole file.
 
         Raises:
             InputError: As :func:`~convrnn.features.audio.audio_info`.
@@ -68,7 +68,7 @@ class Segment:
         )
 
     def blocks(self, *, sample_rate: int | None = None) -> Iterator[NDArray[np.float32]]:
-        """The samples of :meth:`read`, some seconds at a time, so that a long file takes little memory.
+        """The samples of :meth:`read`, a few seconds at a time, so that a long file takes little memory.
 
         Args:
             sample_rate: Hz to resample to; ``None`` keeps the file's own rate.
@@ -85,53 +85,51 @@ class Segment:
         )
 
 
-def features_of(samples: NDArray[np.float32], config: FeatureConfig) -> NDArray[np.float32]:
-    """The features of samples that are in memory.
+def features_of(samples: NDArray[np.float32], config: Features) -> NDArray[np.float32]:
+    """Computes the features of samples in memory.
 
     Args:
-        samples: ``[samples]``, mono, at ``config.sample_rate``. Floating-point ones have full scale 1, int16, int32
-            and uint8 that of their type (:func:`~convrnn.features.samples.full_scale_one`).
-        config: What to compute.
+        samples: ``[samples]``, mono, at ``config.sample_rate``. Floating-point samples have full scale 1; int16, int32
+            and uint8 have that of their type (:func:`~convrnn.features.samples.full_scale_one`).
+        config: The features to compute.
 
     Returns:
         float32 ``[frames, features]``, at least one frame.
 
     Raises:
-        InputError: eGeMAPS were asked for and openSMILE cannot be used.
-        ValueError: There is less than one frame of samples; they are not a vector, of another dtype, not finite or far
-            beyond full scale; or a feature is not finite.
+        InputError: A library that computes the features cannot be used.
+        ValueError: There is less than one frame of samples; they are not a vector, have another dtype, are not finite
+            or far exceed full scale; or a feature is not finite.
 
     Example:
-        >>> from convrnn.features.config import LogMelConfig
+        >>> from convrnn.features.logmel import LogMelConfig
         >>> features_of(np.zeros(8000, np.float32), LogMelConfig(sample_rate=8000)).shape
         (98, 26)
     """
-    return egemaps(samples, config) if isinstance(config, EgemapsConfig) else log_mel(samples, config)
+    # On the whole array, so that an error gives a bad sample's position in it.
+    samples = full_scale_one(samples)
+    size = _BLOCK_SECONDS * config.sample_rate
+    return config.compute(samples[start : start + size] for start in range(0, len(samples), size))
 
 
-def extract_features(segment: Segment, config: FeatureConfig) -> NDArray[np.float32]:
+def extract_features(segment: Segment, config: Features) -> NDArray[np.float32]:
     """Reads a segment at the config's sample rate and computes its features.
 
-    They are computed as the samples come, so that memory grows with the frames alone.
+    Features are computed while the samples are read, so that memory grows only with the number of frames.
 
     Args:
-        segment: What to read.
-        config: What to compute.
+        segment: The segment to read.
+        config: The features to compute.
 
     Returns:
         float32 ``[frames, features]``, at least one frame.
 
     Raises:
         InputError: The audio cannot be read (see :func:`~convrnn.features.audio.read_audio`) or is shorter than one
-            frame; the sentence names the file. Or eGeMAPS were asked for and openSMILE cannot be used.
+            frame, and the message names the file; or a library that computes the features cannot be used.
     """
     try:
-        blocks = segment.blocks(sample_rate=config.sample_rate)
-        return (
-            egemaps_of_blocks(blocks, config)
-            if isinstance(config, EgemapsConfig)
-            else log_mel_of_blocks(blocks, config)
-        )
+        return config.compute(segment.blocks(sample_rate=config.sample_rate))
     except InputError:
         raise
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Z-scores per feature at frame level, over a speaker, an utterance or a corpus (section IV-A)."""
+"""Standardisation of each feature over the frames of a speaker, an utterance or a corpus (section IV-A)."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from convrnn.errors import InputError
 
 NormalisePolicy = Literal["speaker", "utterance", "corpus"]
-"""Whose frames give mean and deviation: the speaker's (the paper), the utterance's own, or the training data's."""
+"""The frames that mean and deviation are computed from: the speaker's (the paper), the utterance's or all training
+frames."""
 
 CONSTANT = float(np.finfo(np.float32).eps)
-"""Share of the mean up to which a deviation counts as none: of float32 features it is rounding, not signal."""
+"""Deviation relative to the mean up to which a feature counts as constant: in float32 it is rounding, not signal."""
 
 _ROWS = 2**16
 
@@ -27,7 +28,7 @@ class Statistics:
         std: float64 ``[features]``, with the number of frames as divisor; 0 for a constant feature.
 
     Raises:
-        ValueError: The two are not vectors of one length, are not finite, or a deviation is negative.
+        ValueError: The two are not vectors of the same length, are not finite, or a deviation is negative.
 
     Example:
         >>> statistics = Statistics.of([np.array([[0.0, 5.0], [2.0, 5.0]]), np.array([[4.0, 5.0]])])
@@ -54,10 +55,10 @@ class Statistics:
         """Statistics over all frames of all arrays, accumulated in float64.
 
         Args:
-            arrays: Each ``[frames, features]``; an array without frames counts for nothing.
+            arrays: Each ``[frames, features]``; arrays without frames are ignored.
 
         Raises:
-            ValueError: No frame at all, arrays of different width, or values that are not finite.
+            ValueError: There is no frame, the arrays differ in width, or values are not finite.
         """
         count = 0
         mean = squares = np.zeros(0)
@@ -76,7 +77,7 @@ class Statistics:
             if count == 0:
                 count, mean, squares = len(x), x_mean, x_squares
                 continue
-            # Merging centred sums loses no digits when the mean is large against the deviation.
+            # Merging centred sums stays accurate when the mean is large compared with the deviation.
             total = count + len(x)
             shift = x_mean - mean
             mean = mean + shift * (len(x) / total)
@@ -89,7 +90,7 @@ class Statistics:
     def apply(self, x: NDArray[Any]) -> NDArray[np.float32]:
         """``(x - mean) / std`` per feature; a constant feature gives 0.
 
-        A feature counts as constant where its deviation is at most float32's resolution at its mean.
+        A feature counts as constant if its deviation is at most float32's resolution at its mean.
 
         Args:
             x: ``[frames, features]``.
@@ -109,12 +110,12 @@ class Statistics:
 
 
 def _in_float64(x: NDArray[Any]) -> Iterator[NDArray[np.float64]]:
-    """The rows in float64, so many at a time that this takes little memory for a recording of hours."""
+    """The rows in float64, in blocks, so that a recording of hours takes little memory."""
     return (x[start : start + _ROWS].astype(np.float64) for start in range(0, len(x), _ROWS))
 
 
 def _sum(blocks: Iterable[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """The sum of all rows, each added to that of the rows before, as numpy does within an array."""
+    """The sum of all rows, added one after another, as numpy does within an array."""
     total: NDArray[np.float64] = np.zeros((0, 0))
     for block in blocks:
         total = (np.concatenate([total, block]) if len(total) else block).sum(axis=0, keepdims=True)
@@ -126,12 +127,12 @@ class Normaliser:
     """Normalises the features of many utterances by one policy.
 
     Args:
-        policy: ``"speaker"``: each speaker over all the frames that :meth:`transform` is given of them (section IV-A).
-            ``"utterance"``: each utterance over its own frames. ``"corpus"``: all by the statistics of :meth:`fit`.
-        statistics: What :meth:`fit` would compute, from a saved model; only for ``"corpus"``.
+        policy: ``"speaker"``: over all frames of a speaker that are passed to :meth:`transform` (section IV-A).
+            ``"utterance"``: over the frames of each utterance. ``"corpus"``: with the statistics of :meth:`fit`.
+        statistics: The statistics of a saved model, instead of calling :meth:`fit`; only for ``"corpus"``.
 
     Raises:
-        InputError: An unknown policy.
+        InputError: The policy is unknown.
 
     Example:
         >>> normaliser = Normaliser("corpus").fit([np.array([[1.0], [3.0]])])
@@ -146,7 +147,7 @@ class Normaliser:
         self.statistics = statistics if policy == "corpus" else None
 
     def fit(self, arrays: Iterable[NDArray[Any]]) -> Self:
-        """Computes the statistics of ``"corpus"`` from training data; the other policies learn nothing.
+        """Computes the statistics of ``"corpus"`` from training data; does nothing for the other policies.
 
         Args:
             arrays: Each ``[frames, features]``.
@@ -165,13 +166,13 @@ class Normaliser:
 
         Args:
             arrays: One ``[frames, features]`` per utterance, each with at least one frame.
-            speakers: The speaker of each utterance; only ``"speaker"`` looks at it, and should be given all of a
-                speaker's utterances in one call.
+            speakers: The speaker of each utterance; used only by ``"speaker"``, which needs all utterances of a speaker
+                in one call.
 
         Raises:
             InputError: The policy is ``"speaker"`` and ``speakers`` is ``None``.
             RuntimeError: The policy is ``"corpus"`` and there are no statistics yet.
-            ValueError: As many speakers as utterances are needed; or as :meth:`Statistics.of`.
+            ValueError: The numbers of speakers and utterances differ; or as :meth:`Statistics.of`.
         """
         if self.policy == "corpus":
             if self.statistics is None:

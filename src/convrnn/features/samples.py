@@ -1,4 +1,4 @@
-"""Samples in memory, of whatever kind arrays of them are, as those that features are computed from."""
+"""Conversion of samples of any common dtype to the scale that features are computed from."""
 
 from typing import Any
 
@@ -6,18 +6,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 LOUDEST = 256.0
-"""Largest magnitude of floating-point samples, 48 dB over full scale. Beyond are those that nobody has scaled."""
+"""Largest magnitude of floating-point samples, 48 dB above full scale. Larger values indicate unscaled samples."""
 
 
 def full_scale_one(samples: NDArray[Any]) -> NDArray[np.float32]:
-    """Mono samples with full scale 1.
+    """Converts mono samples to full scale 1.
 
     ========================== =========================================================================
-    dtype                      what becomes of it
+    dtype                      conversion
     ========================== =========================================================================
-    float16, float32, float64  taken as they are, full scale 1; at most :data:`LOUDEST`
+    float16, float32, float64  unchanged, full scale 1; at most :data:`LOUDEST`
     int16, int32               divided by 32,768 or 2³¹
-    uint8                      minus 128, divided by 128, as 8-bit WAV files have them
+    uint8                      minus 128, divided by 128, as in 8-bit WAV files
     any other                  refused
     ========================== =========================================================================
 
@@ -25,10 +25,11 @@ def full_scale_one(samples: NDArray[Any]) -> NDArray[np.float32]:
         samples: ``[samples]``.
 
     Returns:
-        float32 ``[samples]``; the array itself where it is one.
+        float32 ``[samples]``; the array itself if it needs no conversion.
 
     Raises:
-        ValueError: They are no array or not a vector, of another dtype, NaN, infinite or far beyond full scale.
+        ValueError: The samples are not a vector of one of these dtypes, or one is NaN, infinite or far beyond full
+            scale.
 
     Example:
         >>> full_scale_one(np.array([0, 16384, -32768], dtype=np.int16)).tolist()
@@ -48,7 +49,7 @@ def full_scale_one(samples: NDArray[Any]) -> NDArray[np.float32]:
         return (samples / -float(np.iinfo(samples.dtype).min)).astype(np.float32)
     if samples.dtype.newbyteorder("=") not in (np.float16, np.float32, np.float64):
         raise ValueError(f"samples are {samples.dtype}; expected float16, float32, float64, int16, int32 or uint8")
-    # False for NaN too.
+    # Also false for NaN.
     fine = np.abs(samples) <= LOUDEST
     if not fine.all():
         first = int(fine.argmin())

@@ -1,4 +1,4 @@
-"""Features on disk, extracted once, in parallel, named by what they were computed from."""
+"""Features on disk, extracted once and in parallel; a file is named by a hash of what it was computed from."""
 
 import hashlib
 import io
@@ -12,19 +12,18 @@ from numpy.typing import NDArray
 
 from convrnn.errors import InputError
 from convrnn.features.audio import check_audio_file
-from convrnn.features.config import EgemapsConfig, FeatureConfig
-from convrnn.features.egemaps import opensmile_version
+from convrnn.features.base import Features
 from convrnn.features.extract import Segment, extract_features
 from convrnn.files import file_hash, write_atomically, writing
 from convrnn.processes import Event, WorkFailedError, run_in_processes
 
 FEATURES_VERSION = 1
-"""Raised when a fix changes the features of the same config and audio; it is part of every key."""
+"""Incremented when a fix changes the features of the same config and audio; part of every key."""
 
 _HEADER_BYTES, _DIGEST_BYTES = 128, 32
 
 Progress = Callable[[int, int], None]
-"""Called with how many segments are done, and how many there are."""
+"""Called with the number of segments done and the total."""
 
 _Work = tuple[Segment, Path]
 
@@ -32,22 +31,22 @@ _Work = tuple[Segment, Path]
 class FeatureStore:
     """A folder of features: ``<root>/<config key>/<2 hex digits>/<key>.npy``, one file per segment.
 
-    A file appears under its name only when it is complete, so that an extraction may be killed at any moment and
-    continues where it was. Keys depend on the audio's bytes, not on its place or name: copies share one file.
+    A file appears under its name only when it is complete, so an extraction killed at any moment continues where it
+    stopped. Keys depend on the bytes of the audio, not on its path, so that copies share one file.
 
-    A file is an array as numpy saves it, and behind it the SHA-256 of the key and all that comes before. Where that
-    does not match, the features are computed anew, and so they are once for files of earlier versions, which had none.
+    A file is an array in numpy's format, followed by the SHA-256 of the key and the array. If the hash is wrong or
+    missing, as in files of early versions, the features are computed again.
 
     Args:
-        root: Folder of the store, made when first written to; several configs may share it.
-        config: What to compute.
+        root: Folder of the store, created when first written to; several configs may share it.
+        config: The features to compute.
 
     Raises:
-        InputError: The config is of eGeMAPS and openSMILE, whose version is part of every key, is not installed.
+        InputError: A library whose version is part of every key, such as openSMILE for eGeMAPS, is not installed.
 
     Example:
         >>> import tempfile, soundfile
-        >>> from convrnn.features.config import LogMelConfig
+        >>> from convrnn.features.logmel import LogMelConfig
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     soundfile.write(f"{folder}/a.wav", np.zeros(16000), 16000)
         ...     store = FeatureStore(Path(folder) / "features", LogMelConfig(sample_rate=16000))
@@ -56,21 +55,19 @@ class FeatureStore:
         (48, 26)
     """
 
-    def __init__(self, root: Path | str, config: FeatureConfig) -> None:
+    def __init__(self, root: Path | str, config: Features) -> None:
         self.root = Path(root)
         self.config = config
         computed = [FEATURES_VERSION, config.model_dump(mode="json")]
-        if isinstance(config, EgemapsConfig):
-            # openSMILE brings its own configuration, which may change between its versions.
-            computed.append(f"opensmile {opensmile_version()}")
+        computed += [f"{package} {version}" for package, version in config.versions().items()]
         self._config_json = json.dumps(computed, sort_keys=True)
         self._folder = self.root / hashlib.sha256(self._config_json.encode()).hexdigest()[:16]
 
     def key(self, segment: Segment) -> str:
-        """Hash over the config, :data:`FEATURES_VERSION`, the audio file's bytes, start and end: 64 hexadecimal digits.
+        """Hash of the config, :data:`FEATURES_VERSION`, the audio file's bytes, start and end: 64 hexadecimal digits.
 
-        The bytes are read as :func:`~convrnn.files.file_hash` does. Where they may be headerless, the rate at which
-        they are then read counts too.
+        The bytes are hashed by :func:`~convrnn.files.file_hash`. If the file may be headerless, the sample rate at
+        which it would be read is included.
 
         Raises:
             InputError: The audio file is missing, a folder, empty or unreadable.
@@ -82,7 +79,7 @@ class FeatureStore:
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     def path(self, segment: Segment) -> Path:
-        """Where the segment's features lie, or will lie.
+        """The path of the segment's features, whether or not they exist.
 
         Raises:
             InputError: As :meth:`key`.
@@ -91,18 +88,19 @@ class FeatureStore:
         return self._folder / key[:2] / f"{key}.npy"
 
     def extract(self, segments: Sequence[Segment], *, jobs: int = 1, on_progress: Progress | None = None) -> None:
-        """Computes the features of all segments that are not there yet.
+        """Computes the features of all segments that are not stored yet.
 
-        A segment that fails does not stop the others; on any error, also Ctrl-C, everything finished so far is kept.
+        A segment that fails does not stop the others; on any error, and on Ctrl-C, everything finished so far is kept.
 
         Args:
-            segments: What to extract; the same one may occur several times.
-            jobs: Processes; 1 works in this one. The features are the same for any number.
+            segments: The segments to extract; duplicates are allowed.
+            jobs: Number of processes; 1 works in this one. The features do not depend on it.
             on_progress: Called in this process after each segment that is found or computed.
 
         Raises:
-            InputError: ``jobs`` is below 1; or segments failed: the first one's error, in the order given, and how many
-                further ones there were; or, at once, the store cannot be written or a worker process died.
+            InputError: ``jobs`` is below 1; segments failed, in which case the message gives the first error in the
+                order of the segments and the number of others; or, immediately, the store cannot be written or a worker
+                process died.
         """
         if jobs < 1:
             raise InputError(f"jobs: expected at least 1, got {jobs}")
@@ -147,7 +145,7 @@ class FeatureStore:
             raise InputError(f"{first}; {others} more segment{'s' if others > 1 else ''} failed too") from first
 
     def load(self, segment: Segment) -> NDArray[np.float32]:
-        """The segment's features, computed first where they are missing or their file is damaged.
+        """The segment's features, computed first if they are missing or their file is damaged.
 
         Returns:
             float32 ``[frames, features]``.
@@ -164,23 +162,23 @@ class FeatureStore:
         return features
 
     def _is_whole(self, path: Path) -> bool:
-        """Whether a file is there, of a length that holds whole frames and with the header that belongs to it."""
+        """Whether a file exists, has a length of whole frames, and a header that matches its length."""
         try:
             with path.open("rb") as stream:
                 size = os.fstat(stream.fileno()).st_size
                 return self._shape(size, stream.read(_HEADER_BYTES)) is not None
         except OSError:
-            # Whatever keeps it from being read will be named when it is written anew.
+            # If the cause persists, writing the file again will report it.
             return False
 
     def _shape(self, size: int, header: bytes) -> tuple[int, int] | None:
-        """The shape of the array in a file of this size and header; None where it is none of this store's."""
+        """The shape of the array in a file of this size and header; None if the file is not one of this store."""
         frames, rest = divmod(size - _HEADER_BYTES - _DIGEST_BYTES, 4 * self.config.num_features)
         shape = (frames, self.config.num_features)
         return shape if rest == 0 and frames > 0 and header == _npy_header(*shape) else None
 
     def _read(self, path: Path) -> NDArray[np.float32] | None:
-        """The features in a file; None where there is none or it is not as it was written."""
+        """The features in a file; None if it is missing or was changed."""
         try:
             with path.open("rb") as stream:
                 size = os.fstat(stream.fileno()).st_size
@@ -188,7 +186,7 @@ class FeatureStore:
                 if shape is None:
                     return None
                 stream.seek(0)
-                # Read once, into memory that the array keeps and may be written to.
+                # Read once, into writable memory that the array keeps.
                 content = bytearray(size)
                 stream.readinto(content)
         except OSError:
@@ -199,7 +197,7 @@ class FeatureStore:
         return np.frombuffer(array, dtype="<f4", offset=_HEADER_BYTES).reshape(shape)
 
     def _compute(self, work: list[_Work], jobs: int, finish: Callable[[int, InputError | None], None]) -> None:
-        """Computes and writes; tells the position of each as it is finished, with the error where it failed."""
+        """Computes and writes features; calls ``finish`` with the position of each segment and its error, if any."""
         if min(jobs, len(work)) <= 1:
             for index, item in enumerate(work):
                 finish(index, _extract(self.config, item))
@@ -222,8 +220,8 @@ class FeatureStore:
             ) from error
 
 
-def _extract(config: FeatureConfig, item: _Work, _report: object = None) -> InputError | None:
-    """Computes and writes one segment; returns what is wrong with it, and raises where the store is not writable."""
+def _extract(config: Features, item: _Work, _report: object = None) -> InputError | None:
+    """Computes and writes one segment; returns its error, if any, and raises if the store cannot be written."""
     segment, path = item
     try:
         features = extract_features(segment, config)
@@ -237,20 +235,20 @@ def _write(path: Path, features: NDArray[np.float32]) -> None:
     with writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
     array = _npy_header(*features.shape) + features.astype("<f4").tobytes()
-    # A file that a power failure left half written is noticed and made again, so there is no need to wait for the disk.
+    # A file damaged by a power failure is detected and replaced, so there is no need to wait for the disk.
     write_atomically(path, array + _digest(path, array), durable=False)
 
 
 def _digest(path: Path, array: bytes | memoryview) -> bytes:
-    # With the name, a file under another's name is noticed too.
+    # The name is included so that a file under a wrong name is detected as well.
     digest = hashlib.sha256(path.stem.encode("ascii"))
     digest.update(array)
     return digest.digest()
 
 
 def _npy_header(frames: int, features: int) -> bytes:
-    """The first bytes of a .npy file with such an array, padded by numpy to one length for all."""
-    # numpy's own saving reports a full disk without saying so; its header is all that is needed of it.
+    """The header of a .npy file with an array of this shape, padded by numpy to a fixed length."""
+    # Only the header comes from numpy, because numpy.save does not name a full disk as the cause of its error.
     stream = io.BytesIO()
     np.lib.format.write_array_header_1_0(stream, {"descr": "<f4", "fortran_order": False, "shape": (frames, features)})
     return stream.getvalue()

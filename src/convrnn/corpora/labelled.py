@@ -1,0 +1,148 @@
+"""The rows of a corpus that have a label for one task: what models are trained and tested on."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import PurePath
+
+import numpy as np
+from numpy.typing import NDArray
+from typing_extensions import override
+
+from convrnn.corpora.names import is_there, similar_file
+from convrnn.corpora.utterances import TaskLabels, Utterances
+from convrnn.errors import InputError
+from convrnn.features.audio import check_audio_file
+from convrnn.files import file_hash
+
+HIGHEST_DEFAULT_RATE = 16_000
+"""Hz; features are computed at this rate where all files have a higher one."""
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledCorpus(Utterances):
+    """The rows of a corpus that have a label for one task.
+
+    :meth:`Corpus.for_task <convrnn.corpora.corpus.Corpus.for_task>` makes one.
+
+    Attributes:
+        table: As :class:`~convrnn.corpora.utterances.Utterances` has it, with one column ``label``.
+        task: What the labels are called.
+        classes: The class names, in the order of the class numbers.
+
+    Raises:
+        ValueError: If a row has no label, or one that is not among the classes.
+
+    Example:
+        >>> import pandas as pd
+        >>> from convrnn.corpora.corpus import Corpus
+        >>> table = pd.DataFrame({"file": ["a.wav", "b.wav"], "speaker": ["1", "2"], "mood": ["sad", "glad"]})
+        >>> corpus = Corpus.from_table(table).for_task("mood")
+        >>> corpus.classes, corpus.labels, corpus.class_indices.tolist()
+        (('glad', 'sad'), ['sad', 'glad'], [1, 0])
+    """
+
+    task: str
+    classes: tuple[str, ...]
+
+    @override
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.table["label"].isna().any():
+            raise ValueError("table has rows without 'label'")
+
+    @override
+    def _label_columns(self) -> Mapping[str, tuple[str, ...]]:
+        return {"label": self.classes}
+
+    @override
+    def task_labels(self) -> list[TaskLabels]:
+        return [TaskLabels(self.task, self.classes, self.table["label"].tolist())]
+
+    @property
+    def labels(self) -> list[str]:
+        """The label of every row, in table order."""
+        return list(self.table["label"])
+
+    @property
+    def class_indices(self) -> NDArray[np.int64]:
+        """The number of every row's class: ``[rows]``, int64."""
+        number = {name: index for index, name in enumerate(self.classes)}
+        return np.array([number[label] for label in self.labels], dtype=np.int64)
+
+    @property
+    def default_split(self) -> str:
+        """How the corpus is split unless the user says so: ``"partitions"`` if it has any, else ``"random"``."""
+        return "partitions" if self.table["partition"].notna().any() else "random"
+
+    @property
+    def sample_rate(self) -> int:
+        """The rate in Hz that features are computed at unless another is given: the lowest rate, at most 16 kHz.
+
+        A model of speech gains nothing from bands above 8 kHz, and files with a higher rate often hold nothing there.
+
+        Raises:
+            InputError: As :attr:`lowest_rate`.
+        """
+        return min(self.lowest_rate, HIGHEST_DEFAULT_RATE)
+
+    @cached_property
+    def lowest_rate(self) -> int:
+        """The lowest sample rate among the files, in Hz.
+
+        Raises:
+            InputError: If a file is missing or unreadable.
+        """
+        self._check_files()
+        return min(segment.info().sample_rate for segment in {s.file: s for s in self.segments()}.values())
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """:meth:`compute_fingerprint`, computed once."""
+        return self.compute_fingerprint()
+
+    def compute_fingerprint(self) -> str:
+        """A hash of everything in these rows that results depend on, as the files are now.
+
+        It covers, in order, ids, speakers, partitions, labels, start and end, and the bytes of the audio files, with
+        the rate of files without a header; and the order of the classes. Where the files lie does not matter.
+
+        Returns:
+            64 hexadecimal digits.
+
+        Raises:
+            InputError: If a file cannot be read.
+        """
+        self._check_files()
+        digests = {file: file_hash(file) for file in sorted(set(self.table["file"]))}
+        head: list[object] = [self.task, self.classes]
+        if self.headerless_rate is not None:
+            head.append(self.headerless_rate)
+        total = hashlib.sha256(json.dumps(head).encode())
+        for row, segment in zip(self.table.to_dict("records"), self.segments(), strict=True):
+            identity = row["id"]
+            if PurePath(identity).is_absolute():
+                identity = PurePath(identity).name
+            fields = [identity, row["speaker"], row["partition"], row["label"], segment.start, segment.end]
+            total.update(json.dumps([*fields, digests[segment.file]]).encode())
+        return total.hexdigest()
+
+    def _check_files(self) -> None:
+        """Raise an InputError that names the first missing or empty audio file, and how many there are."""
+        files = list(dict.fromkeys(self.table["file"]))
+        faults = []
+        for file in files:
+            try:
+                check_audio_file(file)
+            except InputError as fault:
+                there = "" if is_there(file) else similar_file(file)
+                faults.append(InputError(f"{fault}{there}"))
+        if len(faults) == 1:
+            raise faults[0]
+        if faults:
+            raise InputError(
+                f"{faults[0]}; {len(faults)} of the {len(files)} audio files of {self.name} are missing or empty: copy "
+                "them, or take them out of its list"
+            ) from faults[0]

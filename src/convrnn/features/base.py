@@ -1,0 +1,118 @@
+"""The base class of all input features."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from convrnn.features.registry import FEATURES
+
+SAMPLE_RATES = (1000, 768_000)
+"""Lowest and highest sample rate in Hz, of files and after resampling. Audio converters reach 768 kHz at most."""
+
+MOST_FEATURES = 1024
+"""Maximum number of features per frame."""
+
+
+class Features(BaseModel, ABC):
+    """Input features: a typed, serialisable config that computes them.
+
+    A subclass adds ``kind``, a ``Literal`` that names it in a serialised config, and fields for its options. It also
+    has ``frame_ms``, the minimum length of audio for one frame, and ``shift_ms``, the distance between the starts of
+    neighbouring frames, both in milliseconds and each as a field or a property. Heavy libraries are imported in
+    :meth:`compute`, since models read configs without computing anything.
+
+    Attributes:
+        kind: Distinguishes the kinds of features in a serialised config.
+        sample_rate: Hz, within :data:`SAMPLE_RATES`; audio with another rate is resampled to it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    kind: str
+    sample_rate: int = Field(ge=SAMPLE_RATES[0], le=SAMPLE_RATES[1])
+
+    licence: ClassVar[str] = ""
+    """A sentence about licence terms that users must see; empty if there is none."""
+
+    is_slow: ClassVar[bool] = False
+    """Whether computing the features is slow enough to be worth a process per core."""
+
+    if TYPE_CHECKING:
+        # Fields of one subclass are properties of another, which pydantic cannot inherit.
+
+        @property
+        def frame_ms(self) -> float:
+            """Minimum length of audio for one frame in milliseconds."""
+
+        @property
+        def shift_ms(self) -> float:
+            """Distance between the starts of neighbouring frames in milliseconds."""
+
+    @property
+    def name(self) -> str:
+        """The name in :data:`~convrnn.features.registry.FEATURES`."""
+        return next(
+            name
+            for name, entry in FEATURES.items()
+            if entry.class_name == type(self).__name__
+            and all(getattr(self, option) == value for option, value in entry.options.items())
+        )
+
+    @property
+    @abstractmethod
+    def description(self) -> str:
+        """A description of the features for captions."""
+
+    @property
+    @abstractmethod
+    def num_features(self) -> int:
+        """Number of values per frame, at most :data:`MOST_FEATURES`."""
+
+    @property
+    def highest_hz(self) -> float:
+        """The highest frequency that the features depend on, in Hz; by default half the sample rate."""
+        return self.sample_rate / 2
+
+    @property
+    def recipe(self) -> Mapping[str, object]:
+        """What another program needs to compute the features, for :func:`json.dumps`; by default only the config.
+
+        It is stored in exported models.
+        """
+        return {}
+
+    def load(self) -> None:
+        """Imports the libraries that compute the features, so that a missing one is reported before any work is done.
+
+        Raises:
+            InputError: A library is not installed or cannot be used here.
+        """
+
+    def versions(self) -> dict[str, str]:
+        """Installed versions of the packages that the features depend on; part of the key of stored features.
+
+        Raises:
+            InputError: A package is not installed.
+        """
+        return {}
+
+    @abstractmethod
+    def compute(self, blocks: Iterable[NDArray[np.float32]]) -> NDArray[np.float32]:
+        """Computes the features of samples given in blocks; the result does not depend on the size of the blocks.
+
+        Args:
+            blocks: Each float32 ``[samples]``, mono, full scale 1, at :attr:`sample_rate`, as from
+                :func:`~convrnn.features.audio.audio_blocks`.
+
+        Returns:
+            float32 ``[frames, features]``, at least one frame.
+
+        Raises:
+            InputError: As :meth:`load`, or as raised by ``blocks``.
+            ValueError: There are too few samples for one frame, a block has another shape or dtype, or a feature is not
+                finite.
+        """

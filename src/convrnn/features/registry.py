@@ -1,0 +1,60 @@
+"""The available input features: their names, the classes that compute them, and their texts for users.
+
+To add features, write a module with a subclass of :class:`~convrnn.features.base.Features` and add a line to
+:data:`FEATURES`. Nothing heavy is imported here, so that a command can list the names at once.
+"""
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from convrnn.features.base import Features
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """The entry of a name for input features.
+
+    Attributes:
+        module: Module of this package that computes the features.
+        class_name: The subclass of :class:`~convrnn.features.base.Features` in the module.
+        title: Column heading in tables.
+        about: A short description for ``--help``.
+        options: Values of the fields that the name stands for.
+    """
+
+    module: str
+    class_name: str
+    title: str
+    about: str
+    options: Mapping[str, object] = field(default_factory=dict)
+
+    def load(self) -> "type[Features]":
+        """Imports the class."""
+        found: type[Features] = getattr(importlib.import_module(f"convrnn.features.{self.module}"), self.class_name)
+        return found
+
+
+FEATURES: Mapping[str, Entry] = MappingProxyType(
+    {
+        "logmel": Entry("logmel", "LogMelConfig", "log mel filter-banks", "26 log mel filter-bank energies"),
+        "egemaps": Entry(
+            "egemaps",
+            "EgemapsConfig",
+            "eGeMAPS",
+            "25 low-level descriptors by openSMILE, which has a licence of its own",
+            {"frame_ms": 20},
+        ),
+        "egemaps-25ms": Entry(
+            "egemaps",
+            "EgemapsConfig",
+            "eGeMAPS, 25 ms",
+            "the same with the paper's frames of 25 ms in place of openSMILE's 20",
+            {"frame_ms": 25},
+        ),
+    }
+)
+"""All input features by name."""
