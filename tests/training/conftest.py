@@ -9,9 +9,10 @@ import pytest
 import soundfile
 
 from convrnn.corpora.corpus import Corpus
+from convrnn.corpora.labelled import LabelledCorpus
 from convrnn.corpora.registry import open_corpus
 from convrnn.corpora.splits import Split
-from convrnn.features.config import LogMelConfig
+from convrnn.features.logmel import LogMelConfig
 from convrnn.models.config import (
     ConvRNNConfig,
     FrontEndLayerConfig,
@@ -19,7 +20,12 @@ from convrnn.models.config import (
     RecurrentConfig,
     SequenceClassifierConfig,
 )
-from convrnn.training.spec import RunSpec, TrainingConfig
+from convrnn.training.config import TrainingConfig
+from convrnn.training.epochs import EpochReport
+from convrnn.training.fit import run
+from convrnn.training.loop import StepReport
+from convrnn.training.result import RunResult
+from convrnn.training.spec import RunSpec
 
 RATE = 8000
 PITCH = {"high": 1500.0, "low": 300.0, "middle": 700.0}
@@ -49,8 +55,13 @@ def tones_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tones(tones_csv: Path) -> Corpus:
+def all_tones(tones_csv: Path) -> Corpus:
     return open_corpus(f"csv:{tones_csv}")
+
+
+@pytest.fixture(scope="session")
+def tones(all_tones: Corpus) -> LabelledCorpus:
+    return all_tones.for_task("pitch")
 
 
 def tiny_model(num_classes: int = 3) -> SequenceClassifierConfig:
@@ -71,13 +82,11 @@ SpecMaker = Callable[..., RunSpec]
 
 
 @pytest.fixture(scope="session")
-def make(tones: Corpus) -> SpecMaker:
-    fingerprint = tones.fingerprint("pitch")
-
+def make(tones: LabelledCorpus) -> SpecMaker:
     def make_tiny(**changes: Any) -> RunSpec:
         fields: dict[str, Any] = {
             "corpus": "tones",
-            "fingerprint": fingerprint,
+            "fingerprint": tones.fingerprint,
             "task": "pitch",
             "classes": ("high", "low", "middle"),
             "split": SPLIT,
@@ -102,3 +111,29 @@ def folders(tmp_path: Path, cache: Path) -> dict[str, Path]:
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def learns() -> TrainingConfig:
+    return TrainingConfig(batch_size=8, lr=0.01, max_epochs=8, patience=3)
+
+
+Finished = tuple[RunResult, list[EpochReport], list[StepReport]]
+
+
+@pytest.fixture(scope="session")
+def finished(
+    tones: Corpus, make: SpecMaker, learns: TrainingConfig, cache: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Finished:
+    """A run that learns, and the reports it gave."""
+    reports: list[EpochReport] = []
+    steps: list[StepReport] = []
+    result = run(
+        make(training=learns),
+        tones,
+        cache_dir=cache,
+        runs_dir=tmp_path_factory.mktemp("runs"),
+        on_epoch=reports.append,
+        on_step=steps.append,
+    )
+    return result, reports, steps

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convrnn.training.data import EvaluationLoader, Examples, TrainingLoader, evaluation_batches, training_batches
+from convrnn.training.data import Examples, evaluation_batches, training_batches
 
 LENGTHS = np.random.default_rng(0).integers(20, 900, size=1000)
 
@@ -91,11 +91,11 @@ def test_repeated_examples_share_their_memory(examples):
     assert more.labels.tolist() == [0, 2, 2, 2]
 
 
-def test_loaders_keep_features_with_their_labels(examples):
-    loaders = (TrainingLoader(examples, 2, seed=0, epoch=1), EvaluationLoader(examples, 3))
-    for loader in loaders:
-        batches = list(loader)
-        assert len(batches) == len(loader) == 2
+def test_batches_keep_features_with_their_labels(examples):
+    orders = (training_batches(examples.lengths, 2, seed=0, epoch=1), evaluation_batches(examples.lengths, 3))
+    for order in orders:
+        batches = [examples.batch(positions) for positions in order]
+        assert len(batches) == 2
         seen = [
             (int(length), int(label))
             for batch in batches

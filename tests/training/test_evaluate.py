@@ -5,15 +5,16 @@ import pandas as pd
 import pytest
 
 from convrnn.corpora.corpus import Corpus
+from convrnn.corpora.labelled import LabelledCorpus
 from convrnn.errors import InputError
 from convrnn.features.extract import Segment
 from convrnn.features.store import FeatureStore
 from convrnn.models.bundle import Bundle
+from convrnn.training.config import TrainingConfig
 from convrnn.training.evaluate import evaluate, predictions_csv, predictions_table
 from convrnn.training.fit import run
 from convrnn.training.predict import log_probabilities
 from convrnn.training.result import RunResult
-from convrnn.training.spec import TrainingConfig
 
 
 @pytest.fixture(scope="module")
@@ -38,14 +39,14 @@ def test_evaluation_of_the_test_set_is_the_runs_result(finished, bundle, tones, 
         pd.testing.assert_frame_equal(found.predictions, saved, check_dtype=False, check_exact=False, rtol=1e-5)
 
 
-def test_evaluation_leaves_out_unlabelled_rows(bundle, tones, cache):
-    assert len(evaluate(bundle, tones, "partial", cache_dir=cache).predictions) == 25
-    assert len(evaluate(bundle, tones, cache_dir=cache).predictions) == 49
+def test_evaluation_leaves_out_unlabelled_rows(bundle, all_tones, cache):
+    for task, count in (("partial", 25), ("pitch", 49)):
+        assert len(evaluate(bundle, all_tones.for_task(task), cache_dir=cache).predictions) == count
 
 
-def relabelled(tones: Corpus, labels: list[str | None]) -> Corpus:
-    table = tones.table
-    return Corpus.from_columns("other", files=table["file"], speakers=table["speaker"], labels={"pitch": labels})
+def relabelled(tones: LabelledCorpus, labels: list[str | None]) -> LabelledCorpus:
+    table = tones.table[["file", "speaker"]].assign(pitch=labels)
+    return Corpus.from_table(table, name="other").for_task("pitch")
 
 
 def test_a_label_unknown_to_the_model_is_refused(bundle, tones):
@@ -61,11 +62,11 @@ def test_a_corpus_with_some_of_the_classes(bundle, tones, cache):
     assert found.scores.recalls[2] is None
 
 
-def test_no_labelled_row_is_told(bundle, tones):
+def test_no_labelled_row_is_told(bundle, tones, all_tones):
     with pytest.raises(InputError, match="no example has a label for 'pitch'"):
         evaluate(bundle, tones, rows=[])
     with pytest.raises(InputError, match="nothing"):
-        evaluate(bundle, tones, "nothing")
+        evaluate(bundle, all_tones.for_task("nothing"))
 
 
 def test_predict_needs_speakers_or_another_policy(bundle, tones):
@@ -99,16 +100,16 @@ def test_speaker_policy_uses_all_of_a_speakers_recordings(bundle, tones):
 
 
 def test_a_part_of_a_recording_is_listed_under_its_file():
-    corpus = Corpus.from_columns(
-        "parts",
-        files=["a#1.wav", "a#1.wav", "b#2.wav"],
-        starts=[0.5, 1.0, None],
-        ends=[1.0, None, None],
-        speakers=["x", "x", "y"],
-        labels={"task": ["u", "v", "u"]},
-    )
+    columns = {
+        "file": ["a#1.wav", "a#1.wav", "b#2.wav"],
+        "start": [0.5, 1.0, None],
+        "end": [1.0, None, None],
+        "speaker": ["x", "x", "y"],
+        "task": ["u", "v", "u"],
+    }
+    corpus = Corpus.from_table(pd.DataFrame(columns)).for_task("task")
     log_probs = np.log(np.array([[0.9, 0.1], [0.75, 0.25], [0.1, 0.9]], dtype=np.float32))
-    table = predictions_table(corpus, [2, 0, 1], "task", ("u", "v"), log_probs)
+    table = predictions_table(corpus, [2, 0, 1], ("u", "v"), log_probs)
     assert table["id"].tolist() == ["b#2.wav", "a#1.wav#0.5-1.0", "a#1.wav#1.0-"]
     assert table["file"].tolist() == ["b#2.wav", "a#1.wav", "a#1.wav"]
     assert table["label"].tolist() == ["u", "u", "v"]

@@ -1,20 +1,17 @@
-"""What a run leaves, selection, bad input. Interruption and repetition are in test_resume.py."""
+"""What a run leaves, selection, bad input; interruption and damage are in test_resume.py and test_damaged_run.py."""
 
 import csv
 import dataclasses
 import hashlib
-import io
 import json
 import os
-import pickle
-import random
 import resource
-import shutil
 import signal
 import threading
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -24,38 +21,24 @@ from convrnn.errors import InputError
 from convrnn.features.normalise import Statistics
 from convrnn.features.store import FeatureStore
 from convrnn.models.bundle import Bundle
-from convrnn.training import fit
+from convrnn.ops import dispatch, native
+from convrnn.training import loop
+from convrnn.training.config import TrainingConfig
 from convrnn.training.epochs import read_metrics
 from convrnn.training.evaluate import evaluate
 from convrnn.training.fit import run
-from convrnn.training.module import NonFiniteLossError
-from convrnn.training.result import RunResult
-from convrnn.training.run_directory import DamagedRunError, RunDirectory, RunFiles
-from convrnn.training.spec import RunSpec, TrainingConfig
+from convrnn.training.loop import NonFiniteLossError
+from convrnn.training.result import RanOn, RunResult
+from convrnn.training.run_directory import RunDirectory, RunFiles
+from convrnn.training.spec import RunSpec
 
-LEARNS = TrainingConfig(batch_size=8, lr=0.01, max_epochs=8, patience=3)
 FILES = {"spec.json", "metrics.jsonl", "last.ckpt", "best", "predictions.csv", "result.json", "curves.png"}
 
 
-@pytest.fixture(scope="module")
-def finished(tones, make, cache, tmp_path_factory):
-    """A run that learns, and the reports it gave."""
-    reports, steps = [], []
-    result = run(
-        make(training=LEARNS),
-        tones,
-        cache_dir=cache,
-        runs_dir=tmp_path_factory.mktemp("runs"),
-        on_epoch=reports.append,
-        on_step=steps.append,
-    )
-    return result, reports, steps
-
-
-def test_the_directory(finished, make):
+def test_the_directory(finished, make, learns):
     result, _, _ = finished
     directory = result.directory
-    spec = make(training=LEARNS)
+    spec = make(training=learns)
     assert directory.name == spec.hash == result.hash
     assert {path.name for path in directory.iterdir()} == FILES
     assert [path.name for path in directory.parent.iterdir()] == [spec.hash]
@@ -71,12 +54,12 @@ def test_it_learns(finished):
     assert reports[-1].train_loss < 0.7 * reports[0].train_loss
 
 
-def test_selection_takes_the_first_best_epoch_and_stops_in_time(finished):
+def test_selection_takes_the_first_best_epoch_and_stops_in_time(finished, learns):
     result, reports, _ = finished
     rates = [report.validation_misclassification for report in reports]
     assert result.best_epoch == 1 + rates.index(min(rates))
     assert result.validation_misclassification == min(rates)
-    assert result.epochs == len(reports) == result.best_epoch + LEARNS.patience < LEARNS.max_epochs
+    assert result.epochs == len(reports) == result.best_epoch + learns.patience < learns.max_epochs
     assert [report.is_best for report in reports] == [rate < min(rates[:i], default=2) for i, rate in enumerate(rates)]
 
 
@@ -120,7 +103,7 @@ def test_predictions_belong_to_the_result(finished):
 def test_predictions_are_the_selected_models_not_the_last_ones(finished, tones, cache):
     result, _, _ = finished
     assert result.best_epoch < result.epochs
-    table = evaluate(Bundle.load(result.directory / "best"), tones, "pitch", cache_dir=cache).predictions
+    table = evaluate(Bundle.load(result.directory / "best"), tones, cache_dir=cache).predictions
     again = {row["id"]: row for _, row in table.iterrows()}
     with (result.directory / "predictions.csv").open(newline="") as file:
         for row in csv.DictReader(file):
@@ -128,7 +111,7 @@ def test_predictions_are_the_selected_models_not_the_last_ones(finished, tones, 
                 assert float(row[f"p_{name}"]) == pytest.approx(again[row["id"]][f"p_{name}"], abs=1e-5)
 
 
-def test_the_seed_decides_balancing_and_order(tones, make, cache, tmp_path, monkeypatch):
+def test_the_seed_decides_balancing_and_order(tones, make, cache, tmp_path, monkeypatch, learns):
     seeds = []
 
     def recorded(function):
@@ -138,10 +121,10 @@ def test_the_seed_decides_balancing_and_order(tones, make, cache, tmp_path, monk
 
         return record
 
-    monkeypatch.setattr(fit, "balance", recorded(fit.balance))
-    monkeypatch.setattr(fit, "TrainingLoader", recorded(fit.TrainingLoader))
-    spec = make(seed=41, training=LEARNS.model_copy(update={"max_epochs": 2}))
-    fit.run(spec, tones, cache_dir=cache, runs_dir=tmp_path)
+    monkeypatch.setattr(loop, "balance", recorded(loop.balance))
+    monkeypatch.setattr(loop, "training_batches", recorded(loop.training_batches))
+    spec = make(seed=41, training=learns.model_copy(update={"max_epochs": 2}))
+    run(spec, tones, cache_dir=cache, runs_dir=tmp_path)
     assert seeds == [41, 41, 41]  # balancing once, the order in each of two epochs
 
 
@@ -152,6 +135,28 @@ def test_result_says_how_it_came_about(finished):
     assert result.finished.endswith("+00:00")
     assert result.parameters == sum(p.numel() for p in Bundle.load(result.directory / "best").model.parameters())
     assert "directory" not in json.loads((result.directory / "result.json").read_text())
+    assert {ran.operation for ran in result.backends} <= {"windowed_lstm", "lstm_hidden"}
+    with dispatch.use_backend("native" if native.available() else "reference"):
+        here = dispatch.what_runs(torch.zeros(1, 9, 3))
+    assert {ran.implementation for ran in result.backends} == {here}
+    assert result.computed_by == str(here)
+
+
+def test_results_from_before_backends_were_recorded_load_and_tell_none(finished):
+    result, _, _ = finished
+    older = result.model_dump(mode="json", exclude={"backends"})
+    again = RunResult(**older, directory=result.directory)
+    assert (again.backends, again.computed_by) == ((), "")
+    assert again.model_dump(mode="json", exclude={"backends"}) == older
+
+
+def test_a_result_names_operations_only_where_they_ran_on_different_code(finished):
+    result, _, _ = finished
+    parts = {"kernel": "1", "instruction_set": "avx2"}
+    native_one = RanOn(operation="lstm_hidden", backend="native", compiler="GCC 12.2.0", **parts)
+    reference = RanOn(operation="windowed_gru", backend="reference", **parts)
+    told = result.model_copy(update={"backends": (native_one, reference)}).computed_by
+    assert told == "lstm_hidden: native (avx2, kernel 1, GCC 12.2.0); windowed_gru: reference (avx2, kernel 1)"
 
 
 def test_training_set_is_balanced_and_validation_set_is_not(finished, tones, make, folders):
@@ -167,7 +172,7 @@ def test_training_set_is_balanced_and_validation_set_is_not(finished, tones, mak
     assert {step.num_batches for step in unbalanced} == {4}
 
 
-def test_a_finished_run_is_not_done_again(finished, tones, make, cache):
+def test_a_finished_run_is_not_done_again(finished, tones, make, cache, learns):
     result, _, _ = finished
     before = {path: path.stat().st_mtime_ns for path in result.directory.rglob("*")}
 
@@ -175,7 +180,7 @@ def test_a_finished_run_is_not_done_again(finished, tones, make, cache):
         raise AssertionError("trained again")
 
     again = run(
-        make(training=LEARNS),
+        make(training=learns),
         tones,
         cache_dir=cache,
         runs_dir=result.directory.parent,
@@ -214,18 +219,20 @@ def test_corpus_statistics_are_of_the_unbalanced_training_set(tones, make, folde
     np.testing.assert_allclose(saved.std, expected.std)
 
 
-def test_a_class_absent_from_test_or_validation_leaves_ua_recall_open(tones, make, folders):
+def test_a_class_absent_from_test_or_validation_leaves_ua_recall_open(all_tones, make, folders):
+    partial = all_tones.for_task("partial")
+
     def with_split(validation, test):
         split = Split(name="x", train=("s0", "s1", "s2", "s3"), validation=validation, test=test)
-        return make(task="partial", fingerprint=tones.fingerprint("partial"), split=split)
+        return make(task="partial", fingerprint=partial.fingerprint, split=split)
 
     reports = []
-    result = run(with_split(("s4", "s6"), ("s5",)), tones, **folders, on_epoch=reports.append)
+    result = run(with_split(("s4", "s6"), ("s5",)), partial, **folders, on_epoch=reports.append)
     assert result.ua_recall is None
     assert result.recalls["high"] is None
     assert result.recalls["low"] is not None
     assert reports[0].validation_ua_recall is not None
-    result = run(with_split(("s5",), ("s4", "s6")), tones, **folders, on_epoch=reports.append)
+    result = run(with_split(("s5",), ("s4", "s6")), partial, **folders, on_epoch=reports.append)
     assert result.ua_recall is not None
     assert reports[-1].validation_ua_recall is None
 
@@ -283,15 +290,24 @@ def test_mixed_precision_trains_too(tones, make, folders):
     assert reports[2].train_loss != reports[5].train_loss
 
 
-def test_a_cluster_job_is_not_joined(tones, make, folders, monkeypatch):
-    monkeypatch.setenv("SLURM_NTASKS", "4")
-    monkeypatch.setenv("SLURM_JOB_NAME", "job")
+SLURM = {"SLURM_NTASKS": "4", "SLURM_JOB_NAME": "job", "SLURM_PROCID": "3", "SLURM_LOCALID": "3"}
+TORCHRUN = {
+    name: "4" if name.endswith("SIZE") else "3"
+    for name in ("RANK", "GROUP_RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
+} | {"MASTER_ADDR": "192.0.2.1", "MASTER_PORT": "1", "TORCHELASTIC_RUN_ID": "x"}
+FABRIC_RUN = {"LT_CLI_USED": "1", "LT_DEVICES": "4", "LT_STRATEGY": "ddp", "LT_PRECISION": "bf16-true"}
+
+
+@pytest.mark.parametrize("variables", [SLURM, TORCHRUN, FABRIC_RUN], ids=["slurm", "torchrun", "fabric"])
+def test_a_cluster_job_is_not_joined(tones, make, folders, monkeypatch, variables):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
     assert run(make(), tones, **folders).epochs == 3
 
 
 def test_another_corpus_is_refused(tones, make, folders):
     table = tones.table.copy()
-    table.loc[0, "pitch"] = "low"
+    table.loc[0, "label"] = "low"
     other = dataclasses.replace(tones, table=table)
     with pytest.raises(InputError, match="is not the data that the run's spec was made for"):
         run(make(), other, **folders)
@@ -318,67 +334,20 @@ def test_one_process_at_a_time(tones, make, folders):
     assert run(spec, tones, **folders).epochs == 3
 
 
-@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
-def test_a_damaged_checkpoint_is_told_and_never_executed(tones, make, folders):
-    class Evil:
-        def __reduce__(self):
-            return Path.touch, (folders["runs_dir"] / "executed",)
-
-    spec = make()
-    partial = RunDirectory(folders["runs_dir"], spec.hash).partial
-    partial.mkdir(parents=True)
-    for content in (b"not a checkpoint", pickle.dumps(Evil())):
-        (partial / "last.ckpt").write_bytes(content)
-        with pytest.raises(InputError, match=r"last\.ckpt: is damaged"):
-            run(spec, tones, **folders)
-    torch.save({"callbacks": Evil()}, partial / "last.ckpt")
-    with pytest.raises(InputError, match=r"last\.ckpt: is damaged"):
-        run(spec, tones, **folders)
-    assert not (folders["runs_dir"] / "executed").exists()
-
-
-def test_no_flipped_bit_of_a_checkpoint_is_continued_from(finished, tmp_path):
-    """Either it is noticed, or it is where nothing stands: padding, dates."""
-    content = (finished[0].directory / "last.ckpt").read_bytes()
-    expected = str(torch.load(io.BytesIO(content), weights_only=True))
-    tensors = _tensors(torch.load(io.BytesIO(content), weights_only=True))
-    path, noticed = tmp_path / "last.ckpt", 0
-    generator = random.Random(0)
-    for _ in range(300):
-        damaged = bytearray(content)
-        damaged[generator.randrange(len(content))] ^= 1 << generator.randrange(8)
-        path.write_bytes(damaged)
-        try:
-            found = fit._CheckpointFile().load_checkpoint(path)
-        except Exception:  # noqa: BLE001 - any error is told as a damaged checkpoint
-            noticed += 1
-        else:
-            assert str(found) == expected
-            assert all(torch.equal(one, other) for one, other in zip(_tensors(found), tensors, strict=True))
-    assert noticed > 150
-
-
-def _tensors(content):
-    if isinstance(content, torch.Tensor):
-        return [content]
-    values = content.values() if isinstance(content, dict) else content if isinstance(content, (list, tuple)) else []
-    return [tensor for value in values for tensor in _tensors(value)]
-
-
 def test_an_unreadable_recording_is_told_before_training(tmp_path, make, folders):
     (tmp_path / "noise.wav").write_bytes(b"not audio")
     names = "abc"
-    corpus = Corpus.from_columns(
-        "broken",
-        files=[tmp_path / "noise.wav"] * 6,
-        ids=[str(i) for i in range(6)],
-        speakers=[*names, *names],
-        labels={"pitch": ["high"] * 3 + ["low"] * 3},
-    )
+    table = {
+        "id": range(6),
+        "file": [tmp_path / "noise.wav"] * 6,
+        "speaker": [*names, *names],
+        "pitch": ["high"] * 3 + ["low"] * 3,
+    }
+    corpus = Corpus.from_table(pd.DataFrame(table), name="broken").for_task("pitch")
     spec = make(
         classes=("high", "low"),
         model=make().model.model_copy(update={"num_classes": 2}),
-        fingerprint=corpus.fingerprint("pitch"),
+        fingerprint=corpus.fingerprint,
         split=Split(name="x", train=("a",), validation=("b",), test=("c",)),
     )
     with pytest.raises(InputError, match=r"noise\.wav"):
@@ -453,21 +422,6 @@ def test_a_run_in_another_thread(tones, make, folders):
     assert results[0].epochs == 3
 
 
-def test_a_result_that_is_missing_or_damaged_is_told(tmp_path):
-    with pytest.raises(DamagedRunError, match=r"result\.json is missing"):
-        RunResult.load(tmp_path)
-    (tmp_path / "result.json").write_text('{"hash": 1}')
-    with pytest.raises(DamagedRunError, match=r"result\.json has no digests of the run's files"):
-        RunResult.load(tmp_path)
-
-
-def test_a_run_under_the_name_of_another_is_told(finished, tmp_path):
-    result, _, _ = finished
-    shutil.copytree(result.directory, tmp_path / "0123456789abcdef")
-    with pytest.raises(DamagedRunError, match=f"result.json is of run '{result.hash}'"):
-        RunResult.load(tmp_path / "0123456789abcdef")
-
-
 def test_every_file_of_a_run_has_its_digest(finished):
     result, _, _ = finished
     files = RunFiles(result.directory)
@@ -477,34 +431,3 @@ def test_every_file_of_a_run_has_its_digest(finished):
     assert set(digests) == names
     for name in names - {"result.json"}:
         assert digests[name] == hashlib.sha256((result.directory / name).read_bytes()).hexdigest()
-
-
-def test_learning_curves_that_were_changed_are_not_read(finished, tmp_path):
-    result, _, _ = finished
-    copy = tmp_path / result.hash
-    shutil.copytree(result.directory, copy)
-    path = copy / "metrics.jsonl"
-    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
-    with pytest.raises(DamagedRunError, match=r"metrics\.jsonl was changed"):
-        read_metrics(copy)
-
-
-@pytest.mark.parametrize(
-    ("line", "told"),
-    [
-        ("[" * 100_000, "nest too deeply"),
-        ("[]", "not valid at 1"),
-        ('{"epoch": 1}', "not valid at 1.train_loss: Field required"),
-        ('{"epoch": ' + "1" * 5000 + "}", "more than 64 bits"),
-        ('{"epoch": NaN}', "NaN is not a number"),
-        (None, "not valid at 1.epoch: Input should be greater than or equal to 1"),
-    ],
-)
-def test_damaged_learning_curves_are_told_in_a_sentence(finished, tmp_path, line, told):
-    result, _, _ = finished
-    first = (result.directory / "metrics.jsonl").read_text().splitlines()[0]
-    line = json.dumps(json.loads(first) | {"epoch": -3}) if line is None else line
-    (tmp_path / "metrics.jsonl").write_text(f"{first}\n{line}\n")
-    with pytest.raises(InputError, match=f"is damaged .*{told}.*; delete the folder") as caught:
-        read_metrics(tmp_path)
-    assert len(str(caught.value).splitlines()) == 1

@@ -5,15 +5,16 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from convrnn.training.config import TrainingConfig
 from convrnn.training.epochs import read_metrics
 from convrnn.training.fit import run
 from convrnn.training.run_directory import CHECKPOINT, METRICS, RunDirectory
-from convrnn.training.spec import TrainingConfig
 
 PROGRAM = """
 import os, signal, sys
@@ -30,8 +31,9 @@ def die(report):
         os.kill(os.getpid(), signal.SIGKILL)
 
 if __name__ == "__main__":
+    tones = open_corpus(f"csv:{corpus}").for_task("pitch")
     for folder in runs:
-        run(spec, open_corpus(f"csv:{corpus}"), cache_dir=Path(cache), runs_dir=Path(folder), on_epoch=die)
+        run(spec, tones, cache_dir=Path(cache), runs_dir=Path(folder), on_epoch=die)
 """
 
 
@@ -172,10 +174,41 @@ def test_checkpoint_holds_all_that_is_needed(spec, tones, folders):
 
     with pytest.raises(Stop):
         run(spec, tones, **folders, on_epoch=stop)
-    checkpoint = torch.load(folders["runs_dir"] / f"{spec.hash}.partial" / CHECKPOINT, weights_only=True)
-    (optimizer,) = checkpoint["optimizer_states"]
-    (state,) = checkpoint["callbacks"].values()
-    assert checkpoint["epoch"] == 1
-    assert len(optimizer["state"]) == len(checkpoint["state_dict"])
-    assert {float(parameter["step"]) for parameter in optimizer["state"].values()} == {12.0}
-    assert [report["epoch"] for report in state["reports"]] == [1, 2]
+    content = torch.load(folders["runs_dir"] / f"{spec.hash}.partial" / CHECKPOINT, weights_only=True)
+    assert set(content) == {"model", "optimizer", "reports", "best_model"}
+    assert len(content["optimizer"]["state"]) == len(content["model"])
+    assert {float(parameter["step"]) for parameter in content["optimizer"]["state"].values()} == {12.0}
+    assert [report["epoch"] for report in content["reports"]] == [1, 2]
+
+
+def as_lightning_wrote_it(content: dict[str, Any]) -> dict[str, Any]:
+    """A checkpoint in the format of convrnn's runs that were trained by Lightning's trainer."""
+    epochs, steps = len(content["reports"]), int(content["optimizer"]["state"][0]["step"])
+    best = {"best_epoch": epochs, "fewest_errors": 0}
+    progress = {"total": {"ready": epochs, "completed": epochs}, "current": {"ready": epochs, "completed": epochs}}
+    return {
+        "epoch": epochs - 1,
+        "global_step": steps,
+        "pytorch-lightning_version": "2.6.6",
+        "state_dict": {f"model.{name}": value for name, value in content["model"].items()},
+        "loops": {"fit_loop": {"state_dict": {}, "epoch_progress": progress}},
+        "callbacks": {"Selection": {name: content[name] for name in ("reports", "best_model")} | best},
+        "optimizer_states": [content["optimizer"]],
+        "lr_schedulers": [],
+    }
+
+
+@pytest.mark.parametrize("epoch", [1, 3, 5])
+def test_a_run_that_an_earlier_version_began_goes_on(spec, tones, folders, expected, epoch):
+    def stop(report):
+        if report.epoch == epoch:
+            raise Stop
+
+    with pytest.raises(Stop):
+        run(spec, tones, **folders, on_epoch=stop)
+    path = folders["runs_dir"] / f"{spec.hash}.partial" / CHECKPOINT
+    torch.save(as_lightning_wrote_it(torch.load(path, weights_only=True)), path)
+    seen = []
+    result = run(spec, tones, **folders, on_epoch=seen.append)
+    assert [report.epoch for report in seen] == list(range(epoch + 1, 6))
+    assert numbers(result.directory) == expected

@@ -1,15 +1,18 @@
 import json
 from typing import Any
 
+import pandas as pd
 import pytest
 import soundfile
 from pydantic import ValidationError
 
 from convrnn.corpora.corpus import Corpus
+from convrnn.corpora.labelled import LabelledCorpus
 from convrnn.corpora.splits import Split
 from convrnn.errors import InputError
-from convrnn.features.config import LogMelConfig
-from convrnn.training.spec import PROTOCOL_VERSION, RunSpec, TrainingConfig, make_spec, split_rows
+from convrnn.features.logmel import LogMelConfig
+from convrnn.training.config import TrainingConfig
+from convrnn.training.spec import PROTOCOL_VERSION, RunSpec, make_spec, split_rows
 
 SPLIT = Split("by-hand", train=("s0", "s1", "s2", "s3"), validation=("s4",), test=("s5", "s6"))
 
@@ -104,52 +107,49 @@ def test_impossible_training_is_refused(field):
         TrainingConfig(**field)
 
 
-def test_make_spec(tones: Corpus):
-    spec = make_spec(tones, "pitch", SPLIT, front_end="clstm", setting="emotion", seed=3)
+def test_make_spec(tones: LabelledCorpus):
+    spec = make_spec(tones, SPLIT, front_end="clstm", setting="emotion", seed=3)
     assert spec.protocol_version == PROTOCOL_VERSION
     assert spec.classes == ("high", "low", "middle")
     assert spec.features == LogMelConfig(sample_rate=8000)
     assert spec.model.in_features == 26
     assert spec.model.num_classes == 3
-    assert spec.fingerprint == tones.fingerprint("pitch")
+    assert spec.fingerprint == tones.fingerprint
     assert spec.split.test == ("s5", "s6")
     assert spec.seed == 3
-    assert make_spec(tones, "pitch", SPLIT, front_end="clstm", setting="emotion", seed=3).hash == spec.hash
+    assert make_spec(tones, SPLIT, front_end="clstm", setting="emotion", seed=3).hash == spec.hash
 
 
-def test_recordings_without_a_label_do_not_decide_the_sample_rate(tones: Corpus, tmp_path):
+def test_recordings_without_a_label_do_not_decide_the_sample_rate(tones: LabelledCorpus, tmp_path):
     soundfile.write(tmp_path / "slow.wav", [0.0] * 400, 4000)
-    table = tones.table
-    corpus = Corpus.from_columns(
-        "more",
-        files=[*table["file"], tmp_path / "slow.wav"],
-        ids=[*table["id"], "slow.wav"],
-        speakers=[*table["speaker"], "s0"],
-        labels={"pitch": [*table["pitch"], None]},
-    )
-    spec = make_spec(corpus, "pitch", SPLIT, front_end="conv", setting="emotion")
+    table = tones.table[["id", "file", "speaker", "label"]].rename(columns={"label": "pitch"})
+    table.loc[len(table)] = ["slow.wav", tmp_path / "slow.wav", "s0", None]
+    corpus = Corpus.from_table(table, name="more").for_task("pitch")
+    spec = make_spec(corpus, SPLIT, front_end="conv", setting="emotion")
     assert spec.features.sample_rate == 8000
-    assert spec.hash == make_spec(tones, "pitch", SPLIT, front_end="conv", setting="emotion").hash
+    assert spec.hash == make_spec(tones, SPLIT, front_end="conv", setting="emotion").hash
 
 
 @pytest.mark.parametrize(
     ("field", "told"),
     [({"seed": 2**70}, "seed: Input should be"), ({"seed": -1}, "seed"), ({"threads": 10**6}, "threads")],
 )
-def test_values_beyond_their_bounds_are_told_in_a_sentence(tones: Corpus, field, told):
+def test_values_beyond_their_bounds_are_told_in_a_sentence(tones: LabelledCorpus, field, told):
     with pytest.raises(InputError, match=f"data.csv: a run is not possible at {told}") as caught:
-        make_spec(tones, "pitch", SPLIT, front_end="conv", setting="emotion", **field)
+        make_spec(tones, SPLIT, front_end="conv", setting="emotion", **field)
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_make_spec_takes_a_known_fingerprint(tones: Corpus):
-    spec = make_spec(tones, "pitch", SPLIT, front_end="conv", setting="emotion", fingerprint="known")
-    assert spec.fingerprint == "known"
+def test_make_spec_reads_no_audio_again(tones: LabelledCorpus, monkeypatch):
+    fingerprint = tones.fingerprint
+    monkeypatch.setattr(LabelledCorpus, "compute_fingerprint", lambda _: pytest.fail("the audio is read again"))
+    assert make_spec(tones, SPLIT, front_end="conv", setting="emotion").fingerprint == fingerprint
 
 
-def test_rows_leave_out_unlabelled_examples(tones: Corpus):
-    rows = split_rows(tones, "partial", SPLIT)
-    table = tones.for_task("partial").table
+def test_rows_leave_out_unlabelled_examples(all_tones: Corpus):
+    partial = all_tones.for_task("partial")
+    rows = split_rows(partial, SPLIT)
+    table = partial.table
     assert {part: set(table["speaker"].iloc[found]) for part, found in rows.items()} == {
         "train": {"s0", "s1", "s2", "s3"},
         "validation": {"s4"},
@@ -162,23 +162,24 @@ def test_rows_leave_out_unlabelled_examples(tones: Corpus):
     ("task", "front_end", "setting", "word"),
     [("tone", "clstm", "emotion", "tone"), ("pitch", "clsm", "emotion", "clsm"), ("pitch", "clstm", "music", "music")],
 )
-def test_unknown_names_are_refused(tones: Corpus, task, front_end, setting, word):
+def test_unknown_names_are_refused(all_tones: Corpus, task, front_end, setting, word):
     with pytest.raises(InputError, match=word):
-        make_spec(tones, task, SPLIT, front_end=front_end, setting=setting)
+        make_spec(all_tones.for_task(task), SPLIT, front_end=front_end, setting=setting)
 
 
-def corpus_of(labels: list[str]) -> Corpus:
+def corpus_of(labels: list[str]) -> LabelledCorpus:
     files = [f"{i}.wav" for i in range(len(labels))]
-    return Corpus.from_columns("few", files=files, speakers=list("abc"), labels={"task": labels})
+    table = pd.DataFrame({"file": files, "speaker": list("abc"), "task": labels})
+    return Corpus.from_table(table).for_task("task")
 
 
 def test_a_class_without_training_example_is_refused():
     split = Split("s", train=("a",), validation=("b",), test=("c",))
     with pytest.raises(InputError, match=r"class 'y' .* no training example"):
-        split_rows(corpus_of(["x", "y", "x"]), "task", split)
+        split_rows(corpus_of(["x", "y", "x"]), split)
 
 
 def test_a_single_class_is_refused():
     split = Split("s", train=("a",), validation=("b",), test=("c",))
     with pytest.raises(InputError, match="one class only, 'x'"):
-        split_rows(corpus_of(["x", "x", "x"]), "task", split)
+        split_rows(corpus_of(["x", "x", "x"]), split)

@@ -1,11 +1,7 @@
-"""The learning curves of a run as a picture."""
+"""The learning curves of a run as an image."""
 
 import io
 from collections.abc import Sequence
-
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from convrnn.training.epochs import EpochReport
 
@@ -13,18 +9,23 @@ _TRAIN, _VALIDATION, _BEST = "#4477AA", "#EE6677", "#555555"
 
 
 def draw_curves(epochs: Sequence[EpochReport], title: str = "") -> bytes:
-    """Loss and misclassification rate over the epochs, training and validation, with the best epoch marked.
+    """Plots training and validation loss and misclassification rate over the epochs, with the best epoch marked.
 
     Args:
         epochs: The finished epochs of a run, in order, at least one.
-        title: Printed above.
+        title: Title above the plots.
 
     Returns:
-        The picture, PNG, 1350 x 600 pixels.
+        A PNG image of 1350 x 600 pixels.
 
     Raises:
-        ValueError: Without any epoch.
+        ValueError: There is no epoch.
     """
+    # Takes half a second to import, which the start of a run should not pay.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
     if not epochs:
         raise ValueError("learning curves need at least one epoch")
     figure = Figure(figsize=(9, 4), dpi=150, layout="constrained")
@@ -68,6 +69,6 @@ def draw_curves(epochs: Sequence[EpochReport], title: str = "") -> bytes:
     if title:
         figure.suptitle(title, fontsize=10, parse_math=False)
     buffer = io.BytesIO()
-    # Without metadata the same numbers give the same bytes under every version of matplotlib's writer.
+    # Without metadata the same numbers give the same bytes under every version of matplotlib.
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()

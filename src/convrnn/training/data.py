@@ -1,10 +1,10 @@
-"""Examples in memory and the batches they are presented in.
+"""Examples in memory, and how they are batched.
 
-The order of an epoch's batches is a pure function of (seed, epoch), so that a resumed run sees what an uninterrupted
-one would have seen, whatever else has drawn random numbers in between.
+The order of an epoch's batches is a pure function of (seed, epoch): a resumed run sees the same batches as an
+uninterrupted one, whatever else draws random numbers.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 POOL_BATCHES = 8
-"""Batches per shuffled pool that is sorted by length.
+"""Batches per pool; each pool is shuffled, then sorted by length.
 
-More would pad less (on speech of usual length spread 8 pads 20 %, unsorted batches 100 %), but the batches of a small
-corpus would then hold nearly the same utterances in every epoch.
+Larger pools need less padding, but then the batches of a small corpus hold nearly the same utterances in every epoch.
+For typical utterance lengths, pools of 8 batches add 20 % of padding; unsorted batches add 100 %.
 """
 
 
@@ -37,7 +37,7 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class Examples:
-    """Utterances of one set, normalised, in memory.
+    """The normalised utterances of one set, held in memory.
 
     Attributes:
         features: One float32 array [frames, features] per utterance.
@@ -56,11 +56,11 @@ class Examples:
         return np.array([len(array) for array in self.features], dtype=np.int64)
 
     def take(self, indices: NDArray[np.int64]) -> "Examples":
-        """The examples at some positions; a repeated position gives the same array again, not a copy of it."""
+        """Selects examples by position; repeated positions share one array."""
         return Examples([self.features[i] for i in indices], self.labels[indices])
 
     def batch(self, indices: NDArray[np.int64]) -> Batch:
-        """The examples at some positions, padded with zeros to the longest of them.
+        """Selects examples by position and pads them with zeros to the longest.
 
         Example:
             >>> examples = Examples([np.ones((2, 1), np.float32), np.ones((3, 1), np.float32)], np.array([0, 1]))
@@ -77,14 +77,14 @@ class Examples:
 
 
 def training_batches(lengths: NDArray[np.int64], batch_size: int, *, seed: int, epoch: int) -> list[NDArray[np.int64]]:
-    """Positions of the examples of each batch of one epoch, every example once.
+    """The batches of one epoch as arrays of positions; every example occurs once.
 
-    All examples are shuffled and dealt into pools of :data:`POOL_BATCHES` batches; each pool is sorted by length and
+    All examples are shuffled and divided into pools of :data:`POOL_BATCHES` batches; each pool is sorted by length and
     cut into batches, and the batches of all pools are shuffled.
 
     Args:
         lengths: Frames of each example.
-        batch_size: Examples per batch; the last pool's last batch may be smaller.
+        batch_size: Examples per batch; the last batch of the last pool may be smaller.
         seed: The run's seed.
         epoch: Number of the epoch.
 
@@ -105,51 +105,9 @@ def training_batches(lengths: NDArray[np.int64], batch_size: int, *, seed: int, 
 
 
 def evaluation_batches(lengths: NDArray[np.int64], batch_size: int) -> list[NDArray[np.int64]]:
-    """Positions of the examples of each batch, every example once, the longest first.
+    """Batches for evaluation as arrays of positions; every example occurs once, longest first.
 
-    The longest come first so that a lack of memory shows at once.
+    With the longest first, running out of memory shows in the first batch.
     """
     order = np.argsort(-lengths, kind="stable")
     return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
-
-
-class TrainingLoader:
-    """The padded batches of one epoch.
-
-    Args:
-        examples: The (balanced) training set.
-        batch_size: Examples per batch.
-        seed: The run's seed.
-        epoch: Number of the epoch.
-    """
-
-    def __init__(self, examples: Examples, batch_size: int, *, seed: int, epoch: int) -> None:
-        self._examples = examples
-        self._batches = training_batches(examples.lengths, batch_size, seed=seed, epoch=epoch)
-
-    def __len__(self) -> int:
-        return len(self._batches)
-
-    def __iter__(self) -> Iterator[Batch]:
-        for indices in self._batches:
-            yield self._examples.batch(indices)
-
-
-class EvaluationLoader:
-    """The padded batches of a whole set, sorted by length.
-
-    Args:
-        examples: The set.
-        batch_size: Examples per batch.
-    """
-
-    def __init__(self, examples: Examples, batch_size: int) -> None:
-        self._examples = examples
-        self._batches = evaluation_batches(examples.lengths, batch_size)
-
-    def __len__(self) -> int:
-        return len(self._batches)
-
-    def __iter__(self) -> Iterator[Batch]:
-        for indices in self._batches:
-            yield self._examples.batch(indices)

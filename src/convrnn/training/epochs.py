@@ -1,4 +1,4 @@
-"""What is known of each epoch of a run, and the file that it is kept in."""
+"""The report on each epoch of a run, and the file that holds them."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,27 +8,28 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from convrnn.errors import InputError, one_sentence
 from convrnn.json_files import parse_json, told
+from convrnn.training.config import MOST_EPOCHS
 from convrnn.training.result import Share
 from convrnn.training.run_directory import METRICS, RESULT, RunFiles
-from convrnn.training.spec import MOST_EPOCHS
 
 MOST_BYTES = 2**28
-"""Bytes of ``metrics.jsonl`` at most, those of a line for each of a million epochs."""
+"""Maximum size of ``metrics.jsonl`` in bytes, enough for a line for each of a million epochs."""
 
 Loss = Annotated[float, Field(ge=-1e9, le=1e9)]
 
 
 @dataclass(frozen=True)
 class EpochReport:
-    """What is known at the end of an epoch; one line of ``metrics.jsonl``.
+    """The results of one epoch; a line of ``metrics.jsonl``.
 
     Attributes:
         epoch: Number of the epoch, from 1.
         train_loss: Mean cross-entropy over the (balanced) training set, while the parameters changed.
-        train_misclassification: Share of wrong predictions over the same, 0..1.
+        train_misclassification: Share of wrong predictions over the same examples, 0..1.
         validation_loss: Mean cross-entropy over the validation set, which is not balanced.
-        validation_misclassification: Share of wrong predictions on the validation set, 0..1; the lowest selects.
-        validation_ua_recall: UA recall on the validation set, None where a class has no validation example.
+        validation_misclassification: Share of wrong predictions on the validation set, 0..1. The epoch with the
+            lowest is selected.
+        validation_ua_recall: UA recall on the validation set, None if a class has no validation example.
         seconds: Duration of training and validation.
         is_best: Whether the validation misclassification is lower than in every epoch before.
     """
@@ -46,6 +47,15 @@ class EpochReport:
 
 
 _REPORTS = TypeAdapter(list[EpochReport])
+
+
+def reports_of(rows: object) -> list[EpochReport]:
+    """The finished epochs of a run, from what ``dataclasses.asdict`` gives of each.
+
+    Raises:
+        ValueError: A value is missing, of the wrong type or out of bounds.
+    """
+    return _REPORTS.validate_python(rows)
 
 
 def read_metrics(run: Path) -> list[EpochReport]:
@@ -68,9 +78,7 @@ def read_metrics(run: Path) -> list[EpochReport]:
         if len(content) > MOST_BYTES:
             raise ValueError(f"more than {MOST_BYTES} bytes")
         lines = content.decode("utf-8").splitlines()
-        return _REPORTS.validate_python(
-            [parse_json(line, f"line {number}") for number, line in enumerate(lines, start=1)]
-        )
+        return reports_of([parse_json(line, f"line {number}") for number, line in enumerate(lines, start=1)])
     except (OSError, ValueError) as error:
         reason = f"not valid{told(error)}" if isinstance(error, ValidationError) else one_sentence(str(error), 120)
         raise InputError(f"{path}: is damaged ({reason}); delete the folder to do the run again") from error

@@ -1,4 +1,4 @@
-"""What a trained model is worth on labelled data."""
+"""Evaluation of a trained model on labelled data."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from convrnn.corpora.corpus import Corpus
+from convrnn.corpora.labelled import LabelledCorpus
 from convrnn.errors import InputError
 from convrnn.features.normalise import NormalisePolicy
 from convrnn.features.store import FeatureStore, Progress
@@ -34,14 +34,13 @@ class Evaluation:
 
 
 def predictions_table(
-    corpus: Corpus, rows: Sequence[int], task: str, classes: Sequence[str], log_probs: NDArray[np.float32]
+    corpus: LabelledCorpus, rows: Sequence[int], classes: Sequence[str], log_probs: NDArray[np.float32]
 ) -> pd.DataFrame:
-    """Predictions beside the truth.
+    """A table of predictions and true labels.
 
     Args:
         corpus: The corpus.
         rows: Row numbers of the utterances.
-        task: The task; its labels are the truth.
         classes: Class names in the model's order.
         log_probs: [utterances, classes].
 
@@ -55,7 +54,7 @@ def predictions_table(
         "id": chosen["id"].tolist(),
         "file": [i if w else i.rpartition("#")[0] for i, w in zip(chosen["id"], whole, strict=True)],
         "speaker": chosen["speaker"].tolist(),
-        "label": chosen[task].tolist(),
+        "label": chosen["label"].tolist(),
         "prediction": [classes[i] for i in log_probs.argmax(axis=1)],
     }
     probabilities = np.exp(log_probs)
@@ -64,20 +63,20 @@ def predictions_table(
 
 
 def predictions_csv(table: pd.DataFrame) -> str:
-    """The table as CSV, probabilities with the digits that give the same float32 back.
+    """The table as CSV; probabilities have as many digits as a float32 needs to be read back exactly.
 
-    Texts are as :func:`~convrnn.plain_text.csv_cell` gives them.
+    :func:`~convrnn.plain_text.csv_cell` makes texts safe for spreadsheets.
     """
     safe = table.rename(columns=csv_cell).map(lambda cell: csv_cell(cell) if isinstance(cell, str) else cell)
     return str(safe.to_csv(index=False, float_format="%.9g", lineterminator="\n"))
 
 
 def score(table: pd.DataFrame, classes: Sequence[str]) -> Scores:
-    """The measures of a table of predictions.
+    """Computes the measures from a table of predictions.
 
     Args:
         table: With columns ``label`` and ``prediction``.
-        classes: Class names in the order wanted.
+        classes: Class names, in the order of the scores.
     """
     index = {name: i for i, name in enumerate(classes)}
     truth = [index[label] for label in table["label"]]
@@ -87,8 +86,7 @@ def score(table: pd.DataFrame, classes: Sequence[str]) -> Scores:
 
 def evaluate(
     bundle: Bundle,
-    corpus: Corpus,
-    task: str | None = None,
+    corpus: LabelledCorpus,
     *,
     rows: Sequence[int] | None = None,
     normalise: NormalisePolicy | None = None,
@@ -97,45 +95,41 @@ def evaluate(
     jobs: int = 1,
     on_progress: Progress | None = None,
 ) -> Evaluation:
-    """A trained model on a labelled corpus.
+    """Evaluates a trained model on a labelled corpus.
 
     Args:
         bundle: The trained model.
         corpus: The corpus.
-        task: The label column to compare with; by default the bundle's task.
-        rows: Row numbers to look at; by default all. Rows without a label are left out.
-        normalise: Another normalisation policy than the bundle's.
+        rows: Row numbers to use; by default all.
+        normalise: A normalisation policy instead of the model's own.
         batch_size: Utterances per batch.
-        cache_dir: Features are kept under ``features`` in it; without one they are computed.
+        cache_dir: Features are kept in its folder ``features``; without a cache they are computed.
         jobs: As for :func:`~convrnn.training.predict.log_probabilities`.
         on_progress: As for that.
 
     Raises:
-        InputError: For an unknown task, a label that the model does not know, no labelled row, and as
+        InputError: A label is not one of the model's classes, there is no row, or as for
             :func:`~convrnn.training.predict.log_probabilities`.
     """
-    task = task or bundle.config.task
     classes = bundle.config.classes
-    corpus.classes(task)
-    labels = corpus.table[task]
-    labelled = [row for row in (range(len(labels)) if rows is None else rows) if not pd.isna(labels.iloc[row])]
-    if not labelled:
-        raise InputError(f"{corpus.name}: no example has a label for '{task}'")
-    if unknown := sorted(set(labels.iloc[labelled]) - set(classes)):
+    labels, chosen = corpus.labels, list(range(len(corpus)) if rows is None else rows)
+    if not chosen:
+        raise InputError(f"{corpus.name}: no example has a label for '{corpus.task}'")
+    if unknown := sorted({labels[row] for row in chosen} - set(classes)):
         raise InputError(
-            f"{corpus.name}: label '{unknown[0]}' of task '{task}' is unknown to the model, whose classes are "
+            f"{corpus.name}: label '{unknown[0]}' of task '{corpus.task}' is unknown to the model, whose classes are "
             f"{', '.join(classes)}"
         )
     segments = corpus.segments()
     result = log_probabilities(
         bundle,
-        [segments[row] for row in labelled],
-        speakers=corpus.table["speaker"].iloc[labelled].tolist(),
+        [segments[row] for row in chosen],
+        speakers=corpus.table["speaker"].iloc[chosen].tolist(),
         normalise=normalise,
         batch_size=batch_size,
         store=None if cache_dir is None else FeatureStore(Path(cache_dir) / "features", bundle.config.features),
         jobs=jobs,
         on_progress=on_progress,
     )
-    table = predictions_table(corpus, labelled, task, classes, result)
+    table = predictions_table(corpus, chosen, classes, result)
     return Evaluation(tuple(classes), score(table, classes), table)

@@ -1,4 +1,4 @@
-"""The measures of section IV, from class indices: UA recall, accuracy, recalls, confusion."""
+"""The metrics of section IV, computed from class indices: UA recall, accuracy, recalls and confusion matrix."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ Indices = Sequence[int] | NDArray[np.int64]
 
 
 def recalls(truth: Indices, prediction: Indices, num_classes: int) -> list[float | None]:
-    """The recall of each class, None for a class that no example belongs to.
+    """The recall of each class; None for a class without examples.
 
     Args:
         truth: Class index of each example.
@@ -28,7 +28,7 @@ def recalls(truth: Indices, prediction: Indices, num_classes: int) -> list[float
 
 
 def ua_recall(truth: Indices, prediction: Indices, num_classes: int) -> float:
-    """Unweighted average recall: the mean over the classes of the recall of each (section IV-A).
+    """Unweighted average recall: the mean of the recalls of all classes (section IV-A).
 
     Args:
         truth: Class index of each example.
@@ -36,7 +36,7 @@ def ua_recall(truth: Indices, prediction: Indices, num_classes: int) -> float:
         num_classes: Number of classes.
 
     Raises:
-        ValueError: Where a class has no example, because its recall does not exist.
+        ValueError: A class has no example, so that its recall is undefined.
 
     Example:
         >>> ua_recall([0, 0, 1, 1], [0, 1, 1, 1], 2)
@@ -52,7 +52,7 @@ def accuracy(truth: Indices, prediction: Indices) -> float:
     """The share of examples predicted correctly.
 
     Raises:
-        ValueError: Without any example.
+        ValueError: There is no example.
 
     Example:
         >>> accuracy([0, 0, 1, 1], [0, 1, 1, 1])
@@ -64,7 +64,7 @@ def accuracy(truth: Indices, prediction: Indices) -> float:
 
 
 def confusion(truth: Indices, prediction: Indices, num_classes: int) -> list[list[int]]:
-    """Counts of examples, rows true classes, columns predicted ones.
+    """The confusion matrix: counts of examples, a row per true class, a column per predicted class.
 
     Example:
         >>> confusion([0, 0, 1, 1], [0, 1, 1, 1], 2)
@@ -76,13 +76,13 @@ def confusion(truth: Indices, prediction: Indices, num_classes: int) -> list[lis
 
 @dataclass(frozen=True)
 class Scores:
-    """All measures of one set of predictions.
+    """All metrics of one set of predictions.
 
     Attributes:
-        ua_recall: Unweighted average recall in 0..1, None where a class has no example.
+        ua_recall: Unweighted average recall in 0..1; None if a class has no example.
         accuracy: Share of correct predictions.
-        recalls: Recall per class, None where a class has no example.
-        confusion: Counts, rows true classes, columns predicted ones.
+        recalls: Recall per class; None for a class without examples.
+        confusion: Counts of examples, a row per true class, a column per predicted class.
     """
 
     ua_recall: float | None
@@ -92,7 +92,7 @@ class Scores:
 
     @classmethod
     def of(cls, truth: Indices, prediction: Indices, num_classes: int) -> "Scores":
-        """The measures of predictions.
+        """Computes all metrics from true and predicted class indices.
 
         Example:
             >>> Scores.of([0, 0], [0, 1], 2).ua_recall is None  # no example of class 1

@@ -1,4 +1,4 @@
-"""What a trained model says of recordings, and what is wrong with those that it cannot, or hardly, be asked about."""
+"""Predictions for recordings, with errors and warnings for recordings that cannot be used or are doubtful."""
 
 import contextlib
 from collections.abc import Collection, Sequence
@@ -9,26 +9,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convrnn.corpora.recording import Fault, Recording, listen_to
-from convrnn.errors import InputError
+from convrnn.errors import Argument, InputError
 from convrnn.features.bandwidth import RATES, resampled_from
-from convrnn.features.config import FeatureConfig, LogMelConfig
+from convrnn.features.base import Features
 from convrnn.features.extract import Segment, extract_features
 from convrnn.features.normalise import NormalisePolicy, Normaliser
 from convrnn.features.store import FeatureStore, Progress
 from convrnn.models.bundle import Bundle
 
 ACCEPTABLE = ("narrow-band", "truncated")
-"""Kinds of errors that somebody may let through, because there is a prediction in spite of them."""
+"""Kinds of errors that a user may accept, because the recording can still be predicted."""
 
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What a model says of one recording.
+    """The prediction for one recording.
 
     Attributes:
         segment: The recording.
-        log_probabilities: float32 ``[classes]``, in the order of the bundle's classes; None where there is an error.
-        faults: Severity, kind and sentence of what is wrong with the recording.
+        log_probabilities: float32 ``[classes]``, in the order of the model's classes; None if there is an error.
+        faults: Everything that is wrong with the recording, each as (severity, kind, sentence).
 
     Example:
         >>> silent = ("warning", "silence", "a.wav is digital silence: all 8000 samples are equal")
@@ -43,12 +43,12 @@ class Prediction:
 
     @property
     def error(self) -> str | None:
-        """Why there are no probabilities, in a sentence; None where there are."""
+        """Why there are no probabilities, in a sentence; None if there are."""
         return _error(self.faults)
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What makes the probabilities doubtful, a sentence each."""
+        """Why the probabilities are doubtful, a sentence for each reason."""
         return tuple(sentence for severity, _, sentence in self.faults if severity == "warning")
 
 
@@ -65,52 +65,54 @@ def predict(
     on_listened: Progress | None = None,
     on_extracted: Progress | None = None,
 ) -> list[Prediction]:
-    """What a model says of recordings, straight from their files.
+    """Predicts recordings straight from their files.
 
-    Every recording is listened to first, as :func:`~convrnn.corpora.check.check_corpus` does. A bad one does not stop
-    the others: its own result tells what is wrong. Where features are normalised per speaker, it is left out of its
-    speaker's statistics, and the results of the speaker's other recordings are those without it.
+    Every recording is checked first, as by :func:`~convrnn.corpora.check.check_corpus`. A bad recording does not stop
+    the others; its result says what is wrong. If features are normalised per speaker, bad recordings are left out of
+    the speaker's statistics, so that they do not change the speaker's other results.
 
     ============ ======== =======================================================================================
     kind         severity meaning
     ============ ======== =======================================================================================
     missing-file error    no such file
-    unreadable   error    not audio, broken off, holds NaN or infinite samples, segment outside the file
-    foreign-…    error    audio of a format that has to be converted first
+    unreadable   error    not audio, cut off, holds NaN or infinite samples, segment outside the file
+    foreign-…    error    an audio format that has to be converted first
     truncated    error    the file ends before its header says so; may be accepted
     zero-length  error    no samples
     too-short    error    less than one frame
     narrow-band  error    sampled at a lower rate than the model's features need; may be accepted
     silence      warning  all samples are equal
-    clipping     warning  three neighbouring samples, or 0.1 % of all, at full scale
-    stereo       warning  several channels, whose mean is taken
-    resampled    warning  next to nothing above half a lower rate, and the model's features reach beyond it
-    unusable     error    features cannot be computed of it
+    clipping     warning  three neighbouring samples, or 0.1 % of all, are at full scale
+    stereo       warning  several channels; their mean is used
+    resampled    warning  almost nothing above half of a lower rate, although the model's features reach higher
+    unusable     error    its features cannot be computed
     ============ ======== =======================================================================================
 
     Args:
         bundle: The trained model.
         segments: The recordings, or parts of them.
-        speakers: The speaker of each; needed where features are normalised per speaker, and then best given for all of
-            a speaker's recordings at once.
-        normalise: Another normalisation policy than the bundle's.
-        accept: Kinds among :data:`ACCEPTABLE` that are to be warnings.
+        speakers: The speaker of each recording. Required if features are normalised per speaker; results are then best
+            if all recordings of a speaker are predicted together.
+        normalise: A normalisation policy instead of the model's own.
+        accept: Kinds from :data:`ACCEPTABLE` to treat as warnings.
         fail_fast: Stop at the first bad recording.
         batch_size: Utterances per batch.
-        jobs: Processes that extract features.
-        on_listened: Called as recordings are listened to, with how many are done and how many there are.
-        on_extracted: Called likewise as features are extracted.
+        jobs: Number of processes that extract features.
+        on_listened: Called after each recording is checked, with the number done and the total.
+        on_extracted: Likewise, as features are extracted.
 
     Returns:
         One result for each segment, in their order.
 
     Raises:
-        InputError: For policy "speaker" without speakers, policy "corpus" with a bundle that has no statistics, a kind
-            that cannot be accepted, and with ``fail_fast`` for the first bad recording, in its words.
+        InputError: Policy "speaker" without speakers, policy "corpus" with a model that has no statistics, a kind that
+            cannot be accepted, or, with ``fail_fast``, the first bad recording.
     """
     for kind in accept:
         if kind not in ACCEPTABLE:
-            raise InputError(f"--accept {kind}: cannot be let through; kinds that can: {', '.join(ACCEPTABLE)}")
+            raise InputError(
+                Argument("accept", (kind,)), f": cannot be accepted; kinds that can: {', '.join(ACCEPTABLE)}"
+            )
     normaliser = _normaliser(bundle, normalise, speakers)
     config = bundle.config.features
     faults = []
@@ -146,24 +148,24 @@ def log_probabilities(
     jobs: int = 1,
     on_progress: Progress | None = None,
 ) -> NDArray[np.float32]:
-    """Log-probabilities of recordings that are known to be sound; :func:`predict` also looks whether they are.
+    """Log-probabilities of recordings that are known to be good; :func:`predict` also checks them.
 
     Args:
         bundle: The trained model.
         segments: The recordings, or parts of them.
         speakers: As for :func:`predict`.
-        normalise: Another normalisation policy than the bundle's.
+        normalise: A normalisation policy instead of the model's own.
         batch_size: Utterances per batch.
-        store: Where features are looked up and kept; without one they are computed.
-        jobs: Processes that extract features into the store.
-        on_progress: Called as features are extracted into the store, with how many are done and how many there are.
+        store: Cache from which features are read and to which new ones are added; by default they are computed.
+        jobs: Number of processes that extract features into the store.
+        on_progress: Called as features are extracted into the store, with the number done and the total.
 
     Returns:
         float32 ``[recordings, classes]``, classes in the order of ``bundle.config.classes``.
 
     Raises:
-        InputError: For a recording that cannot be used, for policy "speaker" without speakers, and for policy "corpus"
-            with a bundle that has no statistics.
+        InputError: A recording cannot be used, policy "speaker" without speakers, or policy "corpus" with a model that
+            has no statistics.
     """
     normaliser = _normaliser(bundle, normalise, speakers)
     if store is None:
@@ -193,18 +195,19 @@ def _refuse(faults: Sequence[Fault]) -> None:
         raise InputError(error)
 
 
-def faults_of(segment: Segment, config: FeatureConfig, accept: Collection[str] = ()) -> tuple[Fault, ...]:
-    """What is wrong with a recording by itself, and for features of that kind; :func:`predict` lists what can be.
+def faults_of(segment: Segment, config: Features, accept: Collection[str] = ()) -> tuple[Fault, ...]:
+    """Everything that is wrong with a recording, in general and for these features; :func:`predict` lists the kinds.
 
     Args:
         segment: The recording.
         config: The model's features.
-        accept: Kinds of errors that are to be warnings.
+        accept: Kinds of errors to treat as warnings.
 
     Returns:
         Severity, kind and sentence of each fault.
 
     Example:
+        >>> from convrnn.features.logmel import LogMelConfig
         >>> faults_of(Segment("nowhere.wav"), LogMelConfig(sample_rate=16000))
         (('error', 'missing-file', 'nowhere.wav: audio file does not exist'),)
     """
@@ -216,54 +219,44 @@ def faults_of(segment: Segment, config: FeatureConfig, accept: Collection[str] =
     return tuple(faults)
 
 
-def _narrow_band(recording: Recording, config: FeatureConfig, *, accepted: bool) -> list[Fault]:
+def _narrow_band(recording: Recording, config: Features, *, accepted: bool) -> list[Fault]:
     rate = recording.sample_rate
-    if rate is None or rate / 2 >= highest_hz(config):
+    if rate is None or rate / 2 >= config.highest_hz:
         return []
     sentence = (
         f"{recording.file}: is sampled at {rate} Hz and has nothing above {rate / 2:g} Hz, but the model looks up to "
-        f"{highest_hz(config):g} Hz"
+        f"{config.highest_hz:g} Hz"
     )
     if not accepted:
         sentence += (
-            f"; record at {2 * highest_hz(config):g} Hz or more, or go on in spite of it with --accept narrow-band"
+            f"; record at {2 * config.highest_hz:g} Hz or more, or go on in spite of it with --accept narrow-band"
         )
     return [("error", "narrow-band", sentence)]
 
 
-def _resampled(segment: Segment, rate: int, config: FeatureConfig) -> list[Fault]:
-    if highest_hz(config) <= min(RATES) / 2:
+def _resampled(segment: Segment, rate: int, config: Features) -> list[Fault]:
+    if config.highest_hz <= min(RATES) / 2:
         return []
     try:
         lower = resampled_from(segment.blocks(), rate)
     except InputError as error:
         return [("error", "unreadable", str(error))]
-    if lower is None or lower / 2 >= highest_hz(config):
+    if lower is None or lower / 2 >= config.highest_hz:
         return []
     sentence = (
         f"{segment} has next to nothing above {lower / 2:g} Hz, as if resampled from {lower} to {rate} Hz, but the "
-        f"model looks up to {highest_hz(config):g} Hz"
+        f"model looks up to {config.highest_hz:g} Hz"
     )
     return [("warning", "resampled", sentence)]
 
 
-def highest_hz(config: FeatureConfig) -> float:
-    """The highest frequency that features of a kind tell of, in Hz.
-
-    Example:
-        >>> highest_hz(LogMelConfig(sample_rate=16000))
-        8000.0
-    """
-    return config.upper_hz if isinstance(config, LogMelConfig) else config.sample_rate / 2
-
-
 def _extract(
-    segments: Sequence[Segment], config: FeatureConfig, jobs: int, on_progress: Progress | None
+    segments: Sequence[Segment], config: Features, jobs: int, on_progress: Progress | None
 ) -> list[NDArray[np.float32] | InputError]:
     """The features of each recording, or why there are none."""
     with TemporaryDirectory() as folder:
         store = FeatureStore(folder, config)
-        # What this says of the first recording that fails is found below for each.
+        # Stops at the first recording that fails; each gets its own error below.
         with contextlib.suppress(InputError):
             store.extract(segments, jobs=jobs, on_progress=on_progress)
         return [_load(store, segment) for segment in segments]
@@ -277,5 +270,5 @@ def _load(store: FeatureStore, segment: Segment) -> NDArray[np.float32] | InputE
             extract_features(segment, store.config)
         except InputError as error:
             return error
-        # Not the recording is to blame, but the place where features are kept.
+        # The recording is fine, so the store failed.
         raise

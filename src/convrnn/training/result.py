@@ -1,5 +1,6 @@
-"""What a finished run found."""
+"""The result of a finished run."""
 
+import dataclasses
 import platform
 from importlib.metadata import version
 from pathlib import Path
@@ -10,19 +11,37 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import convrnn
-from convrnn.features.config import EgemapsConfig, FeatureConfig
-from convrnn.features.egemaps import opensmile_version
+from convrnn.features.base import Features
 from convrnn.models.config import MOST_CLASSES, Classes, Name
+from convrnn.ops import dispatch
+from convrnn.ops.backend import Implementation
+from convrnn.training.config import MOST_EPOCHS
 from convrnn.training.run_directory import RESULT, DamagedRunError, RunFiles
-from convrnn.training.spec import MOST_EPOCHS
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0, le=2**53)]
-"""Numbers of things: whole ones up to what a float holds exactly."""
+"""A count: a non-negative integer that a float represents exactly."""
+
+
+class RanOn(BaseModel):
+    """The code that computed one recurrent operation of a run: see :class:`convrnn.ops.backend.Implementation`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    operation: Name
+    backend: Name
+    kernel: Name
+    instruction_set: Name
+    compiler: Name | None = None
+
+    @property
+    def implementation(self) -> Implementation:
+        """The implementation alone, without the operation."""
+        return Implementation(self.backend, self.kernel, self.instruction_set, self.compiler)
 
 
 class RunResult(BaseModel):
-    """What a finished run found; the content of ``result.json`` but for the digests of the run's files.
+    """The result of a finished run: the content of ``result.json`` without the digests of the run's files.
 
     Attributes:
         hash: The spec's hash, the name of the run's directory.
@@ -31,15 +50,16 @@ class RunResult(BaseModel):
         accuracy: Share of correct predictions on the test set.
         recalls: Test recall per class, None where it has no test example.
         confusion: Test counts, rows true classes, columns predicted ones.
-        validation_misclassification: Of the selected model.
-        best_epoch: The epoch it comes from, counted from 1.
-        epochs: Epochs trained.
+        validation_misclassification: Misclassification rate of the selected model on the validation set.
+        best_epoch: Epoch of the selected model, counted from 1.
+        epochs: Number of epochs trained.
         seconds: Duration of all epochs, training and validation.
         parameters: Number of trained parameters.
-        versions: Of convrnn, torch, numpy, lightning, Python and, where features are eGeMAPS, opensmile.
-        device_name: What it was computed on.
-        finished: When, ISO 8601, UTC.
-        directory: Where the run lies; not in the file.
+        versions: Versions of convrnn, torch, numpy, lightning, Python and the libraries that compute the features.
+        device_name: Name of the processor or GPU.
+        finished: Time of completion, ISO 8601, UTC.
+        backends: Implementations of the recurrent operations; empty in results written before they were recorded.
+        directory: The run's directory; not stored in the file.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -58,23 +78,39 @@ class RunResult(BaseModel):
     versions: dict[Name, Name]
     device_name: Name
     finished: Name
+    backends: tuple[RanOn, ...] = ()
     directory: Path = Field(exclude=True)
+
+    @property
+    def computed_by(self) -> str:
+        """The implementations of the recurrent operations in one line; empty if none ran or none was recorded.
+
+        Operations are named only if their implementations differ: "native (avx2, kernel 5d41402abc4b, GCC 12.2.0)", but
+        "lstm: native (...); windowed_gru: reference (...)".
+        """
+        by_operation: dict[str, list[str]] = {}
+        for ran in self.backends:
+            by_operation.setdefault(ran.operation, []).append(str(ran.implementation))
+        told = {operation: ", ".join(names) for operation, names in by_operation.items()}
+        if len(set(told.values())) <= 1:
+            return next(iter(told.values()), "")
+        return "; ".join(f"{operation}: {names}" for operation, names in told.items())
 
     @classmethod
     def load(cls, directory: Path) -> "RunResult":
         """The result of a finished run.
 
         Args:
-            directory: The run's directory, which has the name of its hash.
+            directory: The run's directory, named by its hash.
 
         Raises:
-            DamagedRunError: A file of the run is missing, or the result is not as it was written or another run's.
+            DamagedRunError: A file of the run is missing, or the result was changed or belongs to another run.
         """
         return cls.of(RunFiles(directory))
 
     @classmethod
     def of(cls, files: RunFiles) -> "RunResult":
-        """The result among the files of a finished run.
+        """The result in the files of a finished run.
 
         Raises:
             DamagedRunError: As :meth:`load`.
@@ -90,24 +126,30 @@ class RunResult(BaseModel):
         return result
 
 
-def versions(features: FeatureConfig) -> dict[str, str]:
-    """Versions of the software whose change may change results.
+def versions(features: Features) -> dict[str, str]:
+    """Versions of the software that results depend on.
 
     Args:
-        features: What the run's features are; openSMILE counts where it computes them.
+        features: The run's features; openSMILE is included if it computes them.
     """
     found = {
         "convrnn": convrnn.__version__,
         "torch": torch.__version__,
         "numpy": np.__version__,
-        "lightning": version("lightning"),
+        "lightning": version("lightning-fabric"),
         "python": platform.python_version(),
     }
-    return found | {"opensmile": opensmile_version()} if isinstance(features, EgemapsConfig) else found
+    return found | features.versions()
+
+
+def backends() -> tuple[RanOn, ...]:
+    """The implementations recorded within :func:`convrnn.ops.dispatch.record`, sorted."""
+    ran = [RanOn(operation=operation, **dataclasses.asdict(code)) for operation, code in dispatch.recorded()]
+    return tuple(sorted(ran, key=str))
 
 
 def device_name(device: str) -> str:
-    """The processor's or the GPU's own name.
+    """The model name of the processor or the GPU.
 
     Args:
         device: "cpu" or "cuda".

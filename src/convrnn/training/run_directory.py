@@ -1,10 +1,11 @@
-"""The directory that a run leaves, and the rules by which it is written and read.
+"""The directory of a run: how it is written, locked, finished and verified.
 
-A run is worked on in ``<hash>.partial`` and renamed to ``<hash>`` when it is finished. Every file is written beside its
-place and renamed, so that a killed run leaves none half written, and one process at a time works on a run. The folder
-of runs may be shared: what is not this command's own is neither followed nor deleted.
+A run lives in ``<hash>.partial`` until it finishes; then the directory is renamed to ``<hash>``. Every file is written
+to a temporary name and renamed, so that a killed run leaves no half-written file, and a lock admits one process per
+run. The parent folder may be shared: symbolic links and files that convrnn did not create are neither followed nor
+deleted.
 
-A finished run is read through :class:`RunFiles`, which believes no file whose digest is not the one in ``result.json``.
+A finished run is read through :class:`RunFiles`, which checks every file against its digest in ``result.json``.
 """
 
 import contextlib
@@ -24,29 +25,30 @@ from convrnn.json_files import read_json
 
 SPEC, RESULT, PREDICTIONS, CURVES = "spec.json", "result.json", "predictions.csv", "curves.png"
 METRICS, CHECKPOINT, BEST = "metrics.jsonl", "last.ckpt", "best"
-"""What a run directory holds; ``best`` is the model bundle."""
+"""Names in a run directory; ``best`` is the folder of the saved model."""
 
 PARTIAL = ".partial"
-"""How the name of a run directory ends while the run is worked on."""
+"""Suffix of the directory of an unfinished run."""
 
 _MOST_RESULT_BYTES = 2**26
-"""Bytes of ``result.json`` at most: the confusion matrix of 2,000 classes has fewer."""
+"""Maximum size of ``result.json`` in bytes, enough for a confusion matrix of 2,000 classes."""
 
 _CHECKED = (SPEC, METRICS, CHECKPOINT, f"{BEST}/config.json", f"{BEST}/model.safetensors", CURVES, PREDICTIONS)
 
 DIGESTS = "digests"
-"""The field of ``result.json`` with the SHA-256 of each file of the run by its name.
+"""The field of ``result.json`` that maps the name of each file of the run to its SHA-256.
 
-That of ``result.json`` is of its content without itself, as JSON with sorted keys, no spaces and ASCII letters only.
+The digest of ``result.json`` itself is computed without that entry, over JSON with sorted keys, no spaces and ASCII
+characters only.
 """
 
 
 class DamagedRunError(InputError):
-    """A finished run is not as it was written.
+    """A file of a finished run is missing or was changed.
 
     Args:
-        directory: The run.
-        what: What is wrong with it.
+        directory: The run's directory.
+        what: What is wrong.
     """
 
     def __init__(self, directory: Path, what: str) -> None:
@@ -57,17 +59,17 @@ class RunFiles:
     """The files of a finished run, each checked against its digest when it is read.
 
     Args:
-        directory: The run.
+        directory: The run's directory.
 
     Attributes:
-        directory: The run.
+        directory: The run's directory.
         result: The content of ``result.json`` without the digests.
-        digests: SHA-256 of each file of the run by its name; empty for a run that an earlier version finished, whose
-            files cannot be checked. A comparison does such a run again.
+        digests: SHA-256 of each file of the run by name. Empty for runs of earlier versions, whose files cannot be
+            checked; a comparison repeats such a run.
 
     Raises:
-        DamagedRunError: ``result.json`` is missing or not as it was written, or a file that it names is missing, other
-            than the checkpoint, which nothing reads any more.
+        DamagedRunError: ``result.json`` is missing or was changed, or a file that it lists is missing (except the
+            checkpoint, which is no longer needed).
     """
 
     def __init__(self, directory: Path) -> None:
@@ -79,7 +81,7 @@ class RunFiles:
             raise DamagedRunError(self.directory, f"{RESULT} was changed since it was written")
         self.result = content
         for name in self.digests:
-            # A finished run does not need its checkpoint, the largest of its files, so whoever wants may delete it.
+            # A finished run does not need its checkpoint, its largest file, so users may delete it.
             if name != CHECKPOINT and not (self.directory / name).is_file():
                 raise DamagedRunError(self.directory, f"{name} is missing")
 
@@ -97,13 +99,13 @@ class RunFiles:
         return dict(content)
 
     def read(self, name: str) -> bytes:
-        """The content of a file, whose digest is that of the finished run.
+        """Reads a file and verifies its digest.
 
         Args:
             name: The file, such as :data:`PREDICTIONS` or ``"best/config.json"``.
 
         Raises:
-            DamagedRunError: It is missing or not as it was written.
+            DamagedRunError: The file is missing, unreadable or changed.
         """
         path = self.directory / name
         if not path.is_file():
@@ -117,7 +119,7 @@ class RunFiles:
         return content
 
     def check(self, *names: str) -> None:
-        """Checks files, or all files of folders, such as :data:`BEST`; by default all but the checkpoint.
+        """Verifies files, or all files of a folder such as :data:`BEST`; by default all except the checkpoint.
 
         Raises:
             DamagedRunError: As :meth:`read`.
@@ -135,15 +137,15 @@ def _digest_of_result(result: Mapping[str, Any], digests: Mapping[str, str]) -> 
 
 
 class RunDirectory:
-    """Where one run is worked on and where it ends up.
+    """The directory of one run, unfinished and finished.
 
     Args:
-        runs_dir: Folder of all runs; made when the run is locked.
+        runs_dir: Folder of all runs; created when the run is locked.
         name: Name of the run, the hash of its spec.
 
     Attributes:
-        final: The finished run; exists only once the run is finished.
-        partial: The run while it is worked on.
+        final: Directory of the finished run; exists only once the run is finished.
+        partial: Directory of the unfinished run.
     """
 
     def __init__(self, runs_dir: Path, name: str) -> None:
@@ -154,19 +156,19 @@ class RunDirectory:
 
     @property
     def finished(self) -> bool:
-        """Whether the run is finished; whether it is also whole shows when it is read."""
+        """Whether the run is finished; :class:`RunFiles` checks whether it is also intact."""
         return os.path.lexists(self.final)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Holds the run for this process, and makes ``partial`` where the run is not finished.
+        """Locks the run for this process and creates ``partial`` if the run is not finished.
 
-        The lock belongs to the process and falls with it, however it ends. Temporary files that a killed process left
-        in ``partial`` are removed.
+        The lock is released when the process ends, however it ends. Temporary files that a killed process left in
+        ``partial`` are removed.
 
         Raises:
-            InputError: Another process works on the run, the folder cannot be written, or something else has the name
-                of the lock or of ``partial``.
+            InputError: Another process is working on the run, the folder cannot be written, or the path of the lock or
+                of ``partial`` is taken by something else.
         """
         with writing(self._runs_dir):
             make_folder(self._runs_dir)
@@ -178,14 +180,14 @@ class RunDirectory:
                 remove_leftovers(self.partial)
             yield
         finally:
-            # Removed while it is still held: who waits for this inode sees that it has no name any more.
+            # Unlinked while the lock is held, so that a process that opened this inode sees that it was deleted.
             self._lock.unlink(missing_ok=True)
             os.close(descriptor)
 
     def remove_old_lock(self) -> None:
-        """Removes the lock of a finished run, which a process left that was killed right after it had finished."""
+        """Removes the lock file of a finished run; one remains if the process was killed just after finishing."""
         if self.finished and os.path.lexists(self._lock):
-            # Whoever holds it will remove it; where nothing can be written, it does no harm.
+            # If another process holds it, that process removes it; in a read-only folder it does no harm.
             with contextlib.suppress(InputError, OSError), self.locked():
                 pass
 
@@ -199,7 +201,7 @@ class RunDirectory:
                 raise
             try:
                 status = os.fstat(descriptor)
-                # A link has to be refused in whichever way it is made: what is written into the lock would go there.
+                # Hard links are refused as well as symbolic ones: the process id would be written to their target.
                 if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
                     raise _not_ours(self._lock)
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -228,7 +230,7 @@ class RunDirectory:
             sync_folder(self._runs_dir)
 
     def write(self, name: str, content: str | bytes) -> None:
-        """Writes a file of the run that is worked on, whole or not at all.
+        """Writes a file of the unfinished run atomically.
 
         Raises:
             InputError: It cannot be written, for example because the disk is full.
@@ -236,7 +238,7 @@ class RunDirectory:
         write_atomically(self.partial / name, content)
 
     def append_json(self, name: str, value: dict[str, Any]) -> None:
-        """Appends one line of JSON to a file of the run that is worked on.
+        """Appends one line of JSON to a file of the unfinished run.
 
         Raises:
             InputError: It cannot be written.
@@ -248,15 +250,15 @@ class RunDirectory:
                 file.write(line)
 
     def finish(self, result: dict[str, Any]) -> None:
-        """Gives the run its final name, with the digests of all its files in ``result.json``.
+        """Writes ``result.json`` with the digests of all files, then renames the run to its final name.
 
-        Everything is on the disk before it has that name.
+        All files are flushed to disk before the rename.
 
         Args:
-            result: What the run found, for ``result.json``.
+            result: Content of ``result.json`` without the digests.
 
         Raises:
-            InputError: It cannot be written or renamed.
+            InputError: A file cannot be written, or the directory cannot be renamed.
         """
         with writing(self.partial):
             digests = {name: _flushed_digest(self.partial / name) for name in _CHECKED}

@@ -2,23 +2,23 @@
 
 import pytest
 
-from convrnn.training import pace
-from convrnn.training.pace import seconds_per_epoch
+from convrnn.training import timing
+from convrnn.training.timing import seconds_per_epoch
 
 
 @pytest.mark.parametrize(("balance", "training_examples"), [(True, 4 * 3 * 4), (False, 4 * 7)])
 def test_a_few_steps_are_scaled_up_to_the_epoch(make, tones, monkeypatch, balance, training_examples):
     # A clock that a step moves by the number of its examples: an epoch then lasts as long as it has examples.
     seconds = 0
-    original = pace.Examples.batch
+    original = timing.Examples.batch
 
     def batch(examples, indices):
         nonlocal seconds
         seconds += len(indices)
         return original(examples, indices)
 
-    monkeypatch.setattr(pace.Examples, "batch", batch)
-    monkeypatch.setattr(pace.time, "perf_counter", lambda: float(seconds))
+    monkeypatch.setattr(timing.Examples, "batch", batch)
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: float(seconds))
     validation_examples = 7
     found = seconds_per_epoch(make(balance=balance), tones, [50] * len(tones), steps=2)
     assert found == pytest.approx(training_examples + validation_examples)

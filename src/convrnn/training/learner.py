@@ -1,0 +1,116 @@
+"""A training step and a validation step, on the run's device and in its precision."""
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from convrnn.models.classifier import SequenceClassifier
+from convrnn.training.data import Batch
+from convrnn.training.spec import RunSpec
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+
+class Learner:
+    """A model and its optimiser: cross-entropy of the averaged prediction, minimised with Adam (section IV-A).
+
+    All parameters are "optimized simultaneously". The initial weights depend on the run's seed alone.
+
+    Args:
+        spec: The run. Its model, optimisation, seed, device and precision are used.
+
+    Attributes:
+        model: The classifier, on the device; it returns log-probabilities, so that the cross-entropy is their negative
+            log-likelihood.
+        optimizer: Adam over all its parameters.
+    """
+
+    def __init__(self, spec: RunSpec) -> None:
+        self._fabric = _fabric(spec)
+        self._mixed = spec.precision == "bf16-mixed"
+        self._max_norm = spec.training.gradient_clip_norm
+        torch.manual_seed(spec.seed)
+        self.model = self._fabric.to_device(SequenceClassifier(spec.model))
+        self.optimizer = torch.optim.Adam(
+            self.model.parameters(), lr=spec.training.lr, betas=spec.training.betas, eps=spec.training.eps
+        )
+
+    def train_step(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """One step of Adam on a batch.
+
+        Args:
+            batch: Padded utterances, on any device.
+
+        Returns:
+            The mean loss of the batch, a scalar, and its log-probabilities, float32 [batch, classes]; both are from
+            before the step, and detached.
+        """
+        self.model.train()
+        loss, log_probabilities = self._forward(batch)
+        self.optimizer.zero_grad()
+        self._fabric.backward(loss)
+        if self._max_norm is not None:
+            self._fabric.clip_gradients(self.model, self.optimizer, max_norm=self._max_norm, error_if_nonfinite=False)
+        self.optimizer.step()
+        return loss.detach(), log_probabilities.detach()
+
+    @torch.inference_mode()
+    def validation_step(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Returns what :meth:`train_step` returns, and changes nothing."""
+        self.model.eval()
+        return self._forward(batch)
+
+    def _forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        x, lengths, labels = self._fabric.to_device(batch)
+        # Not Fabric's autocast: it caches weights in bfloat16 for a whole step, and the gradients of a weight that is
+        # used several times are then summed in bfloat16. Without the cache they are summed in float32.
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self._mixed, cache_enabled=False):
+            log_probabilities = self.model(x, lengths).float()
+            return F.nll_loss(log_probabilities, labels), log_probabilities
+
+    def weights(self) -> dict[str, Tensor]:
+        """A copy of the model's ``state_dict`` on the CPU."""
+        return {name: value.detach().to("cpu", copy=True) for name, value in self.model.state_dict().items()}
+
+    def load_weights(self, weights: dict[str, Tensor]) -> None:
+        """Sets the weights to what :meth:`weights` returned.
+
+        Raises:
+            Exception: Of any kind, if they do not fit this model.
+        """
+        self.model.load_state_dict(weights)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state dicts of the model and the optimiser, under "model" and "optimizer"."""
+        return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Sets model and optimiser to what :meth:`state_dict` returned; other keys are ignored.
+
+        Raises:
+            Exception: Of any kind, if the state does not fit this model.
+        """
+        self.load_weights(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+
+def _fabric(spec: RunSpec) -> "Fabric":
+    from lightning_fabric import Fabric
+    from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+
+    # Fabric prefers these variables, set by its own launcher, to its arguments; a run is what its spec says.
+    hidden = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("LT_")}
+    try:
+        return Fabric(
+            accelerator="gpu" if spec.device == "cuda" else "cpu",
+            devices=1,
+            precision="32-true",
+            # One process, even inside a SLURM or torchrun job, which Fabric would otherwise join.
+            plugins=[LightningEnvironment()],
+        )
+    finally:
+        os.environ.update(hidden)

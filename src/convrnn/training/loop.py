@@ -1,0 +1,171 @@
+"""The training loop of section IV-A: balance, step, validate, select, stop."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from convrnn.corpora.balancing import balance
+from convrnn.training.checkpoint import TrainingState
+from convrnn.training.data import Examples, evaluation_batches, training_batches
+from convrnn.training.epochs import EpochReport
+from convrnn.training.learner import Learner
+from convrnn.training.metrics import Scores
+from convrnn.training.spec import RunSpec
+
+
+def train(
+    spec: RunSpec,
+    learner: Learner,
+    training_set: Examples,
+    validation_set: Examples,
+    state: TrainingState,
+    save: Callable[[], None],
+    *,
+    on_epoch: Callable[[EpochReport], None] | None = None,
+    on_step: Callable[["StepReport"], None] | None = None,
+) -> None:
+    """Trains until the epochs are done or the model has not improved for ``patience`` epochs.
+
+    The epoch with the lowest misclassification rate on the validation set is selected; of equal epochs, the first. An
+    epoch depends only on the learner's state, the seed and the epoch's number, so that a resumed run gives bitwise the
+    same numbers as an uninterrupted one.
+
+    Args:
+        spec: The run.
+        learner: The model and its optimiser, which are trained.
+        training_set: The training set; it is balanced here.
+        validation_set: The validation set, which is not balanced.
+        state: The epochs done before, and the best model among them; the loop adds to it.
+        save: Called at the end of every epoch; it stores ``learner`` and ``state``.
+        on_epoch: Called after ``save``.
+        on_step: Called after every training step.
+
+    Raises:
+        NonFiniteLossError: A loss is infinite or not a number.
+    """
+    config = spec.training
+    if spec.balance:
+        training_set = training_set.take(balance(training_set.labels.tolist(), spec.seed))
+    validation_batches = evaluation_batches(validation_set.lengths, config.batch_size)
+    while not state.done(max_epochs=config.max_epochs, patience=config.patience):
+        epoch = len(state.reports) + 1
+        began = time.perf_counter()
+        _seed_epoch(spec.seed, epoch)
+
+        trained = Tally(f"training batch {{}} in epoch {epoch}")
+        batches = training_batches(training_set.lengths, config.batch_size, seed=spec.seed, epoch=epoch)
+        for number, positions in enumerate(batches, start=1):
+            batch = training_set.batch(positions)
+            trained.add(*learner.train_step(batch), batch.labels)
+            if on_step is not None:
+                on_step(StepReport(epoch, number, len(batches)))
+
+        validated = Tally(f"validation batch {{}} in epoch {epoch}")
+        for positions in validation_batches:
+            batch = validation_set.batch(positions)
+            validated.add(*learner.validation_step(batch), batch.labels)
+
+        best = state.best
+        is_best = best is None or validated.misclassification < best.validation_misclassification
+        report = EpochReport(
+            epoch=epoch,
+            train_loss=trained.mean_loss,
+            train_misclassification=trained.misclassification,
+            validation_loss=validated.mean_loss,
+            validation_misclassification=validated.misclassification,
+            validation_ua_recall=Scores.of(validated.truth, validated.prediction, len(spec.classes)).ua_recall,
+            seconds=time.perf_counter() - began,
+            is_best=is_best,
+        )
+        state.reports.append(report)
+        if is_best:
+            state.best_model = learner.weights()
+        save()
+        if on_epoch is not None:
+            on_epoch(report)
+
+
+def _seed_epoch(seed: int, epoch: int) -> None:
+    """Makes random numbers drawn in an epoch independent of the epochs before it."""
+    mixed = np.random.SeedSequence([seed, epoch])
+    torch.manual_seed(int(mixed.generate_state(1)[0]))
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """The progress after a training step.
+
+    Attributes:
+        epoch: Number of the epoch, from 1.
+        batch: Number of batches done in the epoch.
+        num_batches: Number of batches in the epoch.
+    """
+
+    epoch: int
+    batch: int
+    num_batches: int
+
+
+class NonFiniteLossError(RuntimeError):
+    """The loss became infinite or NaN, so the parameters are useless."""
+
+
+@dataclass
+class Tally:
+    """Sums over the batches of an epoch, in float64 on the host so that they do not depend on the device.
+
+    Attributes:
+        name: What an error calls a batch; ``{}`` stands for its number, from 1.
+        batches: Number of batches.
+        loss: Sum of the losses of the examples.
+        truth: Class index of each example, in the order seen.
+        prediction: Predicted class index of each example, in the order seen.
+    """
+
+    name: str
+    batches: int = 0
+    loss: float = 0.0
+    truth: list[int] = field(default_factory=list)
+    prediction: list[int] = field(default_factory=list)
+
+    def add(self, mean_loss: Tensor, log_probabilities: Tensor, labels: Tensor) -> None:
+        """Adds one batch.
+
+        Args:
+            mean_loss: Mean loss of the batch, a scalar.
+            log_probabilities: [batch, classes].
+            labels: int64 [batch].
+
+        Raises:
+            NonFiniteLossError: The loss is infinite or not a number.
+        """
+        self.batches += 1
+        value = mean_loss.item()
+        if not math.isfinite(value):
+            raise NonFiniteLossError(
+                f"the loss of {self.name.format(self.batches)} is {value}; "
+                "a lower learning rate or gradient clipping may help"
+            )
+        self.loss += value * len(labels)
+        self.truth += labels.tolist()
+        self.prediction += log_probabilities.argmax(dim=1).tolist()
+
+    @property
+    def errors(self) -> int:
+        """Number of wrong predictions."""
+        return sum(p != t for p, t in zip(self.prediction, self.truth, strict=True))
+
+    @property
+    def mean_loss(self) -> float:
+        """Mean loss per example."""
+        return self.loss / len(self.truth)
+
+    @property
+    def misclassification(self) -> float:
+        """Share of wrong predictions."""
+        return self.errors / len(self.truth)
