@@ -7,18 +7,19 @@ import numpy as np
 import pandas as pd
 
 from convrnn.corpora.splits import Split
-from convrnn.experiments.compare import FinishedRun, GridRun
+from convrnn.experiments.grid import FinishedRun, GridRun, outcomes
 from convrnn.experiments.paper import TABLES, Column
-from convrnn.experiments.reproduction import ColumnRuns, Reproduction
-from convrnn.features.config import LogMelConfig
+from convrnn.experiments.results import Experiment, Results
+from convrnn.features.logmel import LogMelConfig
 from convrnn.files import remove
 from convrnn.models.presets import preset
+from convrnn.training.config import TrainingConfig
 from convrnn.training.epochs import EpochReport
 from convrnn.training.evaluate import predictions_csv
 from convrnn.training.metrics import Scores
 from convrnn.training.result import RunResult
 from convrnn.training.run_directory import RunDirectory
-from convrnn.training.spec import RunSpec, TrainingConfig
+from convrnn.training.spec import RunSpec
 
 CLASSES = {
     "emotion2": ("NEG", "IDL"),
@@ -109,7 +110,7 @@ def spec_of(column, model, seed, split, classes):
     )
 
 
-def column_runs(
+def experiment(
     folder,
     table,
     column,
@@ -148,18 +149,15 @@ def column_runs(
                 )
     corpus = corpus or f"{column.corpus}:data_1"
     caption = f"{corpus}, task {column.task}; {seeds} seeds."
-    return ColumnRuns(column, corpus, synthetic, classes, caption, tuple(runs), tuple(finished))
+    return Experiment(column, corpus, synthetic, classes, caption, tuple(outcomes(runs, finished)))
 
 
 def reproduction(folder, name, *, columns=None, **options):
     """A table of the paper, done on all its columns or on those given."""
     table = TABLES[name]
     command = ("convrnn", "reproduce", name, "--corpus", "aibo:the data", "--out", "results")
-    return Reproduction(
-        table,
-        tuple(column_runs(folder, table, column, **options) for column in columns or table.columns),
-        command,
-    )
+    experiments = [experiment(folder, table, column, **options) for column in columns or table.columns]
+    return Results.of(experiments, paper=table, command=command)
 
 
 OTHER = Column("mood & <pitch>_1", "csv", "mood", "emotion")

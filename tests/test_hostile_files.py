@@ -26,7 +26,7 @@ import numpy as np
 from convrnn.corpora.splits import load_splits
 from convrnn.errors import InputError
 from convrnn.features.audio import audio_blocks, audio_info, read_audio
-from convrnn.features.config import LogMelConfig
+from convrnn.features.logmel import LogMelConfig
 from convrnn.features.extract import Segment, extract_features
 from convrnn.json_files import read_json
 from convrnn.models import Bundle

@@ -19,7 +19,7 @@ print(*sorted({{name.partition(".")[0] for name in (after if {everything} else a
 
 HEAVY = {
     "lightning",
-    "pytorch_lightning",
+    "lightning_fabric",
     "pandas",
     "soundfile",
     "soxr",

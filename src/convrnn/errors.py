@@ -1,6 +1,8 @@
 """The one exception for input that a user has to correct."""
 
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
 
 _URL = re.compile(r"(\s*for further information visit)?\s*\bhttps?://\S*", re.IGNORECASE)
 
@@ -43,12 +45,37 @@ def _without_middle(text: str, most: int) -> str:
     return f"{text[:head].rstrip()}…{text[len(text) - (most - 1 - head) :].lstrip()}"
 
 
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """A function's argument in the text of an error; commands show the corresponding option instead.
+
+    Attributes:
+        name: as in the function's signature.
+        value: the value given or advised, or a tuple of several; None if only the name matters.
+
+    Example:
+        >>> print(Argument("sample_rate", 10), Argument("accept", ("silence", "truncated")), Argument("split"))
+        sample_rate=10 accept=['silence', 'truncated'] 'split'
+    """
+
+    name: str
+    value: str | float | tuple[str, ...] | None = None
+
+    def __str__(self) -> str:
+        if self.value is None:
+            return repr(self.name)
+        return f"{self.name}={list(self.value) if isinstance(self.value, tuple) else self.value!r}"
+
+
 class InputError(ValueError):
     """Bad input from the user, described in one sentence.
 
     The sentence names the file, row, field or argument, what was found and what is allowed. The command line prints
     it without a traceback and exits with code 2. It has one line and at most 300 characters, whatever names and
     messages of other libraries it contains (see :func:`one_sentence`).
+
+    Args:
+        parts: the sentence, whole or in pieces.
 
     Example:
         >>> raise InputError("data.csv: column 'speaker' is missing; found file, label")
@@ -57,5 +84,18 @@ class InputError(ValueError):
         convrnn.errors.InputError: data.csv: column 'speaker' is missing; found file, label
     """
 
-    def __init__(self, sentence: str) -> None:
-        super().__init__(one_sentence(sentence))
+    def __init__(self, *parts: str | Argument) -> None:
+        super().__init__(one_sentence("".join(map(str, parts))))
+        self._parts = parts
+
+    def naming(self, name: Callable[[Argument], str]) -> str:
+        """The sentence with its arguments written in another way.
+
+        Example:
+            >>> error = InputError("no speaker has both classes; choose another ", Argument("split"))
+            >>> print(error)
+            no speaker has both classes; choose another 'split'
+            >>> error.naming(lambda argument: f"--{argument.name}")
+            'no speaker has both classes; choose another --split'
+        """
+        return one_sentence("".join(part if isinstance(part, str) else name(part) for part in self._parts))

@@ -11,9 +11,8 @@ import pytest
 from matplotlib.image import imread
 
 from convrnn.experiments.paper import TABLES
-from convrnn.experiments.report import Report
-from convrnn.experiments.reproduction import Reproduction
-from reproductions import OTHER, column_runs
+from convrnn.experiments.results import Results
+from reproductions import OTHER, experiment
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
@@ -76,10 +75,10 @@ def page(tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
     table = TABLES["table1"]
     runs = (
-        column_runs(folder / "runs", table, table.columns[1], seeds=3, speakers=20),
-        column_runs(folder / "runs", table, OTHER, synthetic=True),
+        experiment(folder / "runs", table, table.columns[1], seeds=3, speakers=20),
+        experiment(folder / "runs", table, OTHER, synthetic=True),
     )
-    Report.of(Reproduction(table, runs, ("convrnn", "reproduce", "table1"))).save(folder)
+    Results.of(runs, paper=table, command=("convrnn", "reproduce", "table1")).report(folder)
     return folder / "table1.html"
 
 

@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 
 from convrnn.cli.app import app
 from tones import write_tone
+from workers import in_threads
 
 
 class Said(NamedTuple):
@@ -15,6 +16,13 @@ class Said(NamedTuple):
     code: int
     out: str
     err: str
+
+
+@pytest.fixture(scope="module", autouse=True)
+def workers():
+    """Runs are trained in this process; a module about processes has a fixture of this name that does nothing."""
+    with in_threads():
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -59,9 +67,9 @@ def convrnn():
 def trained(corpus, cache, tmp_path_factory):
     """The run directory of a model that was trained for an epoch on the corpus's own partitions."""
     out = tmp_path_factory.mktemp("runs")
-    said = run_command(
-        "train", corpus, "--task", "pitch", "--model", "conv", "--max-epochs", 2, "--cache", cache, "--out", out
-    )
+    options = ("--task", "pitch", "--model", "conv", "--max-epochs", 2, "--cache", cache, "--out", out)
+    with in_threads():
+        said = run_command("train", corpus, *options)
     assert said.code == 0, said.err
     [directory] = [path for path in out.iterdir() if path.is_dir()]
     return directory

@@ -75,7 +75,10 @@ def compared(refused, tmp_path, corpus, *options, task="pitch"):
         (["--split", "folds:99"], "the number of folds must be from 2 to 8"),
         (["--split", "file:nowhere.json"], "nowhere.json: file does not exist"),
         (["--sample-rate", "10"], "--sample-rate 10: "),
-        (["--yardstick", "--normalise", "utterance"], "choose --normalise speaker or corpus, or leave out --yardstick"),
+        (
+            ["--svm-baseline", "--normalise", "utterance"],
+            "choose --normalise speaker or corpus, or leave out --svm-baseline",
+        ),
     ],
 )
 def test_unknown_options(refused, tmp_path, corpus, options, expected):

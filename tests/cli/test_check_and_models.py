@@ -50,7 +50,7 @@ def test_check_of_a_bad_table_lists_its_defects(convrnn, tmp_path):
     assert (said.code, said.out.count("decimal comma")) == (2, 20)
     assert "… and 11 more of the kind table; --all lists them" in said.out
     assert "line 2: column 'start' has '0,0' with a decimal comma; write a point: 0.0" in said.out
-    assert "the table has 31 defects; the audio is looked at once they are mended" in said.err
+    assert "the table has 31 defects; fix them, and the audio is checked next" in said.err
     said = convrnn("check", spec, "--all")
     assert (said.code, said.out.count("decimal comma"), said.out.count("last.wav")) == (2, 30, 0)
     assert "line 32: 1 values" in said.out

@@ -20,7 +20,7 @@ GRID = ("--task", "pitch", "--models", "conv,clstm", "--split", "folds:2", "--ma
 def grid(convrnn, corpus, cache, tmp_path_factory):
     """A finished comparison: its folder and what the command said."""
     out = tmp_path_factory.mktemp("grid")
-    options = ("--seeds", 2, "--jobs", 2, "--yardstick", "--probe", "--out", out, "--cache", cache)
+    options = ("--seeds", 2, "--jobs", 2, "--svm-baseline", "--probe", "--out", out, "--cache", cache)
     said = convrnn("compare", corpus, *GRID, *options)
     assert said.code == 0, said.err
     return out, said
@@ -46,7 +46,7 @@ def test_table_is_what_the_runs_predicted(grid):
         hits = {"low": [], "high": []}
         for run in request["runs"]:
             if (run["model"], run["seed"]) == ("clstm", seed):
-                for row in csv.DictReader((out / "runs" / run["hash"] / "predictions.csv").open()):
+                for row in csv.DictReader((out / "runs" / run["hash"] / "predictions.csv").read_text().splitlines()):
                     hits[row["label"]].append(row["label"] == row["prediction"])
         assert len(hits["low"]) == len(hits["high"]) == 16  # both folds
         recalls.append(50 * sum(sum(found) / 16 for found in hits.values()))
@@ -78,6 +78,10 @@ def test_everything_is_written(grid):
         "confusion-linear-svm.png",
         "confusion-probe-of-clstm.png",
         "confusion-probe-of-conv.png",
+        "report.csv",
+        "report.html",
+        "report.md",
+        "report.tex",
         "runs",
         "split.json",
         "table.csv",
@@ -105,7 +109,7 @@ def test_one_job_gives_the_numbers_of_two(convrnn, grid, corpus, tmp_path):
 def test_finished_comparison_is_read_again_and_not_done_again(convrnn, grid, corpus):
     out, first = grid
     before = {path: path.stat().st_mtime_ns for path in (out / "runs").rglob("*")}
-    options = ("--seeds", 2, "--jobs", 2, "--yardstick", "--probe", "--out", out)
+    options = ("--seeds", 2, "--jobs", 2, "--svm-baseline", "--probe", "--out", out)
     said = convrnn("compare", corpus, *GRID, *options)
     assert said.code == 0
     assert "8 of 8 runs had been finished before" in said.err

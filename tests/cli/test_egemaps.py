@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from convrnn.cli.prepare import _tell_licence, extraction_jobs
+from convrnn.experiments.prepare import _tell_licence
+from convrnn.experiments.resources import extraction_jobs
 from convrnn.features import egemaps
-from convrnn.features.config import EgemapsConfig, LogMelConfig
+from convrnn.features.egemaps import EgemapsConfig
+from convrnn.features.logmel import LogMelConfig
 from convrnn.models.bundle import Bundle
 
 LICENCE = "computed by openSMILE (audEERING GmbH); its licence is for research and non-commercial use"
@@ -29,7 +31,7 @@ def new_process():
 def compared(convrnn, corpus, tmp_path_factory):
     _tell_licence.cache_clear()
     out = tmp_path_factory.mktemp("egemaps")
-    options = ("--task", "pitch", "--models", "conv", "--seeds", 1, "--max-epochs", 1, "--yardstick")
+    options = ("--task", "pitch", "--models", "conv", "--seeds", 1, "--max-epochs", 1, "--svm-baseline")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CONVRNN_CACHE", str(out / "cache"))
         said = convrnn("compare", corpus, *options, "--features", "egemaps-25ms", "--out", out)

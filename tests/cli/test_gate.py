@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -56,11 +57,11 @@ def untrained(monkeypatch):
     """Commands stop where training would begin; gives what was to be trained."""
     planned = []
 
-    def stop(runs, *_, **__):
-        planned[:] = runs
+    def stop(_work, _context, specs, **_):
+        planned[:] = [SimpleNamespace(spec=spec) for spec in specs]
         raise InputError("training begins")
 
-    monkeypatch.setattr("convrnn.cli.progress.train_all", stop)
+    monkeypatch.setattr("convrnn.experiments.grid.run_in_processes", stop)
     return planned
 
 
@@ -158,7 +159,7 @@ def test_copies_are_left_out(convrnn, recordings, untrained, tmp_path):
     assert record["dropped_duplicates"] == [f"s5-{number}.wav" for number in range(4)]
     # Nothing is left of s5, and the corpus is another one.
     assert {run.spec.split.name for run in untrained} == {f"loso-s{number}" for number in range(5)}
-    assert untrained[0].spec.fingerprint != open_corpus(corpus).fingerprint("pitch")
+    assert untrained[0].spec.fingerprint != open_corpus(corpus).for_task("pitch").fingerprint
 
 
 def test_an_interrupted_comparison_resumes_with_what_was_accepted(convrnn, recordings, tmp_path):
@@ -282,7 +283,7 @@ def test_warnings_are_told_in_short(convrnn, recordings, untrained, tmp_path):
 @pytest.mark.parametrize(
     ("option", "sentence"),
     [
-        (("--accept", "speaker-overlap"), "--accept speaker-overlap: cannot be let through; kinds that can: absent-"),
+        (("--accept", "speaker-overlap"), "--accept speaker-overlap: cannot be accepted; kinds that can: absent-"),
         (("--same-speaker", "s0"), "--same-speaker s0: two different names are expected, as in --same-speaker 46=53"),
         (("--same-speaker", "s0=s0"), "--same-speaker s0=s0: two different names are expected"),
         (("--same-speaker", "s0=anna"), "no speaker is called 'anna'"),

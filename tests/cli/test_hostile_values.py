@@ -4,8 +4,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from convrnn.cli import progress
 from convrnn.cli.app import app
+from convrnn.experiments import grid
 from convrnn.models import export
 
 HOSTILE = [
@@ -33,7 +33,7 @@ def nothing_is_done(monkeypatch):
     def done(*_, **__):
         raise typer.Exit(0)
 
-    monkeypatch.setattr(progress, "train_all", done)
+    monkeypatch.setattr(grid, "run_in_processes", done)
     monkeypatch.setattr(export, "export_onnx", done)
 
 

@@ -53,7 +53,7 @@ def test_train_and_evaluate_on_agender(convrnn, agender, tmp_path):
     # One of three speakers per group; the other two are trained on.
     assert [speaker[0] for speaker in spec["split"]["validation"]] == list("1234567")
     assert [speaker[0] for speaker in spec["split"]["train"]] == list("11223344556677")
-    [drawn] = make_splits(open_corpus(agender), "age", "partitions", seed=3)
+    [drawn] = make_splits(open_corpus(agender).for_task("age"), "partitions", seed=3)
     assert spec["split"]["validation"] == list(drawn.validation)
     tested = convrnn("evaluate", result["bundle"], agender, "--json")
     assert json.loads(tested.out)["ua_recall"] == pytest.approx(result["ua_recall"])

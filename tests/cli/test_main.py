@@ -48,7 +48,7 @@ def test_version():
 
 
 def test_help_loads_nothing_heavy():
-    heavy = ("torch", "pandas", "lightning", "sklearn", "matplotlib", "soundfile")
+    heavy = ("torch", "pandas", "lightning_fabric", "sklearn", "matplotlib", "soundfile")
     code = f"import sys\nfrom convrnn.cli.app import app\nprint([name for name in {heavy} if name in sys.modules])"
     assert run(code=code).stdout == "[]\n"
 

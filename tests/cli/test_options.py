@@ -7,8 +7,10 @@ import pytest
 
 from convrnn.cli import options
 from convrnn.errors import InputError
+from convrnn.experiments.arguments import LIMITS
 from convrnn.features.audio import SAMPLE_RATES
 from convrnn.training import spec
+from convrnn.training.config import MOST_EPOCHS, TrainingConfig
 
 
 @pytest.fixture
@@ -56,14 +58,14 @@ def test_what_is_no_whole_number(refused, value):
 
 
 def test_the_largest_values_are_those_of_a_runs_spec():
-    assert (options.MOST_SEED, options.MOST_EPOCHS) == (spec.MOST_SEED, spec.MOST_EPOCHS)
-    largest = spec.TrainingConfig(max_epochs=options.MOST_EPOCHS, batch_size=2**16, lr=1.0)
+    assert (LIMITS["seed"][1], LIMITS["max_epochs"][1]) == (spec.MOST_SEED, MOST_EPOCHS)
+    largest = TrainingConfig(max_epochs=int(LIMITS["max_epochs"][1]), batch_size=2**16, lr=1.0)
     assert largest.batch_size == 2**16
     with pytest.raises(ValueError, match="batch_size"):
-        spec.TrainingConfig(batch_size=2**16 + 1)
+        TrainingConfig(batch_size=2**16 + 1)
     check = options.number("--sample-rate", "", *SAMPLE_RATES).callback
     assert [check(rate) for rate in (1000, 768_000, None)] == [1000, 768_000, None]
-    with pytest.raises(InputError, match="--sample-rate 768001: must be a number from 1000 to 768000"):
+    with pytest.raises(InputError, match="sample_rate=768001: must be a number from 1000 to 768000"):
         check(768_001)
 
 

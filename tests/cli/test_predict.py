@@ -10,7 +10,7 @@ import pytest
 import soundfile
 import soxr
 
-from convrnn.features.config import LogMelConfig
+from convrnn.features.logmel import LogMelConfig
 from convrnn.models import Bundle
 
 
@@ -115,7 +115,7 @@ def test_a_truncated_file_may_be_accepted(convrnn, trained, clips):
     assert row["prediction"] in ("high", "low")
     refused = convrnn("predict", trained, clips / "cut.wav", "--normalise", "utterance", "--accept", "silence")
     assert (refused.code, refused.out) == (2, "")
-    assert sentences(refused) == ["--accept silence: cannot be let through; kinds that can: narrow-band, truncated"]
+    assert sentences(refused) == ["--accept silence: cannot be accepted; kinds that can: narrow-band, truncated"]
 
 
 @pytest.fixture(scope="module")

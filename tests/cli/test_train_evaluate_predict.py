@@ -26,7 +26,7 @@ def test_train_tells_the_result_and_the_bundle(convrnn, trained, corpus):
     said = convrnn(*command)
     assert said.code == 0
     assert "had been finished before" in said.err
-    assert f"bundle         {trained / 'best'}" in said.out.splitlines()
+    assert f"saved model    {trained / 'best'}" in said.out.splitlines()
     facts = json.loads(convrnn(*command, "--json").out)
     saved = json.loads((trained / "result.json").read_text())
     assert facts["bundle"] == str(trained / "best")

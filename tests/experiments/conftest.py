@@ -5,12 +5,20 @@ import pytest
 import soundfile
 
 from convrnn.corpora.csv_table import open_csv
+from workers import in_threads
 
 RATE = 8000
 
 
+@pytest.fixture(scope="module", autouse=True)
+def workers():
+    """Runs are trained in this process; ``tests/cli/test_compare.py`` has the processes."""
+    with in_threads():
+        yield
+
+
 @pytest.fixture(scope="session")
-def tones(tmp_path_factory):
+def all_tones(tmp_path_factory):
     """Speakers s00 to s11, each with three low and one high tone of about 0.3 s; six train, two validate, four test."""
     folder = tmp_path_factory.mktemp("tones")
     generator = np.random.default_rng(3)
@@ -28,3 +36,9 @@ def tones(tmp_path_factory):
             lines.append(f"{file},s{speaker:02},{name},{partition},{other}")
     (folder / "data.csv").write_text("\n".join(lines) + "\n")
     return open_csv(folder / "data.csv", name="tones")
+
+
+@pytest.fixture(scope="session")
+def tones(all_tones):
+    """The same with their pitch as the label."""
+    return all_tones.for_task("pitch")

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from convrnn.corpora.splits import make_splits
-from convrnn.experiments.compare import plan, run_grid
+from convrnn.experiments.grid import plan, run_grid
 from convrnn.experiments.probe import linear_probe, probe_name
-from convrnn.experiments.yardstick import fit_machine, utterance_functionals
-from convrnn.features.config import LogMelConfig
+from convrnn.experiments.svm_baseline import fit_machine, utterance_functionals
+from convrnn.features.logmel import LogMelConfig
 from convrnn.features.store import FeatureStore
 from convrnn.models.bundle import Bundle
+from convrnn.training.config import TrainingConfig
 from convrnn.training.run_directory import BEST
-from convrnn.training.spec import TrainingConfig
 
 
 @pytest.fixture(scope="module")
@@ -19,8 +19,7 @@ def grid(tones, tmp_path_factory):
     folder = tmp_path_factory.mktemp("probe")
     runs = plan(
         tones,
-        "pitch",
-        make_splits(tones, "pitch", "folds:2"),
+        make_splits(tones, "folds:2"),
         models=["baseline", "conv"],
         setting="paralinguistic",
         seeds=[1],
@@ -54,6 +53,6 @@ def test_the_probe_sees_the_front_ends_features_and_nothing_else(tones, grid):
         ]
     )
     assert utterance_functionals(bundle.extract_features(normalised)) == pytest.approx(by_hand, rel=1e-4, abs=1e-5)
-    expected = fit_machine("m", by_hand, tones, "pitch", run.spec.split, fold=0, seed=1)
+    expected = fit_machine("m", by_hand, tones, run.spec.split, fold=0, seed=1)
     [outcome, *_] = linear_probe(runs, finished, tones, raw)
     assert outcome.prediction == expected.prediction

@@ -5,13 +5,12 @@ import re
 import pytest
 
 from convrnn.errors import InputError
-from convrnn.experiments.cells import cells_of
 from convrnn.experiments.paper import TABLES
-from convrnn.experiments.report import Report
-from convrnn.experiments.report.layout import lay_out, p_value, percent
-from convrnn.experiments.report.tidy import COLUMNS
-from convrnn.experiments.reproduction import Reproduction
-from reproductions import OTHER, column_runs, reproduction
+from convrnn.experiments.report import lay_out
+from convrnn.experiments.report.long_csv import COLUMNS
+from convrnn.experiments.report.numbers import p_value, percent
+from convrnn.experiments.results import Results
+from reproductions import OTHER, experiment, reproduction
 
 PRINTED = {
     # Table IV as printed: its last column, and its last lines.
@@ -35,28 +34,30 @@ def mixed(tmp_path_factory):
     table = TABLES["table1"]
     folder = tmp_path_factory.mktemp("mixed")
     runs = (
-        column_runs(folder, table, table.columns[0], seeds=3, folds=2),
-        column_runs(folder, table, OTHER, corpus="csv:my_data & more.csv", synthetic=True),
+        experiment(folder, table, table.columns[0], seeds=3, folds=2),
+        experiment(folder, table, OTHER, corpus="csv:my_data & more.csv", synthetic=True),
     )
-    return Report.of(Reproduction(table, runs, ("convrnn", "reproduce", "table1", "--corpus", "aibo:my data")))
+    return Results.of(runs, paper=table, command=("convrnn", "reproduce", "table1", "--corpus", "aibo:my data"))
 
 
 @pytest.fixture(scope="module")
 def table4(tmp_path_factory):
-    return Report.of(reproduction(tmp_path_factory.mktemp("table4"), "table4"))
+    return reproduction(tmp_path_factory.mktemp("table4"), "table4")
 
 
 @pytest.fixture(scope="module")
 def written(mixed, tmp_path_factory):
     folder = tmp_path_factory.mktemp("written") / "new"
-    mixed.save(folder)
+    mixed.report(folder)
     return folder
 
 
 def test_files_of_a_report(written, mixed, tmp_path):
     names = ["table1.csv", "table1.html", "table1.md", "table1.tex"]
     assert sorted(path.name for path in written.iterdir()) == names
-    Report.of(mixed.reproduction).save(tmp_path)
+    Results.of(
+        [column.done for column in mixed.columns if column.done], paper=mixed.paper, command=mixed.command
+    ).report(tmp_path)
     for name in names:
         assert (tmp_path / name).read_bytes() == (written / name).read_bytes()
 
@@ -64,20 +65,20 @@ def test_files_of_a_report(written, mixed, tmp_path):
 def test_folder_that_cannot_be_written_is_told(mixed, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="file: cannot be written"):
-        mixed.save(tmp_path / "file")
+        mixed.report(tmp_path / "file")
 
 
 def test_run_whose_curves_are_damaged_is_told(tmp_path):
     done = reproduction(tmp_path, "table1", columns=(OTHER,))
-    damaged = done.columns[0].finished[0].result.directory / "metrics.jsonl"
+    damaged = done.measured[0].runs[0].result.directory / "metrics.jsonl"
     damaged.write_text("{")
     with pytest.raises(InputError, match=r"metrics\.jsonl was changed .* delete the folder"):
-        Report.of(done).save(tmp_path)
+        done.report(tmp_path)
 
 
 class TestAverages:
     def test_of_the_papers_values_are_the_printed_ones_but_for_the_papers_rounding(self):
-        layout = lay_out(TABLES["table4"], cells_of(Reproduction(TABLES["table4"], (), ("convrnn",))))
+        layout = lay_out(Results.of((), paper=TABLES["table4"], command=("convrnn",)))
         lines = {line.heading: line for line in layout.lines}
         off = []
         for heading, printed in PRINTED.items():
@@ -89,9 +90,9 @@ class TestAverages:
         assert off == [("mean", 4), ("max", 0), ("last", 2), ("hidden states", 2)]
 
     def test_of_ours_are_means_of_means(self, table4):
-        means = [[cell.measured.mean for cell in column.cells] for column in table4.columns]
-        lines = {line.heading: line for line in table4.layout.lines}
-        for number, row in enumerate(table4.reproduction.table.rows):
+        means = [[cell.measured.mean for cell in column.entries] for column in table4.columns]
+        lines = {line.heading: line for line in lay_out(table4).lines}
+        for number, row in enumerate(table4.rows):
             average = sum(column[number] for column in means) / 4
             place = lines[row.heading].places[-1]
             assert place.ours.mean == pytest.approx(average)
@@ -103,10 +104,10 @@ class TestAverages:
 
     def test_of_ours_need_two_columns_and_are_compared_over_the_same_ones_only(self, tmp_path):
         table = TABLES["table4"]
-        one = column_runs(tmp_path, table, table.columns[0])
-        two = column_runs(tmp_path, table, table.columns[3])
+        one = experiment(tmp_path, table, table.columns[0])
+        two = experiment(tmp_path, table, table.columns[3])
         for runs, there in (((one,), False), ((one, two), True)):
-            layout = Report.of(Reproduction(table, runs, ("convrnn",))).layout
+            layout = lay_out(Results.of(runs, paper=table, command=("convrnn",)))
             assert [heading.text for heading in layout.headings][-1] == "Average"
             last = layout.lines[0].places[-1]
             assert last.paper is not None
@@ -114,12 +115,12 @@ class TestAverages:
             assert layout.headings[-1].ours is there
 
     def test_table_one_has_none(self, mixed):
-        assert [line.kind for line in mixed.layout.lines] == ["model"] * 4 + ["challenge"]
-        assert len(mixed.layout.headings) == 3
+        assert [line.kind for line in lay_out(mixed).lines] == ["model"] * 4 + ["challenge"]
+        assert len(lay_out(mixed).headings) == 3
 
 
 def test_best_values_are_marked_for_the_paper_and_for_us_apart(mixed):
-    models = mixed.layout.lines[:4]
+    models = lay_out(mixed).lines[:4]
     for column in range(3):
         paper = [line.places[column].paper for line in models]
         ours = [line.places[column].ours for line in models]
@@ -153,7 +154,7 @@ class TestMarkdown:
             r"mood & \<pitch\>\_1: ours",
         ]
         clstm = rows[4]
-        cell = mixed.columns[0].cells[2]
+        cell = mixed.columns[0].entries[2]
         assert clstm[0] == "CLSTM"
         assert clstm[1] == "**70.59 ± 0.58**"
         assert clstm[2] == f"{cell.measured.mean:.2f} ± {cell.measured.std:.2f}"
@@ -167,11 +168,11 @@ class TestMarkdown:
         assert len(rows) == 2 + 8
         assert {len(row) for row in rows} == {10}
         line = dict(zip(rows[0], rows[4], strict=True))
-        cell = mixed.columns[0].cells[2]
+        cell = mixed.columns[0].entries[2]
         assert line[""] == "2 labels: CLSTM"
         assert line["seeds"] == "3"
         assert line["95 % interval"] == "{:.2f} to {:.2f}".format(*cell.measured.interval)
-        assert float(line["to standard convolution"].replace("−", "-")) == round(cell.comparison.difference, 2)
+        assert float(line["to standard convolution"].replace("−", "-")) == round(cell.test.difference, 2)
         assert line["p"] == p_value(cell.corrected_p)
         assert rows[3][4:7] == ["–", "–", "–"]  # the convolution itself
 
@@ -191,9 +192,9 @@ class TestMarkdown:
 
     def test_one_seed_and_single_speakers_are_told(self, tmp_path):
         table = TABLES["table1"]
-        runs = column_runs(tmp_path, table, OTHER, seeds=1, speakers=1)
-        report = Report.of(Reproduction(table, (runs,), ("convrnn",)))
-        report.save(tmp_path)
+        runs = experiment(tmp_path, table, OTHER, seeds=1, speakers=1)
+        report = Results.of((runs,), paper=table, command=("convrnn",))
+        report.report(tmp_path)
         text = (tmp_path / "table1.md").read_text()
         assert "Ours are of one seed" in text
         assert "no interval and no test where a class has a single test speaker" in text
@@ -201,7 +202,7 @@ class TestMarkdown:
         assert "pooled" not in text
 
     def test_table_four_says_that_nothing_is_tested(self, table4, tmp_path):
-        table4.save(tmp_path)
+        table4.report(tmp_path)
         text = (tmp_path / "table4.md").read_text()
         assert "has no standard convolutional layer, so nothing is tested" in text
         assert "to standard convolution" not in text
@@ -214,15 +215,15 @@ class TestCsv:
         lines = list(csv.DictReader((written / "table1.csv").read_text().splitlines()))
         assert list(lines[0]) == list(COLUMNS)
         assert [(line["column"], line["model"]) for line in lines] == [
-            (column.column.heading, cell.row.front_end) for column in mixed.columns for cell in column.cells
+            (column.column.heading, cell.row.front_end) for column in mixed.columns for cell in column.entries
         ]
-        cells = [cell for column in mixed.columns for cell in column.cells]
+        cells = [cell for column in mixed.columns for cell in column.entries]
         for line, cell in zip(lines, cells, strict=True):
             numbers = {
                 "paper_mean": cell.paper and cell.paper.mean,
                 "difference": cell.difference,
-                "conv_difference": cell.comparison and cell.comparison.difference,
-                "conv_low": cell.comparison and cell.comparison.low,
+                "conv_difference": cell.test and cell.test.difference,
+                "conv_low": cell.test and cell.test.low,
                 "conv_p_holm": cell.corrected_p,
             }
             found = cell.measured
@@ -251,7 +252,7 @@ class TestLatex:
     def text(self, request, written, table4, tmp_path):
         if request.param == "table1":
             return (written / "table1.tex").read_text()
-        table4.save(tmp_path)
+        table4.report(tmp_path)
         return (tmp_path / "table4.tex").read_text()
 
     def test_uses_nothing_that_needs_a_package(self, text):
@@ -301,7 +302,7 @@ class TestLatex:
 
     def test_holds_the_numbers(self, written, mixed):
         text = (written / "table1.tex").read_text()
-        cell = mixed.columns[0].cells[2]
+        cell = mixed.columns[0].entries[2]
         assert rf"\textbf{{70.59$\pm$0.58}} & {cell.measured.mean:.2f}$\pm${cell.measured.std:.2f}" in text
         assert "[{:.2f}, {:.2f}]".format(*cell.measured.interval) in text
         assert r"mood \& $<$pitch$>$\_1" in text
@@ -313,7 +314,7 @@ def test_json_has_every_number(mixed):
     assert report["table"] == "table1"
     assert report["command"][-1] == "aibo:my data"
     assert [column["done"] is not None for column in report["columns"]] == [True, False, True]
-    cell, found = report["columns"][0]["cells"][2], mixed.columns[0].cells[2]
+    cell, found = report["columns"][0]["cells"][2], mixed.columns[0].entries[2]
     assert cell["paper"] == {"mean": 70.59, "std": 0.58}
     assert cell["ours"]["mean"] == found.measured.mean
     assert cell["ours"]["ua_recalls"] == found.measured.tally.ua_recalls.tolist()
@@ -332,7 +333,7 @@ def test_json_of_table_four_has_its_averages(table4):
 
 
 def test_grid_has_the_columns_that_were_done(mixed, table4):
-    header, rows = mixed.grid()
+    header, rows = lay_out(mixed).grid()
     assert header == ["model", "2 labels", "paper", "difference", "p", "mood & <pitch>_1", "p"]
     assert {len(row) for row in rows} == {7}
     assert [row[0] for row in rows] == [
@@ -344,6 +345,6 @@ def test_grid_has_the_columns_that_were_done(mixed, table4):
     ]
     assert rows[2][2] == "70.59 ± 0.58"
     assert rows[1][4] == ""
-    header, rows = table4.grid()
+    header, rows = lay_out(table4).grid()
     assert header[-3:] == ["Average", "paper", "difference"]
     assert [row[0] for row in rows][-5:] == ["mean", "max", "last", "hidden states", "cell states"]

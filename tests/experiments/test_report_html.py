@@ -1,54 +1,16 @@
 import re
-from html.parser import HTMLParser
 
 import pytest
 
 from convrnn.experiments.paper import TABLES
-from convrnn.experiments.report import Report
-from convrnn.experiments.reproduction import Reproduction
-from reproductions import OTHER, column_runs, reproduction
-
-VOID = {"meta", "link", "br", "img", "input", "path", "circle", "polyline"}
-"""Elements without a closing tag: those of HTML, and those of SVG that the page closes at once."""
-
-
-class Page(HTMLParser):
-    """Every element with its attributes and its text; fails where the nesting is wrong."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.elements = []
-        self._open = []
-        self.feed(text)
-        self.close()
-        assert self._open == []
-
-    def handle_starttag(self, tag, attrs):
-        element = {"tag": tag, "text": "", "inside": [it["tag"] for it in self._open], **dict(attrs)}
-        assert len(dict(attrs)) == len(attrs)
-        self.elements.append(element)
-        if tag not in VOID:
-            self._open.append(element)
-
-    def handle_startendtag(self, tag, attrs):
-        self.elements.append({"tag": tag, "text": "", "inside": [it["tag"] for it in self._open], **dict(attrs)})
-
-    def handle_endtag(self, tag):
-        if tag not in VOID:
-            assert self._open.pop()["tag"] == tag
-
-    def handle_data(self, data):
-        for element in self._open:
-            element["text"] += data
-
-    def all(self, tag, **attributes):
-        wanted = {name.rstrip("_"): value for name, value in attributes.items()}
-        return [it for it in self.elements if it["tag"] == tag and all(it.get(n) == v for n, v in wanted.items())]
+from convrnn.experiments.results import Results
+from pages import Page
+from reproductions import OTHER, experiment, reproduction
 
 
 def page_of(report, folder):
-    report.save(folder)
-    return (folder / f"{report.reproduction.table.name}.html").read_text()
+    report.report(folder)
+    return (folder / f"{report.name}.html").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -57,10 +19,10 @@ def report(tmp_path_factory):
     table = TABLES["table1"]
     folder = tmp_path_factory.mktemp("mixed")
     runs = (
-        column_runs(folder, table, table.columns[0], seeds=3, folds=2, epochs=5),
-        column_runs(folder, table, OTHER, corpus="csv:my_data & more.csv", synthetic=True),
+        experiment(folder, table, table.columns[0], seeds=3, folds=2, epochs=5),
+        experiment(folder, table, OTHER, corpus="csv:my_data & more.csv", synthetic=True),
     )
-    return Report.of(Reproduction(table, runs, ("convrnn", "reproduce", "table1", "--corpus", "aibo:my data")))
+    return Results.of(runs, paper=table, command=("convrnn", "reproduce", "table1", "--corpus", "aibo:my data"))
 
 
 @pytest.fixture(scope="module")
@@ -120,12 +82,12 @@ def test_every_picture_tells_in_words_what_it_shows(page, report):
     assert len(pictures) == 2 * (4 + 1)
     assert all(picture["role"] == "img" for picture in pictures)
     words = [picture["aria-label"] for picture in pictures]
-    best = report.columns[0].cells[2].measured.best_epochs
+    best = report.columns[0].entries[2].measured.best_epochs
     assert (
         f"Learning curves of CLSTM: misclassified validation utterances over epochs, 6 runs; best epoch {min(best)}"
         in words[2]
     )
-    mean = report.columns[0].cells[2].measured.mean
+    mean = report.columns[0].entries[2].measured.mean
     assert f"CLSTM: UA recall {mean:.2f} %, 95 % interval" in words[4]
 
 
@@ -143,7 +105,7 @@ def test_every_speaker_is_a_dot_under_every_model_and_a_line_of_numbers(page, re
     dots = page.all("circle", class_="speaker")
     assert len(dots) == 2 * 4 * 6
     titles = [it["text"] for it in page.all("title") if it["text"].startswith("speaker_")]
-    tally = report.columns[0].cells[0].measured.tally
+    tally = report.columns[0].entries[0].measured.tally
     assert titles[0] == f"speaker_00: {tally.speaker_recalls[0]:.1f} %"
     assert [it["text"] for it in page.all("th", scope="row") if it["text"].startswith("speaker_")] == [
         f"speaker_{number:02}" for _ in range(2) for number in range(6)
@@ -151,7 +113,7 @@ def test_every_speaker_is_a_dot_under_every_model_and_a_line_of_numbers(page, re
 
 
 def test_overview_holds_paper_ours_difference_interval_and_test(text, report):
-    cell = report.columns[0].cells[2]
+    cell = report.columns[0].entries[2]
     row = text[text.index('<th scope="row">CLSTM</th>') :].partition("</tr>")[0]
     shown = re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", row))
     assert "70.59 ± 0.58" in shown
@@ -163,7 +125,7 @@ def test_overview_holds_paper_ours_difference_interval_and_test(text, report):
 
 
 def test_recalls_and_confusions_are_those_of_the_runs(text, report):
-    found = report.columns[0].cells[0].measured
+    found = report.columns[0].entries[0].measured
     section = text[text.index('id="column-1"') : text.index('id="column-3"')]
     means, stds = found.tally.recalls.mean(axis=0), found.tally.recalls.std(axis=0, ddof=1)
     for mean, std in zip(means, stds, strict=True):
@@ -178,8 +140,9 @@ def test_what_it_was_made_with_is_told(page, report):
     assert "A processor <of 2026> (32 runs)" in told
     assert "torch 2.13.0" in told
     assert "2026-03-01T12:00:00+00:00" in told
-    for column in report.reproduction.columns:
-        for run in column.runs:
+    for found in report.measured:
+        assert len(found.runs) in (2, 6)
+        for run in found.runs:
             assert run.spec.hash in told
     specs = [it["text"] for it in page.all("pre")]
     assert len(specs) == 2 * (1 + 4)
@@ -196,35 +159,35 @@ def test_names_of_users_are_shown_as_they_are(text, page):
 
 
 def test_folders_of_this_machine_are_not_told(report, text):
-    assert str(report.reproduction.columns[0].finished[0].result.directory.parent) not in text
+    assert str(report.measured[0].runs[0].result.directory.parent) not in text
 
 
 def test_table_four_has_its_averages_and_no_tests(tmp_path):
-    text = page_of(Report.of(reproduction(tmp_path / "runs", "table4")), tmp_path)
+    text = page_of(reproduction(tmp_path / "runs", "table4"), tmp_path)
     page = Page(text)
     groups = page.all("th", scope="colgroup")
     assert [it["text"] for it in groups] == ["Emotion 2 classes", "Emotion 5 classes", "Age", "Gender", "Average"]
     assert {it["colspan"] for it in groups} == {"3"}
-    assert "to conv." not in text
+    assert "vs. conv." not in text
     assert len(page.all("tr", class_="group")) == 5
     assert len(page.all("svg")) == 4 * (6 + 1)
 
 
 def test_page_with_nothing_done_shows_the_papers_values(tmp_path):
-    text = page_of(Report.of(Reproduction(TABLES["table2"], (), ("convrnn",))), tmp_path)
+    text = page_of(Results.of((), paper=TABLES["table2"], command=("convrnn",)), tmp_path)
     assert "76.03 ± 1.28" in text
     assert "not done here: log mel filter-banks on aGender, eGeMAPS on aGender" in text
 
 
 def test_page_of_many_runs_stays_small(tmp_path):
     table = TABLES["table1"]
-    runs = column_runs(tmp_path / "runs", table, OTHER, seeds=5, folds=5, speakers=25, epochs=60)
-    text = page_of(Report.of(Reproduction(table, (runs,), ("convrnn",))), tmp_path)
+    runs = experiment(tmp_path / "runs", table, OTHER, seeds=5, folds=5, speakers=25, epochs=60)
+    text = page_of(Results.of((runs,), paper=table, command=("convrnn",)), tmp_path)
     # A table IV of the same kind has six times as many runs.
     assert len(text) < 400_000
 
 
 def test_the_lead_says_whether_it_is_the_papers_experiment(report, tmp_path):
-    same = Report.of(reproduction(tmp_path / "same", "table1", seeds=1, epochs=1))
+    same = reproduction(tmp_path / "same", "table1", seeds=1, epochs=1)
     assert "the same experiment done again" in page_of(same, tmp_path)
     assert "the same models on other data" in page_of(report, tmp_path)

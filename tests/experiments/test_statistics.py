@@ -209,3 +209,12 @@ class TestHolm:
             assert before <= after <= min(1, len(raw) * before)
         pairs = sorted(zip(raw, corrected, strict=True))
         assert all(one[1] <= other[1] for one, other in itertools.pairwise(pairs))
+
+
+def test_an_interval_needs_resamples_with_every_class():
+    # Forty classes of two speakers each: about four in a thousand resamples have them all.
+    totals = np.kron(np.eye(40, dtype=int), np.ones((2, 1), dtype=int))
+    counted = tally([totals], totals)
+    assert counted.speakers_suffice
+    assert bootstrap_interval(counted) is None
+    assert paired_test(counted, tally([np.zeros_like(totals)], totals)) is None  # the same difference everywhere

@@ -1,4 +1,4 @@
-"""The command ``convrnn``: one module per group of commands, :mod:`app` puts them together, :mod:`console` talks."""
+"""The command ``convrnn``: a module for each command, joined in :mod:`app`; :mod:`console` prints."""
 
 import math
 import signal
@@ -12,7 +12,7 @@ _EXTRAS = frozenset(
     {
         "typer",
         "rich",
-        "lightning",
+        "lightning_fabric",
         "soundfile",
         "soxr",
         "kaldi_native_fbank",
@@ -28,19 +28,19 @@ INTERRUPTED = 130
 """The exit code with which typer answers Ctrl-C while it reads the command line."""
 
 SECONDS_TO_TIDY = 5.0
-"""For so long after Ctrl-C a second one is ignored, since it would break off what the first one began."""
+"""Seconds after Ctrl-C in which another one is ignored, since it would interrupt the clean-up."""
 
 
 def main() -> None:
     """Run the command line; the entry point of the console script.
 
-    Results go to stdout, everything else to stderr. Exit codes: 0; 1 where ``convrnn check`` finds an error; 2 for bad
-    input, a full disk or Ctrl-C, with one sentence. A traceback is a defect of the program. A reader that has seen
-    enough, as in ``convrnn models | head -1``, is no error.
+    Results go to stdout, everything else to stderr. Exit codes: 0; 1 if ``convrnn check`` finds an error; 2 for bad
+    input, a full disk or Ctrl-C, with one sentence. A traceback is a bug. If the reader of stdout goes away, as in
+    ``convrnn models | head -1``, that is no error.
     """
     streams.prepare()
     interrupt = _Interrupt()
-    # Whoever starts a command in the background may have told it to ignore Ctrl-C.
+    # Not if the command was started in the background with Ctrl-C ignored.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, interrupt)
     try:
@@ -56,25 +56,25 @@ def main() -> None:
     except SystemExit as ended:
         if ended.code == INTERRUPTED:
             _stop("interrupted")
-        # Now rather than when Python ends, which would tell a full disk in its own words.
+        # Here, since Python would report a full disk at exit in its own words.
         if (fault := streams.finish()) and not ended.code:
             _stop(fault)
         raise
     finally:
         if interrupt.happened:
-            # Python takes its handlers away before it is done, and a second Ctrl-C would then change the exit code.
+            # Python removes its handlers before it exits, and another Ctrl-C would then change the exit code.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class _Interrupt:
-    """The handler of Ctrl-C: an exception, but one only for all that come within a few seconds."""
+    """Handles Ctrl-C: raises KeyboardInterrupt, but only once for all signals within a few seconds."""
 
     def __init__(self) -> None:
         self._last = -math.inf
 
     @property
     def happened(self) -> bool:
-        """Whether Ctrl-C was pressed at all."""
+        """Whether Ctrl-C was pressed."""
         return self._last > -math.inf
 
     def __call__(self, *_: object) -> None:

@@ -1,4 +1,4 @@
-"""The commands put together, and their errors turned into sentences."""
+"""The commands as one application whose errors are single sentences."""
 
 from importlib.metadata import version
 from typing import Annotated, Any
@@ -10,10 +10,10 @@ from convrnn.cli import check, compare, console, evaluate, export, live, models,
 
 
 class Commands(TyperGroup):
-    """All commands; what the user can put right ends as one sentence on stderr and exit code 2."""
+    """All commands; an error that the user can correct ends as one sentence on stderr and exit code 2."""
 
     def make_context(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - as of the class above
-        """Read what stands before the command."""
+        """Parse the options before the command."""
         with console.usage_errors_as_sentences():
             return super().make_context(*args, **options)
 
@@ -48,7 +48,7 @@ def before_command(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
     ] = False,
 ) -> None:
-    """Take the options that stand before a command."""
+    """Take the options before a command."""
 
 
 for _module in (check, compare, reproduce, train, evaluate, predict, live, export, models):

@@ -1,12 +1,12 @@
-"""The bundle that a command is given, and what the run that made it tells about it."""
+"""The saved model that a command is given, and what its run directory says about it."""
 
 from pathlib import Path
 
-from convrnn.cli import options
 from convrnn.cli.console import warn
-from convrnn.corpora.corpus import Corpus
+from convrnn.corpora.labelled import LabelledCorpus
 from convrnn.corpora.splits import Split
-from convrnn.errors import InputError
+from convrnn.errors import Argument, InputError
+from convrnn.experiments.arguments import check_policy
 from convrnn.features.normalise import NormalisePolicy
 from convrnn.json_files import read_json, validate
 from convrnn.models.bundle import Bundle
@@ -15,11 +15,11 @@ from convrnn.training.spec import RunSpec
 
 
 def open_bundle(path: Path) -> tuple[Bundle, RunSpec | None]:
-    """The bundle at ``path``, or the one in the run directory ``path``; and the spec of the run, if it lies in one.
+    """The saved model at ``path``, or in the run directory ``path``, and the spec of its run if it lies in one.
 
     Raises:
-        InputError: if there is no bundle, or a damaged one or one of another version, or one that is not as the
-            finished run that it lies in wrote it; or if the run's spec is damaged.
+        InputError: if there is no saved model, if it is damaged, of another version or not as its finished run wrote
+            it, or if the run's spec is damaged.
     """
     if not (path / "config.json").exists() and (path / BEST / "config.json").exists():
         path = path / BEST
@@ -38,12 +38,12 @@ def open_bundle(path: Path) -> tuple[Bundle, RunSpec | None]:
         if path.absolute().name == BEST:
             # Without it nobody would know any more which speakers the model was trained on.
             raise
-        # A bundle may lie anywhere; what stands beside it is then not a run's.
+        # A saved model may be anywhere, next to an unrelated file.
         return bundle, None
 
 
 def choose_policy(bundle: Bundle, normalise: str | None) -> NormalisePolicy:
-    """The policy to use: the one asked for, with a warning where the model was trained with another, else the model's.
+    """The policy to use: the one asked for, with a warning if the model was trained with another, or the model's.
 
     Args:
         bundle: the model.
@@ -53,7 +53,7 @@ def choose_policy(bundle: Bundle, normalise: str | None) -> NormalisePolicy:
         InputError: for a policy that does not exist.
     """
     trained = bundle.config.normalise
-    policy = trained if normalise is None else options.choose_policy(normalise)
+    policy = trained if normalise is None else check_policy(normalise)
     if policy == trained:
         return trained
     warn(
@@ -63,20 +63,20 @@ def choose_policy(bundle: Bundle, normalise: str | None) -> NormalisePolicy:
     return policy
 
 
-def training_split(spec: RunSpec | None, corpus: Corpus) -> Split | None:
+def training_split(spec: RunSpec | None, corpus: LabelledCorpus) -> Split | None:
     """The split that the model was trained on, if it is known and this is the corpus that it was trained on."""
-    if spec is None or spec.task not in corpus.tasks:
+    if spec is None or spec.task != corpus.task:
         return None
     if not set(spec.split.train) & set(corpus.speakers):
         return None
     try:
-        same = corpus.fingerprint(spec.task) == spec.fingerprint
+        same = corpus.fingerprint == spec.fingerprint
     except InputError:
         return None
     return spec.split if same else None
 
 
-def partition_rows(corpus: Corpus, partition: str, split: Split | None) -> list[int]:
+def partition_rows(corpus: LabelledCorpus, partition: str, split: Split | None) -> list[int]:
     """The rows of a partition: of the training split where it is known, else of the corpus.
 
     Args:
@@ -97,5 +97,9 @@ def partition_rows(corpus: Corpus, partition: str, split: Split | None) -> list[
         return list(range(len(table)))
     rows = [row for row, side in enumerate(found) if side == wanted]
     if not rows:
-        raise InputError(f"--partition {wanted}: {corpus.name} has no such rows; choose --partition all")
+        raise InputError(
+            Argument("partition", wanted),
+            f": {corpus.name} has no such rows; choose ",
+            Argument("partition", "all"),
+        )
     return rows

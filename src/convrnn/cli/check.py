@@ -1,4 +1,4 @@
-"""``convrnn check``: what a corpus holds, and what is wrong with it."""
+"""``convrnn check``: the contents of a corpus and its defects."""
 
 import contextlib
 import json
@@ -48,29 +48,29 @@ def check(
 ) -> None:
     """Show classes, speakers, durations and sample rates of a corpus, and every defect, before any training.
 
-    Every audio file is read; what was heard is kept in the cache. The exit code is 1 if a defect would make results
-    wrong, and 2 if the corpus cannot be opened. A CSV table with defects cannot, since what its rows mean is open; all
-    of them are then listed.
+    Every audio file is read once; the findings are kept in the cache. The exit code is 1 if a defect would make results
+    wrong, and 2 if the corpus cannot be opened. A CSV table with defects cannot be opened, since the meaning of its
+    rows is unclear; all its defects are then listed.
     """
     from convrnn.cli.console import Counter
-    from convrnn.cli.prepare import open_with_progress, use_cache
     from convrnn.corpora.check import check_corpus
     from convrnn.corpora.csv_table import CsvError
+    from convrnn.corpora.registry import open_corpus
+    from convrnn.experiments.arguments import pairs_of_names
 
-    folder = use_cache(cache)
-    pairs = options.pairs_of_names("--same-speaker", same_speaker or ())
+    folder = options.use_cache(cache)
+    pairs = pairs_of_names("same_speaker", same_speaker or ())
     try:
-        data = open_with_progress(corpus).join_speakers(pairs)
+        with Counter("synthesis") as counter:
+            data = open_corpus(corpus, on_progress=counter).join_speakers(pairs)
     except CsvError as error:
-        # Whoever has read enough of the defects still wants to know that there are any.
+        # A reader who has seen enough of the defects still gets the error.
         with contextlib.suppress(BrokenPipeError):
             _show_table(corpus, error, as_json=as_json, most=None if everything else MOST_SHOWN)
         if len(error.defects) == 1:
             raise
         count = len(error.defects)
-        raise InputError(
-            f"{corpus}: the table has {count} defects; the audio is looked at once they are mended"
-        ) from error
+        raise InputError(f"{corpus}: the table has {count} defects; fix them, and the audio is checked next") from error
     if task is not None:
         data.classes(task)
     if drop_duplicates:
@@ -89,7 +89,7 @@ def check(
 def _without_copies(corpus: "Corpus", task: str | None, cache: "Path", jobs: int) -> "Corpus":
     from convrnn.cli.console import Counter, say
     from convrnn.corpora.check import drop_duplicates
-    from convrnn.corpora.corpus import some
+    from convrnn.corpora.names import some
 
     with Counter("listening for copies") as counter:
         rest, left_out = drop_duplicates(corpus, task, cache_dir=cache, jobs=jobs, on_progress=counter)
@@ -99,13 +99,13 @@ def _without_copies(corpus: "Corpus", task: str | None, cache: "Path", jobs: int
 
 
 def _show_table(corpus: str, error: "CsvError", *, as_json: bool, most: int | None) -> None:
-    """The defects of a CSV table, on stdout; its error then says on stderr that there are any."""
+    """Print the defects of a CSV table on stdout; the error on stderr then says how many there are."""
     if as_json:
         defects = [{"severity": "error", "kind": "table", **asdict(defect)} for defect in error.defects]
         typer.echo(json.dumps({"corpus": corpus, "defects": defects}, indent=2))
         return
     if len(error.defects) == 1:
-        # The error itself says it.
+        # The error itself describes it.
         return
     from convrnn.cli.console import results
 
@@ -131,7 +131,7 @@ def _show(report: "CheckReport", most: int | None) -> None:
 
 
 def _list(defects: "Sequence[tuple[str, str, str]]", stdout: "Console", most: int | None) -> None:
-    """Severity, kind and sentence of each defect, of one kind not more than ``most``."""
+    """Print each defect, at most ``most`` of each kind."""
     from rich.text import Text
 
     shown: dict[str, int] = {}
@@ -167,7 +167,7 @@ def _counts(task: str, classes: dict[str, dict[str, int]], sides: list[str]) -> 
 
     grid = result_grid(task, *map(_name, sides))
     for name, counts in classes.items():
-        # A class may be called anything, square brackets included, which would be markup.
+        # A class name may contain square brackets, which Rich would take for markup.
         grid.add_row(Text(name), *(str(counts.get(side, 0)) for side in sides))
     return grid
 

@@ -1,77 +1,49 @@
 """``convrnn compare``: the paper's comparison on a corpus."""
 
 import json
-from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from convrnn.cli import options
+from convrnn.experiments.arguments import MODELS, SEEDS
+from convrnn.training.config import DEFAULTS
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from convrnn.corpora.corpus import Corpus
-    from convrnn.corpora.splits import Split
-    from convrnn.experiments.compare import FinishedRun, GridRun
-    from convrnn.experiments.folder import Comparison
-    from convrnn.experiments.table import Outcome, Table
+    from convrnn.experiments.comparison import Comparison
 
 _EXAMPLES = options.examples(
     "convrnn compare demo --task gender --setting paralinguistic --seeds 1 --max-epochs 15 --out demo-results",
     "convrnn compare csv:data.csv --task emotion --split folds:5 --seeds 5 --jobs 2 --out results",
-    "convrnn compare emodb:emodb --task emotion --split loso --models baseline,clstm --yardstick --out results",
+    "convrnn compare emodb:emodb --task emotion --split loso --models baseline,clstm --svm-baseline --out results",
 )
 
-MODELS = "baseline,conv,clstm,extended-clstm,cblstm"
-"""What is compared by default."""
+_MODELS = ",".join(MODELS)
 
 
 def compare(
     corpus: options.CorpusArgument,
     task: options.TaskOption,
-    out: Annotated[Path, typer.Option("--out", help="Folder for runs, tables and pictures.", show_default=False)],
-    models: Annotated[
-        str,
-        typer.Option(
-            "--models",
-            help="Front ends, separated by commas; `convrnn models` lists all. By default "
-            f"{', '.join(MODELS.split(','))}.",
-            show_default=False,
-        ),
-    ] = MODELS,
+    out: options.OutOption,
+    models: options.ModelsOption = _MODELS,
     setting: options.SettingOption = "emotion",
     split: options.SplitOption = "",
     split_seed: options.SplitSeedOption = 0,
-    seeds: options.SeedsOption = 5,
+    seeds: options.SeedsOption = SEEDS,
     jobs: options.JobsOption = 1,
     normalise: options.NormaliseOption = "speaker",
-    max_epochs: options.MaxEpochsOption = 100,
-    patience: options.PatienceOption = 12,
-    batch_size: options.BatchSizeOption = 32,
-    learning_rate: options.LearningRateOption = 0.002,
+    max_epochs: options.MaxEpochsOption = DEFAULTS.max_epochs,
+    patience: options.PatienceOption = DEFAULTS.patience,
+    batch_size: options.BatchSizeOption = DEFAULTS.batch_size,
+    learning_rate: options.LearningRateOption = DEFAULTS.lr,
     features: options.FeaturesOption = "logmel",
     sample_rate: options.SampleRateOption = None,
     same_speaker: options.SameSpeakerOption = None,
     drop_duplicates: options.DropDuplicatesOption = False,
     accept: options.AcceptOption = None,
-    yardstick: Annotated[
-        bool,
-        typer.Option(
-            "--yardstick",
-            help="Add a linear SVM that sees the same features as means and deviations over each utterance, under the "
-            "same protocol.",
-        ),
-    ] = False,
-    probe: Annotated[
-        bool,
-        typer.Option(
-            "--probe",
-            help="Add a linear SVM on the features that each trained front end extracts, as means and deviations over "
-            "each utterance: what they tell without the rest of the model.",
-        ),
-    ] = False,
+    svm_baseline: options.SvmBaselineOption = False,
+    yardstick: Annotated[bool, typer.Option("--yardstick", hidden=True)] = False,
+    probe: options.ProbeOption = False,
     cache: options.CacheOption = None,
     as_json: options.JsonOption = False,
 ) -> None:
@@ -84,122 +56,65 @@ def compare(
     Each run has a directory of its own under OUT/runs, named by its content: a finished one is never done twice, and an
     interrupted comparison continues with the same command. The table (models × UA recall as mean ± standard deviation
     over seeds, folds pooled into one recall per seed; accuracy; parameters; training time of a seed) is also written to
-    OUT/table.csv (percent, seconds) and OUT/table.md, with a confusion matrix per model as a picture. It has all
-    that was asked for in OUT: other models or seeds are added to it, and another experiment needs another folder.
+    OUT/table.csv (percent, seconds) and OUT/table.md, with a confusion matrix per model as a picture. OUT/report.html,
+    .md, .csv and .tex add 95 % confidence intervals over speakers, paired tests against the standard convolution,
+    learning curves and recalls of speakers. All of it is about everything that was ever asked for in OUT: other models
+    or seeds are added, and another experiment needs another folder.
     """
-    from convrnn.cli.prepare import default_split, extract, feature_config, ready_features, tell_rate, use_cache
-    from convrnn.cli.progress import train_all
-    from convrnn.cli.rows import RowOptions, check_rows, open_task
-    from convrnn.corpora.splits import make_splits
-    from convrnn.experiments.compare import caption, check_test_classes, outcomes, plan
-    from convrnn.experiments.figures import save_pictures
-    from convrnn.experiments.folder import RUNS, Comparison, open_folder, recorded, with_earlier_runs
-    from convrnn.experiments.table import Table, summarise
-    from convrnn.features.config import FEATURES
-    from convrnn.features.store import FeatureStore
-    from convrnn.models.presets import FRONT_ENDS, SETTINGS
-    from convrnn.training.spec import TrainingConfig
+    from convrnn.cli.console import warn
+    from convrnn.cli.progress import ShownProgress
+    from convrnn.experiments import compare as run_comparison
 
-    options.choose_folder("--out", out)
-    names = options.choose_several("--models", models, FRONT_ENDS)
-    options.choose("--setting", setting, SETTINGS)
-    options.choose("--features", features, FEATURES)
-    policy = options.choose_policy(normalise)
-    chosen = RowOptions.of(same_speaker, accept, drop_duplicates=drop_duplicates)
     if yardstick:
-        from convrnn.experiments.yardstick import check_policy
-
-        check_policy(policy)
-    ready_features(features, sample_rate)
-    cache_dir = use_cache(cache)
-    data, provisos = open_task(corpus, task, chosen, cache_dir, jobs)
-    split = split or default_split(data)
-    splits = make_splits(data, task, split, seed=split_seed)
-    check_test_classes(data, task, splits)
-    provisos = check_rows(data, task, splits, chosen, provisos, cache_dir, jobs)
-    config = feature_config(data, task, sample_rate, features)
-    tell_rate(data, task, config.sample_rate, given=sample_rate is not None)
-    runs = plan(
-        data,
+        warn("--yardstick is now called --svm-baseline; the next release will not know the old name")
+    comparison = run_comparison(
+        corpus,
         task,
-        splits,
-        models=names,
+        out=out,
+        models=options.names(models),
         setting=setting,
-        seeds=range(seeds),
-        features=config,
-        normalise=policy,
-        training=TrainingConfig(max_epochs=max_epochs, patience=patience, batch_size=batch_size, lr=learning_rate),
+        split=split or None,
+        split_seed=split_seed,
+        seeds=seeds,
+        jobs=jobs,
+        normalise=normalise,
+        max_epochs=max_epochs,
+        patience=patience,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        features=features,
+        sample_rate=sample_rate,
+        same_speaker=same_speaker or (),
+        drop_duplicates=drop_duplicates,
+        accept=accept or (),
+        svm_baseline=svm_baseline or yardstick,
+        probe=probe,
+        cache=cache,
+        progress=ShownProgress(),
+        command=options.command_line(),
     )
-    asked = Comparison.of(runs, split, provisos, yardstick=yardstick, probe=probe)
-    folder = open_folder(out, asked, runs, splits)
-    grid: list[GridRun] = []
-    finished: list[FinishedRun] = []
-    # Another command may have finished runs in the same folder meanwhile.
-    while (whole := with_earlier_runs(runs, folder.runs, out / RUNS)) != grid:
-        if folder.yardstick or folder.probe or not all(run.finished(out / RUNS) for run in whole):
-            extract(data, config, cache_dir, jobs)
-        grid, finished = whole, train_all(whole, data, cache_dir, out / RUNS, jobs)
-        folder = recorded(out)
-    found = outcomes(grid, finished)
-    if folder.probe or folder.yardstick:
-        store = FeatureStore(cache_dir / "features", config)
-        arrays = [store.load(segment) for segment in data.segments()]
-        found += _linear_machines(folder, grid, finished, data, arrays, splits)
-    classes = data.classes(task)
-    table = Table(tuple(summarise(found, classes)), classes, caption(data, task, split, grid, provisos.sentences()))
-    table.save(out)
-    save_pictures(out, table, f"{PurePath(corpus.rpartition(':')[2]).name.removesuffix('.csv')}, {task}")
     if as_json:
-        typer.echo(json.dumps({**json.loads(table.to_json()), **provisos.to_dict()}, indent=2))
+        facts = {**json.loads(comparison.results.summary().to_json()), **comparison.provisos.to_dict()}
+        typer.echo(json.dumps(facts, indent=2))
     else:
-        _show(table, out)
+        _show(comparison)
 
 
-def _linear_machines(
-    folder: "Comparison",
-    grid: "list[GridRun]",
-    finished: "list[FinishedRun]",
-    data: "Corpus",
-    arrays: "list[NDArray[np.float32]]",
-    splits: "list[Split]",
-) -> "list[Outcome]":
-    """The rows of the table that no network is trained for."""
-    from convrnn.cli.console import Counter, say
-    from convrnn.experiments.probe import linear_probe
-    from convrnn.experiments.yardstick import linear_svm
-
-    found = []
-    if folder.probe:
-        with Counter("probes") as counter:
-            found += linear_probe(grid, finished, data, arrays, on_progress=counter)
-    if folder.yardstick:
-        say("linear SVM")
-        spec = grid[0].spec
-        seeds = sorted({run.spec.seed for run in grid})
-        found += linear_svm(arrays, data, spec.task, splits, normalise=spec.normalise, seeds=seeds)
-    return found
-
-
-def _show(table: "Table", out: Path) -> None:
+def _show(comparison: "Comparison") -> None:
     from convrnn.cli.console import result_grid, results
-    from convrnn.experiments.table import format_recall, format_seconds
+    from convrnn.experiments.summary import HEADER
 
-    grid = result_grid("model", "UA recall [%]", "accuracy [%]", "parameters", "training time", "seeds")
-    for row in table.rows:
-        grid.add_row(
-            row.model,
-            format_recall(row),
-            f"{row.accuracy:.1f}",
-            f"{row.parameters:,}",
-            format_seconds(row.seconds),
-            str(row.seeds),
-            style="bold" if table.is_best(row) else None,
-        )
+    summary, out = comparison.results.summary(), comparison.folder
+    grid = result_grid(*HEADER)
+    for row in summary.rows:
+        grid.add_row(*row.texts(), style="bold" if summary.is_best(row) else None)
     stdout = results()
     stdout.print(grid)
-    stdout.print(table.caption, markup=False)
+    stdout.print(summary.caption, markup=False)
     stdout.print(
-        f"Files: {out}/table.csv, table.md, confusion-<model>.png; runs and models in {out}/runs", markup=False
+        f"Files: {out}/report.html, .md, .csv, .tex; table.csv, table.md, confusion-<model>.png; runs and models in "
+        f"{out}/runs",
+        markup=False,
     )
 
 

@@ -1,4 +1,4 @@
-"""What the commands say on stderr: errors as one sentence, notes, progress."""
+"""Output of the commands: errors as one sentence, notes and progress on stderr, results on stdout."""
 
 import contextlib
 import errno
@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from convrnn.cli.streams import has_lost_its_reader
-from convrnn.errors import InputError, one_sentence
+from convrnn.errors import Argument, InputError, one_sentence
 
 _FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _USER_ERRNOS = frozenset(
@@ -31,23 +31,26 @@ _USER_ERRNOS = frozenset(
         errno.ELOOP,
     }
 )
+_OPTIONS = {"corpora": "--corpus", "tables": "TABLE", "tasks": "--task"}
+"""What commands call arguments that have another name in Python."""
+
 _PREFIX = re.compile(r"^Invalid value for '([^']+)': ")
 _NO_NUMBER = re.compile(r"Input should be a valid (integer|number).*")
 
 
 def talk() -> Console:
-    """The console on stderr, made anew so that it follows whatever ``sys.stderr`` is at the moment."""
+    """The console on stderr; a new one each time, since ``sys.stderr`` may have been replaced."""
     return Console(file=sys.stderr, highlight=False, soft_wrap=True)
 
 
 class _Results(Console):
     def on_broken_pipe(self) -> None:
-        """Leave it to the command, where Rich would end the process with code 1."""
+        """Leave it to the command; Rich would end the process with code 1."""
         raise BrokenPipeError
 
 
 def results() -> Console:
-    """The console on stdout; wide where it is a file or a pipe, so that no column is cut."""
+    """The console on stdout; wide if it is a file or a pipe, so that no column is cut off."""
     return _Results(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 160)
 
 
@@ -71,29 +74,44 @@ def warn(message: str) -> None:
 
 
 def tell_error(message: str) -> None:
-    """Print one line that begins with ``error:`` on stderr; the command goes on until it is stopped."""
+    """Print one line that begins with ``error:`` on stderr; the command is not stopped by it."""
     talk().print(Text.assemble(("error: ", "bold red"), one_sentence(message)))
 
 
 def stop(message: str) -> typer.Exit:
-    """Print the one sentence that an error is told in; the result is to be raised and ends the command with code 2."""
+    """Print an error in one sentence; raise what it returns to end the command with exit code 2."""
     talk().print(Text.assemble(("convrnn: error: ", "bold red"), one_sentence(message)))
     return typer.Exit(2)
 
 
+def as_option(argument: Argument) -> str:
+    """An argument of a function as users write it on the command line.
+
+    Example:
+        >>> as_option(Argument("sample_rate", 10)), as_option(Argument("accept", ("silence", "truncated")))
+        ('--sample-rate 10', '--accept silence --accept truncated')
+    """
+    name = _OPTIONS.get(argument.name) or f"--{argument.name.replace('_', '-')}"
+    if argument.value is None:
+        return name
+    values = argument.value if isinstance(argument.value, tuple) else (argument.value,)
+    return " ".join(f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for value in values)
+
+
 @contextlib.contextmanager
 def errors_as_sentences() -> Iterator[None]:
-    """Turn what the user can put right into one sentence and exit code 2; anything else keeps its traceback.
+    """Turn errors that the user can correct into one sentence and exit code 2; others keep their traceback.
 
-    A reader of stdout that has seen enough is no error: the command ends quietly, with exit code 0.
+    If the reader of stdout has seen enough, the command ends quietly with exit code 0.
     """
     try:
         with usage_errors_as_sentences():
             yield
     except InputError as error:
-        raise stop(str(error)) from None
-    except KeyboardInterrupt:
-        raise stop("interrupted; whatever was finished is kept, and the same command continues from there") from None
+        raise stop(error.naming(as_option)) from None
+    except KeyboardInterrupt as interrupt:
+        kept = f": {interrupt};" if str(interrupt) else "; whatever was finished is kept, and"
+        raise stop(f"interrupted{kept} the same command continues from there") from None
     except OSError as error:
         if isinstance(error, BrokenPipeError) and has_lost_its_reader(sys.stdout):
             raise typer.Exit(0) from None
@@ -107,7 +125,7 @@ def errors_as_sentences() -> Iterator[None]:
 
 @contextlib.contextmanager
 def usage_errors_as_sentences() -> Iterator[None]:
-    """Turn what Typer has against the words of the command line into one sentence and exit code 2."""
+    """Turn Typer's errors about the command line into one sentence and exit code 2."""
     try:
         yield
     except Exception as error:
@@ -117,7 +135,7 @@ def usage_errors_as_sentences() -> Iterator[None]:
 
 
 def _usage_error(error: Exception) -> str | None:
-    """What Typer has to say of the command line, in one sentence; None for any other exception."""
+    """Typer's error about the command line in one sentence; None for any other exception."""
     # Typer's versions differ in where this class comes from, and none makes it public.
     describe = getattr(error, "format_message", None)
     context = getattr(error, "ctx", None)
@@ -129,13 +147,13 @@ def _usage_error(error: Exception) -> str | None:
 
 
 class Counter:
-    """Progress of one loop: a bar on a terminal, else a line at the end.
+    """Progress of a loop: a bar on a terminal, otherwise a line at the end.
 
-    Use it as a context manager; it is called with how many are done and how many there are.
+    Use it as a context manager, and call it with the numbers of items done and in all.
 
     Args:
         what: what is counted.
-        line: print the line where stderr is not a terminal.
+        line: whether to print the line if stderr is not a terminal.
     """
 
     def __init__(self, what: str, *, line: bool = True) -> None:
@@ -167,7 +185,7 @@ class Counter:
         """Show that ``done`` of ``total`` are done."""
         self._last = (done, total)
         if self._task is None:
-            # Not before: a bar without a task would leave an empty line where nothing has to be done.
+            # Not earlier: if nothing has to be done, a bar would leave an empty line.
             self._progress.start()
             self._task = self._progress.add_task(self._what, total=total)
         self._progress.update(self._task, completed=done)

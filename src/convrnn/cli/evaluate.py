@@ -1,4 +1,4 @@
-"""``convrnn evaluate``: a trained model on a labelled corpus."""
+"""``convrnn evaluate``: test a saved model on a labelled corpus."""
 
 import json
 from typing import TYPE_CHECKING, Annotated
@@ -9,7 +9,7 @@ from convrnn.cli import options
 
 if TYPE_CHECKING:
     from convrnn.corpora.check import CheckReport
-    from convrnn.corpora.corpus import Corpus
+    from convrnn.corpora.labelled import LabelledCorpus
     from convrnn.training.evaluate import Evaluation
     from convrnn.training.spec import RunSpec
 
@@ -40,38 +40,41 @@ def evaluate(
     """Test a trained model on a labelled corpus: UA recall, accuracy, recalls, confusion matrix.
 
     On the corpus that the model was trained on, the partitions are those of its run, if it lies in its run directory;
-    on any other they are the corpus's own. What `convrnn train` was told of speakers and copies is to be told here too.
+    on any other they are the corpus's own. Options about speakers and copies have to be the same as in `convrnn train`.
 
-    Before any work the recordings are checked as by `convrnn check`: all can be read to their end, and the same audio
-    has one label; where the model's split is known, no test recording is also one that the model has seen. An error
-    stops the command. You are warned of speakers whom the model has, or may have, seen.
+    Before any work the recordings are checked as by `convrnn check`: each can be read to its end, and the same audio
+    has one label; if the model's split is known, the model has seen none of the recordings. An error stops the command.
+    You are warned of speakers whom the model has seen or may have seen.
     """
     from convrnn.cli.bundles import choose_policy, open_bundle, partition_rows, training_split
     from convrnn.cli.console import Counter, warn
-    from convrnn.cli.prepare import extraction_jobs, make_ready, open_with_progress, use_cache
-    from convrnn.cli.rows import RowOptions, let_through, use_rows
+    from convrnn.cli.progress import ShownProgress
     from convrnn.corpora.gate import check_tested_rows
+    from convrnn.experiments.arguments import check_choice
+    from convrnn.experiments.prepare import make_ready
+    from convrnn.experiments.resources import Resources, extraction_jobs
+    from convrnn.experiments.rows import RowOptions, let_through, open_named, use_rows
     from convrnn.training.evaluate import evaluate as evaluate_bundle
 
     if partition:
-        options.choose("--partition", partition, PARTITIONS)
-    chosen = RowOptions.of(same_speaker, accept, drop_duplicates=drop_duplicates)
-    cache_dir = use_cache(cache)
+        check_choice("partition", partition, PARTITIONS)
+    chosen = RowOptions.of(same_speaker or (), accept or (), drop_duplicates=drop_duplicates)
+    cache_dir, progress = options.use_cache(cache), ShownProgress()
     model, spec = open_bundle(bundle)
     features, task = model.config.features, task or model.config.task
-    make_ready(features)
+    make_ready(features, progress)
     policy = choose_policy(model, normalise)
-    jobs = extraction_jobs(features)
-    whole = open_with_progress(corpus)
-    data, provisos = use_rows(whole, task, chosen, cache_dir, jobs)
+    resources = Resources(cache_dir, extraction_jobs(features), progress)
+    whole = open_named(corpus, progress)
+    data, provisos = use_rows(whole, task, chosen, resources)
     trained_on = data
     if spec is not None and spec.task != task and spec.task in whole.tasks:
-        trained_on, _ = use_rows(whole, spec.task, chosen, cache_dir, jobs)
+        trained_on, _ = use_rows(whole, spec.task, chosen, resources)
     split = training_split(spec, trained_on)
     rows = partition_rows(data, partition, split)
     with Counter("listening", line=False) as counter:
-        report = check_tested_rows(data, task, rows, split, cache_dir=cache_dir, jobs=jobs, on_progress=counter)
-    provisos = let_through(report, data, task, chosen, provisos)
+        report = check_tested_rows(data, rows, split, cache_dir=cache_dir, jobs=resources.jobs, on_progress=counter)
+    provisos = let_through(report, data, chosen, provisos, progress)
     _tell_narrow(report, features.sample_rate)
     if overlap := _seen_speakers(spec, data, rows, same_corpus=split is not None):
         warn(overlap)
@@ -79,11 +82,10 @@ def evaluate(
         found = evaluate_bundle(
             model,
             data,
-            task,
             rows=rows,
             normalise=policy,
             cache_dir=cache_dir,
-            jobs=jobs,
+            jobs=resources.jobs,
             on_progress=counter,
         )
     if as_json:
@@ -105,8 +107,8 @@ def evaluate(
         _show(found, data, task, provisos.sentences())
 
 
-def _seen_speakers(spec: "RunSpec | None", data: "Corpus", rows: list[int], *, same_corpus: bool) -> str:
-    """What to say about rows of speakers whom the model has seen, or may have seen; "" if there are none."""
+def _seen_speakers(spec: "RunSpec | None", data: "LabelledCorpus", rows: list[int], *, same_corpus: bool) -> str:
+    """A warning of speakers whom the model has seen or may have seen; "" if there are none."""
     if spec is None:
         return (
             "the bundle is not in its run directory, so the speakers that it was trained on are not known, and nobody "
@@ -126,7 +128,7 @@ def _seen_speakers(spec: "RunSpec | None", data: "Corpus", rows: list[int], *, s
 
 
 def _tell_narrow(report: "CheckReport", rate: int) -> None:
-    """Say if files have less band than the model was trained with."""
+    """Warn of files with a lower sample rate than the model was trained with."""
     from convrnn.cli.console import warn
 
     narrow = {own: count for own, count in report.sample_rates.items() if own < rate}
@@ -138,7 +140,7 @@ def _tell_narrow(report: "CheckReport", rate: int) -> None:
         )
 
 
-def _show(found: "Evaluation", data: "Corpus", task: str, provisos: list[str]) -> None:
+def _show(found: "Evaluation", data: "LabelledCorpus", task: str, provisos: list[str]) -> None:
     from rich.text import Text
 
     from convrnn.cli.console import result_grid, results

@@ -19,7 +19,7 @@ def export(
     file: Annotated[
         Path,
         typer.Argument(
-            metavar="FILE", help="The ONNX file to write (.onnx), in place of one that is there.", show_default=False
+            metavar="FILE", help="The ONNX file to write (.onnx); an existing one is replaced.", show_default=False
         ),
     ],
     normalise: options.OtherPolicyOption = None,
@@ -27,11 +27,11 @@ def export(
 ) -> None:
     """Write a trained model as an ONNX file, which runs without PyTorch and without Python.
 
-    The file takes "features" (batch × frames × features, float32), as they are extracted, and "lengths" (batch, int64),
-    and gives "log_probabilities" (batch × classes). Features are standardised within; the policy speaker wants all of a
-    speaker's recordings in one call, and a number for each speaker as "speakers" (batch, int64). How features are
-    extracted and what the classes are stands in the file's metadata. Nothing is written unless ONNX Runtime gives
-    PyTorch's probabilities.
+    The inputs are "features" (batch × frames × features, float32), as extracted, and "lengths" (batch, int64); the
+    output is "log_probabilities" (batch × classes). The model standardises the features itself; with the policy speaker
+    it needs all of a speaker's recordings in one call, and a number for each speaker as "speakers" (batch, int64). The
+    file's metadata say how features are extracted and what the classes are. Nothing is written unless ONNX Runtime
+    gives PyTorch's probabilities.
     """
     from convrnn.cli.bundles import choose_policy, open_bundle
     from convrnn.cli.console import say, talk
@@ -51,7 +51,10 @@ def export(
     except KeyboardInterrupt:
         raise InputError(f"interrupted; {file} was not written") from None
     if policy == "speaker":
-        say('features are standardised per speaker: give the file all recordings of one at once, and "speakers"')
+        say(
+            "features are standardised per speaker: pass all recordings of a speaker in one call, with the input "
+            '"speakers"'
+        )
     if as_json:
         facts = {
             "file": str(file),

@@ -1,4 +1,4 @@
-"""``convrnn live``: classes and probabilities of a recording while it is going on."""
+"""``convrnn live``: classes and probabilities of a recording while it is being made."""
 
 import csv
 import json
@@ -13,7 +13,7 @@ import typer
 
 from convrnn.cli import options, streams
 from convrnn.errors import InputError
-from convrnn.features.config import SAMPLE_RATES
+from convrnn.features.base import SAMPLE_RATES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,7 +30,7 @@ _EXAMPLES = options.examples(
 _SAMPLE_BYTES = 2
 
 _MOST_SECONDS = 3600
-"""That of :mod:`convrnn.models.live`, from where it cannot come without loading torch for ``--help``."""
+"""As in :mod:`convrnn.models.live`, which cannot be imported here: ``--help`` would load torch."""
 
 
 def live(
@@ -48,8 +48,8 @@ def live(
         typer.Option(
             "--enrol",
             metavar="FILE",
-            help="Another recording of the speaker, for a model that standardises features per speaker; may be given "
-            "several times.",
+            help="Another recording of the speaker, for a model that standardises features per speaker. Repeat it for "
+            "several.",
             show_default=False,
         ),
     ] = None,
@@ -59,20 +59,21 @@ def live(
         typer.Option(
             "--accept",
             metavar="KIND",
-            help="Take this kind of error for a warning: narrow-band (stdin at a lower rate than the model needs).",
+            help="Only warn of this kind of error: narrow-band (stdin has a lower sample rate than the model needs).",
             show_default=False,
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object per line instead of CSV.")] = False,
 ) -> None:
-    """Predict the class of a recording while it is going on, a line every second.
+    """Predict the class of a recording while it is being made, a line every second.
 
-    Reads samples from stdin: 16-bit little-endian, mono, without a header. Every line is what the model says of the
-    last --seconds, the same as convrnn predict of a file with these seconds. Ends with stdin, or Ctrl-C.
+    Reads samples from stdin: 16-bit little-endian, mono, without a header. Every line is the prediction for the last
+    --seconds, the same as `convrnn predict` gives for a file of these seconds. Ends with stdin or on Ctrl-C.
     """
     from convrnn.cli.bundles import choose_policy, open_bundle
     from convrnn.cli.console import warn
-    from convrnn.cli.prepare import make_ready
+    from convrnn.cli.progress import ShownProgress
+    from convrnn.experiments.prepare import make_ready
     from convrnn.models.live import LivePredictor
 
     for number, name in enumerate(("stdin", "stdout")):
@@ -81,7 +82,7 @@ def live(
     model, _ = open_bundle(bundle)
     policy = choose_policy(model, normalise)
     features = model.config.features
-    make_ready(features)
+    make_ready(features, ShownProgress())
     rate = sample_rate or features.sample_rate
     _check_band(rate, features, accept or ())
     predictor = LivePredictor(
@@ -105,7 +106,7 @@ def live(
     except KeyboardInterrupt:
         return
     except BrokenPipeError:
-        # Whoever reads has seen enough; what is left in the buffer must not fail when Python ends.
+        # The reader has seen enough; flushing the rest must not fail when Python ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return
     if not lines.written:
@@ -113,28 +114,28 @@ def live(
 
 
 def _check_band(rate: int, features: "FeatureConfig", accept: Collection[str]) -> None:
-    """Refuse, or with ``--accept`` warn of, samples without the frequencies that the model looks at."""
+    """Refuse samples without the frequencies that the model uses, or warn of them with ``--accept``."""
     from convrnn.cli.console import warn
-    from convrnn.training.predict import highest_hz
+    from convrnn.experiments.arguments import check_choice
 
     for kind in accept:
-        options.choose("--accept", kind, ("narrow-band",))
-    if rate / 2 >= highest_hz(features):
+        check_choice("accept", kind, ("narrow-band",))
+    if rate / 2 >= features.highest_hz:
         return
     told = (
         f"--sample-rate {rate}: there is nothing above {rate / 2:g} Hz, but the model looks up to "
-        f"{highest_hz(features):g} Hz"
+        f"{features.highest_hz:g} Hz"
     )
     if not accept:
         raise InputError(
-            f"{told}; record at {2 * highest_hz(features):g} Hz or more, or go on in spite of it with "
+            f"{told}; record at {2 * features.highest_hz:g} Hz or more, or go on in spite of it with "
             "--accept narrow-band"
         )
     warn(told)
 
 
 def _enrolled(file: Path, features: "FeatureConfig") -> "NDArray[np.float32]":
-    """The features of another recording of the speaker, which has to be a good one."""
+    """The features of another recording of the speaker; bad recordings are refused."""
     from convrnn.cli.console import warn
     from convrnn.features.extract import Segment, extract_features
     from convrnn.training.predict import faults_of
@@ -148,10 +149,10 @@ def _enrolled(file: Path, features: "FeatureConfig") -> "NDArray[np.float32]":
 
 
 def _blocks(stream: IO[bytes], every: float, rate: int, wanted: int) -> "Iterator[tuple[NDArray[np.float32], bool]]":
-    """Samples as they come, at the wanted rate, a second at most at a time; and whether a prediction is due.
+    """Samples at the wanted rate as they arrive, at most a second at a time, and whether a prediction is due.
 
     Raises:
-        InputError: if a terminal or a file with a header is there, or it cannot be read.
+        InputError: if stdin is a terminal, begins with a header or cannot be read.
     """
     import numpy as np
     import soxr
@@ -185,7 +186,7 @@ def _blocks(stream: IO[bytes], every: float, rate: int, wanted: int) -> "Iterato
 
 
 def _read(stream: IO[bytes], size: int) -> bytes:
-    """So many bytes, or fewer where the stream ends; waits for them also where the stream itself does not."""
+    """That many bytes, or fewer at the end of the stream; also waits if the stream is non-blocking."""
     data = b""
     while len(data) < size:
         try:
@@ -202,7 +203,7 @@ def _read(stream: IO[bytes], size: int) -> bytes:
 
 
 class _Lines:
-    """Prints a line for each prediction, at once; the first one after a heading."""
+    """Prints each prediction as a line without delay, the first one below a header."""
 
     def __init__(self, classes: tuple[str, ...], as_json: bool) -> None:
         self._classes = classes

@@ -1,4 +1,4 @@
-"""``convrnn models``: what the paper's models look like."""
+"""``convrnn models``: sizes and receptive fields of the paper's models."""
 
 import json
 from typing import TYPE_CHECKING, Annotated, Any
@@ -29,9 +29,12 @@ def models(
     Rate and receptive field are those of the front end's output, which the (B)LSTM reads, for input frames of 25 ms
     with a shift of 10 ms. Two names with "=" between them are one model.
     """
+    from convrnn.experiments.arguments import check_choice
     from convrnn.models.presets import FRONT_ENDS, SETTINGS
 
-    settings = SETTINGS if setting is None else (options.choose("--setting", setting, SETTINGS),)
+    if setting is not None:
+        check_choice("setting", setting, SETTINGS)
+    settings = SETTINGS if setting is None else (setting,)
     rows = [_describe(name, each, in_features, classes) for each in settings for name in FRONT_ENDS]
     if as_json:
         typer.echo(json.dumps(rows, indent=2))

@@ -1,28 +1,19 @@
-"""Options that several commands share, and the choice among names."""
+"""Arguments and options of the commands that train, test and predict."""
 
 import inspect
-from collections.abc import Callable, Iterable
+import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 import typer
 
-from convrnn.errors import InputError, one_sentence
-from convrnn.features.normalise import NormalisePolicy
-
-POLICIES: tuple[NormalisePolicy, ...] = get_args(NormalisePolicy)
-
-MOST_SEED = 2**63 - 1
-"""The largest seed, as in a run's spec."""
-
-MOST_EPOCHS = 10**6
-"""Likewise."""
-
-MOST_RUNS = 10_000
-"""Seeds or folds at most: each is a training of its own for every model."""
-
-MOST_JOBS = 256
-"""Processes at most."""
+from convrnn.cache import default_cache_dir
+from convrnn.corpora.registry import corpus_forms
+from convrnn.experiments.arguments import LIMITS, MODELS, check_number
+from convrnn.features.registry import FEATURES
+from convrnn.plain_text import encodable
 
 
 def number(option: str, about: str, least: float, most: float, why: str = "", *, show_default: bool = True) -> Any:  # noqa: ANN401 - typer.Option says so too
@@ -40,10 +31,7 @@ def number(option: str, about: str, least: float, most: float, why: str = "", *,
     """
 
     def check(value: float | None) -> float | None:
-        if value is not None and not least <= value <= most:
-            found = f"{value:.6g}" if isinstance(value, float) else one_sentence(str(value), 40)
-            reason = f", {why}" if why else ""
-            raise InputError(f"{option} {found}: must be a number from {least} to {most}{reason}")
+        check_number(option.removeprefix("--").replace("-", "_"), value, least, most, why)
         return value
 
     return typer.Option(option, callback=check, help=about, show_default=show_default)
@@ -53,14 +41,12 @@ CorpusArgument = Annotated[
     str,
     typer.Argument(
         metavar="CORPUS",
-        help="csv:PATH (columns file, speaker, labels, optional partition, start, end; separated by commas, semicolons "
-        "or tabs; files relative to the CSV or absolute), emodb:PATH, aibo:PATH, agender:PATH (the original folders), "
-        "or demo (synthetic).",
+        help=", ".join(f"{form} ({about})" for form, about in corpus_forms().items()) + ".",
         show_default=False,
     ),
 ]
 BundleArgument = Annotated[
-    Path, typer.Argument(metavar="BUNDLE", help="A trained model, or its run directory.", show_default=False)
+    Path, typer.Argument(metavar="MODEL", help="A saved model, or its run directory.", show_default=False)
 ]
 OtherPolicyOption = Annotated[
     str | None,
@@ -93,8 +79,7 @@ FeaturesOption = Annotated[
     str,
     typer.Option(
         "--features",
-        help="logmel (26 log mel filter-bank energies), egemaps (25 low-level descriptors by openSMILE, which has a "
-        "licence of its own) or egemaps-25ms (the same with the paper's frames of 25 ms in place of openSMILE's 20).",
+        help=", ".join(f"{name} ({entry.about})" for name, entry in FEATURES.items()) + ".",
     ),
 ]
 SampleRateOption = Annotated[
@@ -102,8 +87,7 @@ SampleRateOption = Annotated[
     number(
         "--sample-rate",
         "Hz to resample to; by default the lowest of the files with a label, at most 16000.",
-        *(1000, 768_000),
-        "as audio files have it",
+        *LIMITS["sample_rate"],
         show_default=False,
     ),
 ]
@@ -129,34 +113,98 @@ AcceptOption = Annotated[
         show_default=False,
     ),
 ]
-MaxEpochsOption = Annotated[int, number("--max-epochs", "Epochs at most.", 1, MOST_EPOCHS)]
+MaxEpochsOption = Annotated[int, number("--max-epochs", "Epochs at most.", *LIMITS["max_epochs"])]
 PatienceOption = Annotated[
-    int, number("--patience", "Stop after this many epochs without a better validation result.", 1, MOST_EPOCHS)
+    int, number("--patience", "Stop after this many epochs without a better validation result.", *LIMITS["patience"])
 ]
-LearningRateOption = Annotated[
-    float,
-    number(
-        *("--learning-rate", "Adam's step size.", 1e-8, 1.0),
-        "since a step moves every weight by about as much, and weights begin below 1",
-    ),
-]
-SeedOption = Annotated[
-    int, number("--seed", "Varies initialisation, balancing and order.", 0, MOST_SEED, "as PyTorch takes it")
-]
-SeedsOption = Annotated[int, number("--seeds", "Number of seeds: 0, 1, … The split stays.", 1, MOST_RUNS)]
+LearningRateOption = Annotated[float, number("--learning-rate", "Adam's step size.", *LIMITS["learning_rate"])]
+BatchSizeOption = Annotated[int, number("--batch-size", "Utterances per training step.", *LIMITS["batch_size"])]
+SeedOption = Annotated[int, number("--seed", "Varies initialisation, balancing and order.", *LIMITS["seed"])]
+SeedsOption = Annotated[int, number("--seeds", "Number of seeds: 0, 1, … The split stays.", *LIMITS["seeds"])]
 SplitSeedOption = Annotated[
-    int, number("--split-seed", "Decides what is random in the split, and nothing else.", 0, MOST_SEED)
+    int, number("--split-seed", "Decides what is random in the split, and nothing else.", *LIMITS["split_seed"])
 ]
 FoldOption = Annotated[
-    int | None, number("--fold", "Which of several folds, from 1.", 1, MOST_RUNS, show_default=False)
+    int | None, number("--fold", "Which of several folds, from 1.", *LIMITS["fold"], show_default=False)
 ]
-BatchSizeOption = Annotated[int, number("--batch-size", "Utterances per training step.", 1, 2**16)]
 JobsOption = Annotated[
-    int,
-    number(
-        *("--jobs", "Processes; the numbers are the same for any number of them.", 1, MOST_JOBS),
-        "since each is a process with PyTorch in it, of 300 MB and more",
+    int, number("--jobs", "Processes; the numbers are the same for any number of them.", *LIMITS["jobs"])
+]
+OutOption = Annotated[Path, typer.Option("--out", help="Folder for runs, tables and pictures.", show_default=False)]
+ModelsOption = Annotated[
+    str,
+    typer.Option(
+        "--models",
+        help=f"Front ends, separated by commas; `convrnn models` lists all. By default {', '.join(MODELS)}.",
+        show_default=False,
     ),
+]
+SvmBaselineOption = Annotated[
+    bool,
+    typer.Option(
+        "--svm-baseline",
+        help="Add a linear SVM that sees the same features as means and deviations over each utterance, under the same "
+        "protocol.",
+    ),
+]
+ProbeOption = Annotated[
+    bool,
+    typer.Option(
+        "--probe",
+        help="Add a linear SVM on the features that each trained front end extracts, as means and deviations over each "
+        "utterance: what they tell without the rest of the model.",
+    ),
+]
+TablesArgument = Annotated[
+    list[str], typer.Argument(metavar="TABLE...", help="table1, table2, table3, table4.", show_default=False)
+]
+CorporaOption = Annotated[
+    list[str],
+    typer.Option(
+        "--corpus",
+        help="aibo:PATH for tables I and IV, agender:PATH for II to IV; or any other corpus with --task. Repeat it for "
+        "several.",
+        show_default=False,
+    ),
+]
+TasksOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--task",
+        help="Label column of another corpus than the paper's; on the paper's, do this task only. Repeat it for "
+        "several.",
+        show_default=False,
+    ),
+]
+TableSettingOption = Annotated[
+    str | None,
+    typer.Option(
+        "--setting",
+        help="On another corpus than the paper's: emotion (section IV-A) or paralinguistic (IV-B). By default the "
+        "table's; table4 has both, so choose.",
+        show_default=False,
+    ),
+]
+TableFeaturesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--features",
+        help="logmel, egemaps, egemaps-25ms, separated by commas; by default the table's: log-mel, and in tables 2 and "
+        "3 eGeMAPS with openSMILE's own frames.",
+        show_default=False,
+    ),
+]
+TableSplitOption = Annotated[
+    str,
+    typer.Option(
+        "--split",
+        help="For other corpora than the paper's: partitions, random, folds:K, loso or file:PATH. By default "
+        "partitions if the corpus has any, else random.",
+        show_default=False,
+    ),
+]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Only list the runs, how many are left, and about how long they will take.")
 ]
 CacheOption = Annotated[
     Path | None,
@@ -180,88 +228,23 @@ def examples(*commands: str) -> str:
     return "\n\n".join(["Examples:", *(f"[cyan]{command}[/cyan]" for command in commands)])
 
 
-def choose(option: str, value: str, allowed: Iterable[str]) -> str:
-    """The value, if it is allowed.
-
-    Raises:
-        InputError: naming the option and all allowed values.
+def names(values: str) -> list[str]:
+    """Names separated by commas.
 
     Example:
-        >>> choose("--setting", "emotion", ("emotion", "paralinguistic"))
-        'emotion'
+        >>> names("conv, clstm")
+        ['conv', 'clstm']
     """
-    names = tuple(allowed)
-    if value not in names:
-        raise InputError(f"{option}: unknown value {value!r}; allowed: {', '.join(names)}")
-    return value
+    return [name.strip() for name in values.split(",") if name.strip()]
 
 
-def choose_several(option: str, value: str, allowed: Iterable[str]) -> tuple[str, ...]:
-    """Names separated by commas, each allowed and given once.
-
-    Raises:
-        InputError: for an unknown name, one given twice, or none at all.
-
-    Example:
-        >>> choose_several("--models", "conv, clstm", ("baseline", "conv", "clstm"))
-        ('conv', 'clstm')
-    """
-    names = tuple(name.strip() for name in value.split(",") if name.strip())
-    known = tuple(allowed)
-    if not names:
-        raise InputError(f"{option}: no name given; allowed: {', '.join(known)}")
-    for name in names:
-        choose(option, name, known)
-        if names.count(name) > 1:
-            raise InputError(f"{option}: {name!r} is given {names.count(name)} times; give it once")
-    return names
+def command_line() -> tuple[str, ...]:
+    """The words of the command line that is being run."""
+    return ("convrnn", *map(encodable, sys.argv[1:]))
 
 
-def pairs_of_names(option: str, values: Iterable[str]) -> list[tuple[str, str]]:
-    """The pairs in ``A=B``.
-
-    Raises:
-        InputError: for anything else.
-
-    Example:
-        >>> pairs_of_names("--same-speaker", ["46=53"])
-        [('46', '53')]
-    """
-    pairs = []
-    for value in values:
-        names = tuple(name.strip() for name in value.split("="))
-        if len(names) != 2 or not all(names) or names[0] == names[1]:
-            raise InputError(f"{option} {value}: two different names are expected, as in {option} 46=53")
-        pairs.append((names[0], names[1]))
-    return pairs
-
-
-def choose_folder(option: str, path: Path) -> Path:
-    """The path, if it is a folder or can become one.
-
-    Raises:
-        InputError: if it is a file, or lies in one.
-
-    Example:
-        >>> choose_folder("--out", Path("results")).name
-        'results'
-    """
-    for place in (path, *path.parents):
-        if place.is_dir():
-            break
-        if place.exists():
-            what = option if place == path else f"{option} {path}:"
-            raise InputError(f"{what} {place} is a file; give a folder")
-    return path
-
-
-def choose_policy(normalise: str) -> NormalisePolicy:
-    """The normalisation policy of that name.
-
-    Raises:
-        InputError: naming all policies.
-    """
-    for policy in POLICIES:
-        if normalise == policy:
-            return policy
-    raise InputError(f"--normalise: unknown value {normalise!r}; allowed: {', '.join(POLICIES)}")
+def use_cache(cache: Path | None) -> Path:
+    """The cache folder; one that is given is also used by everything else in this process."""
+    if cache is not None:
+        os.environ["CONVRNN_CACHE"] = str(cache.expanduser().absolute())
+    return default_cache_dir()

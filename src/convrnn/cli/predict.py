@@ -46,8 +46,8 @@ def predict(
         typer.Option(
             "--accept",
             metavar="KIND",
-            help="Take this kind of error for a warning: narrow-band (sampled at a lower rate than the model needs) or "
-            "truncated. Repeat it for the other.",
+            help="Only warn of this kind of error: narrow-band (sampled at a lower rate than the model needs) or "
+            "truncated. Repeat it for both.",
             show_default=False,
         ),
     ] = None,
@@ -61,13 +61,15 @@ def predict(
     A model trained with --normalise speaker standardises features over all recordings of a speaker: tell who speaks
     with --speaker or a .csv, and give all recordings of a speaker at once.
 
-    Every recording is looked at first, as convrnn check does. What is wrong with it stands in the columns error, and
-    then there is no prediction, and warning. A bad recording does not stop the others, which are predicted as if it had
-    not been given; the exit code is then 2.
+    Every recording is checked first, as by `convrnn check`. The columns error and warning say what is wrong with it;
+    with an error there is no prediction. A bad recording does not stop the others, which are predicted as if it had not
+    been given; the exit code is then 2.
     """
     from convrnn.cli.bundles import choose_policy, open_bundle
     from convrnn.cli.console import Counter, say
-    from convrnn.cli.prepare import extraction_jobs, make_ready
+    from convrnn.cli.progress import ShownProgress
+    from convrnn.experiments.prepare import make_ready
+    from convrnn.experiments.resources import extraction_jobs
     from convrnn.training.predict import predict as predict_recordings
 
     segments, speakers = _recordings(files, speaker)
@@ -82,7 +84,7 @@ def predict(
             "those that a model trained per speaker has learnt from"
         )
     features = model.config.features
-    make_ready(features)
+    make_ready(features, ShownProgress())
     with Counter("recordings", line=False) as listened, Counter("features", line=False) as extracted:
         found = predict_recordings(
             model,
@@ -109,7 +111,7 @@ def predict(
 
 
 def _warn_of_speakers(found: Sequence["Prediction"], speakers: Sequence[str]) -> None:
-    """Say whose features are standardised over less than was given, or than is good."""
+    """Warn of speakers whose features are standardised over few recordings, or fewer than were given."""
     from convrnn.cli.console import warn
 
     good = collections.Counter(name for name, one in zip(speakers, found, strict=True) if one.error is None)
@@ -124,7 +126,7 @@ def _warn_of_speakers(found: Sequence["Prediction"], speakers: Sequence[str]) ->
 
 
 def _warn_of_recordings(found: Sequence["Prediction"]) -> None:
-    """Say what makes predictions doubtful, a line for each kind of it."""
+    """Warn of what makes predictions doubtful, a line for each kind."""
     from convrnn.cli.console import warn
 
     kinds: dict[str, list[str]] = {}
@@ -138,7 +140,7 @@ def _warn_of_recordings(found: Sequence["Prediction"]) -> None:
 
 
 def _recordings(files: list[Path], speaker: str | None) -> "tuple[list[Segment], list[str] | None]":
-    """What to read, and who speaks in each, where that is known."""
+    """The recordings, and their speakers if known."""
     from convrnn.features.extract import Segment
 
     lists = [file for file in files if file.suffix.lower() == ".csv"]
@@ -155,11 +157,11 @@ def _recordings(files: list[Path], speaker: str | None) -> "tuple[list[Segment],
 
 
 def read_list(path: Path) -> "tuple[list[Segment], list[str] | None]":
-    """The recordings that a CSV lists, and their speakers; None without a column ``speaker``.
+    """The recordings in a CSV list, and their speakers; None without a column ``speaker``.
 
     Args:
         path: columns ``file`` (relative to the CSV or absolute), optionally ``speaker``, ``start`` and ``end`` in
-            seconds; others are ignored. It is read as a corpus's CSV is.
+            seconds; other columns are ignored. The format is that of a corpus's CSV.
 
     Raises:
         InputError: naming the file, the line and the column.
@@ -173,7 +175,7 @@ def read_list(path: Path) -> "tuple[list[Segment], list[str] | None]":
 
 
 def _row(found: "Prediction", classes: tuple[str, ...]) -> dict[str, Any]:
-    """The file and, where given, the times; what the model says; what is wrong."""
+    """The file and its times, if given; the prediction; errors and warnings."""
     from convrnn.cli.predictions import prediction_of
 
     segment, values = found.segment, found.log_probabilities

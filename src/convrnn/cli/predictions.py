@@ -1,4 +1,4 @@
-"""How the commands print what a model says of a recording."""
+"""Predictions as the commands print them."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from convrnn.plain_text import csv_cell
 
 
 def prediction_of(classes: Sequence[str], log_probabilities: NDArray[np.float32]) -> dict[str, Any]:
-    """``prediction``, the likeliest class, and ``probabilities`` of all.
+    """The most likely class as ``prediction``, and the ``probabilities`` of all classes.
 
     Example:
         >>> prediction_of(("no", "yes"), np.log(np.array([0.25, 0.75], np.float32)))
@@ -32,7 +32,7 @@ def heading(classes: Sequence[str]) -> list[str]:
 
 
 def cells(found: dict[str, Any]) -> list[str]:
-    """What :func:`prediction_of` gives, as the cells of a table's row that no spreadsheet runs.
+    """The fields of a CSV row for what :func:`prediction_of` returns; no spreadsheet takes them for formulas.
 
     Example:
         >>> cells({"prediction": "yes", "probabilities": {"no": 0.25, "yes": 0.75}})

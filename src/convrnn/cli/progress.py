@@ -1,37 +1,76 @@
-"""Progress of a grid of runs: bars on a terminal, else one line per finished run."""
+"""Progress of the library's functions on stderr: bars on a terminal, else lines."""
 
 import math
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 
 from rich.console import Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from convrnn.cli import console
-from convrnn.corpora.corpus import Corpus
-from convrnn.errors import InputError
-from convrnn.experiments.compare import Epochs, FinishedRun, GridRun, run_grid
-from convrnn.experiments.compare import Progress as GridProgress
-from convrnn.experiments.table import format_seconds
+from convrnn.experiments import progress
+from convrnn.experiments.grid import Epochs, FinishedRun, GridRun
+from convrnn.experiments.report.numbers import format_seconds
 
 
-class GridDisplay:
-    """One bar for the whole grid, and under it one line per running model with epoch and validation error.
-
-    Use it as a context manager and give it to :func:`~convrnn.experiments.compare.run_grid`.
+class ShownProgress(progress.Progress):
+    """Sentences and counts on stderr; of a grid, one bar for all runs and one line per run that is being trained.
 
     Args:
-        total: number of runs.
-        max_epochs: epochs of a run at most.
         every_epoch: print each epoch where stderr is not a terminal.
-
-    Attributes:
-        done: runs finished so far.
-        found: those among them that had been finished before.
     """
 
-    def __init__(self, total: int, max_epochs: int, *, every_epoch: bool = False) -> None:
+    def __init__(self, *, every_epoch: bool = False) -> None:
+        self._every_epoch = every_epoch
+        self._display: _GridDisplay | None = None
+
+    def note(self, sentence: str) -> None:
+        """Print it."""
+        console.say(sentence)
+
+    def warning(self, sentence: str) -> None:
+        """Print it with ``warning:`` in front."""
+        console.warn(sentence)
+
+    def error(self, sentence: str) -> None:
+        """Print it with ``error:`` in front."""
+        console.tell_error(sentence)
+
+    def counting(self, what: str) -> AbstractContextManager[Callable[[int, int], None]]:
+        """A bar, or a line at the end."""
+        return console.Counter(what)
+
+    def grid_started(self, runs: Sequence[GridRun]) -> None:
+        """Show the bars."""
+        self._display = _GridDisplay(len(runs), runs[0].spec.training.max_epochs, every_epoch=self._every_epoch)
+
+    def run_started(self, run: GridRun) -> None:
+        """Show a line for the run."""
+        if self._display is not None:
+            self._display.start(run)
+
+    def run_advanced(self, run: GridRun, epochs: Epochs) -> None:
+        """Move the run's bar."""
+        if self._display is not None:
+            self._display.advance(run, epochs)
+
+    def run_finished(self, run: GridRun, finished: FinishedRun) -> None:
+        """Print what the run reached."""
+        if self._display is not None:
+            self._display.finish(run, finished)
+
+    def grid_ended(self) -> None:
+        """Take the bars away."""
+        if self._display is not None:
+            self._display.close()
+        self._display = None
+
+
+class _GridDisplay:
+    """One bar for the whole grid, and under it one line per running model with epoch and validation error."""
+
+    def __init__(self, total: int, max_epochs: int, *, every_epoch: bool) -> None:
         self._total = total
         self._max_epochs = max_epochs
         self._every_epoch = every_epoch
@@ -43,79 +82,44 @@ class GridDisplay:
         self._whole_task = self._whole.add_task("runs", total=total)
         self._tasks: dict[GridRun, TaskID] = {}
         self._best: dict[GridRun, float] = {}
+        self._done = 0
         self._live = Live(Group(self._whole, self._running), console=self._console, refresh_per_second=4)
-        self.done = 0
-        self.found = 0
-
-    def __enter__(self) -> "GridDisplay":
         if self._console.is_terminal:
             self._live.start()
-        return self
 
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
         if self._console.is_terminal:
             self._live.stop()
 
-    def __call__(self, progress: GridProgress) -> None:
-        """Show what happened to one run."""
-        run, state = progress.run, progress.state
-        if state is None:
-            self._tasks[run] = self._running.add_task(str(run), total=self._max_epochs, state="starting")
-        elif isinstance(state, Epochs):
-            self._update(run, state)
-        else:
-            self._finish(run, state)
+    def start(self, run: GridRun) -> None:
+        self._tasks[run] = self._running.add_task(str(run), total=self._max_epochs, state="starting")
 
-    def _update(self, run: GridRun, state: Epochs) -> None:
-        error = state.validation_error
+    def advance(self, run: GridRun, epochs: Epochs) -> None:
+        error = epochs.validation_error
         if error is not None:
             self._best[run] = min(error, self._best.get(run, error))
             if self._every_epoch and not self._console.is_terminal:
-                best = ", best so far" if state.is_best else ""
+                best = ", best so far" if epochs.is_best else ""
                 console.say(
-                    f"{run}: epoch {state.done:.0f}, loss {state.loss:.4f}, validation error {100 * error:.1f} %{best}"
+                    f"{run}: epoch {epochs.done:.0f}, loss {epochs.loss:.4f}, validation error "
+                    f"{100 * error:.1f} %{best}"
                 )
         best = f", validation error {100 * self._best[run]:.1f} %" if run in self._best else ""
-        text = f"epoch {math.ceil(state.done)} of at most {self._max_epochs}{best}"
-        self._running.update(self._tasks[run], completed=state.done, state=text)
+        text = f"epoch {math.ceil(epochs.done)} of at most {self._max_epochs}{best}"
+        self._running.update(self._tasks[run], completed=epochs.done, state=text)
 
-    def _finish(self, run: GridRun, state: FinishedRun) -> None:
-        self.done += 1
+    def finish(self, run: GridRun, finished: FinishedRun) -> None:
+        self._done += 1
         if run in self._tasks:
             self._running.remove_task(self._tasks.pop(run))
-        self._whole.update(self._whole_task, completed=self.done)
-        if state.found:
-            self.found += 1
+        self._whole.update(self._whole_task, completed=self._done)
+        if finished.found:
             return
-        result = state.result
+        result = finished.result
         recall = "" if result.ua_recall is None else f"UA recall {100 * result.ua_recall:.1f} %, "
         # The live display belongs to this console; anything printed past it would break the bars.
         self._console.print(
-            f"[{self.done}/{self._total}] {run}: {recall}accuracy {100 * result.accuracy:.1f} %, "
+            f"[{self._done}/{self._total}] {run}: {recall}accuracy {100 * result.accuracy:.1f} %, "
             f"best epoch {result.best_epoch} of {result.epochs}, {format_seconds(result.seconds)}",
             markup=False,
         )
-
-
-def train_all(
-    runs: Sequence[GridRun], corpus: Corpus, cache_dir: Path, runs_dir: Path, jobs: int, *, every_epoch: bool = False
-) -> list[FinishedRun]:
-    """Do all runs, with progress on stderr.
-
-    Raises:
-        InputError: if a run fails or Ctrl-C is pressed; the sentence says what is kept.
-    """
-    display = GridDisplay(len(runs), runs[0].spec.training.max_epochs, every_epoch=every_epoch)
-    try:
-        with display:
-            results = run_grid(runs, corpus, cache_dir=cache_dir, runs_dir=runs_dir, jobs=jobs, on_progress=display)
-    except KeyboardInterrupt:
-        # The last one may have ended without anybody having told the display.
-        finished = sum(run.finished(runs_dir) for run in runs)
-        raise InputError(
-            f"interrupted: {finished} of {len(runs)} runs are finished and kept in {runs_dir}; the same command "
-            "continues from there"
-        ) from None
-    if display.found:
-        console.say(f"{display.found} of {len(runs)} runs had been finished before and were not done again")
-    return results

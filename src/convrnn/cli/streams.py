@@ -1,4 +1,4 @@
-"""stdin, stdout and stderr as a command finds them: closed, without a reader, or for a few characters only."""
+"""Standard streams that are closed, have lost their reader, or cannot encode every character."""
 
 import codecs
 import io
@@ -18,13 +18,13 @@ _PLAIN = {"±": "+-", "–": "-", "…": "...", "→": "->", "×": "x"}
 
 
 def prepare() -> None:
-    r"""Make stdout and stderr take any text from anybody.
+    r"""Make stdout and stderr accept any text.
 
-    What they cannot encode is written in plain characters or escaped, as in ``\xfc`` of an ASCII terminal, and
-    ``\udcff`` for the byte ff of a file name that is not UTF-8. A stream that was closed leads nowhere. When nobody
-    reads stderr any more, what is said there is lost, and the command goes on.
+    Characters that they cannot encode are replaced by plain ones or escaped, as ``\xfc`` on an ASCII terminal and
+    ``\udcff`` for the byte ff in a file name that is not UTF-8. A closed stream is replaced by the null device. When
+    nobody reads stderr any more, its text is lost and the command goes on.
     """
-    # Else the next file that is opened would get the number of a stream, and what others write to that.
+    # Otherwise the next file to be opened would get the stream's number, and with it all that is written to the stream.
     for number in range(3):
         try:
             os.fstat(number)
@@ -43,7 +43,7 @@ def prepare() -> None:
 
 
 def finish() -> str | None:
-    """Write what stdout still holds; a sentence where that was not possible, None also where nobody reads it."""
+    """Flush stdout; returns a sentence if that fails, and None if it succeeds or nobody reads stdout any more."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:
@@ -55,8 +55,8 @@ def finish() -> str | None:
 
 
 def has_lost_its_reader(stream: TextIO) -> bool:
-    """Whether a pipe's reader is gone; what is written to it from now on is dropped then."""
-    # To write once more would not tell: what failed before is not tried again.
+    """Whether a pipe's reader is gone; if so, all further output to it is dropped."""
+    # Writing again would not tell: Python does not retry what has failed before.
     poll = select.poll()
     poll.register(stream.fileno(), 0)
     lost = any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
@@ -66,7 +66,7 @@ def has_lost_its_reader(stream: TextIO) -> bool:
 
 
 def _drop(stream: TextIO) -> None:
-    """Let a stream lead nowhere: it would try again when Python ends, and complain."""
+    """Point a stream to the null device; otherwise Python would try to flush it at exit, and complain."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
@@ -83,7 +83,7 @@ def _in_plain_characters(error: UnicodeError) -> tuple[str | bytes, int]:
 
 
 class _Unheard:
-    """A stream that may lose its reader."""
+    """A stream whose reader may go away."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -92,7 +92,7 @@ class _Unheard:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        """Write, if anybody reads."""
+        """Write, if there is still a reader."""
         try:
             return self._stream.write(text)
         except BrokenPipeError:
@@ -100,7 +100,7 @@ class _Unheard:
             return len(text)
 
     def flush(self) -> None:
-        """Write what is held, if anybody reads."""
+        """Flush, if there is still a reader."""
         try:
             self._stream.flush()
         except BrokenPipeError:

@@ -1,5 +1,58 @@
-"""Grids of runs and what is read off them.
+"""Experiments: what the commands ``compare``, ``reproduce`` and ``train`` do, as functions.
 
-:mod:`compare` plans and does the grid, :mod:`table` makes predictions into rows, :mod:`figures` draws confusion
-matrices, and :mod:`yardstick` is the linear SVM beside the networks.
+- :func:`compare` trains several models on a corpus under one protocol and returns a :class:`Comparison`.
+- :func:`reproduce` repeats tables of the paper and returns :class:`Results`; :func:`plan_reproduction` and
+  :func:`estimate` say in advance what it will do and how long that will take.
+- :func:`train` trains one model and returns a :class:`TrainedModel`.
+- :class:`Progress` is notified of their progress.
+
+Inside, :mod:`rows` and :mod:`prepare` prepare a corpus, :mod:`grid` plans and executes runs, :mod:`results` turns their
+predictions into a table with intervals and tests, :mod:`report` writes its pages, and the modules ``…_record`` record
+what a folder of results contains. :mod:`svm_baseline` and :mod:`probe` are linear baselines for the networks.
 """
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from convrnn.experiments.comparison import Comparison, compare
+    from convrnn.experiments.estimating import Estimate, estimate
+    from convrnn.experiments.progress import Progress
+    from convrnn.experiments.reproduction import ReproductionPlan, plan_reproduction, reproduce
+    from convrnn.experiments.results import Results
+    from convrnn.experiments.single import TrainedModel, train
+
+__all__ = [
+    "Comparison",
+    "Estimate",
+    "Progress",
+    "ReproductionPlan",
+    "Results",
+    "TrainedModel",
+    "compare",
+    "estimate",
+    "plan_reproduction",
+    "reproduce",
+    "train",
+]
+
+_MODULES = {
+    "comparison": ("Comparison", "compare"),
+    "estimating": ("Estimate", "estimate"),
+    "progress": ("Progress",),
+    "reproduction": ("ReproductionPlan", "plan_reproduction", "reproduce"),
+    "results": ("Results",),
+    "single": ("TrainedModel", "train"),
+}
+
+
+def __getattr__(name: str) -> object:
+    # A command that only shows its help should not wait for what trains.
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"convrnn.experiments.{module}"), name)
+    raise AttributeError(f"module 'convrnn.experiments' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -60,7 +60,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Rows whose mean is a row of its own at the end of a table.
+    """Rows whose mean is a separate row at the end of a table.
 
     Attributes:
         heading: what the paper calls it.

@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from convrnn.corpora.corpus import Corpus
-from convrnn.experiments.compare import FinishedRun, GridRun
-from convrnn.experiments.table import Outcome
-from convrnn.experiments.yardstick import fit_machine, utterance_functionals
+from convrnn.corpora.labelled import LabelledCorpus
+from convrnn.experiments.grid import FinishedRun, GridRun
+from convrnn.experiments.results import Outcome
+from convrnn.experiments.svm_baseline import fit_machine, utterance_functionals
 from convrnn.models.bundle import Bundle
 from convrnn.training.run_directory import BEST, RunFiles
 
@@ -26,7 +26,7 @@ def probe_name(model: str) -> str:
 def linear_probe(
     runs: Sequence[GridRun],
     finished: Sequence[FinishedRun],
-    corpus: Corpus,
+    corpus: LabelledCorpus,
     features: Sequence[NDArray[np.float32]],
     *,
     on_progress: Callable[[int, int], None] | None = None,
@@ -35,13 +35,13 @@ def linear_probe(
 
     Each utterance becomes the mean and the standard deviation over time of ``extract_features`` of the run's selected
     model; no parameter of it changes. The machine sees the run's own training speakers, balanced with the run's seed;
-    validation chooses C, and the test set is read once, as for the yardstick
-    (:func:`~convrnn.experiments.yardstick.linear_svm`).
+    validation chooses C, and the test set is read once, as for the baseline
+    (:func:`~convrnn.experiments.svm_baseline.linear_svm`).
 
     Args:
         runs: the grid; models without a front end are passed over, since theirs are the input features.
         finished: what each found.
-        corpus: every row has a label for the task.
+        corpus: the corpus.
         features: per row of the corpus ``[frames, features]``, not normalised.
         on_progress: called with (runs done, runs in all).
 
@@ -63,7 +63,6 @@ def linear_probe(
                 probe_name(run.spec.model_name),
                 utterance_functionals(extracted),
                 corpus,
-                run.spec.task,
                 run.spec.split,
                 fold=run.fold,
                 seed=run.spec.seed,

@@ -1,52 +1,345 @@
-"""A table of the paper, done again: which runs it needs, and what they found."""
+"""The paper's tables, done again on its corpora or on others."""
 
-from dataclasses import dataclass
+import inspect
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import ParamSpec, TypeVar
 
-from convrnn.experiments.compare import FinishedRun, GridRun
-from convrnn.experiments.paper import Column, PaperTable, Row
+from convrnn.cache import cache_folder
+from convrnn.corpora.corpus import Corpus
+from convrnn.errors import Argument, InputError
+from convrnn.experiments.arguments import SEEDS, check_choice, check_choices, check_folder, check_list, check_numbers
+from convrnn.experiments.caption import experiment_of
+from convrnn.experiments.columns import Request, choose_columns, is_the_papers, missing_columns
+from convrnn.experiments.grid import GridRun, outcomes, plan, run_grid
+from convrnn.experiments.paper import TABLES, Column, PaperTable
+from convrnn.experiments.prepare import Prepared, extract, features_for, prepare, ready_features, tell_rate
+from convrnn.experiments.progress import Progress
+from convrnn.experiments.record import RUNS, with_earlier_runs
+from convrnn.experiments.resources import Resources
+from convrnn.experiments.results import Results
+from convrnn.experiments.rows import RowOptions
+from convrnn.experiments.table_record import TableColumn, open_table, table_columns
+from convrnn.features.registry import FEATURES
+from convrnn.models.presets import SETTINGS
+from convrnn.training.config import DEFAULTS, TrainingConfig
+
+Arguments = ParamSpec("Arguments")
+Found = TypeVar("Found")
 
 
-@dataclass(frozen=True, slots=True)
-class ColumnRuns:
-    """All models on one column.
+@dataclass(frozen=True, slots=True, eq=False)
+class ColumnPlan:
+    """One column of a table and its runs.
 
     Attributes:
-        column: what they are trained on.
-        corpus: the corpus's name as the user gave it.
-        synthetic: whether the corpus is synthetic speech.
-        classes: class names in the order of the confusion matrices.
-        caption: what a reader has to know to judge the numbers.
+        column: what its models are trained on.
+        prepared: the corpus's rows and how they are split.
         runs: every model, seed and fold.
-        finished: what each of them found, in the same order.
-        provisos: what was done to the corpus and let through, as sentences; the caption ends with them.
     """
 
     column: Column
-    corpus: str
-    synthetic: bool
-    classes: tuple[str, ...]
-    caption: str
-    runs: tuple[GridRun, ...]
-    finished: tuple[FinishedRun, ...]
-    provisos: tuple[str, ...] = ()
+    prepared: Prepared
+    runs: list[GridRun]
 
-    def of(self, row: Row) -> list[tuple[GridRun, FinishedRun]]:
-        """The runs of one model, seed by seed and fold by fold."""
-        pairs = zip(self.runs, self.finished, strict=True)
-        own = [pair for pair in pairs if pair[0].spec.model_name == row.front_end]
-        return sorted(own, key=lambda pair: (pair[0].spec.seed, pair[0].fold))
+    @property
+    def corpus(self) -> str:
+        """The corpus's name as the user gave it."""
+        return self.prepared.data.name
 
 
-@dataclass(frozen=True, slots=True)
-class Reproduction:
-    """A table of the paper beside what was measured here.
-
-    Attributes:
-        table: the paper's. Its own columns are compared with; columns on other corpora stand alone.
-        columns: what was done, from left to right.
-        command: the command line that did it.
-    """
+@dataclass(frozen=True, slots=True, eq=False)
+class TablePlan:
+    """A table of the paper, and the columns of it that are done."""
 
     table: PaperTable
-    columns: tuple[ColumnRuns, ...]
-    command: tuple[str, ...]
+    columns: list[ColumnPlan]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReproductionPlan:
+    """What :func:`reproduce` is going to do.
+
+    Attributes:
+        tables: the tables with their columns and runs; seeds that the folder has already are among them.
+        out: the folder of runs and reports.
+        resources: cache, processes and progress.
+        command: the command line, if there is one.
+    """
+
+    tables: list[TablePlan]
+    out: Path
+    resources: Resources
+    command: tuple[str, ...] = field(default=())
+
+    def run(self) -> list[Results]:
+        """Do all runs that are left, and write a report per table.
+
+        Returns:
+            One result per table.
+
+        Raises:
+            InputError: for a run that fails, and for a folder whose reports are about something else.
+            GridInterrupt: for Ctrl-C during the runs.
+        """
+        for table in self.tables:
+            open_table(self.out, table.table.name, _recorded(table))
+        with cache_folder(self.resources.cache_dir):
+            # All of them first, so that a bad recording does not show after hours of training.
+            for column in (column for table in self.tables for column in table.columns):
+                if not all(run.finished(self.out / RUNS) for run in column.runs):
+                    extract(column.prepared.data, column.runs[0].spec.features, self.resources)
+            return [self._run(table) for table in self.tables]
+
+    def _run(self, table: TablePlan) -> Results:
+        experiments = []
+        for number, column in enumerate(table.columns, start=1):
+            self.resources.progress.note(
+                f"Table {table.table.number}, {column.column.heading} ({number} of {len(table.columns)})"
+            )
+            finished = run_grid(
+                column.runs,
+                column.prepared.data,
+                cache_dir=self.resources.cache_dir,
+                runs_dir=self.out / RUNS,
+                jobs=self.resources.jobs,
+                progress=self.resources.progress,
+            )
+            found = outcomes(column.runs, finished)
+            experiments.append(experiment_of(column.column, column.prepared, column.runs, found))
+        results = Results.of(experiments, paper=table.table, command=self.command)
+        results.report(self.out)
+        return results
+
+
+def plan_reproduction(
+    tables: str | Sequence[str],
+    *,
+    corpora: str | Corpus | Sequence[str | Corpus],
+    out: Path | str,
+    tasks: Sequence[str] = (),
+    setting: str | None = None,
+    features: Sequence[str] | None = None,
+    split: str | None = None,
+    split_seed: int = 0,
+    sample_rate: int | None = None,
+    same_speaker: Sequence[str] = (),
+    drop_duplicates: bool = False,
+    accept: Sequence[str] = (),
+    seeds: int = SEEDS,
+    jobs: int = 1,
+    max_epochs: int = DEFAULTS.max_epochs,
+    cache: Path | str | None = None,
+    progress: Progress | None = None,
+    command: Sequence[str] = (),
+) -> ReproductionPlan:
+    """Open and check the corpora of some of the paper's tables, and list the runs; nothing is trained or written.
+
+    On FAU-Aibo and aGender everything is as in section IV of the paper: partitions, validation speakers, features,
+    models. On any other corpus the table's models are compared on the user's labels in the table's setting.
+
+    Args:
+        tables: one or several of ``"table1"`` to ``"table4"``.
+        corpora: one or several corpora, or their names: ``"aibo:PATH"`` for tables I and IV, ``"agender:PATH"`` for II
+            to IV, or any other together with ``tasks``.
+        out: folder for runs and reports.
+        tasks: label columns of other corpora than the paper's; on the paper's, do these tasks only.
+        setting: on other corpora, ``"emotion"`` (section IV-A) or ``"paralinguistic"`` (IV-B); by default the table's,
+            if it has only one.
+        features: ``"logmel"``, ``"egemaps"``, ``"egemaps-25ms"``; by default the table's, which are log-mel, and in
+            tables II and III eGeMAPS with openSMILE's own frames too.
+        split: on other corpora, how speakers are divided, as for :func:`~convrnn.experiments.comparison.compare`.
+        split_seed: decides what is random in the split, and nothing else.
+        sample_rate: Hz; by default the one that suits each corpus.
+        same_speaker: two names of one person each, as ``"A=B"``; among several corpora, meant for those that have both.
+        drop_duplicates: whether to leave out copies of recordings that are listed before them.
+        accept: kinds of errors of a corpus that do not stop the reproduction; the reports say so.
+        seeds: number of seeds: 0, 1, …
+        jobs: processes; the numbers are the same for any number of them.
+        max_epochs: epochs of a run at most.
+        cache: the cache folder; by default :func:`~convrnn.cache.default_cache_dir`.
+        progress: receives the progress.
+        command: the command line to record in the reports, if there is one.
+
+    Raises:
+        InputError: for arguments, a corpus or a folder that cannot be used.
+    """
+    out = Path(out)
+    check_folder("out", out)
+    names = [tables] if isinstance(tables, str) else list(tables)
+    check_choices("tables", names, TABLES)
+    if setting is not None:
+        check_choice("setting", setting, SETTINGS)
+    if features is not None:
+        check_choices("features", features, FEATURES)
+    check_list("tasks", tasks)
+    check_numbers(split_seed=split_seed, sample_rate=sample_rate, seeds=seeds, jobs=jobs, max_epochs=max_epochs)
+    by_name: dict[str, str | Corpus] = {}
+    for corpus in [corpora] if isinstance(corpora, str | Corpus) else corpora:
+        name = corpus if isinstance(corpus, str) else corpus.name
+        if name in by_name:
+            raise InputError(Argument("corpora"), f": two corpora are called {name!r}")
+        by_name[name] = corpus
+    if not by_name:
+        raise InputError(Argument("corpora"), ": no corpus is given")
+    chosen = RowOptions.of(same_speaker, accept, drop_duplicates=drop_duplicates, several=len(by_name) > 1)
+    _refuse_options_of_others(by_name, setting=setting, split=split, sample_rate=sample_rate)
+    requests = _choose(names, by_name, tasks, setting, features or ())
+    with Resources.using(cache, jobs, progress) as resources:
+        _tell_missing(requests, resources.progress)
+        for name in dict.fromkeys(request.column.features for _, columns in requests for request in columns):
+            ready_features(name, sample_rate, resources.progress)
+        planner = _Planner(by_name, split, split_seed, chosen, sample_rate, resources)
+        training = TrainingConfig(max_epochs=max_epochs)
+        planned = [
+            TablePlan(table, [planner.column(table, request, range(seeds), training) for request in columns])
+            for table, columns in requests
+        ]
+        planner.refuse_unused_pairs()
+    return ReproductionPlan([_with_earlier_seeds(out, table) for table in planned], out, resources, tuple(command))
+
+
+def _arguments_of(
+    _planning: Callable[Arguments, object],
+) -> Callable[[Callable[..., Found]], Callable[Arguments, Found]]:
+    """Give a function that passes its arguments on the signature of the other one."""
+
+    def like(function: Callable[..., Found]) -> Callable[Arguments, Found]:
+        signature = inspect.signature(_planning)
+        function.__signature__ = signature.replace(return_annotation=list[Results])  # type: ignore[attr-defined]
+        return function
+
+    return like
+
+
+@_arguments_of(plan_reproduction)
+def reproduce(*arguments: object, **options: object) -> list[Results]:
+    """Reproduce tables of the paper: every model with every seed, and a report beside the paper's numbers.
+
+    Every run lies in ``out/runs``, named by its content: runs that tables share are done once, a finished one is never
+    done again, and an interrupted reproduction continues when it is called again. For each table ``out`` gets the
+    report of :meth:`Results.report <convrnn.experiments.results.Results.report>`, about all seeds that are finished in
+    ``out``.
+
+    Args:
+        arguments: as for :func:`plan_reproduction`.
+        options: likewise.
+
+    Returns:
+        One result per table.
+
+    Raises:
+        InputError: for arguments, a corpus or a folder that cannot be used, and for a run that fails; everything that
+            was finished is kept.
+        GridInterrupt: for Ctrl-C during the runs.
+
+    Example:
+        >>> reproduce("table1", corpora=["agender:aGender"], out="results")
+        Traceback (most recent call last):
+        ...
+        convrnn.errors.InputError: table1 has no column on agender:aGender; it needs aibo:PATH, or another corpus ...
+    """
+    return plan_reproduction(*arguments, **options).run()  # type: ignore[arg-type]
+
+
+@dataclass(slots=True)
+class _Planner:
+    """Plans columns; a corpus and task that several columns share is opened and checked once."""
+
+    corpora: dict[str, str | Corpus]
+    split: str | None
+    split_seed: int
+    chosen: RowOptions
+    sample_rate: int | None
+    resources: Resources
+    prepared: dict[tuple[str, str], Prepared] = field(default_factory=dict)
+    told: set[tuple[str, int]] = field(default_factory=set)
+
+    def column(self, table: PaperTable, request: Request, seeds: Sequence[int], training: TrainingConfig) -> ColumnPlan:
+        """The runs of one column."""
+        column, progress = request.column, self.resources.progress
+        prepared = self._prepare(request.corpus, column.task)
+        features = features_for(prepared.data, column.features, self.sample_rate, progress)
+        if (request.corpus, features.sample_rate) not in self.told:
+            self.told.add((request.corpus, features.sample_rate))
+            tell_rate(prepared.data, features.sample_rate, progress, given=self.sample_rate is not None)
+        runs = plan(
+            prepared.data,
+            prepared.splits,
+            models=[row.front_end for row in table.rows],
+            setting=column.setting,
+            seeds=seeds,
+            features=features,
+            training=training,
+        )
+        return ColumnPlan(column, prepared, runs)
+
+    def _prepare(self, name: str, task: str) -> Prepared:
+        if (name, task) not in self.prepared:
+            split = "partitions" if is_the_papers(name) else self.split
+            self.prepared[name, task] = prepare(
+                self.corpora[name], task, split, self.split_seed, self.chosen, self.resources
+            )
+        return self.prepared[name, task]
+
+    def refuse_unused_pairs(self) -> None:
+        """Refuse pairs of names that no corpus has."""
+        used = {pair for prepared in self.prepared.values() for pair in prepared.provisos.joined}
+        for pair in self.chosen.same_speaker:
+            if pair not in used:
+                raise InputError(
+                    Argument("same_speaker", ("=".join(pair),)), ": none of the corpora has speakers of both names"
+                )
+
+
+def _refuse_options_of_others(corpora: Iterable[str], **given: str | int | None) -> None:
+    """Refuse options that mean nothing where all corpora are the paper's."""
+    if all(map(is_the_papers, corpora)):
+        for name, value in given.items():
+            if value is not None:
+                raise InputError(
+                    Argument(name, value), ": is for other corpora; on the paper's own it is as in the paper"
+                )
+
+
+def _choose(
+    names: Sequence[str],
+    corpora: dict[str, str | Corpus],
+    tasks: Sequence[str],
+    setting: str | None,
+    features: Sequence[str],
+) -> list[tuple[PaperTable, list[Request]]]:
+    """The tables and their columns."""
+    requests = [
+        (table, choose_columns(table, list(corpora), tasks=tasks, setting=setting, features=features))
+        for table in (TABLES[name] for name in names)
+    ]
+    for name in corpora:
+        if not any(request.corpus == name for _, columns in requests for request in columns):
+            raise InputError(Argument("corpora", (name,)), f": {', '.join(names)} has no column on it; leave it out")
+    return requests
+
+
+def _tell_missing(requests: Sequence[tuple[PaperTable, Sequence[Request]]], progress: Progress) -> None:
+    """Report which of the paper's columns are left out because their corpus, task or features were not asked for."""
+    for table, columns in requests:
+        for column in missing_columns(table, columns):
+            progress.note(
+                f"Table {table.number}: {column.heading!r} ({column.corpus}:PATH, task {column.task}, "
+                f"{column.features}) was not asked for and is left out"
+            )
+
+
+def _with_earlier_seeds(out: Path, table: TablePlan) -> TablePlan:
+    """The table with the seeds that its report in the folder has already."""
+    in_folder = table_columns(out, table.table.name, _recorded(table))
+    columns = [
+        replace(column, runs=with_earlier_runs(column.runs, all_asked.runs, out / RUNS, whole_seeds=True))
+        for column, all_asked in zip(table.columns, in_folder, strict=True)
+    ]
+    return replace(table, columns=columns)
+
+
+def _recorded(table: TablePlan) -> list[TableColumn]:
+    return [TableColumn.of(column.corpus, column.prepared.split, column.runs) for column in table.columns]

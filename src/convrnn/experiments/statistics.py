@@ -1,4 +1,4 @@
-"""Intervals and tests of UA recall: test speakers and seeds are the samples, never single utterances.
+"""Confidence intervals and tests of UA recall, with test speakers and seeds as the samples, not utterances.
 
 Utterances of one speaker resemble each other, and all seeds are tested on the same speakers. Everything here therefore
 starts from counts per seed, speaker and class.
@@ -6,12 +6,13 @@ starts from counts per seed, speaker and class.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Self
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import bisect
+from scipy.sparse import csr_array
 from scipy.special import stdtrit
 
 RESAMPLES = 10_000
@@ -21,11 +22,16 @@ LEVEL = 0.95
 """Confidence of every interval."""
 
 SMALLEST_P = 1e-12
-"""A p-value below this is given as this."""
+"""Smaller p-values are reported as this."""
 
 _RESAMPLES_AT_ONCE = 1000
 
+_LEAST_WHOLE = 0.01
+"""An interval needs at least this share of the resamples to contain every class."""
+
 _ROUNDING = 1e-12
+
+Counts = NDArray[np.signedinteger[Any]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,8 +45,8 @@ class Tally:
     """
 
     speakers: tuple[str, ...]
-    hits: NDArray[np.int64]
-    totals: NDArray[np.int64]
+    hits: Counts
+    totals: Counts
 
     @classmethod
     def of(cls, seeds: Sequence[tuple[Sequence[str], Sequence[str], Sequence[str]]], classes: Sequence[str]) -> Self:
@@ -62,19 +68,34 @@ class Tally:
         speakers = tuple(sorted(set(seeds[0][0])))
         row = {name: index for index, name in enumerate(speakers)}
         column = {name: index for index, name in enumerate(classes)}
-        hits = np.zeros((len(seeds), len(speakers), len(classes)), dtype=np.int64)
-        totals = np.zeros_like(hits)
-        for seed, (said_by, truth, prediction) in enumerate(seeds):
+
+        def count(said_by: Sequence[str], truth: Sequence[str], weights: Sequence[float] | None = None) -> Counts:
             if not set(said_by) <= set(speakers):
                 raise ValueError("the seeds were not tested on the same speakers")
-            for speaker, label, predicted in zip(said_by, truth, prediction, strict=True):
-                totals[seed, row[speaker], column[label]] += 1
-                hits[seed, row[speaker], column[label]] += label == predicted
-        if (totals != totals[0]).any():
-            raise ValueError("the seeds were not tested on the same utterances")
-        if absent := [name for name, total in zip(classes, totals[0].sum(axis=0), strict=True) if total == 0]:
+            places = [row[name] * len(classes) + column[label] for name, label in zip(said_by, truth, strict=True)]
+            counts = np.bincount(places, weights, minlength=len(speakers) * len(classes))
+            return counts.reshape(len(speakers), len(classes)).astype(np.int64)
+
+        totals = count(*seeds[0][:2])
+        # The smallest type that holds the counts and their differences: speakers times classes can be millions.
+        small = np.min_scalar_type(-1 - int(totals.max(initial=0)))
+        hits = np.zeros((len(seeds), *totals.shape), dtype=small)
+        for seed, (said_by, truth, prediction) in enumerate(seeds):
+            if (count(said_by, truth) != totals).any():
+                raise ValueError("the seeds were not tested on the same utterances")
+            right = [float(label == predicted) for label, predicted in zip(truth, prediction, strict=True)]
+            hits[seed] = count(said_by, truth, right)
+        if absent := [name for name, total in zip(classes, totals.sum(axis=0), strict=True) if total == 0]:
             raise ValueError(f"no test example of class {', '.join(absent)}, so its recall does not exist")
-        return cls(speakers, hits, totals[0])
+        return cls(speakers, hits, totals)
+
+    def of_seeds(self, positions: Sequence[int]) -> Self:
+        """The counts of some of the seeds.
+
+        Args:
+            positions: which, from 0.
+        """
+        return replace(self, hits=self.hits[list(positions)])
 
     @property
     def recalls(self) -> NDArray[np.float64]:
@@ -100,24 +121,25 @@ class Tally:
 
     @property
     def speakers_suffice(self) -> bool:
-        """Whether each class has two test speakers: one alone does not tell how much others would differ."""
+        """Whether each class has at least two test speakers; one alone says nothing about how speakers differ."""
         return bool(((self.totals > 0).sum(axis=0) > 1).all())
 
 
 def bootstrap_interval(tally: Tally, *, resamples: int = RESAMPLES, seed: int = 0) -> tuple[float, float] | None:
     """Percentile bootstrap interval of the mean UA recall over the seeds, by resampling speakers.
 
-    Each resample draws as many speakers as there are, with replacement, and pools their utterances; one that has no
-    utterance of some class is drawn again, since its UA recall does not exist. The seeds are those that were run: how
-    much they scatter is told by the standard deviation.
+    Each resample draws as many speakers as there are, with replacement, and pools their utterances. One without any
+    utterance of some class has no UA recall and is drawn again. The seeds are not resampled: their spread is what the
+    standard deviation shows.
 
     Args:
         tally: a model's counts.
-        resamples: how many.
-        seed: of the draws; one seed draws the same speakers for all models that have the same ones.
+        resamples: number of resamples.
+        seed: seed of the draws; with the same seed, models tested on the same speakers get the same resamples.
 
     Returns:
-        The limits in percent; None where a class has a single speaker.
+        The limits in percent. None where a class has a single speaker, and where classes have so few speakers that
+        fewer than one in a hundred resamples contains them all.
 
     Example:
         >>> tally = Tally.of([("aabbccdd", "xyxyxyxy", "xyxxxyyy")], "xy")
@@ -128,28 +150,34 @@ def bootstrap_interval(tally: Tally, *, resamples: int = RESAMPLES, seed: int = 
         return None
     count = len(tally.speakers)
     generator = np.random.default_rng(seed)
-    # Whole numbers until the division, so that no order of summation shows.
-    hits = tally.hits.sum(axis=0).astype(np.float64)
+    # Integers until the division, so the order of summation does not matter. With many classes, most counts are 0.
+    of_class = csr_array(tally.totals.T.astype(np.float64))
+    hits_of_class = csr_array(tally.hits.sum(axis=0).T.astype(np.float64))
     found: list[NDArray[np.float64]] = []
     missing = resamples
     while missing:
         drawn = generator.integers(count, size=(min(missing, _RESAMPLES_AT_ONCE), count))
-        rows = np.arange(len(drawn))[:, None] * count
-        weights = np.bincount((drawn + rows).ravel(), minlength=drawn.size).reshape(drawn.shape).astype(np.float64)
-        totals = weights @ tally.totals
-        whole = (totals > 0).all(axis=1)
-        found.append((weights[whole] @ hits / totals[whole]).mean(axis=1) / len(tally.hits))
+        places = drawn * len(drawn) + np.arange(len(drawn))[:, None]
+        # How often each speaker was drawn: [speakers, draws].
+        weights = np.bincount(places.ravel(), minlength=drawn.size).reshape(drawn.shape[::-1]).astype(np.float64)
+        totals = of_class @ weights
+        whole = (totals > 0).all(axis=0)
+        if not found and whole.mean() < _LEAST_WHOLE:
+            return None
+        shares = (hits_of_class @ weights)[:, whole] / totals[:, whole]
+        # Contiguous, so that the sum over the classes of a draw always runs in the same order.
+        found.append(np.ascontiguousarray(shares.T).mean(axis=1) / len(tally.hits))
         missing -= int(whole.sum())
     low, high = np.quantile(np.concatenate(found), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return 100 * float(low), 100 * float(high)
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
-    """A model beside another one, on the same speakers with the same seeds.
+class PairedTest:
+    """The difference between two models that were tested on the same speakers with the same seeds.
 
     Attributes:
-        difference: of the mean UA recalls in percent.
+        difference: difference of the mean UA recalls in percent.
         low: lower limit of its 95 % interval, not below -100.
         high: upper limit, not above 100.
         p: two-sided p-value, not corrected, at least :data:`SMALLEST_P`.
@@ -161,8 +189,8 @@ class Comparison:
     p: float
 
 
-def paired_test(model: Tally, other: Tally) -> Comparison | None:
-    """Test whether a model's UA recall differs from another's, for new speakers and new seeds alike.
+def paired_test(model: Tally, other: Tally) -> PairedTest | None:
+    """Test whether two models differ in UA recall, generalising to new speakers and new seeds.
 
     The design is that of reader studies in radiology: every seed (there: reader) is tested on every speaker (there:
     case), under both models. With ``d`` the differences of the seeds, the variance of their mean is that of Obuchowski
@@ -172,16 +200,16 @@ def paired_test(model: Tally, other: Tally) -> Comparison | None:
     (Banerjee 1960): the interval is ``± sqrt(t1² part1 + t2² part2)``, and p is where it ends at 0. With one seed, the
     only part is the jackknife variance of its difference.
 
-    Resampling five seeds with replacement, instead, rejects too often where seeds matter: their resampled mean varies
-    by a fifth too little, and has no heavy tails.
+    Bootstrapping five seeds instead would reject too often where seeds matter: the variance of the resampled mean is a
+    fifth too small, and its tails are too light.
 
     Args:
-        model: counts of the one.
-        other: counts of the other, whose speakers, utterances and seeds are the same.
+        model: counts of the first model.
+        other: counts of the second, with the same speakers, utterances and seeds.
 
     Returns:
-        The comparison; None where a class has a single speaker, and where the difference is not 0 but the same for all
-        seeds and speakers, which leaves nothing to judge it by.
+        The test. None where a class has a single speaker, and where the difference is not 0 but the same for all seeds
+        and speakers, so that its variance cannot be estimated.
 
     Raises:
         ValueError: where the two were not tested on the same utterances by the same number of seeds.
@@ -219,19 +247,19 @@ def paired_test(model: Tally, other: Tally) -> Comparison | None:
     difference = float(differences.mean())
     size = abs(difference)
     if of_seeds + of_speakers < _ROUNDING:
-        return Comparison(0.0, 0.0, 0.0, 1.0) if size < _ROUNDING else None
+        return PairedTest(0.0, 0.0, 0.0, 1.0) if size < _ROUNDING else None
     if margin(SMALLEST_P) <= size:
         p = SMALLEST_P
     else:
         p = math.exp(bisect(lambda power: margin(math.exp(power)) - size, math.log(SMALLEST_P), 0.0))
     half = margin(1 - LEVEL)
-    return Comparison(difference, max(difference - half, -100.0), min(difference + half, 100.0), p)
+    return PairedTest(difference, max(difference - half, -100.0), min(difference + half, 100.0), p)
 
 
-def _jackknife_covariance(hits: NDArray[np.int64], totals: NDArray[np.int64]) -> NDArray[np.float64]:
+def _jackknife_covariance(hits: Counts, totals: Counts) -> NDArray[np.float64]:
     """Covariance of the seeds' UA recalls in percent over the speakers ``[seeds, seeds]``."""
-    without = (hits.sum(axis=1, keepdims=True) - hits) / (totals.sum(axis=0) - totals)
-    left_out = 100 * without.mean(axis=2)
+    others = totals.sum(axis=0) - totals
+    left_out = 100 * np.array([((seed.sum(axis=0) - seed) / others).mean(axis=1) for seed in hits])
     deviations = left_out - left_out.mean(axis=1, keepdims=True)
     count = len(totals)
     return np.asarray((count - 1) / count * deviations @ deviations.T)
@@ -241,7 +269,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's step-down correction: the probability of any false rejection stays below the level.
 
     Args:
-        p_values: of all comparisons that are looked at together.
+        p_values: one per comparison, all that are made together.
 
     Returns:
         Corrected p-values in the same order.

@@ -1,5 +1,5 @@
-"""The report of a reproduced table: a web page, Markdown, CSV and LaTeX, all from the same cells."""
+"""The report of results: a web page, Markdown, CSV and LaTeX, all from the same numbers."""
 
-from convrnn.experiments.report.document import Report
+from convrnn.experiments.report.layout import Layout, lay_out
 
-__all__ = ["Report"]
+__all__ = ["Layout", "lay_out"]

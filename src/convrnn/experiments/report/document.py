@@ -1,109 +1,72 @@
-"""The report of a reproduced table, in every format."""
+"""The report in every format, and the same numbers as JSON."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-from convrnn.experiments.cells import Cell, CellColumn, Measured, cells_of
-from convrnn.experiments.report.html import html
+from convrnn.experiments.report.confusion import MOST_WITH_NUMBERS, pictures_of, save_pictures
+from convrnn.experiments.report.html import MOST_CLASSES, MOST_SPEAKERS, html
 from convrnn.experiments.report.latex import latex
-from convrnn.experiments.report.layout import Layout, lay_out, p_value, signed
+from convrnn.experiments.report.layout import Layout, lay_out
+from convrnn.experiments.report.long_csv import classes_csv, long_csv, speakers_csv
 from convrnn.experiments.report.markdown import markdown
 from convrnn.experiments.report.notes import notes
-from convrnn.experiments.report.tidy import tidy
-from convrnn.experiments.reproduction import Reproduction
+from convrnn.experiments.results import Entry, ModelResult, ResultColumn, Results
 from convrnn.files import write_atomically, writing
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Report:
-    """A reproduced table with all its numbers.
+def save(results: Results, folder: Path) -> None:
+    """Write every file of the report, as :meth:`~convrnn.experiments.results.Results.report` says.
 
-    Attributes:
-        reproduction: the table and its runs.
-        columns: the numbers, as :func:`~convrnn.experiments.cells.cells_of` gives them.
-        layout: the table as it is shown.
+    Raises:
+        InputError: a file cannot be written, or the learning curves of a run cannot be read.
     """
-
-    reproduction: Reproduction
-    columns: tuple[CellColumn, ...]
-    layout: Layout
-
-    @classmethod
-    def of(cls, reproduction: Reproduction) -> Self:
-        """Compute every number: means, intervals, tests.
-
-        Raises:
-            ValueError: for a class without test example, whose recall does not exist.
-        """
-        columns = cells_of(reproduction)
-        return cls(reproduction, columns, lay_out(reproduction.table, columns))
-
-    def save(self, folder: Path) -> None:
-        """Write ``<table>.md``, ``.csv``, ``.tex`` and ``.html`` into a folder, each at once or not at all.
-
-        Args:
-            folder: made if it does not exist.
-
-        Raises:
-            InputError: a file cannot be written, or the learning curves of a run cannot be read.
-        """
-        table = self.reproduction.table
-        with writing(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / f"{table.name}.md", markdown(table, self.columns, self.layout))
-        write_atomically(folder / f"{table.name}.csv", tidy(table, self.columns))
-        write_atomically(folder / f"{table.name}.tex", latex(table, self.columns, self.layout))
-        write_atomically(folder / f"{table.name}.html", html(self.reproduction, self.columns, self.layout))
-
-    def grid(self) -> tuple[list[str], list[list[str]]]:
-        """Header and rows of text for a terminal: the columns that were done, with the paper's values."""
-        shown = [(number, heading) for number, heading in enumerate(self.layout.headings) if heading.ours]
-        header = ["model"]
-        for _, heading in shown:
-            header.append(heading.text)
-            header += ["paper", "difference"] if heading.paper else []
-            header += ["p"] if self.layout.tested else []
-        rows = []
-        for line in self.layout.lines:
-            row = [line.heading]
-            for number, heading in shown:
-                place = line.places[number]
-                row.append("" if place.ours is None else str(place.ours))
-                if heading.paper:
-                    row.append("" if place.paper is None else str(place.paper))
-                    row.append("" if place.difference is None else signed(place.difference))
-                if self.layout.tested:
-                    row.append("" if place.corrected_p is None else p_value(place.corrected_p))
-            if any(row[1:]):
-                rows.append(row)
-        return header, rows
-
-    def to_json(self) -> str:
-        """Every number as JSON: percent, seconds; null where there is none."""
-        table = self.reproduction.table
-        return json.dumps(
-            {
-                "table": table.name,
-                "number": table.number,
-                "title": table.title,
-                "command": self.reproduction.command,
-                "notes": notes(table, self.columns, self.layout),
-                "columns": [_column(column) for column in self.columns],
-                "averages": _averages(self.layout),
-            },
-            indent=2,
-            ensure_ascii=False,
-            allow_nan=False,
-        )
+    layout = lay_out(results)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / f"{results.name}.md", markdown(results, layout))
+    write_atomically(folder / f"{results.name}.csv", long_csv(results))
+    write_atomically(folder / f"{results.name}.tex", latex(results, layout))
+    pictures = {
+        number: pictures_of(column, column.done.classes, column.column.heading if results.paper is None else "")
+        for number, column in enumerate(results.columns)
+        if column.done is not None and (results.single or len(column.done.classes) > MOST_WITH_NUMBERS)
+    }
+    write_atomically(folder / f"{results.name}.html", html(results, layout, pictures))
+    if any(len(experiment.classes) > MOST_CLASSES for _, experiment in results.done):
+        write_atomically(folder / f"{results.name}.classes.csv", classes_csv(results))
+    if any(len(found.tally.speakers) > MOST_SPEAKERS for found in results.measured):
+        write_atomically(folder / f"{results.name}.speakers.csv", speakers_csv(results))
+    if results.single:
+        results.summary().save(folder)
+        save_pictures(folder, pictures[0])
 
 
-def _column(column: CellColumn) -> dict[str, Any]:
+def to_json(results: Results) -> str:
+    """Every number as JSON, in percent or seconds; null if there is none."""
+    layout = lay_out(results)
+    return json.dumps(
+        {
+            "table": results.name,
+            "number": None if results.paper is None else results.paper.number,
+            "title": results.title if results.paper is None else results.paper.title,
+            "command": results.command,
+            "notes": notes(results, layout),
+            "columns": [_column(column) for column in results.columns],
+            "averages": _averages(layout),
+        },
+        indent=2,
+        ensure_ascii=False,
+        allow_nan=False,
+    )
+
+
+def _column(column: ResultColumn) -> dict[str, Any]:
     done = column.done
     return {
         **asdict(column.column),
-        "in_paper": column.own,
+        "in_paper": column.in_paper,
         "challenge": column.challenge,
         "done": None
         if done is None
@@ -114,22 +77,22 @@ def _column(column: CellColumn) -> dict[str, Any]:
             "caption": done.caption,
             "provisos": done.provisos,
         },
-        "cells": [_cell(cell, () if done is None else done.classes) for cell in column.cells],
+        "cells": [_entry(entry, () if done is None else done.classes) for entry in column.entries],
     }
 
 
-def _cell(cell: Cell, classes: tuple[str, ...]) -> dict[str, Any]:
+def _entry(entry: Entry, classes: tuple[str, ...]) -> dict[str, Any]:
     return {
-        "model": cell.row.front_end,
-        "heading": cell.row.heading,
-        "paper": None if cell.paper is None else asdict(cell.paper),
-        "ours": None if cell.measured is None else _measured(cell.measured, classes),
-        "difference": cell.difference,
-        "to_conv": None if cell.comparison is None else {**asdict(cell.comparison), "p_holm": cell.corrected_p},
+        "model": entry.row.front_end,
+        "heading": entry.row.heading,
+        "paper": None if entry.paper is None else asdict(entry.paper),
+        "ours": None if entry.measured is None else _measured(entry.measured, classes),
+        "difference": entry.difference,
+        "to_conv": None if entry.test is None else {**asdict(entry.test), "p_holm": entry.corrected_p},
     }
 
 
-def _measured(found: Measured, classes: tuple[str, ...]) -> dict[str, Any]:
+def _measured(found: ModelResult, classes: tuple[str, ...]) -> dict[str, Any]:
     return {
         "mean": found.mean,
         "std": found.std,
@@ -143,14 +106,20 @@ def _measured(found: Measured, classes: tuple[str, ...]) -> dict[str, Any]:
         "parameters": found.parameters,
         "seconds": found.seconds,
         "runs": [
-            {"seed": run.spec.seed, "fold": run.fold, "hash": run.spec.hash, "best_epoch": finished.result.best_epoch}
-            for run, finished in found.runs
+            {
+                "seed": outcome.seed,
+                "fold": outcome.fold,
+                "hash": outcome.run.spec.hash,
+                "best_epoch": outcome.run.result.best_epoch,
+            }
+            for outcome in found.outcomes
+            if outcome.run is not None
         ],
     }
 
 
 def _averages(layout: Layout) -> list[dict[str, Any]]:
-    """The means of means, which are in no cell."""
+    """The means of means, which no column has."""
     averages = []
     for line in layout.lines:
         for heading, place in zip(layout.headings, line.places, strict=True):

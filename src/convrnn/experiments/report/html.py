@@ -1,34 +1,51 @@
 """The report as one web page that needs nothing else: no network, no script."""
 
+import base64
 import json
 import shlex
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 import convrnn
-from convrnn.experiments.cells import CellColumn, Measured
-from convrnn.experiments.report.layout import Layout, p_value, percent, signed
+from convrnn.corpora.splits import Split
+from convrnn.experiments.report.confusion import MOST_WITH_NUMBERS, largest_confusions, shares_of
+from convrnn.experiments.report.curves import Curves, curves
+from convrnn.experiments.report.layout import Layout
 from convrnn.experiments.report.notes import notes, provisos
-from convrnn.experiments.report.pictures import Curves, Strip, curves, strip
-from convrnn.experiments.reproduction import ColumnRuns, Reproduction
-from convrnn.experiments.table import format_seconds
+from convrnn.experiments.report.numbers import format_seconds, p_value, percent, signed
+from convrnn.experiments.report.strip import MOST_DOTS, Strip, class_strip, speaker_strip
+from convrnn.experiments.results import Experiment, ModelResult, ResultColumn, Results, Run
 
 _OF_A_RUN = ("seed", "split")
 """Fields of a spec that differ between the runs of one model."""
 
+MOST_CLASSES, MOST_SPEAKERS = 100, MOST_DOTS
+"""Classes and speakers whose recalls a page lists one by one."""
 
-def html(reproduction: Reproduction, columns: Sequence[CellColumn], layout: Layout) -> str:
+_EXTREMES = 20
+"""Where there are more, a page lists this many with the lowest recall and as many with the highest."""
+
+_CONFUSIONS = 20
+"""The most frequent confusions that a page lists where a matrix has no numbers."""
+
+_MOST_RUNS, _MOST_SPLITS, _MOST_NAMES = 500, 10, 500
+"""Runs, splits, and speakers of one side of a split that a page lists."""
+
+
+def html(results: Results, layout: Layout, pictures: Mapping[int, Mapping[str, bytes]]) -> str:
     """The page.
 
     Args:
-        reproduction: the table and its runs.
-        columns: its numbers.
-        layout: the table as it is shown.
+        results: the table.
+        layout: the same as it is shown.
+        pictures: positions of columns to the models' confusion matrices as PNG; those of columns with more classes than
+            a matrix with numbers has room for.
 
     Raises:
         InputError: the learning curves of a run cannot be read.
@@ -47,38 +64,52 @@ def html(reproduction: Reproduction, columns: Sequence[CellColumn], layout: Layo
         "duration": format_seconds,
         "json": _json,
     }
-    sections = [_section(number, column) for number, column in enumerate(columns, start=1) if column.done is not None]
-    finished = [found for column in reproduction.columns for found in column.finished]
+    runs = [run for found in results.measured for run in found.runs]
     return environment.get_template("page.html.jinja").render(
-        table=reproduction.table,
-        lead=_lead(columns),
-        provisos=provisos(columns),
+        results=results,
+        lead=_lead(results),
+        provisos=provisos(results),
         layout=layout,
         bodies=[list(lines) for _, lines in groupby(layout.lines, key=lambda line: line.kind)],
-        notes=notes(reproduction.table, columns, layout),
-        sections=[section for section in sections if section is not None],
-        synthetic=_synthetic(reproduction),
-        command=shlex.join(reproduction.command),
+        notes=notes(results, layout),
+        sections=[
+            _section(f"column-{number + 1}", column, column.done, pictures.get(number, {}))
+            for number, column in enumerate(results.columns)
+            if column.done is not None and column.measured
+        ],
+        synthetic=_synthetic([experiment for _, experiment in results.done]),
+        command=shlex.join(results.command),
         convrnn_version=convrnn.__version__,
-        devices=_counted([found.result.device_name for found in finished]),
-        versions=_counted(
-            [", ".join(f"{name} {its}" for name, its in found.result.versions.items()) for found in finished]
-        ),
-        finished=_span(sorted(found.result.finished for found in finished)),
+        devices=_counted([run.result.device_name for run in runs]),
+        versions=_counted([", ".join(f"{name} {its}" for name, its in run.result.versions.items()) for run in runs]),
+        finished=_span(sorted(run.result.finished for run in runs)),
+        most={"runs": _MOST_RUNS, "splits": _MOST_SPLITS, "names": _MOST_NAMES},
     )
 
 
-def _lead(columns: Sequence[CellColumn]) -> str:
+def _lead(results: Results) -> str:
     """What the page compares."""
-    if all(column.own for column in columns if column.done is not None):
+    if results.paper is None:
+        return "Every model is trained and tested on the same recordings."
+    if all(column.in_paper for column, _ in results.done):
         return "The paper's values and ours, from the same experiment done again."
     return "The paper's values, and the same models on other data: look at the differences between models."
 
 
-def _synthetic(reproduction: Reproduction) -> str:
+def _synthetic(experiments: Sequence[Experiment]) -> str:
     """The label of a page whose corpora are no recordings."""
-    synthetic = [column.synthetic for column in reproduction.columns]
+    synthetic = [experiment.synthetic for experiment in experiments]
     return "synthetic speech" if all(synthetic) else "partly synthetic speech" if any(synthetic) else ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Confusion:
+    """A class that is taken for another."""
+
+    truth: str
+    prediction: str
+    share: float
+    count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +117,9 @@ class _Model:
     """One model's numbers in a section."""
 
     heading: str
-    found: Measured
+    found: ModelResult
+    classes: tuple[str, ...]
+    picture: str
 
     @property
     def recalls(self) -> list[tuple[float, float | None]]:
@@ -97,7 +130,18 @@ class _Model:
     @property
     def shares(self) -> list[list[tuple[float, int]]]:
         """Of each true class, the share of each predicted one, 0 to 1, and the count."""
-        return [[(count / sum(row), count) for count in row] for row in self.found.confusion.tolist()]
+        pairs = zip(shares_of(self.found.confusion).tolist(), self.found.confusion.tolist(), strict=True)
+        return [list(zip(*pair, strict=True)) for pair in pairs]
+
+    @property
+    def confusions(self) -> list[_Confusion]:
+        """The most frequent ones."""
+        confusion = self.found.confusion
+        shares = shares_of(confusion)
+        return [
+            _Confusion(self.classes[true], self.classes[wrong], float(shares[true, wrong]), int(confusion[true, wrong]))
+            for true, wrong in largest_confusions(confusion, _CONFUSIONS)
+        ]
 
     @property
     def time(self) -> str:
@@ -113,7 +157,32 @@ class _Model:
 
     @property
     def epochs(self) -> str:
-        return _median([finished.result.epochs for _, finished in self.found.runs])
+        return _median([run.result.epochs for run in self.found.runs])
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A class or a speaker with its recall under each model in percent."""
+
+    name: str
+    utterances: int
+    recalls: list[float]
+
+
+@dataclass(frozen=True, slots=True)
+class _Lines:
+    """Classes or speakers: all, or where they are many those with the lowest and the highest recalls."""
+
+    lowest: list[_Line]
+    highest: list[_Line]
+    left_out: int
+
+    @classmethod
+    def of(cls, lines: list[_Line], most: int) -> "_Lines":
+        if len(lines) <= most:
+            return cls(lines, [], 0)
+        ordered = sorted(lines, key=lambda line: statistics.fmean(line.recalls))
+        return cls(ordered[:_EXTREMES], ordered[-_EXTREMES:], len(lines) - 2 * _EXTREMES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,40 +191,75 @@ class _Section:
 
     anchor: str
     heading: str
-    runs: ColumnRuns
+    done: Experiment
     models: list[_Model]
+    folds: int
+    with_numbers: bool
     curves: list[Curves]
-    strip: Strip
+    class_strip: Strip
+    classes: _Lines
+    speaker_strip: Strip
+    speakers: _Lines
     shared_spec: dict[str, Any]
     model_specs: list[tuple[str, dict[str, Any]]]
-    splits: list[dict[str, Any]]
+    splits: list[Split]
+    runs: list[tuple[str, Run]]
 
 
-def _section(number: int, column: CellColumn) -> _Section | None:
-    models = [(cell.row.heading, cell.measured) for cell in column.cells if cell.measured is not None]
-    if column.done is None or not models:
-        return None
-    specs = [[run.spec.model_dump(mode="json") for run, _ in found.runs] for _, found in models]
-    every = [spec for runs in specs for spec in runs]
-    shared = {
-        key: value
-        for key, value in every[0].items()
-        if key not in _OF_A_RUN and all(spec[key] == value for spec in every)
-    }
-    own = [key for key in every[0] if key not in _OF_A_RUN and key not in shared]
+def _section(anchor: str, column: ResultColumn, done: Experiment, pictures: Mapping[str, bytes]) -> _Section:
+    models = column.measured
+    runs = [(heading, run) for heading, found in models for run in found.runs]
+    shared, of_models = _specs(models)
     return _Section(
-        anchor=f"column-{number}",
+        anchor=anchor,
         heading=column.column.heading,
-        runs=column.done,
-        models=[_Model(heading, found) for heading, found in models],
+        done=done,
+        models=[_Model(heading, found, done.classes, _embedded(pictures.get(heading))) for heading, found in models],
+        folds=max(found.folds for _, found in models),
+        with_numbers=len(done.classes) <= MOST_WITH_NUMBERS,
         curves=curves(models),
-        strip=strip(models),
+        class_strip=class_strip(models, done.classes),
+        classes=_Lines.of(_class_lines(models, done.classes), MOST_CLASSES),
+        speaker_strip=speaker_strip(models),
+        speakers=_Lines.of(_speaker_lines(models), MOST_SPEAKERS),
         shared_spec=shared,
-        model_specs=[
-            (heading, {key: runs[0][key] for key in own}) for (heading, _), runs in zip(models, specs, strict=True)
-        ],
-        splits=list({spec["split"]["name"]: spec["split"] for spec in every}.values()),
+        model_specs=of_models,
+        splits=list({run.spec.split.name: run.spec.split for _, run in runs}.values()),
+        runs=runs,
     )
+
+
+def _embedded(picture: bytes | None) -> str:
+    """The address of a picture that the page holds itself; empty for none."""
+    return "" if picture is None else f"data:image/png;base64,{base64.b64encode(picture).decode('ascii')}"
+
+
+def _class_lines(models: Sequence[tuple[str, ModelResult]], classes: Sequence[str]) -> list[_Line]:
+    totals = models[0][1].tally.totals.sum(axis=0).tolist()
+    recalls = np.array([found.tally.recalls.mean(axis=0) for _, found in models]).T.tolist()
+    return [_Line(*line) for line in zip(classes, totals, recalls, strict=True)]
+
+
+def _speaker_lines(models: Sequence[tuple[str, ModelResult]]) -> list[_Line]:
+    tally = models[0][1].tally
+    recalls = np.array([found.tally.speaker_recalls for _, found in models]).T.tolist()
+    return [_Line(*line) for line in zip(tally.speakers, tally.totals.sum(axis=1).tolist(), recalls, strict=True)]
+
+
+def _specs(models: Sequence[tuple[str, ModelResult]]) -> tuple[dict[str, Any], list[tuple[str, dict[str, Any]]]]:
+    """What the specs of all models share, and what is specific to each; empty if there is no run."""
+    specs = [
+        (heading, found.runs[0].spec.model_dump(mode="json", exclude=set(_OF_A_RUN)))
+        for heading, found in models
+        if found.runs
+    ]
+    if not specs:
+        return {}, []
+    (_, first), *others = specs
+    shared = {key: value for key, value in first.items() if all(spec[key] == value for _, spec in others)}
+    return shared, [
+        (heading, {key: value for key, value in spec.items() if key not in shared}) for heading, spec in specs
+    ]
 
 
 def _equals(p: float) -> str:
@@ -169,7 +273,9 @@ def _json(value: object) -> str:
 
 
 def _median(numbers: Sequence[int]) -> str:
-    """``"7 (3 to 12)"``, or the only number there is."""
+    """``"7 (3 to 12)"``, or the only number there is; a dash for none."""
+    if not numbers:
+        return "–"
     low, high = min(numbers), max(numbers)
     return f"{low}" if low == high else f"{statistics.median(numbers):g} ({low} to {high})"
 
@@ -180,5 +286,5 @@ def _counted(values: Sequence[str]) -> list[tuple[str, int]]:
 
 
 def _span(times: list[str]) -> str:
-    """The first and the last of sorted times; empty where there is none."""
+    """The first and the last of sorted times; empty if there is none."""
     return " to ".join(dict.fromkeys(times[:1] + times[-1:]))

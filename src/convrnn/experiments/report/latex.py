@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Sequence
 from textwrap import wrap
 
-from convrnn.experiments.cells import CellColumn
-from convrnn.experiments.paper import PaperTable
-from convrnn.experiments.report.layout import Figure, Heading, Layout, Line, Place, p_value, percent, signed
+from convrnn.experiments.report.layout import Figure, Heading, Layout, Line, Place
 from convrnn.experiments.report.notes import captions, notes
+from convrnn.experiments.report.numbers import p_value, percent, signed
+from convrnn.experiments.results import Results
 
 _SIDE_BY_SIDE, _SIDE_BY_SIDE_TESTED = 6, 4
 """Columns of numbers that a page is wide enough for, without and with p-values; the others go below."""
@@ -32,22 +32,40 @@ _ESCAPED = {
 }
 
 
-def latex(table: PaperTable, columns: Sequence[CellColumn], layout: Layout) -> str:
-    """A ``table*`` float: the table in the paper's layout, under each value the difference, interval and p-value."""
-    below = "difference to the paper, 95\\,\\% interval" + (", $p$" if layout.tested else "")
-    said = notes(table, columns, layout) + [f"{heading}: {caption}" for heading, caption in captions(columns)]
+def latex(results: Results, layout: Layout) -> str:
+    """A float with the table in the paper's layout, under each value the difference, interval and p-value.
+
+    It spans both columns of the page if the paper's values are next to ours.
+
+    Args:
+        results: the table.
+        layout: the same as it is shown.
+    """
+    below = ["95\\,\\% interval", *(["$p$"] if layout.tested else [])]
+    if results.paper is None:
+        origin = [f"% {' '.join(results.title.split())}."]
+        caption = f"{_text(results.title)}. UA recall on the test set in percent; second lines: {', '.join(below)}."
+        kind, label = "table", "comparison"
+    else:
+        number = results.paper.number
+        origin = [f"% Table {number} of Keren and Schuller (arXiv:1602.05875), and the same done again."]
+        caption = (
+            f"Table {number} of the paper and the same done again: {_text(results.paper.title)}. "
+            f"Second lines: difference to the paper, {', '.join(below)}."
+        )
+        kind, label = "table*", results.paper.name
+    said = [*notes(results, layout), *(f"{heading}: {text}" for heading, text in captions(results))]
     lines = [
-        f"% Table {table.number} of Keren and Schuller (arXiv:1602.05875), and the same done again.",
-        "% Take it in with \\input; it needs no package. Written by convrnn.",
-        r"\begin{table*}[t]",
-        rf"\caption{{Table {table.number} of the paper and the same done again: {_text(table.title)}. "
-        rf"Second lines: {below}.}}",
-        rf"\label{{tab:convrnn-{table.name}}}",
+        *origin,
+        "% Include it with \\input; it needs no package. Written by convrnn.",
+        rf"\begin{{{kind}}}[t]",
+        rf"\caption{{{caption}}}",
+        rf"\label{{tab:convrnn-{label}}}",
         r"\centering\scriptsize\setlength{\tabcolsep}{2.5pt}",
     ]
     for block in _blocks(layout):
         lines += [*_tabular(layout, block), r"\par\smallskip"]
-    lines += [r"\begin{minipage}{\linewidth}\scriptsize", *map(_text, said), r"\end{minipage}", r"\end{table*}"]
+    lines += [r"\begin{minipage}{\linewidth}\scriptsize", *map(_text, said), r"\end{minipage}", rf"\end{{{kind}}}"]
     return "\n".join(lines) + "\n"
 
 
@@ -73,8 +91,11 @@ def _tabular(layout: Layout, block: Sequence[int]) -> Iterator[str]:
     headings = [layout.headings[number] for number in block]
     yield rf"\begin{{tabular}}{{|l|{''.join('r' * _width(heading) + '|' for heading in headings)}}}"
     yield r"\hline"
-    yield _row("", [_across(heading, _text(heading.text)) for heading in headings])
-    yield _row("", [" & ".join(["paper"] * heading.paper + ["ours"] * heading.ours) for heading in headings])
+    if len(layout.headings) > 1:
+        yield _row("", [_across(heading, _text(heading.text)) for heading in headings])
+    yield _row(
+        "", [" & ".join(["paper"] * heading.paper + [layout.measured_name] * heading.ours) for heading in headings]
+    )
     kind = ""
     for line in layout.lines:
         if line.kind != kind:
@@ -115,7 +136,7 @@ def _figure(figure: Figure | None) -> str:
 
 
 def _below(place: Place) -> str:
-    """Difference, interval and p-value, as far as there are any."""
+    """Difference, interval and p-value, those that exist."""
     parts = []
     if place.difference is not None:
         parts.append(_text(signed(place.difference)))

@@ -1,13 +1,13 @@
-"""The table as all formats show it: the paper's lines and columns, each place with the paper's value and ours."""
+"""The table as all formats show it: lines and columns, each place with what was measured and the paper's value."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import ROUND_HALF_UP, Decimal
 from typing import Literal
 
-from convrnn.experiments.cells import REFERENCE, CellColumn, mean_of
-from convrnn.experiments.paper import PaperTable
-from convrnn.experiments.statistics import Comparison
+from convrnn.experiments.paper import Group
+from convrnn.experiments.report.numbers import p_value, percent, signed
+from convrnn.experiments.results import REFERENCE, Results, mean_of
+from convrnn.experiments.statistics import PairedTest
 
 AVERAGE = "Average"
 """Heading of the column of averages."""
@@ -20,7 +20,7 @@ class Figure:
     Attributes:
         mean: UA recall in percent.
         std: standard deviation over seeds; None for one seed and for averages.
-        best: whether no model has a higher one in the column, as far as the table shows digits.
+        best: whether no model has a higher one in the column, at the table's precision.
     """
 
     mean: float
@@ -40,7 +40,7 @@ class Place:
         ours: what was measured.
         difference: ours minus the paper's.
         interval: 95 % interval of ours.
-        comparison: ours beside the standard convolution's.
+        test: ours against the standard convolution's.
         corrected_p: its p-value after Holm's correction.
     """
 
@@ -48,7 +48,7 @@ class Place:
     ours: Figure | None = None
     difference: float | None = None
     interval: tuple[float, float] | None = None
-    comparison: Comparison | None = None
+    test: PairedTest | None = None
     corrected_p: float | None = None
 
 
@@ -89,94 +89,124 @@ class Layout:
     Attributes:
         headings: the columns from left to right.
         lines: from top to bottom.
-        tested: whether models are compared with the standard convolutional layer.
+        tested: whether models are tested against the standard convolutional layer.
         averaged: whether the last column holds averages.
+        measured_name: what stands above measured values: ``"ours"`` if the paper's are next to them.
     """
 
     headings: tuple[Heading, ...]
     lines: tuple[Line, ...]
     tested: bool
     averaged: bool
+    measured_name: str
+
+    def grid(self) -> tuple[list[str], list[list[str]]]:
+        """Header and rows of text for a terminal: the columns that were done, with the paper's values."""
+        shown = [(number, heading) for number, heading in enumerate(self.headings) if heading.ours]
+        header = ["model"]
+        for _, heading in shown:
+            header.append(heading.text)
+            header += ["paper", "difference"] if heading.paper else []
+            header += ["p"] if self.tested else []
+        rows = []
+        for line in self.lines:
+            row = [line.heading]
+            for number, heading in shown:
+                place = line.places[number]
+                row.append("" if place.ours is None else str(place.ours))
+                if heading.paper:
+                    row.append("" if place.paper is None else str(place.paper))
+                    row.append("" if place.difference is None else signed(place.difference))
+                if self.tested:
+                    row.append("" if place.corrected_p is None else p_value(place.corrected_p))
+            if any(row[1:]):
+                rows.append(row)
+        return header, rows
 
 
-def lay_out(table: PaperTable, columns: Sequence[CellColumn]) -> Layout:
-    """Put cells into the paper's layout.
+def lay_out(results: Results) -> Layout:
+    """Put results into the paper's layout.
 
-    Averages are means of the cells' means, as in the paper. Ours in the last column need two columns that were done,
+    Averages are means of the models' means, as in the paper. Ours in the last column need two columns that were done,
     and are compared with the paper's only where exactly its columns were done.
 
     Args:
-        table: the paper's.
-        columns: what :func:`~convrnn.experiments.cells.cells_of` gave for it.
+        results: a table of the paper or a comparison.
     """
-    headings = [Heading(column.column.heading, column.own, column.done is not None) for column in columns]
+    columns, count = results.columns, len(results.rows)
+    groups = () if results.paper is None else results.paper.groups
+    averaged = results.paper is not None and results.paper.average
+    headings = [Heading(column.column.heading, column.in_paper, column.done is not None) for column in columns]
     comparable = [True] * len(columns)
-    if table.average:
+    if results.paper is not None and averaged:
         several = sum(heading.ours for heading in headings) > 1
-        comparable.append(all(heading.ours for heading in headings) and len(headings) == len(table.columns))
+        all_done = all(heading.ours for heading in headings)
+        comparable.append(all_done and len(headings) == len(results.paper.columns))
         headings.append(Heading(AVERAGE, paper=True, ours=several))
-    cells = [[column.cells[number] for column in columns] for number in range(len(table.rows))]
-    paper = _with_averages(
-        table,
-        [[None if cell.paper is None else cell.paper.mean for cell in line] for line in cells],
+    entries = [[column.entries[number] for column in columns] for number in range(count)]
+    models = [row.front_end for row in results.rows]
+
+    def completed(means: list[list[float | None]], used: list[bool]) -> list[list[float | None]]:
+        if averaged:
+            means = _with_last_column(means, used)
+        return [*means, *_group_means(groups, models, means)]
+
+    paper = completed(
+        [[None if entry.paper is None else entry.paper.mean for entry in line] for line in entries],
         [heading.paper for heading in headings],
     )
-    ours = _with_averages(
-        table,
-        [[None if cell.measured is None else cell.measured.mean for cell in line] for line in cells],
+    ours = completed(
+        [[None if entry.measured is None else entry.measured.mean for entry in line] for line in entries],
         [heading.ours for heading in headings],
     )
 
     def place(line: int, column: int) -> Place:
         its, found = paper[line][column], ours[line][column]
         difference = None if its is None or found is None or not comparable[column] else found - its
-        if line >= len(table.rows):
+        if line >= count:
             return Place(_figure(its), _figure(found), difference)
-        bests = [_best([row[column] for row in values[: len(table.rows)]]) for values in (paper, ours)]
+        bests = [_best([row[column] for row in values[:count]]) for values in (paper, ours)]
         if column >= len(columns):
             return Place(_figure(its, None, bests[0]), _figure(found, None, bests[1]), difference)
-        cell = cells[line][column]
+        entry = entries[line][column]
         return Place(
-            _figure(its, None if cell.paper is None else cell.paper.std, bests[0]),
-            _figure(found, None if cell.measured is None else cell.measured.std, bests[1]),
+            _figure(its, None if entry.paper is None else entry.paper.std, bests[0]),
+            _figure(found, None if entry.measured is None else entry.measured.std, bests[1]),
             difference,
-            None if cell.measured is None else cell.measured.interval,
-            cell.comparison,
-            cell.corrected_p,
+            None if entry.measured is None else entry.measured.interval,
+            entry.test,
+            entry.corrected_p,
         )
 
     def places(line: int) -> tuple[Place, ...]:
         return tuple(place(line, column) for column in range(len(headings)))
 
-    models = [Line(row.heading, "model", places(number)) for number, row in enumerate(table.rows)]
-    challenge = [Place(_figure(column.challenge)) for column in columns] + [Place()] * (len(headings) - len(columns))
-    groups = [
-        Line(group.heading, "group", places(number)) for number, group in enumerate(table.groups, start=len(table.rows))
+    lines = [Line(row.heading, "model", places(number)) for number, row in enumerate(results.rows)]
+    if results.paper is not None:
+        challenge = [Place(_figure(column.challenge)) for column in columns] + [Place()] * averaged
+        lines.append(Line("challenge's baseline", "challenge", tuple(challenge)))
+    lines += [Line(group.heading, "group", places(number)) for number, group in enumerate(groups, start=count)]
+    tested = REFERENCE in models and len(models) > 1 and any(heading.ours for heading in headings)
+    return Layout(tuple(headings), tuple(lines), tested, averaged, "UA recall" if results.paper is None else "ours")
+
+
+def _with_last_column(means: Sequence[Sequence[float | None]], used: Sequence[bool]) -> list[list[float | None]]:
+    """The models' means with their mean over the columns that have values."""
+    *columns, last = used
+    return [
+        [*line, mean_of([mean for mean, its in zip(line, columns, strict=True) if its]) if last else None]
+        for line in means
     ]
-    tested = any(row.front_end == REFERENCE for row in table.rows) and any(heading.ours for heading in headings)
-    return Layout(
-        tuple(headings),
-        (*models, Line("challenge's baseline", "challenge", tuple(challenge)), *groups),
-        tested,
-        table.average,
-    )
 
 
-def _with_averages(
-    table: PaperTable, means: Sequence[Sequence[float | None]], used: Sequence[bool]
+def _group_means(
+    groups: Sequence[Group], models: Sequence[str], means: Sequence[Sequence[float | None]]
 ) -> list[list[float | None]]:
-    """Means of the models with the last column and the last lines, if the table has any."""
-    width = len(means[0])
-    lines = [list(line) for line in means]
-    if table.average:
-        for line in lines:
-            averaged = [mean for mean, its in zip(line, used[:width], strict=True) if its]
-            line.append(mean_of(averaged) if used[width] else None)
-    numbers = {row.front_end: number for number, row in enumerate(table.rows)}
-    for group in table.groups:
-        members = [lines[numbers[front_end]] for front_end in group.front_ends]
-        lines.append([mean_of(column) for column in zip(*members, strict=True)])
-    return lines
+    """The last lines: means over groups of models."""
+    return [
+        [mean_of(column) for column in zip(*(means[models.index(model)] for model in group.front_ends), strict=True)]
+        for group in groups
+    ]
 
 
 def _figure(mean: float | None, std: float | None = None, best: float | None = None) -> Figure | None:
@@ -187,39 +217,3 @@ def _figure(mean: float | None, std: float | None = None, best: float | None = N
 
 def _best(means: Sequence[float | None]) -> float | None:
     return max((mean for mean in means if mean is not None), default=None)
-
-
-def percent(value: float) -> str:
-    """Two digits, halves away from 0 as the paper's averages have them.
-
-    Example:
-        >>> percent(57.615), percent((70.04 + 70.15) / 2)
-        ('57.62', '70.10')
-    """
-    # What a sum of decimal numbers lacks in its last bits must not decide.
-    return str(Decimal(f"{value:.9f}").quantize(Decimal("0.01"), ROUND_HALF_UP))
-
-
-def signed(value: float) -> str:
-    """A difference with its sign, a true minus, and none where it rounds to 0.
-
-    Example:
-        >>> signed(0.5), signed(-1.234), signed(-0.001)
-        ('+0.50', '−1.23', '0.00')
-    """
-    text = percent(abs(value))
-    if float(text) == 0:
-        return text
-    return ("−" if value < 0 else "+") + text
-
-
-def p_value(value: float) -> str:
-    """A p-value as tables print it.
-
-    Example:
-        >>> p_value(0.04321), p_value(0.0002), p_value(1.0), p_value(0.9999)
-        ('0.043', '< 0.001', '1', '1')
-    """
-    if value < 0.001:
-        return "< 0.001"
-    return "1" if value >= 0.9995 else f"{value:.3f}"

@@ -2,27 +2,31 @@
 
 from collections.abc import Sequence
 
-from convrnn.experiments.cells import CellColumn
-from convrnn.experiments.paper import PaperTable
-from convrnn.experiments.report.layout import Figure, Layout, Line, Place, p_value, percent, signed
+from convrnn.experiments.report.layout import Figure, Layout, Line, Place
 from convrnn.experiments.report.notes import captions, notes, provisos
-from convrnn.experiments.table import format_seconds
+from convrnn.experiments.report.numbers import format_seconds, p_value, percent, signed
+from convrnn.experiments.results import Entry, Results
 from convrnn.plain_text import markdown as plain
 
 _NONE = "–"
 
 
-def markdown(table: PaperTable, columns: Sequence[CellColumn], layout: Layout) -> str:
-    """The table in the paper's layout, then a line per model and column with everything else, then the notes."""
-    parts = [
-        f"# Table {table.number}: {table.title}",
-        *(f"**{plain(proviso)}**" for proviso in provisos(columns)),
-        "\n".join(_overview(layout)),
-    ]
-    if details := _details(columns, tested=layout.tested):
+def markdown(results: Results, layout: Layout) -> str:
+    """The table in the paper's layout, then a line per model and column with everything else, then the notes.
+
+    A comparison of one column is one table, with a line per model.
+
+    Args:
+        results: the table.
+        layout: the same as it is shown.
+    """
+    parts = [f"# {plain(results.title)}", *(f"**{plain(proviso)}**" for proviso in provisos(results))]
+    if not results.single:
+        parts.append("\n".join(_overview(layout)))
+    if details := _details(results, layout):
         parts.append("\n".join(details))
-    said = [plain(note) for note in notes(table, columns, layout)]
-    said += [f"**{plain(heading)}**: {plain(caption)}" for heading, caption in captions(columns)]
+    said = [plain(note) for note in notes(results, layout)]
+    said += [f"**{plain(heading)}**: {plain(caption)}" for heading, caption in captions(results)]
     parts.append("\n".join(f"- {sentence}" for sentence in said))
     return "\n\n".join(parts) + "\n"
 
@@ -32,7 +36,7 @@ def _overview(layout: Layout) -> list[str]:
     for heading in layout.headings:
         text = plain(heading.text)
         names += [f"{text}: paper"] if heading.paper else []
-        names += [f"{text}: ours"] if heading.ours else []
+        names += [f"{text}: {layout.measured_name}"] if heading.ours else []
         names += ["difference"] if heading.paper and heading.ours else []
     return [*_head(names), *(_overview_line(line, layout) for line in layout.lines)]
 
@@ -46,31 +50,25 @@ def _overview_line(line: Line, layout: Layout) -> str:
     return _row(entries)
 
 
-def _details(columns: Sequence[CellColumn], *, tested: bool) -> list[str]:
-    comparison = ["to standard convolution", "95 % interval of that", "p"] if tested else []
-    head = _head(
-        ["", "ours", "seeds", "95 % interval", *comparison, "accuracy", "parameters", "training time of a seed"]
-    )
+def _details(results: Results, layout: Layout) -> list[str]:
+    against = ["to standard convolution", "95 % interval of the difference", "p"] if layout.tested else []
+    first = ["model" if results.single else "", layout.measured_name, "seeds", "95 % interval"]
+    head = _head([*first, *against, "accuracy", "parameters", "training time of a seed"])
     lines = []
-    for column in columns:
-        for cell in column.cells:
-            if (found := cell.measured) is None:
+    for number, column in enumerate(results.columns):
+        for row, entry in enumerate(column.entries):
+            if (found := entry.measured) is None:
                 continue
-            compared = [_NONE] * len(comparison)
-            if cell.comparison is not None and cell.corrected_p is not None:
-                compared = [
-                    signed(cell.comparison.difference),
-                    f"{signed(cell.comparison.low)} to {signed(cell.comparison.high)}",
-                    p_value(cell.corrected_p),
-                ]
+            model = plain(entry.row.heading)
+            ours = layout.lines[row].places[number].ours
             lines.append(
                 _row(
                     [
-                        f"{plain(column.column.heading)}: {plain(cell.row.heading)}",
-                        str(Figure(found.mean, found.std)),
+                        model if results.single else f"{plain(column.column.heading)}: {model}",
+                        _figure(ours) if results.single else str(ours),
                         str(len(found.seeds)),
                         _NONE if found.interval is None else " to ".join(percent(limit) for limit in found.interval),
-                        *compared,
+                        *(_test(entry) if layout.tested else []),
                         percent(found.accuracy),
                         f"{found.parameters:,}",
                         format_seconds(sum(found.seconds) / len(found.seconds)),
@@ -78,6 +76,16 @@ def _details(columns: Sequence[CellColumn], *, tested: bool) -> list[str]:
                 )
             )
     return [*head, *lines] if lines else []
+
+
+def _test(entry: Entry) -> list[str]:
+    if entry.test is None or entry.corrected_p is None:
+        return [_NONE] * 3
+    return [
+        signed(entry.test.difference),
+        f"{signed(entry.test.low)} to {signed(entry.test.high)}",
+        p_value(entry.corrected_p),
+    ]
 
 
 def _head(names: Sequence[str]) -> list[str]:

@@ -1,51 +1,95 @@
-"""The sentences under the table: how the numbers were made, and what they are not."""
+"""The sentences under the table: how the numbers were computed, and their limits."""
 
 from collections.abc import Sequence
 
-from convrnn.experiments.cells import CellColumn
-from convrnn.experiments.paper import CORPUS_NAMES, PaperTable
+from convrnn.experiments.paper import CORPUS_NAMES
 from convrnn.experiments.report.layout import Layout
+from convrnn.experiments.results import REFERENCE, Entry, Results
 from convrnn.experiments.statistics import RESAMPLES
 
 
-def notes(table: PaperTable, columns: Sequence[CellColumn], layout: Layout) -> list[str]:
-    """What a reader has to know of the whole table; the columns' own captions come after it.
+def notes(results: Results, layout: Layout) -> list[str]:
+    """What a reader has to know about the whole table; the columns' own captions come after it.
 
     Args:
-        table: the paper's.
-        columns: all columns.
-        layout: the table made of them.
+        results: the table.
+        layout: the same as it is shown.
     """
-    measured = [cell.measured for column in columns for cell in column.cells if cell.measured is not None]
-    seeds = {len(found.seeds) for found in measured}
-    text = ["UA recall on the test set in percent. The best value of each column is bold, the paper's and ours apart."]
+    return [
+        *_of_values(results),
+        *_of_intervals(results),
+        *_of_tests(results, layout),
+        *_of_the_paper(results),
+        *_of_columns(results),
+    ]
+
+
+def _of_values(results: Results) -> list[str]:
+    ours = results.paper is not None
+    if ours:
+        best = "The best value of each column is bold, the paper's and ours apart."
+    else:
+        best = "The best value is bold." if results.single else "The best value of each column is bold."
+    text = [f"UA recall on the test set in percent. {best}"]
+    seeds = {len(found.seeds) for found in results.measured}
     if seeds == {1}:
         text.append(
-            "Ours are of one seed, so they have no standard deviation, and intervals and tests know of speakers only."
+            f"{'Ours are of one seed, so they have' if ours else 'One seed was run, so there is'} no standard "
+            "deviation, and intervals and tests reflect the variation over speakers only."
         )
     elif seeds:
-        text.append("± is the standard deviation over seeds (ours: ddof = 1).")
-    if any(run.folds > 1 for found in measured for run, _ in found.runs):
+        text.append(f"± is the standard deviation over seeds ({'ours: ' if ours else ''}ddof = 1).")
+    if any(found.folds > 1 for found in results.measured):
         text.append("The predictions of all folds of a seed are pooled before anything is computed.")
-    if any(found.interval is not None for found in measured):
+    return text
+
+
+def _of_intervals(results: Results) -> list[str]:
+    text = []
+    if any(found.interval is not None for found in results.measured):
         text.append(
             f"Intervals: 95 % of the mean over seeds, percentile bootstrap over the test speakers ({RESAMPLES:,} "
             "resamples; one that lacks a class is drawn again)."
         )
-    if any(found.interval is None for found in measured):
+    without = [found.tally for found in results.measured if found.interval is None]
+    if any(not tally.speakers_suffice for tally in without):
         text.append("There is no interval and no test where a class has a single test speaker.")
-    comparisons = sum(cell.comparison is not None for column in columns for cell in column.cells)
-    if comparisons:
+    if any(tally.speakers_suffice for tally in without):
         text.append(
+            "There is no interval where classes have so few speakers that fewer than one in a hundred resamples "
+            "contains them all."
+        )
+    return text
+
+
+def _of_tests(results: Results, layout: Layout) -> list[str]:
+    tests = sum(entry.test is not None for column in results.columns for entry in column.entries)
+    if tests:
+        text = [
             "p: two-sided paired test of the difference to the standard convolutional layer, with seeds and speakers "
             "as crossed random samples: variance by Obuchowski and Rockette (1995), with the jackknife over speakers, "
             "and Student's t with each part's own degrees of freedom by Banerjee (1960); corrected by Holm's method "
-            f"for {comparisons} comparison{'s' if comparisons > 1 else ''}."
-        )
-    elif measured and not layout.tested:
-        text.append("The table has no standard convolutional layer, so nothing is tested against it.")
-    text.append("The paper does not say how many runs its values are of, so nothing is tested against them.")
-    if table.groups or table.average:
+            f"for {tests} comparison{'s' if tests > 1 else ''}."
+        ]
+        if any(_seeds_differ(column.entries) for column in results.columns):
+            text.append("Models with different seeds are compared over the seeds that they share.")
+        return text
+    if results.measured and not layout.tested and len(results.rows) > 1:
+        return ["The table has no standard convolutional layer, so nothing is tested against it."]
+    return []
+
+
+def _seeds_differ(entries: Sequence[Entry]) -> bool:
+    """Whether a model was tested that has other seeds than the standard convolutional layer."""
+    reference = [it.measured.seeds for it in entries if it.row.front_end == REFERENCE and it.measured is not None]
+    return any(it.test is not None and it.measured is not None and [it.measured.seeds] != reference for it in entries)
+
+
+def _of_the_paper(results: Results) -> list[str]:
+    if results.paper is None:
+        return []
+    text = ["The paper does not say how many runs its values are of, so nothing is tested against them."]
+    if results.paper.groups or results.paper.average:
         text.append(
             "The last lines and the last column are means of the other means. The paper's are computed from its "
             "printed values, which gives its printed averages but for 0.01 in four places."
@@ -54,23 +98,40 @@ def notes(table: PaperTable, columns: Sequence[CellColumn], layout: Layout) -> l
         "The baselines are those of the Interspeech challenges of 2009 and 2010, with other features and classifiers."
     )
     if missing := [
-        f"{column.column.heading} on {CORPUS_NAMES[column.column.corpus]}" for column in columns if column.done is None
+        f"{column.column.heading} on {CORPUS_NAMES[column.column.corpus]}"
+        for column in results.columns
+        if column.done is None
     ]:
         text.append(f"Only in the paper, not done here: {', '.join(missing)}.")
-    if synthetic := [column.column.heading for column in columns if column.done is not None and column.done.synthetic]:
-        text.append(f"Synthetic speech, not recordings of people: {', '.join(synthetic)}.")
     return text
 
 
-def captions(columns: Sequence[CellColumn]) -> list[tuple[str, str]]:
+def _of_columns(results: Results) -> list[str]:
+    text = []
+    synthetic = [column.column.heading for column, experiment in results.done if experiment.synthetic]
+    # The caption of the only column says so itself.
+    if synthetic and not results.single:
+        text.append(f"Synthetic speech, not recordings of people: {', '.join(synthetic)}.")
+    for column, _ in results.done:
+        ran = [run.what_ran for _, found in column.measured for run in found.runs]
+        if len(set(ran)) > 1:
+            counted = "; ".join(f"{ran.count(what)} by {what}" for what in dict.fromkeys(ran))
+            text.append(
+                f"{column.column.heading}: not all runs were computed by the same processor and software, which can "
+                f"change results: {counted}."
+            )
+    return text
+
+
+def captions(results: Results) -> list[tuple[str, str]]:
     """Heading and caption of each column that was done."""
-    return [(column.column.heading, column.done.caption) for column in columns if column.done is not None]
+    return [(column.column.heading, experiment.caption) for column, experiment in results.done]
 
 
-def provisos(columns: Sequence[CellColumn]) -> list[str]:
+def provisos(results: Results) -> list[str]:
     """What was done to the corpora and let through, each with the columns that it holds for; most often nothing."""
     headings: dict[str, list[str]] = {}
-    for column in columns:
-        for sentence in () if column.done is None else column.done.provisos:
+    for column, experiment in results.done:
+        for sentence in experiment.provisos:
             headings.setdefault(sentence, []).append(column.column.heading)
     return [f"{', '.join(names)}: {sentence}" for sentence, names in headings.items()]

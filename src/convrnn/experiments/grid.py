@@ -1,4 +1,4 @@
-"""The paper's comparison: every model with every seed on every fold, each a run of its own."""
+"""Grids of runs: every model with every seed on every fold, each a separate run."""
 
 import io
 import time
@@ -10,18 +10,20 @@ from typing import Self
 import pandas as pd
 
 from convrnn import plain_text
-from convrnn.corpora.corpus import Corpus, some
+from convrnn.corpora.labelled import LabelledCorpus
 from convrnn.corpora.splits import Split
-from convrnn.errors import InputError
-from convrnn.experiments.table import Outcome
+from convrnn.errors import Argument, InputError
+from convrnn.experiments.progress import Progress
+from convrnn.experiments.results import Outcome, Run
 from convrnn.features.config import FeatureConfig
 from convrnn.features.normalise import NormalisePolicy
 from convrnn.files import write_atomically
 from convrnn.processes import Event, WorkFailedError, run_in_processes
+from convrnn.training.config import TrainingConfig
 from convrnn.training.epochs import EpochReport
 from convrnn.training.result import RunResult
 from convrnn.training.run_directory import PREDICTIONS, DamagedRunError, RunDirectory, RunFiles
-from convrnn.training.spec import RunSpec, TrainingConfig, make_spec
+from convrnn.training.spec import RunSpec, make_spec
 
 SECONDS_BETWEEN_STEPS = 0.25
 """A worker reports its training steps no more often than this."""
@@ -51,8 +53,7 @@ class GridRun:
 
 
 def plan(
-    corpus: Corpus,
-    task: str,
+    corpus: LabelledCorpus,
     splits: Sequence[Split],
     *,
     models: Sequence[str],
@@ -65,8 +66,7 @@ def plan(
     """Every model × seed × fold, seed by seed, so that an early stop leaves whole seeds.
 
     Args:
-        corpus: rows without a label for the task are left out.
-        task: the label column.
+        corpus: the corpus.
         splits: the folds.
         models: names of front ends.
         setting: ``"emotion"`` or ``"paralinguistic"``.
@@ -76,17 +76,14 @@ def plan(
         training: the optimisation; the paper's by default.
 
     Raises:
-        InputError: for an unknown task, model or setting, a class without training example in a fold, or one without a
+        InputError: for an unknown model or setting, a class without training example in a fold, or one without a
             test example in all of them.
     """
-    corpus = corpus.for_task(task)
-    check_test_classes(corpus, task, splits)
-    fingerprint = corpus.fingerprint(task)
+    check_test_classes(corpus, splits)
     return [
         GridRun(
             spec=make_spec(
                 corpus,
-                task,
                 split,
                 front_end=model,
                 setting=setting,
@@ -94,7 +91,6 @@ def plan(
                 normalise=normalise,
                 training=training,
                 seed=seed,
-                fingerprint=fingerprint,
             ),
             fold=fold,
             folds=len(splits),
@@ -105,18 +101,19 @@ def plan(
     ]
 
 
-def check_test_classes(corpus: Corpus, task: str, splits: Sequence[Split]) -> None:
+def check_test_classes(corpus: LabelledCorpus, splits: Sequence[Split]) -> None:
     """Refuse splits whose test sets together lack a class, since UA recall does not exist then.
 
     Raises:
         InputError: naming the class.
     """
-    labels = corpus.labels(task)
+    labels = corpus.labels
     tested = {labels[row] for split in splits for row in split.rows(corpus)["test"]}
-    if absent := [name for name in corpus.classes(task) if name not in tested]:
+    if absent := [name for name in corpus.classes if name not in tested]:
         raise InputError(
-            f"{corpus.name}: no test example of class {', '.join(repr(name) for name in absent)} of task {task!r}, so "
-            "its recall cannot be computed; choose another --split"
+            f"{corpus.name}: no test example of class {', '.join(map(repr, absent))} of task {corpus.task!r}, so its "
+            "recall cannot be computed; choose another ",
+            Argument("split"),
         )
 
 
@@ -139,7 +136,7 @@ class Epochs:
 
 @dataclass(frozen=True, slots=True)
 class FinishedRun:
-    """What a finished run's directory holds, as far as a comparison looks at it.
+    """The contents of a finished run's directory that a comparison uses.
 
     Attributes:
         result: the run's own.
@@ -177,37 +174,40 @@ class FinishedRun:
         return cls(result, found, speakers, truth, prediction)
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Something happened to one run of the grid.
-
-    Attributes:
-        run: which one.
-        state: None when it starts, :class:`Epochs` while it is trained, :class:`FinishedRun` at the end.
-    """
-
-    run: GridRun
-    state: Epochs | FinishedRun | None = None
-
-
 class RunFailedError(InputError):
     """A run of the grid failed; the others were stopped and continue when the grid is run again."""
 
 
+class GridInterrupt(KeyboardInterrupt):
+    """Ctrl-C during a grid.
+
+    Attributes:
+        finished: runs that are finished and kept.
+        total: runs of the grid.
+        runs_dir: where they are kept.
+    """
+
+    def __init__(self, finished: int, total: int, runs_dir: Path) -> None:
+        super().__init__(f"{finished} of {total} runs are finished and kept in {runs_dir}")
+        self.finished = finished
+        self.total = total
+        self.runs_dir = runs_dir
+
+
 def run_grid(
     runs: Sequence[GridRun],
-    corpus: Corpus,
+    corpus: LabelledCorpus,
     *,
     cache_dir: Path,
     runs_dir: Path,
     jobs: int = 1,
-    on_progress: Callable[[Progress], None] | None = None,
+    progress: Progress | None = None,
 ) -> list[FinishedRun]:
     """Train every run that is not finished yet.
 
     Runs are taken in order by ``jobs`` processes. Each is fixed by its spec alone, so the results are the same for any
-    number of jobs. A finished run is read, an interrupted one continues after its last whole epoch. Runs that differ
-    in names only are trained once: progress of the training is told of the first, the end of each.
+    number of jobs. A finished run is read, an interrupted one continues after its last whole epoch. Of runs that
+    differ in names only, the first is trained.
 
     Args:
         runs: what :func:`plan` gave.
@@ -215,17 +215,34 @@ def run_grid(
         cache_dir: folder of extracted features.
         runs_dir: folder of the run directories.
         jobs: processes.
-        on_progress: called in this process.
+        progress: notified of every run.
 
     Returns:
         One result per run, in their order.
 
     Raises:
         RunFailedError: for the first run that fails. For anything but bad input, the traceback is written to
-            ``failed-<hash>.txt`` beside the run directories.
+            ``failed-<hash>.txt`` next to the run directories.
         InputError: for a finished run whose files are damaged.
+        GridInterrupt: for Ctrl-C.
     """
-    tell = on_progress or (lambda _: None)
+    progress = progress or Progress()
+    progress.grid_started(runs)
+    try:
+        results = _finish_all(runs, corpus, cache_dir, runs_dir, jobs, progress)
+    except KeyboardInterrupt:
+        finished = sum(run.finished(runs_dir) for run in runs)
+        raise GridInterrupt(finished, len(runs), runs_dir) from None
+    finally:
+        progress.grid_ended()
+    if found := sum(result.found for result in results):
+        progress.note(f"{found} of {len(runs)} runs had been finished before and were not done again")
+    return results
+
+
+def _finish_all(
+    runs: Sequence[GridRun], corpus: LabelledCorpus, cache_dir: Path, runs_dir: Path, jobs: int, progress: Progress
+) -> list[FinishedRun]:
     # Two names of one model come to the same run.
     same: dict[str, list[GridRun]] = {}
     for run in runs:
@@ -235,7 +252,7 @@ def run_grid(
     def finish(run_hash: str, *, found: bool) -> None:
         finished[run_hash] = FinishedRun.read(RunDirectory(runs_dir, run_hash).final, found=found)
         for run in same[run_hash]:
-            tell(Progress(run, finished[run_hash]))
+            progress.run_finished(run, finished[run_hash])
 
     waiting = []
     for run_hash, (first, *_) in same.items():
@@ -247,13 +264,15 @@ def run_grid(
 
     def on_event(event: Event) -> None:
         run = waiting[event.index]
-        if event.kind == "done":
-            finish(run.spec.hash, found=False)
+        if event.kind == "started":
+            progress.run_started(run)
+        elif event.kind == "report":
+            progress.run_advanced(run, event.value)
         else:
-            tell(Progress(run, event.value))
+            finish(run.spec.hash, found=False)
 
     if waiting:
-        context = _Context(corpus.for_task(waiting[0].spec.task), cache_dir, runs_dir)
+        context = _Context(corpus, cache_dir, runs_dir)
         try:
             run_in_processes(_train, context, [run.spec for run in waiting], jobs=jobs, on_event=on_event)
         except WorkFailedError as error:
@@ -262,16 +281,18 @@ def run_grid(
 
 
 def outcomes(runs: Sequence[GridRun], results: Sequence[FinishedRun]) -> list[Outcome]:
-    """The runs' test predictions in the form that :func:`~convrnn.experiments.table.summarise` takes."""
+    """The runs' test predictions in the form that a table is computed from."""
     return [
         Outcome(
             model=run.spec.model_name,
             seed=run.spec.seed,
             fold=run.fold,
+            speakers=finished.speakers,
             truth=finished.truth,
             prediction=finished.prediction,
             parameters=finished.result.parameters,
             seconds=finished.result.seconds,
+            run=Run(run.spec, finished.result),
         )
         for run, finished in zip(runs, results, strict=True)
     ]
@@ -290,7 +311,7 @@ def _failed(run: GridRun, error: WorkFailedError, runs_dir: Path) -> RunFailedEr
 
 @dataclass(frozen=True, slots=True)
 class _Context:
-    corpus: Corpus
+    corpus: LabelledCorpus
     cache_dir: Path
     runs_dir: Path
 
@@ -299,7 +320,7 @@ def _train(context: _Context, spec: RunSpec, report: Callable[[object], None]) -
     """One run, in a worker process."""
     # Lightning takes seconds to load, and the parent process never needs it.
     from convrnn.training.fit import run
-    from convrnn.training.selection import StepReport
+    from convrnn.training.loop import StepReport
 
     last = time.monotonic()
 
@@ -320,50 +341,3 @@ def _train(context: _Context, spec: RunSpec, report: Callable[[object], None]) -
         on_epoch=on_epoch,
         on_step=on_step,
     )
-
-
-def caption(corpus: Corpus, task: str, split: str, runs: Sequence[GridRun], provisos: Sequence[str] = ()) -> str:
-    """What stands under the table: everything that a reader has to know to judge the numbers.
-
-    Args:
-        corpus: the corpus.
-        task: the label column.
-        split: how it was split, as the user gave it.
-        runs: the grid, at least one run.
-        provisos: what was done to the corpus and let through, as sentences.
-    """
-    spec = runs[0].spec
-    of_models: dict[str, set[int]] = {}
-    for run in runs:
-        of_models.setdefault(run.spec.model_name, set()).add(run.spec.seed)
-    fewest, seeds = min(map(len, of_models.values())), max(map(len, of_models.values()))
-    parts = [
-        f"{corpus.name}, task {task} ({some(spec.classes)})",
-        f"setting {spec.setting}",
-        f"split {split}" + (f" ({runs[0].folds} folds pooled per seed)" if runs[0].folds > 1 else ""),
-        ("" if fewest == seeds else f"{fewest} to ") + f"{seeds} seed{'s' if seeds > 1 else ''}",
-        f"{spec.features.description}, standardised per {spec.normalise}",
-    ]
-    if spec.balance:
-        parts.append("training classes balanced")
-    if split == "partitions" and "validation" not in corpus.table["partition"].tolist():
-        held_out, trained = len(spec.split.validation), len(spec.split.train)
-        parts.append(f"{held_out} of {held_out + trained} training speakers held out for validation")
-    default = TrainingConfig()
-    if spec.training.max_epochs != default.max_epochs:
-        epochs = spec.training.max_epochs
-        parts.append(f"at most {epochs} epoch{'s' if epochs > 1 else ''}")
-    if spec.training.patience != default.patience:
-        parts.append(f"patience {spec.training.patience}")
-    if spec.training.batch_size != default.batch_size:
-        parts.append(f"batches of {spec.training.batch_size}")
-    if spec.training.lr != default.lr:
-        parts.append(f"learning rate {spec.training.lr:g}")
-    text = "; ".join(parts) + "."
-    if seeds > 1:
-        text += " ± is the standard deviation over seeds (ddof = 1)."
-    else:
-        text += " One seed, so no standard deviation."
-    if corpus.synthetic:
-        text += " The corpus is synthetic speech, not recordings of people."
-    return " ".join([text, *provisos])

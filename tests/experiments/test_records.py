@@ -12,27 +12,19 @@ from hypothesis import strategies as st
 from convrnn.corpora.gate import Provisos
 from convrnn.corpora.splits import make_splits
 from convrnn.errors import InputError
-from convrnn.experiments.compare import plan
-from convrnn.experiments.folder import (
-    COMPARISON,
-    RUNS,
-    Comparison,
-    RecordedRun,
-    TableColumn,
-    open_folder,
-    open_table,
-    recorded,
-    with_earlier_runs,
-)
-from convrnn.features.config import LogMelConfig
-from convrnn.training.spec import TrainingConfig
+from convrnn.experiments.comparison_record import COMPARISON, ComparisonRecord, open_folder, recorded
+from convrnn.experiments.grid import plan
+from convrnn.experiments.record import RUNS, RecordedRun, with_earlier_runs
+from convrnn.experiments.table_record import TableColumn, open_table
+from convrnn.features.logmel import LogMelConfig
+from convrnn.training.config import TrainingConfig
 
 MODELS = ("conv", "baseline", "clstm")
 
 
 @pytest.fixture(scope="module")
 def splits(tones):
-    return make_splits(tones, "pitch", "folds:2")
+    return make_splits(tones, "folds:2")
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +32,7 @@ def grid(tones, splits):
     def make(models, seeds, training=None):
         features = LogMelConfig(sample_rate=8000)
         options = {"models": models, "seeds": seeds, "features": features, "training": training}
-        return plan(tones, "pitch", splits, setting="emotion", **options)
+        return plan(tones, splits, setting="emotion", **options)
 
     return make
 
@@ -81,21 +73,21 @@ def test_the_runs_of_a_table(every, before, finished, asked, whole):
 
 
 def test_what_is_asked_for_is_added_and_kept(tmp_path, grid, splits):
-    first = Comparison.of(grid(["conv"], [0, 1]), "folds:2", Provisos(), yardstick=True)
+    first = ComparisonRecord.of(grid(["conv"], [0, 1]), "folds:2", Provisos(), svm_baseline=True)
     assert open_folder(tmp_path, first, grid(["conv"], [0, 1]), splits) == first
-    second = Comparison.of(grid(["clstm", "conv"], [0]), "folds:2", Provisos((), ("a.wav",), (("truncated", 1),)))
+    second = ComparisonRecord.of(grid(["clstm", "conv"], [0]), "folds:2", Provisos((), ("a.wav",), (("truncated", 1),)))
     whole = open_folder(tmp_path, second, grid(["clstm", "conv"], [0]), splits)
     assert whole == recorded(tmp_path)
     assert {(run.model, run.seed) for run in whole.runs} == {("conv", 0), ("conv", 1), ("clstm", 0)}
     assert len(whole.runs) == 6
     assert whole.runs[0].model == "conv"
-    assert whole.yardstick
+    assert whole.svm_baseline
     assert whole.accepted_errors == {"truncated": 1}
     assert open_folder(tmp_path, second, grid(["clstm", "conv"], [0]), splits) == whole
 
 
 def test_files_of_earlier_versions_are_read(tmp_path, grid, splits):
-    asked = Comparison.of(grid(["conv"], [0]), "folds:2", Provisos())
+    asked = ComparisonRecord.of(grid(["conv"], [0]), "folds:2", Provisos())
     open_folder(tmp_path, asked, grid(["conv"], [0]), splits)
     content = json.loads((tmp_path / COMPARISON).read_text())
     for name in ("joined_speakers", "dropped_duplicates", "accepted_errors"):
@@ -118,7 +110,7 @@ def test_files_of_earlier_versions_are_read(tmp_path, grid, splits):
 )
 def test_a_damaged_record_is_one_sentence(tmp_path, grid, splits, damage):
     runs = grid(["conv"], [0])
-    asked = Comparison.of(runs, "folds:2", Provisos())
+    asked = ComparisonRecord.of(runs, "folds:2", Provisos())
     open_folder(tmp_path, asked, runs, splits)
     path = tmp_path / COMPARISON
     path.write_text(json.dumps(json.loads(path.read_text()) | damage))
@@ -149,20 +141,20 @@ def test_a_damaged_table_is_one_sentence(tmp_path, grid, content):
     path = tmp_path / "table1.columns.json"
     path.write_text(content)
     column = TableColumn.of("csv:a.csv", "folds:2", grid(["conv"], [0]))
-    with pytest.raises(InputError, match=r"table1\.columns\.json: .*; choose another --out, or delete the file$"):
+    with pytest.raises(InputError, match=r"table1\.columns\.json: .*; choose another 'out', or delete the file$"):
         open_table(tmp_path, "table1", [column])
     assert path.read_text() == content
 
 
 def test_damaged_splits_of_a_folder_are_named(tmp_path, grid, splits):
     runs = grid(["conv"], [0])
-    asked = Comparison.of(runs, "folds:2", Provisos())
+    asked = ComparisonRecord.of(runs, "folds:2", Provisos())
     open_folder(tmp_path, asked, runs, splits)
     path = tmp_path / "split.json"
     content = json.loads(path.read_text())
     content["splits"][0]["train"].append(content["splits"][0]["test"][0])
     path.write_text(json.dumps(content))
-    with pytest.raises(InputError, match=r"split\.json: .* is in train and in test; choose another --out, or delete"):
+    with pytest.raises(InputError, match=r"split\.json: .* is in train and in test; choose another 'out', or delete"):
         open_folder(tmp_path, asked, runs, splits)
 
 

@@ -1,13 +1,11 @@
-"""Which columns a table of the paper has on given corpora, and the runs that fill them."""
+"""Chooses the columns of a table of the paper for given corpora."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from convrnn.corpora.corpus import Corpus
-from convrnn.errors import InputError
+from convrnn.errors import Argument, InputError
 from convrnn.experiments.paper import TABLES, Column, PaperTable
-from convrnn.features.config import FeatureConfig
-from convrnn.features.extract import Segment
+from convrnn.features.registry import FEATURES
 
 PAPER_TASKS: Mapping[str, tuple[str, ...]] = {
     kind: tuple(
@@ -16,8 +14,6 @@ PAPER_TASKS: Mapping[str, tuple[str, ...]] = {
     for kind in ("aibo", "agender")
 }
 """The kinds of the paper's corpora to the tasks that it has on them."""
-
-_FEATURES = {"logmel": "log mel filter-banks", "egemaps": "eGeMAPS", "egemaps-25ms": "eGeMAPS, 25 ms"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +61,10 @@ def choose_columns(
     others = [corpus for corpus in corpora if not is_the_papers(corpus)]
     known = {task for corpus in corpora if is_the_papers(corpus) for task in PAPER_TASKS[_kind(corpus)]}
     if not others and (unknown := [task for task in tasks if task not in known]):
-        raise InputError(f"--task {unknown[0]}: unknown; tasks of {', '.join(corpora)}: {', '.join(sorted(known))}")
+        raise InputError(
+            Argument("tasks", (unknown[0],)),
+            f": unknown; tasks of {', '.join(corpora)}: {', '.join(sorted(known))}",
+        )
     requests = []
     for corpus in corpora:
         if is_the_papers(corpus):
@@ -75,11 +74,14 @@ def choose_columns(
         requests += [Request(column, corpus) for column in columns]
     if not requests:
         needs = " and ".join(f"{kind}:PATH" for kind in dict.fromkeys(column.corpus for column in table.columns))
-        given = (("--task", tasks), ("--features", features))
-        limits = " and ".join(f"{option} {','.join(names)}" for option, names in given if names)
+        limits = [
+            Argument(name, ",".join(values)) for name, values in (("tasks", tasks), ("features", features)) if values
+        ]
         raise InputError(
-            f"{table.name} has no column on {', '.join(corpora)}{f' with {limits}' if limits else ''}; it needs "
-            f"{needs}, or another corpus with --task"
+            f"{table.name} has no column on {', '.join(corpora)}",
+            *(part for word, limit in zip((" with ", " and "), limits, strict=False) for part in (word, limit)),
+            f"; it needs {needs}, or another corpus with ",
+            Argument("tasks"),
         )
     return requests
 
@@ -88,20 +90,6 @@ def missing_columns(table: PaperTable, requests: Sequence[Request]) -> list[Colu
     """The paper's columns that are not done, where some of them are."""
     done = [column for request in requests if (column := table.own(request.column)) is not None]
     return [column for column in table.columns if column not in done] if done else []
-
-
-def frame_counts(corpus: Corpus, features: FeatureConfig) -> list[int]:
-    """About how many frames each row has, from the lengths that the audio files' headers tell.
-
-    Raises:
-        InputError: for a file that is missing or unreadable.
-    """
-
-    def seconds(segment: Segment) -> float:
-        end = segment.info().duration if segment.end is None else segment.end
-        return end - (segment.start or 0.0)
-
-    return [max(1, round(1000 * seconds(segment) / features.shift_ms)) for segment in corpus.segments()]
 
 
 def is_the_papers(corpus: str) -> bool:
@@ -145,16 +133,17 @@ def _other_columns(
 ) -> list[Column]:
     """The table's models on a corpus that is not the paper's."""
     if not tasks:
-        raise InputError(f"--task: name the label column of {corpus} that {table.name} is to be done on")
+        raise InputError(Argument("tasks"), f": name the label column of {corpus} that {table.name} is to be done on")
     if setting is None and len(table.settings) > 1:
+        choices = " or ".join(table.settings)
         raise InputError(
-            f"--setting: {table.name} has columns of both settings; choose {' or '.join(table.settings)} for {corpus}"
+            Argument("setting"), f": {table.name} has columns of both settings; choose {choices} for {corpus}"
         )
     columns = []
     for task in tasks:
         for name in features or table.features:
             parts = [corpus] if name_corpus else []
             parts += [task]
-            parts += [_FEATURES[name]] if len(features or table.features) > 1 else []
+            parts += [FEATURES[name].title] if len(features or table.features) > 1 else []
             columns.append(Column(", ".join(parts), _kind(corpus), task, setting or table.settings[0], name))
     return columns

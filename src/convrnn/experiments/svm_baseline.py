@@ -10,42 +10,45 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
 from convrnn.corpora.balancing import balance
-from convrnn.corpora.corpus import Corpus
+from convrnn.corpora.labelled import LabelledCorpus
 from convrnn.corpora.splits import Split
-from convrnn.errors import InputError
-from convrnn.experiments.table import Outcome
+from convrnn.errors import Argument, InputError
+from convrnn.experiments.results import Outcome
 from convrnn.features.normalise import NormalisePolicy, Normaliser
 
 NAME = "linear SVM"
-"""The yardstick's row in the table."""
+"""The baseline's row in the table."""
 
 COMPLEXITIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """The values of C that the validation set chooses from."""
 
 
 def check_policy(normalise: NormalisePolicy) -> None:
-    """Refuse the policy that leaves the yardstick nothing to see.
+    """Refuse the policy that leaves the baseline nothing to see.
 
     Raises:
         InputError: for ``"utterance"``, which makes every utterance's means 0 and deviations 1.
     """
     if normalise == "utterance":
         raise InputError(
-            "the yardstick sees means and deviations over an utterance, which --normalise utterance makes 0 and 1 for "
-            "every file; choose --normalise speaker or corpus, or leave out --yardstick"
+            "the linear SVM sees means and deviations over an utterance, which ",
+            Argument("normalise", "utterance"),
+            " makes 0 and 1 for every file; choose ",
+            Argument("normalise", "speaker"),
+            " or corpus, or leave out ",
+            Argument("svm_baseline"),
         )
 
 
 def linear_svm(
     features: Sequence[NDArray[np.float32]],
-    corpus: Corpus,
-    task: str,
+    corpus: LabelledCorpus,
     splits: Sequence[Split],
     *,
     normalise: NormalisePolicy,
     seeds: Sequence[int],
 ) -> list[Outcome]:
-    """Train and test the yardstick on every split with every seed.
+    """Train and test the baseline on every split with every seed.
 
     Each utterance becomes the mean and the standard deviation over time of its normalised features. Training rows are
     balanced as for the networks with the same seed, the scaling is fitted on them, C comes from :data:`COMPLEXITIES` by
@@ -53,8 +56,7 @@ def linear_svm(
 
     Args:
         features: per row of the corpus ``[frames, features]``, not normalised.
-        corpus: every row has a label for the task.
-        task: the label column.
+        corpus: the corpus.
         splits: the folds.
         normalise: the policy of the networks.
         seeds: the seeds of the networks.
@@ -70,7 +72,7 @@ def linear_svm(
     for fold, split in enumerate(splits):
         normaliser = Normaliser(normalise).fit(features[row] for row in split.rows(corpus)["train"])
         functionals = utterance_functionals(normaliser.transform(features, corpus.table["speaker"].tolist()))
-        found += [fit_machine(NAME, functionals, corpus, task, split, fold=fold, seed=seed) for seed in seeds]
+        found += [fit_machine(NAME, functionals, corpus, split, fold=fold, seed=seed) for seed in seeds]
     return found
 
 
@@ -85,15 +87,14 @@ def utterance_functionals(features: Sequence[NDArray[np.float32]]) -> NDArray[np
 
 
 def fit_machine(
-    name: str, functionals: NDArray[np.float64], corpus: Corpus, task: str, split: Split, *, fold: int, seed: int
+    name: str, functionals: NDArray[np.float64], corpus: LabelledCorpus, split: Split, *, fold: int, seed: int
 ) -> Outcome:
     """Train a linear support vector machine on one split and test it once.
 
     Args:
         name: the outcome's model.
         functionals: ``[rows of the corpus, n]``.
-        corpus: every row has a label for the task.
-        task: the label column.
+        corpus: the corpus.
         split: who is trained on, validated with and tested on.
         fold: the split's position.
         seed: decides the balancing, and the order in which the solver takes the examples.
@@ -101,17 +102,19 @@ def fit_machine(
     Raises:
         InputError: for a split that does not fit the corpus.
     """
-    classes, labels, rows = corpus.classes(task), corpus.labels(task), split.rows(corpus)
-    numbers = np.array([classes.index(label) for label in labels])
+    classes, labels, rows = corpus.classes, corpus.labels, split.rows(corpus)
+    numbers = corpus.class_indices
     began = time.perf_counter()
     train = np.array(rows["train"])[balance(numbers[rows["train"]].tolist(), seed)]
     machine = _select(functionals, numbers, train, rows["validation"], seed)
     seconds = time.perf_counter() - began
     svm = machine[-1]
+    speakers = corpus.table["speaker"].tolist()
     return Outcome(
         model=name,
         seed=seed,
         fold=fold,
+        speakers=tuple(speakers[row] for row in rows["test"]),
         truth=tuple(labels[row] for row in rows["test"]),
         prediction=tuple(classes[number] for number in machine.predict(functionals[rows["test"]])),
         parameters=svm.coef_.size + svm.intercept_.size,

@@ -3,10 +3,10 @@ import pytest
 
 from convrnn.corpora.splits import make_splits
 from convrnn.errors import InputError
-from convrnn.experiments import yardstick
-from convrnn.experiments.yardstick import NAME, linear_svm
-from convrnn.features.config import LogMelConfig
+from convrnn.experiments import svm_baseline
+from convrnn.experiments.svm_baseline import NAME, linear_svm
 from convrnn.features.extract import extract_features
+from convrnn.features.logmel import LogMelConfig
 
 
 @pytest.fixture(scope="module")
@@ -16,8 +16,8 @@ def features(tones):
 
 @pytest.mark.parametrize("policy", ["speaker", "corpus"])
 def test_it_learns_what_is_easy(tones, features, policy):
-    splits = make_splits(tones, "pitch", "folds:3")
-    found = linear_svm(features, tones, "pitch", splits, normalise=policy, seeds=(0, 1))
+    splits = make_splits(tones, "folds:3")
+    found = linear_svm(features, tones, splits, normalise=policy, seeds=(0, 1))
     assert [(one.model, one.seed, one.fold) for one in found] == [
         (NAME, seed, fold) for fold in range(3) for seed in (0, 1)
     ]
@@ -27,14 +27,13 @@ def test_it_learns_what_is_easy(tones, features, policy):
 
 
 def test_test_utterances_have_no_say_in_the_model(tones, features):
-    [split] = make_splits(tones, "pitch", "partitions")
+    [split] = make_splits(tones, "partitions")
     first, high = (split.rows(tones)["test"][position] for position in (0, 3))
     changed = list(features)
     changed[first] = features[high]
     # Under "corpus" nothing is standardised over test frames, so only the changed one may change.
     before, after = (
-        linear_svm(x, tones, "pitch", [split], normalise="corpus", seeds=(0,))[0].prediction
-        for x in (features, changed)
+        linear_svm(x, tones, [split], normalise="corpus", seeds=(0,))[0].prediction for x in (features, changed)
     )
     assert before[0] == "low"
     assert after == ("high", *before[1:])
@@ -47,29 +46,29 @@ def test_c_is_chosen_on_validation_and_learnt_on_training_rows(tones, features, 
         seen.append((set(train.tolist()), sorted(validation), seed))
         return select(functionals, numbers, train, validation, seed)
 
-    select = yardstick._select
-    monkeypatch.setattr(yardstick, "_select", record)
-    [split] = make_splits(tones, "pitch", "partitions")
+    select = svm_baseline._select
+    monkeypatch.setattr(svm_baseline, "_select", record)
+    [split] = make_splits(tones, "partitions")
     rows = split.rows(tones)
-    linear_svm(features, tones, "pitch", [split], normalise="speaker", seeds=(2,))
+    linear_svm(features, tones, [split], normalise="speaker", seeds=(2,))
     assert seen == [(set(rows["train"]), sorted(rows["validation"]), 2)]
 
 
 def test_same_seed_same_predictions(tones, features):
     noisy = [x + 30 * np.random.default_rng(len(x)).normal(size=x.shape) for x in features]
-    split = make_splits(tones, "pitch", "random")
-    first, second = (linear_svm(noisy, tones, "pitch", split, normalise="corpus", seeds=(3,)) for _ in range(2))
+    split = make_splits(tones, "random")
+    first, second = (linear_svm(noisy, tones, split, normalise="corpus", seeds=(3,)) for _ in range(2))
     assert first[0].prediction == second[0].prediction
 
 
-def test_rows_without_a_label_are_left_out(tones, features):
-    corpus = tones.for_task("other")
-    kept = [x for x, label in zip(features, tones.table["other"], strict=True) if label is not None]
-    [one] = linear_svm(kept, corpus, "other", make_splits(tones, "other", "random"), normalise="corpus", seeds=(0,))
+def test_rows_without_a_label_are_left_out(all_tones, features):
+    corpus = all_tones.for_task("other")
+    kept = [x for x, label in zip(features, all_tones.table["other"], strict=True) if label is not None]
+    [one] = linear_svm(kept, corpus, make_splits(corpus, "random"), normalise="corpus", seeds=(0,))
     assert set(one.prediction) <= {"x", "y"}
     assert len(one.truth) == len(one.prediction) > 0
 
 
 def test_policy_that_leaves_nothing_to_see_is_refused(tones, features):
-    with pytest.raises(InputError, match="--normalise utterance makes 0 and 1"):
-        linear_svm(features, tones, "pitch", [], normalise="utterance", seeds=(0,))
+    with pytest.raises(InputError, match="normalise='utterance' makes 0 and 1"):
+        linear_svm(features, tones, [], normalise="utterance", seeds=(0,))

@@ -1,7 +1,7 @@
 import numpy as np
 from matplotlib.image import imread
 
-from convrnn.experiments.figures import confusion_figure, save_figure
+from convrnn.experiments.report.confusion import confusion_figure, png
 
 CONFUSION = np.array([[3, 1, 0], [0, 0, 0], [5, 5, 10]])
 
@@ -28,7 +28,7 @@ def test_text_is_white_on_dark_cells_only():
 
 
 def test_picture_is_written_whole(tmp_path):
-    save_figure(confusion_figure(CONFUSION, ("a", "b", "c"), "t"), tmp_path / "confusion.png")
+    (tmp_path / "confusion.png").write_bytes(png(confusion_figure(CONFUSION, ("a", "b", "c"), "t")))
     assert [path.name for path in tmp_path.iterdir()] == ["confusion.png"]
     assert imread(tmp_path / "confusion.png").std() > 0.05
 
@@ -36,7 +36,7 @@ def test_picture_is_written_whole(tmp_path):
 def test_long_title_is_not_cut(tmp_path):
     title = "clstm-hidden-mean on the-recordings-of-both-studies-2019-and-2021, arousal\nUA recall 70.0 %, 5 seeds"
     figure = confusion_figure(CONFUSION[:2, :2], ("a", "b"), title)
-    save_figure(figure, tmp_path / "confusion.png")
+    (tmp_path / "confusion.png").write_bytes(png(figure))
     box = figure.axes[0].title.get_window_extent()
     assert box.x0 >= figure.bbox.x0 - 1
     assert box.x1 <= figure.bbox.x1 + 1
@@ -46,7 +46,7 @@ def test_long_title_is_not_cut(tmp_path):
 def test_long_class_names_are_not_cut(tmp_path):
     names = ("a class with a long name", "another with an even longer name", "c")
     figure = confusion_figure(CONFUSION, names, "t")
-    save_figure(figure, tmp_path / "confusion.png")
+    (tmp_path / "confusion.png").write_bytes(png(figure))
     whole = figure.bbox
     for label in (*figure.axes[0].get_xticklabels(), *figure.axes[0].get_yticklabels()):
         box = label.get_window_extent()
@@ -57,7 +57,7 @@ def test_long_class_names_are_not_cut(tmp_path):
 def test_names_are_no_formulas(tmp_path):
     names = ("$\\frac{", "cost $5 or $6")
     figure = confusion_figure(CONFUSION[:2, :2], names, "task $\\x$")
-    save_figure(figure, tmp_path / "confusion.png")
+    (tmp_path / "confusion.png").write_bytes(png(figure))
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == list(names)
 
 
@@ -68,7 +68,7 @@ def test_a_thousand_classes_are_drawn_in_bounded_time_and_space(tmp_path):
     axes = figure.axes[0]
     assert not axes.texts
     assert 30 <= len(axes.get_yticklabels()) <= 60
-    save_figure(figure, tmp_path / "confusion.png")
+    (tmp_path / "confusion.png").write_bytes(png(figure))
     assert (tmp_path / "confusion.png").stat().st_size < 2**21
     height, width, _ = imread(tmp_path / "confusion.png").shape
     assert max(height, width) <= 2000

@@ -8,21 +8,21 @@ import pytest
 
 from convrnn.corpora.splits import Split, make_splits
 from convrnn.errors import InputError
-from convrnn.experiments.compare import (
-    Epochs,
-    FinishedRun,
+from convrnn.experiments.caption import caption
+from convrnn.experiments.grid import (
     RunFailedError,
-    caption,
     check_test_classes,
     outcomes,
     plan,
     run_grid,
 )
 from convrnn.experiments.paper import TABLES
-from convrnn.features.config import EgemapsConfig, LogMelConfig
+from convrnn.experiments.progress import Progress
+from convrnn.features.egemaps import EgemapsConfig
+from convrnn.features.logmel import LogMelConfig
 from convrnn.files import remove
+from convrnn.training.config import TrainingConfig
 from convrnn.training.run_directory import DamagedRunError
-from convrnn.training.spec import TrainingConfig
 from reproductions import learning, spec_of, write_run
 
 
@@ -36,8 +36,8 @@ def grid(tones):
             "features": LogMelConfig(sample_rate=8000),
             "training": TrainingConfig(max_epochs=1),
         } | changes
-        splits = options.pop("splits", None) or make_splits(tones, "pitch", "folds:2")
-        return plan(tones, "pitch", splits, **options)
+        splits = options.pop("splits", None) or make_splits(tones, "folds:2")
+        return plan(tones, splits, **options)
 
     return make
 
@@ -63,24 +63,26 @@ def test_the_split_does_not_depend_on_the_seed(grid):
     assert speakers[0, 0] == speakers[0, 1] != speakers[1, 0]
 
 
-def test_class_absent_from_all_test_sets_is_refused(tones):
-    speakers = tones.speakers
+def test_class_absent_from_all_test_sets_is_refused(all_tones):
+    speakers = all_tones.speakers
     split = Split("mine", train=(*speakers[:6], *speakers[9:]), validation=speakers[6:8], test=speakers[8:9])
     with pytest.raises(InputError, match=r"no test example of class 'x' of task 'other'"):
-        check_test_classes(tones.for_task("other"), "other", [split])
+        check_test_classes(all_tones.for_task("other"), [split])
 
 
-def test_class_absent_from_one_fold_only_is_fine(tones):
-    check_test_classes(tones.for_task("other"), "other", make_splits(tones, "other", "loso"))
+def test_class_absent_from_one_fold_only_is_fine(all_tones):
+    other = all_tones.for_task("other")
+    check_test_classes(other, make_splits(other, "loso"))
 
 
 def test_grid_trains_reports_and_finds_what_is_finished(grid, tones, tmp_path):
-    runs = grid(models=("conv",), seeds=(0,), splits=make_splits(tones, "pitch", "partitions"))
+    runs = grid(models=("conv",), seeds=(0,), splits=make_splits(tones, "partitions"))
     places = {"cache_dir": tmp_path / "cache", "runs_dir": tmp_path / "runs"}
-    events = []
-    [finished] = run_grid(runs, tones, **places, on_progress=events.append)
+    told, [run] = Recorded(), runs
+    [finished] = run_grid(runs, tones, **places, progress=told)
     result = finished.result
-    assert [type(event.state) for event in events if not _within_epoch(event)] == [type(None), Epochs, FinishedRun]
+    assert told.events == [("begin", 1), ("start", run), (1, run), ("done", run), ("end", None)]
+    assert told.notes == []
     assert len(finished.truth) == len(finished.prediction) == 16
     assert sorted(finished.speakers) == [f"s{number:02}" for number in (8, 9, 10, 11) for _ in range(4)]
     assert set(finished.truth) == {"low", "high"}
@@ -92,9 +94,10 @@ def test_grid_trains_reports_and_finds_what_is_finished(grid, tones, tmp_path):
         sum(t == p for t, p in zip(finished.truth, finished.prediction, strict=True)) / 16
     )
 
-    events.clear()
-    assert run_grid(runs, tones, **places, on_progress=events.append) == [replace(finished, found=True)]
-    assert [type(event.state) for event in events] == [FinishedRun]
+    told = Recorded()
+    assert run_grid(runs, tones, **places, progress=told) == [replace(finished, found=True)]
+    assert told.events == [("begin", 1), ("found", run), ("end", None)]
+    assert told.notes == ["1 of 1 runs had been finished before and were not done again"]
 
     [outcome] = outcomes(runs, [finished])
     assert (outcome.model, outcome.seed, outcome.fold) == ("conv", 0, 0)
@@ -108,7 +111,8 @@ def test_grid_trains_reports_and_finds_what_is_finished(grid, tones, tmp_path):
         shutil.copytree(whole, result.directory)
         damage(result.directory)
         with pytest.raises(DamagedRunError, match=rf"{runs[0].spec.hash}: .* damaged \({told}\); delete the folder"):
-            run_grid(runs, tones, **places, on_progress=lambda _: pytest.fail("something was done"))
+            run_grid(runs, tones, **places, progress=(told := Recorded()))
+        assert told.events == [("begin", 1), ("end", None)]
 
 
 def test_labels_that_look_like_formulas_come_back_from_the_predictions(tmp_path):
@@ -165,21 +169,23 @@ DAMAGES = {
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_two_names_of_one_model_are_trained_once_and_both_served(grid, tones, tmp_path, jobs):
-    [run] = grid(models=("conv",), seeds=(0,), splits=make_splits(tones, "pitch", "partitions"))
+    [run] = grid(models=("conv",), seeds=(0,), splits=make_splits(tones, "partitions"))
     twin = replace(run, spec=run.spec.model_copy(update={"model_name": "twin"}))
     places = {"cache_dir": tmp_path / "cache", "runs_dir": tmp_path / "runs", "jobs": jobs}
-    events = []
-    one, other = run_grid([run, twin], tones, **places, on_progress=events.append)
+    recorded = Recorded()
+    one, other = run_grid([run, twin], tones, **places, progress=recorded)
     assert one == other
     assert [outcome.model for outcome in outcomes([run, twin], [one, other])] == ["conv", "twin"]
-    told = [(event.run, type(event.state)) for event in events if not _within_epoch(event)]
-    assert told == [(run, type(None)), (run, Epochs), (run, FinishedRun), (twin, FinishedRun)]
+    assert recorded.events == [
+        *(("begin", 2), ("start", run), (1, run)),
+        *(("done", run), ("done", twin), ("end", None)),
+    ]
     again = run_grid([run, twin], tones, **places)
     assert [finished.found for finished in again] == [True, True]
 
 
 def test_failed_run_is_told_in_a_sentence_that_names_it(grid, tones, tmp_path):
-    runs = grid(models=("conv",), seeds=(0,), splits=make_splits(tones, "pitch", "partitions"))
+    runs = grid(models=("conv",), seeds=(0,), splits=make_splits(tones, "partitions"))
     partial = tmp_path / "runs" / f"{runs[0].spec.hash}.partial"
     partial.mkdir(parents=True)
     (partial / "last.ckpt").write_bytes(b"not a checkpoint")
@@ -188,7 +194,7 @@ def test_failed_run_is_told_in_a_sentence_that_names_it(grid, tones, tmp_path):
 
 
 def test_defect_in_a_worker_leaves_its_traceback_in_a_file(grid, tones, tmp_path):
-    [run] = grid(models=("conv",), seeds=(0,), splits=make_splits(tones, "pitch", "partitions"))
+    [run] = grid(models=("conv",), seeds=(0,), splits=make_splits(tones, "partitions"))
     # A spec that make_spec would not give: the model does not fit the features.
     broken = replace(run, spec=run.spec.model_copy(update={"features": LogMelConfig(sample_rate=8000, num_bands=5)}))
     with pytest.raises(RunFailedError, match=r"^conv, seed 0: \w+: .*traceback in .*failed-") as caught:
@@ -199,17 +205,17 @@ def test_defect_in_a_worker_leaves_its_traceback_in_a_file(grid, tones, tmp_path
 
 
 def test_caption_tells_what_limits_the_numbers(grid, tones):
-    text = caption(tones, "pitch", "folds:2", grid())
+    text = caption(tones, "folds:2", grid())
     assert text.startswith(
         "tones, task pitch (high, low); setting emotion; split folds:2 (2 folds pooled per seed); 2 seeds;"
     )
     assert "at most 1 epoch." in text
     assert "26 log mel filter-bank energies at 8000 Hz, standardised per speaker; training classes balanced; at" in text
     assert "ddof = 1" in text
-    egemaps = caption(tones, "pitch", "folds:2", grid(features=EgemapsConfig(sample_rate=8000)))
+    egemaps = caption(tones, "folds:2", grid(features=EgemapsConfig(sample_rate=8000)))
     assert "eGeMAPS (25 low-level descriptors by openSMILE, frames of 20 and 60 ms) at 8000 Hz, standard" in egemaps
     assert "synthetic" not in text
-    one = caption(replace(tones, synthetic=True), "pitch", "random", grid(seeds=(0,), training=None))
+    one = caption(replace(tones, synthetic=True), "random", grid(seeds=(0,), training=None))
     assert "1 seed;" in one
     assert "no standard deviation" in one
     assert "synthetic speech" in one
@@ -218,19 +224,42 @@ def test_caption_tells_what_limits_the_numbers(grid, tones):
 
 def test_caption_tells_of_another_optimisation(grid, tones):
     training = TrainingConfig(patience=3, batch_size=8, lr=0.01)
-    text = caption(tones, "pitch", "random", grid(training=training))
+    text = caption(tones, "random", grid(training=training))
     assert "patience 3; batches of 8; learning rate 0.01." in text
 
 
 def test_caption_tells_of_validation_speakers_that_the_corpus_did_not_name(tones, grid):
     said = "training speakers held out for validation"
-    assert said not in caption(tones, "pitch", "partitions", grid(splits=make_splits(tones, "pitch", "partitions")))
+    assert said not in caption(tones, "partitions", grid(splits=make_splits(tones, "partitions")))
     table = tones.table.replace({"partition": {"validation": "train"}})
     corpus = replace(tones, table=table)
-    runs = grid(splits=make_splits(corpus, "pitch", "partitions"))
-    assert f"2 of 8 {said}" in caption(corpus, "pitch", "partitions", runs)
-    assert said not in caption(corpus, "pitch", "random", runs)
+    runs = grid(splits=make_splits(corpus, "partitions"))
+    assert f"2 of 8 {said}" in caption(corpus, "partitions", runs)
+    assert said not in caption(corpus, "random", runs)
 
 
-def _within_epoch(event):
-    return isinstance(event.state, Epochs) and event.state.loss is None
+class Recorded(Progress):
+    """Notes what happened to runs, but not within an epoch."""
+
+    def __init__(self):
+        self.events = []
+        self.notes = []
+
+    def note(self, sentence):
+        self.notes.append(sentence)
+
+    def grid_started(self, runs):
+        self.events.append(("begin", len(runs)))
+
+    def run_started(self, run):
+        self.events.append(("start", run))
+
+    def run_advanced(self, run, epochs):
+        if epochs.loss is not None:
+            self.events.append((epochs.done, run))
+
+    def run_finished(self, run, finished):
+        self.events.append(("found" if finished.found else "done", run))
+
+    def grid_ended(self):
+        self.events.append(("end", None))

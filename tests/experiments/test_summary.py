@@ -8,13 +8,22 @@ import numpy as np
 import pytest
 
 from convrnn.errors import InputError
-from convrnn.experiments.table import COLUMNS, Outcome, Table, format_recall, format_seconds, summarise
+from convrnn.experiments.paper import Column
+from convrnn.experiments.report.numbers import format_seconds
+from convrnn.experiments.results import Experiment, Outcome, Results
+from convrnn.experiments.summary import COLUMNS
 
 CLASSES = ("a", "b", "c")
 
 
 def outcome(seed, fold, truth, prediction, *, model="m", seconds=2.0):
-    return Outcome(model, seed, fold, tuple(truth), tuple(prediction), 1234, seconds)
+    speakers = tuple(f"s{number}" for number in range(len(truth)))
+    return Outcome(model, seed, fold, speakers, tuple(truth), tuple(prediction), 1234, seconds)
+
+
+def summary_of(outcomes):
+    column = Column("words", "csv", "word", "emotion")
+    return Results.of([Experiment(column, "csv:words", False, CLASSES, "a caption", tuple(outcomes))]).summary()
 
 
 @pytest.fixture
@@ -28,7 +37,7 @@ def table():
         outcome(1, 1, "aabc", "acba", seconds=7.0),
         outcome(0, 0, "aaaabbc", "aaaabbc", model="svm"),
     ]
-    return Table(tuple(summarise(runs, CLASSES)), CLASSES, "a caption")
+    return summary_of(runs)
 
 
 def test_folds_are_pooled_per_seed_before_the_mean(table):
@@ -44,17 +53,17 @@ def test_folds_are_pooled_per_seed_before_the_mean(table):
 def test_pooling_is_not_the_mean_of_the_folds_recalls():
     runs = [outcome(0, 0, "ab" * 9 + "c", "ab" * 9 + "c"), outcome(0, 1, "abc", "bca")]
     # Pooled a and b 9 of 10, c 1 of 2; the folds' own recalls would average to 50 %.
-    assert summarise(runs, CLASSES)[0].ua_recall_mean == pytest.approx(100 * (0.9 + 0.9 + 0.5) / 3)
+    assert summary_of(runs).rows[0].ua_recall_mean == pytest.approx(100 * (0.9 + 0.9 + 0.5) / 3)
 
 
 def test_a_fold_may_lack_a_class_that_another_has():
     runs = [outcome(0, 0, "aab", "aab"), outcome(0, 1, "c", "c")]
-    assert summarise(runs, CLASSES)[0].ua_recall_mean == 100.0
+    assert summary_of(runs).rows[0].ua_recall_mean == 100.0
 
 
 def test_class_without_test_example_has_no_recall():
     with pytest.raises(ValueError, match="m: no test example of class b, c"):
-        summarise([outcome(0, 0, "aa", "ab")], CLASSES)
+        summary_of([outcome(0, 0, "aa", "ab")])
 
 
 def test_confusion_sums_over_seeds_and_folds(table):
@@ -103,7 +112,7 @@ def test_json_holds_rows_and_confusion(table):
 
 
 def test_one_seed_shows_no_deviation(table):
-    assert format_recall(table.rows[1]) == "100.00"
+    assert table.rows[1].texts()[1] == "100.00"
 
 
 @pytest.mark.parametrize(

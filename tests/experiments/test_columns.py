@@ -3,8 +3,8 @@
 import pytest
 
 from convrnn.errors import InputError
+from convrnn.experiments.columns import PAPER_TASKS, choose_columns, missing_columns
 from convrnn.experiments.paper import TABLES
-from convrnn.experiments.reproduce import PAPER_TASKS, choose_columns, missing_columns
 
 
 def described(requests):
@@ -72,10 +72,15 @@ def test_the_papers_and_other_corpora_together():
     ("table", "corpora", "options", "sentence"),
     [
         ("table1", ["agender:b"], {}, r"table1 has no column on agender:b; it needs aibo:PATH, or another corpus"),
-        ("table1", ["aibo:a"], {"features": ["egemaps"]}, r"table1 has no column on aibo:a with --features egemaps"),
-        ("table1", ["aibo:a"], {"tasks": ["gender"]}, r"--task gender: unknown; tasks of aibo:a: emotion2, emotion5"),
-        ("table1", ["demo"], {}, r"--task: name the label column of demo that table1 is to be done on"),
-        ("table4", ["demo"], {"tasks": ["age"]}, r"--setting: table4 has columns of both settings; choose emotion or"),
+        ("table1", ["aibo:a"], {"features": ["egemaps"]}, r"table1 has no column on aibo:a with features='egemaps'"),
+        (
+            "table1",
+            ["aibo:a"],
+            {"tasks": ["gender"]},
+            r"tasks=\['gender'\]: unknown; tasks of aibo:a: emotion2, emotion5",
+        ),
+        ("table1", ["demo"], {}, r"'tasks': name the label column of demo that table1 is to be done on"),
+        ("table4", ["demo"], {"tasks": ["age"]}, r"'setting': table4 has columns of both settings; choose emotion or"),
         ("table4", ["agender:b"], {"features": ["egemaps"]}, r"it needs aibo:PATH and agender:PATH"),
     ],
 )

@@ -1,0 +1,184 @@
+"""Defaults, limits and checks of arguments; imports nothing heavy, so that commands can show them in their help."""
+
+import numbers
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import get_args
+
+from convrnn.errors import Argument, InputError, one_sentence
+from convrnn.features.base import SAMPLE_RATES
+from convrnn.features.normalise import NormalisePolicy
+from convrnn.training.config import MOST_EPOCHS, MOST_SEED, TrainingConfig
+
+MODELS = ("baseline", "conv", "clstm", "extended-clstm", "cblstm")
+"""The front ends compared by default."""
+
+SEEDS = 5
+"""The number of seeds by default."""
+
+MOST_RUNS = 10_000
+"""Largest number of seeds or folds; every model is trained once for each."""
+
+MOST_JOBS = 256
+"""Largest number of processes."""
+
+LIMITS: dict[str, tuple[float, float, str]] = {
+    "batch_size": (1, 2**16, ""),
+    "fold": (1, MOST_RUNS, ""),
+    "jobs": (1, MOST_JOBS, "since each is a process with PyTorch in it, of 300 MB and more"),
+    "learning_rate": (1e-8, 1.0, "since a step moves every weight by about as much, and weights begin below 1"),
+    "max_epochs": (1, MOST_EPOCHS, ""),
+    "patience": (1, MOST_EPOCHS, ""),
+    "sample_rate": (*SAMPLE_RATES, "as audio files have it"),
+    "seed": (0, MOST_SEED, "as PyTorch takes it"),
+    "seeds": (1, MOST_RUNS, ""),
+    "split_seed": (0, MOST_SEED, ""),
+}
+"""Argument to its smallest and largest value and the reason, if it is not obvious."""
+
+POLICIES: tuple[NormalisePolicy, ...] = get_args(NormalisePolicy)
+
+
+def check_numbers(**values: float | None) -> None:
+    """Refuse numbers outside :data:`LIMITS`; None is ignored.
+
+    Raises:
+        InputError: naming the argument, what was given and the limits.
+
+    Example:
+        >>> check_numbers(seeds=5, sample_rate=None)
+        >>> check_numbers(seeds=0)
+        Traceback (most recent call last):
+        ...
+        convrnn.errors.InputError: seeds=0: must be a number from 1 to 10000
+    """
+    for name, value in values.items():
+        check_number(name, value, *LIMITS[name])
+
+
+def training_config(max_epochs: int, patience: int, batch_size: int, learning_rate: float) -> TrainingConfig:
+    """The optimisation with these values and defaults for all others.
+
+    Raises:
+        InputError: as :func:`check_numbers`.
+    """
+    check_numbers(max_epochs=max_epochs, patience=patience, batch_size=batch_size, learning_rate=learning_rate)
+    return TrainingConfig(max_epochs=max_epochs, patience=patience, batch_size=batch_size, lr=learning_rate)
+
+
+def check_number(name: str, value: float | None, least: float, most: float, why: str = "") -> None:
+    """Refuse NaN and numbers outside the limits, and fractions where ``least`` is whole; None is ignored.
+
+    Args:
+        name: the argument.
+        value: what was given.
+        least: the smallest allowed number.
+        most: the largest.
+        why: the reason for the limits, if it is not obvious.
+
+    Raises:
+        InputError: with all of these, or for what is no number.
+    """
+    if value is not None and (isinstance(value, bool) or not isinstance(value, numbers.Real)):
+        raise InputError(Argument(name), f": a number is expected, not {one_sentence(repr(value), 40)}")
+    fraction = isinstance(least, int) and isinstance(value, float)
+    if value is None or (least <= value <= most and not fraction):
+        return
+    found = float(f"{value:.6g}") if isinstance(value, float) else value
+    shown = found if len(str(found)) <= 40 else one_sentence(str(found), 40)
+    kind = "whole number" if fraction else "number"
+    raise InputError(Argument(name, shown), f": must be a {kind} from {least} to {most}", f", {why}" if why else "")
+
+
+def check_choice(name: str, value: str, allowed: Iterable[str]) -> None:
+    """Refuse a word that is not among the allowed ones.
+
+    Raises:
+        InputError: naming the argument and all allowed words.
+
+    Example:
+        >>> check_choice("setting", "music", ("emotion", "paralinguistic"))
+        Traceback (most recent call last):
+        ...
+        convrnn.errors.InputError: 'setting': unknown value 'music'; allowed: emotion, paralinguistic
+    """
+    words = tuple(allowed)
+    if value not in words:
+        raise InputError(Argument(name), f": unknown value {value!r}; allowed: {', '.join(words)}")
+
+
+def check_choices(name: str, values: Sequence[str], allowed: Iterable[str]) -> None:
+    """Refuse an empty list of words, one with a word that is not allowed, and one with a word twice.
+
+    Raises:
+        InputError: naming the argument, and what is allowed.
+
+    Example:
+        >>> check_choices("models", ["conv", "clstm", "conv"], ("baseline", "conv", "clstm"))
+        Traceback (most recent call last):
+        ...
+        convrnn.errors.InputError: 'models': 'conv' is given 2 times; give it once
+    """
+    known = tuple(allowed)
+    check_list(name, values)
+    if not values:
+        raise InputError(Argument(name), f": no name given; allowed: {', '.join(known)}")
+    for value in values:
+        check_choice(name, value, known)
+        if (count := list(values).count(value)) > 1:
+            raise InputError(Argument(name), f": {value!r} is given {count} times; give it once")
+
+
+def check_list(name: str, values: Iterable[str]) -> None:
+    """Refuse a string where a list of strings is expected.
+
+    Raises:
+        InputError: naming the argument.
+    """
+    if isinstance(values, str):
+        raise InputError(Argument(name), f": a list of names is expected, not {values!r}")
+
+
+def check_policy(normalise: str) -> NormalisePolicy:
+    """The normalisation policy of that name.
+
+    Raises:
+        InputError: naming all policies.
+    """
+    check_choice("normalise", normalise, POLICIES)
+    return next(policy for policy in POLICIES if policy == normalise)
+
+
+def pairs_of_names(name: str, values: Iterable[str]) -> list[tuple[str, str]]:
+    """Split ``"A=B"`` into pairs of names.
+
+    Raises:
+        InputError: for anything else.
+
+    Example:
+        >>> pairs_of_names("same_speaker", ["46=53"])
+        [('46', '53')]
+    """
+    pairs = []
+    for value in values:
+        names = tuple(part.strip() for part in value.split("="))
+        if len(names) != 2 or not all(names) or names[0] == names[1]:
+            raise InputError(
+                Argument(name, (value,)), ": two different names are expected, as in ", Argument(name, ("46=53",))
+            )
+        pairs.append((names[0], names[1]))
+    return pairs
+
+
+def check_folder(name: str, path: Path) -> None:
+    """Refuse a path that is a file or lies in one.
+
+    Raises:
+        InputError: naming that file.
+    """
+    for place in (path, *path.parents):
+        if place.is_dir():
+            return
+        if place.exists():
+            argument = (Argument(name),) if place == path else (Argument(name, str(path)), ":")
+            raise InputError(*argument, f" {place} is a file; give a folder")

@@ -1,0 +1,232 @@
+"""The paper's comparison on one corpus: several models under one protocol, and a table of their results."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
+
+from convrnn.corpora.corpus import Corpus
+from convrnn.corpora.gate import Provisos
+from convrnn.corpora.labelled import LabelledCorpus
+from convrnn.experiments.arguments import (
+    MODELS,
+    SEEDS,
+    check_choice,
+    check_choices,
+    check_folder,
+    check_numbers,
+    check_policy,
+    training_config,
+)
+from convrnn.experiments.caption import experiment_of
+from convrnn.experiments.comparison_record import ComparisonRecord, open_folder, recorded
+from convrnn.experiments.grid import GridRun, outcomes, plan, run_grid
+from convrnn.experiments.paper import Column
+from convrnn.experiments.prepare import Prepared, extract, features_for, prepare, ready_features, tell_rate
+from convrnn.experiments.progress import Progress
+from convrnn.experiments.record import RUNS, with_earlier_runs
+from convrnn.experiments.resources import Resources
+from convrnn.experiments.results import Outcome, Results
+from convrnn.experiments.rows import RowOptions
+from convrnn.features.registry import FEATURES
+from convrnn.features.store import FeatureStore
+from convrnn.models.presets import FRONT_ENDS, SETTINGS
+from convrnn.training.config import DEFAULTS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Comparison:
+    """The results of several models on one corpus and task.
+
+    Attributes:
+        results: every number, and the runs behind it.
+        provisos: what was done to the corpus, and the errors that were accepted.
+        folder: where the runs and the report lie.
+    """
+
+    results: Results
+    provisos: Provisos
+    folder: Path
+
+    @property
+    def table(self) -> "pd.DataFrame":
+        """One line per model with every number, as :attr:`~convrnn.experiments.results.Results.table` has it."""
+        return self.results.table
+
+    def report(self, folder: Path | str) -> None:
+        """Write the tables, pages and pictures into another folder as well.
+
+        Raises:
+            InputError: if a file cannot be written, or the files of a run cannot be read any more.
+        """
+        self.results.report(folder)
+
+
+def compare(
+    corpus: str | Corpus,
+    task: str,
+    *,
+    out: Path | str,
+    models: Sequence[str] = MODELS,
+    setting: str = "emotion",
+    split: str | None = None,
+    split_seed: int = 0,
+    seeds: int = SEEDS,
+    jobs: int = 1,
+    normalise: str = "speaker",
+    max_epochs: int = DEFAULTS.max_epochs,
+    patience: int = DEFAULTS.patience,
+    batch_size: int = DEFAULTS.batch_size,
+    learning_rate: float = DEFAULTS.lr,
+    features: str = "logmel",
+    sample_rate: int | None = None,
+    same_speaker: Sequence[str] = (),
+    drop_duplicates: bool = False,
+    accept: Sequence[str] = (),
+    svm_baseline: bool = False,
+    probe: bool = False,
+    cache: Path | str | None = None,
+    progress: Progress | None = None,
+    command: Sequence[str] = (),
+) -> Comparison:
+    """Train every model with every seed on every fold, and compare their UA recall.
+
+    Before any work the recordings are checked by :func:`~convrnn.corpora.check.check_corpus`. In every run, smaller
+    classes of the training set are filled up to the size of the largest (section IV-A of the paper). Each run has a
+    directory of its own under ``out/runs``, named by its content: a finished one is never done twice, and an
+    interrupted comparison continues when it is called again. ``out`` gets the report of
+    :meth:`Results.report <convrnn.experiments.results.Results.report>`, about all that was ever asked for in it: other
+    models or seeds are added to it, and another experiment needs another folder.
+
+    Args:
+        corpus: a corpus, or its name: ``"csv:PATH"``, ``"emodb:PATH"``, ``"aibo:PATH"``, ``"agender:PATH"`` or
+            ``"demo"`` (see :func:`~convrnn.corpora.registry.open_corpus`).
+        task: the label column to predict.
+        out: folder for runs, tables and pictures; made if it does not exist.
+        models: front ends, names in :data:`~convrnn.models.presets.FRONT_ENDS`.
+        setting: ``"emotion"`` (section IV-A) or ``"paralinguistic"`` (section IV-B).
+        split: ``"partitions"``, ``"random"``, ``"folds:K"``, ``"loso"`` or ``"file:PATH"``, always disjoint by speaker
+            (see :func:`~convrnn.corpora.splits.make_splits`); by default the corpus's partitions, or a random split.
+        split_seed: decides what is random in the split, and nothing else.
+        seeds: number of seeds: 0, 1, … They vary initialisation, balancing and order of the examples.
+        jobs: processes; the numbers are the same for any number of them.
+        normalise: frames that features are standardised over: ``"speaker"``, ``"utterance"`` or ``"corpus"``.
+        max_epochs: epochs at most.
+        patience: a run stops after this many epochs without a better validation result.
+        batch_size: utterances per training step.
+        learning_rate: Adam's step size.
+        features: ``"logmel"``, ``"egemaps"`` or ``"egemaps-25ms"``.
+        sample_rate: Hz to resample to; by default the lowest among the files with a label, at most 16000.
+        same_speaker: two names of one person each, as ``"A=B"``; the person is then called A.
+        drop_duplicates: whether to leave out copies of recordings that are listed before them.
+        accept: kinds of errors, among :data:`~convrnn.corpora.gate.ACCEPTABLE`, that do not stop the comparison; the
+            results say so.
+        svm_baseline: whether to add a linear support vector machine that sees the same features as means and
+            deviations over each utterance, under the same protocol.
+        probe: whether to add a linear support vector machine on the features that each trained front end extracts.
+        cache: folder of extracted features and synthesised speech; by default
+            :func:`~convrnn.cache.default_cache_dir`.
+        progress: receives the progress.
+        command: the command line to record in ``out``, if there is one.
+
+    Raises:
+        InputError: for arguments, a corpus or a folder that cannot be used, and for a run that fails; everything that
+            was finished is kept.
+        GridInterrupt: for Ctrl-C during the runs.
+
+    Example:
+        >>> compare("demo", "gender", models=["conv", "lstm"], out="results")
+        Traceback (most recent call last):
+        ...
+        convrnn.errors.InputError: 'models': unknown value 'lstm'; allowed: baseline, conv, crnn, cgru, clstm, ...
+    """
+    out = Path(out)
+    check_folder("out", out)
+    check_choices("models", models, FRONT_ENDS)
+    check_choice("setting", setting, SETTINGS)
+    check_choice("features", features, FEATURES)
+    policy = check_policy(normalise)
+    check_numbers(split_seed=split_seed, seeds=seeds, jobs=jobs, sample_rate=sample_rate)
+    training = training_config(max_epochs, patience, batch_size, learning_rate)
+    chosen = RowOptions.of(same_speaker, accept, drop_duplicates=drop_duplicates)
+    if svm_baseline:
+        from convrnn.experiments import svm_baseline as linear
+
+        linear.check_policy(policy)
+    with Resources.using(cache, jobs, progress) as resources:
+        ready_features(features, sample_rate, resources.progress)
+        prepared = prepare(corpus, task, split, split_seed, chosen, resources)
+        config = features_for(prepared.data, features, sample_rate, resources.progress)
+        tell_rate(prepared.data, config.sample_rate, resources.progress, given=sample_rate is not None)
+        runs = plan(
+            prepared.data,
+            prepared.splits,
+            models=models,
+            setting=setting,
+            seeds=range(seeds),
+            features=config,
+            normalise=policy,
+            training=training,
+        )
+        asked = ComparisonRecord.of(
+            runs, prepared.split, prepared.provisos, svm_baseline=svm_baseline, probe=probe, command=command
+        )
+        record = open_folder(out, asked, runs, prepared.splits)
+        grid, found, record = _run(runs, record, prepared, out, resources)
+    experiment = experiment_of(_column(grid, prepared.data), prepared, grid, found)
+    comparison = Comparison(Results.of([experiment], command=record.command), prepared.provisos, out)
+    comparison.report(out)
+    return comparison
+
+
+def _run(
+    asked: Sequence[GridRun], record: ComparisonRecord, prepared: Prepared, out: Path, resources: Resources
+) -> tuple[list[GridRun], list[Outcome], ComparisonRecord]:
+    """Do all runs of the folder's table.
+
+    Returns:
+        The runs, the outcomes of these and of the linear machines, and the record that they follow.
+    """
+    data, features, runs_dir = prepared.data, asked[0].spec.features, out / RUNS
+    grid: list[GridRun] = []
+    found: list[Outcome] = []
+    # Another process may have finished runs in the same folder meanwhile.
+    while (whole := with_earlier_runs(asked, record.runs, runs_dir)) != grid:
+        if record.svm_baseline or record.probe or not all(run.finished(runs_dir) for run in whole):
+            extract(data, features, resources)
+        grid = whole
+        finished = run_grid(
+            grid,
+            data,
+            cache_dir=resources.cache_dir,
+            runs_dir=runs_dir,
+            jobs=resources.jobs,
+            progress=resources.progress,
+        )
+        record = recorded(out)
+    found = outcomes(grid, finished)
+    if not (record.probe or record.svm_baseline):
+        return grid, found, record
+    from convrnn.experiments.probe import linear_probe
+    from convrnn.experiments.svm_baseline import linear_svm
+
+    store = FeatureStore(resources.cache_dir / "features", features)
+    arrays = [store.load(segment) for segment in data.segments()]
+    if record.probe:
+        with resources.progress.counting("probes") as count:
+            found += linear_probe(grid, finished, data, arrays, on_progress=count)
+    if record.svm_baseline:
+        resources.progress.note("linear SVM")
+        seeds = sorted({run.spec.seed for run in grid})
+        found += linear_svm(arrays, data, prepared.splits, normalise=grid[0].spec.normalise, seeds=seeds)
+    return grid, found, record
+
+
+def _column(grid: Sequence[GridRun], data: LabelledCorpus) -> Column:
+    """What the models were trained on, as the report calls it."""
+    spec = grid[0].spec
+    heading = f"{PurePath(data.name.rpartition(':')[2]).name.removesuffix('.csv')}, {data.task}"
+    return Column(heading, data.name.partition(":")[0], data.task, spec.setting, spec.features.name)

@@ -1,0 +1,143 @@
+"""Prepares a corpus for its models: splits, sample rate and features."""
+
+import functools
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from convrnn.corpora.corpus import Corpus
+from convrnn.corpora.gate import Provisos
+from convrnn.corpora.labelled import HIGHEST_DEFAULT_RATE, LabelledCorpus
+from convrnn.corpora.splits import Split, make_splits
+from convrnn.errors import Argument, InputError
+from convrnn.experiments.grid import check_test_classes
+from convrnn.experiments.progress import Progress
+from convrnn.experiments.resources import Resources, extraction_jobs
+from convrnn.experiments.rows import RowOptions, check_rows, open_rows
+from convrnn.features.config import FeatureConfig, feature_config_of
+from convrnn.features.store import FeatureStore
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """A corpus that is ready for a grid of runs.
+
+    Attributes:
+        data: its labelled rows, after the checks.
+        split: how they are split, in the user's words.
+        splits: the folds.
+        provisos: what was done to the rows, and the errors that were accepted.
+    """
+
+    data: LabelledCorpus
+    split: str
+    splits: list[Split]
+    provisos: Provisos
+
+
+def prepare(
+    corpus: str | Corpus, task: str, split: str | None, split_seed: int, chosen: RowOptions, resources: Resources
+) -> Prepared:
+    """Open a corpus, split it and check it.
+
+    Args:
+        corpus: a corpus, or its name as :func:`~convrnn.corpora.registry.open_corpus` takes it.
+        task: the label column.
+        split: as :func:`~convrnn.corpora.splits.make_splits` takes it; None for the corpus's own partitions, or a
+            random split if it has none.
+        split_seed: decides what is random in the split.
+        chosen: the user's options about the rows.
+        resources: cache, processes and progress.
+
+    Raises:
+        InputError: for a corpus, task or split that cannot be used.
+    """
+    data, provisos = open_rows(corpus, task, chosen, resources)
+    split = split or data.default_split
+    splits = make_splits(data, split, seed=split_seed)
+    check_test_classes(data, splits)
+    return Prepared(data, split, splits, check_rows(data, splits, chosen, provisos, resources))
+
+
+def ready_features(features: str, sample_rate: int | None, progress: Progress) -> FeatureConfig:
+    """The config of features, after checking that they can be computed here.
+
+    Args:
+        features: one of :data:`~convrnn.features.registry.FEATURES`.
+        sample_rate: Hz; None if the corpus that decides it is not open yet.
+        progress: receives the licence of the software that computes them.
+
+    Raises:
+        InputError: for a rate at which the features do not exist, and for features that cannot be computed here.
+    """
+    rate = HIGHEST_DEFAULT_RATE if sample_rate is None else sample_rate
+    try:
+        config = feature_config_of(features, rate)
+    except ValidationError as error:
+        why = error.errors()[0]["msg"]
+        raise InputError(Argument("features", features), " ", Argument("sample_rate", rate), f": {why}") from None
+    make_ready(config, progress)
+    return config
+
+
+def make_ready(features: FeatureConfig, progress: Progress) -> None:
+    """Load the software that computes the features, and show its licence once.
+
+    Raises:
+        InputError: if it is not installed or cannot be used.
+    """
+    features.load()
+    if features.licence:
+        _tell_licence(features.licence, progress)
+
+
+@functools.lru_cache(maxsize=1)
+def _tell_licence(licence: str, progress: Progress) -> None:
+    progress.note(licence)
+
+
+def features_for(data: LabelledCorpus, features: str, sample_rate: int | None, progress: Progress) -> FeatureConfig:
+    """Features at the given sample rate, or by default at the one that suits the files.
+
+    Raises:
+        InputError: as :func:`ready_features`, and for a file that is missing or unreadable.
+    """
+    return ready_features(features, data.sample_rate if sample_rate is None else sample_rate, progress)
+
+
+def tell_rate(data: LabelledCorpus, rate: int, progress: Progress, *, given: bool) -> None:
+    """Report which sample rate is used, and why.
+
+    Args:
+        data: the rows.
+        rate: Hz.
+        progress: receives the message.
+        given: whether the user asked for this rate.
+
+    Raises:
+        InputError: for a file that is missing or unreadable.
+    """
+    lowest = data.lowest_rate
+    begin = f"{data.name}: sample rate {rate} Hz"
+    if rate > lowest:
+        progress.warning(
+            f"{begin}, as asked for; some files have {lowest} Hz, and nothing is in them above {lowest // 2} Hz"
+        )
+    elif given:
+        progress.note(f"{begin}, as asked for")
+    elif rate == lowest:
+        progress.note(f"{begin}, the lowest of the files")
+    else:
+        progress.note(f"{begin}, the most that is used by default; no file has less than {lowest}")
+
+
+def extract(data: LabelledCorpus, features: FeatureConfig, resources: Resources) -> FeatureStore:
+    """Extract the features of all rows, and return the store that holds them.
+
+    Raises:
+        InputError: for audio that cannot be used, and for a cache that cannot be written.
+    """
+    store = FeatureStore(resources.cache_dir / "features", features)
+    with resources.progress.counting("features") as count:
+        store.extract(data.segments(), jobs=extraction_jobs(features, resources.jobs), on_progress=count)
+    return store
