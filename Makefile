@@ -1,7 +1,9 @@
 # make demo   the main job on a synthetic corpus: a table of models in about two minutes
-# make test   all tests
-# make check  lint, types and import contracts
+# make test   all tests but the slow ones, in parallel: five minutes on two cores
+# make test-all  every test
+# make check  lint, types, import contracts, and the CPU kernel without a warning (C compiler)
 # make sanitize  the CPU kernel's tests under the address, undefined and thread sanitizers (gcc)
+# make perf-driver  a C program that calls the CPU kernel on one shape, for perf: csrc/README.md
 # make torture   kills, damaged inputs, full disks and large corpora in great number, half an hour on two cores (C compiler)
 # make clean  remove what the others made
 
@@ -9,20 +11,26 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check sanitize torture clean
+.PHONY: demo test test-all check sanitize perf-driver torture clean
 
 demo: $(VENV)/.demo
 	$(BIN)/convrnn compare demo --task gender --setting paralinguistic --split partitions \
 		--models baseline,conv,clstm,extended-clstm,cblstm --seeds 1 --max-epochs 15 --jobs 2 --out out/demo
 
+# A process for each core. A file's tests run in one of them, where they share what they have made.
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 test: $(VENV)/.test
-	$(BIN)/python -m pytest
+	$(PYTEST) -m "not slow"
+
+test-all: $(VENV)/.test
+	$(PYTEST)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	CFLAGS=-Werror $(BIN)/python hatch_build.py --output build/check/_native.so
 
 # The kernel's own threads, since the thread sanitizer cannot see into the OpenMP runtime that it takes otherwise. Python
 # and PyTorch are not built for the sanitizers, so leaks are not looked for. A report ends the process: pytest must not
@@ -37,6 +45,11 @@ sanitize: $(VENV)/.test
 	CC=gcc $(BIN)/python hatch_build.py --output build/thread/_native.so --sanitize thread
 	$(call NATIVE_UNDER,thread) LD_PRELOAD="$$(gcc -print-file-name=libtsan.so)" TSAN_OPTIONS=halt_on_error=1:suppressions=$(CURDIR)/csrc/thread-sanitizer.supp \
 		$(BIN)/python -m pytest $(KERNEL_TESTS) -k "threads and not fork"
+
+perf-driver:
+	CFLAGS="-g -fno-omit-frame-pointer" $(PYTHON) hatch_build.py --output build/perf/_native.so
+	$(CC) -std=gnu11 -O2 -g -Wall -Wextra csrc/driver/driver.c -o build/perf/driver \
+		-Lbuild/perf -l:_native.so -Wl,-rpath,'$$ORIGIN' -lm
 
 # Ends with a table, and fails where anything in it ended otherwise than docs/reliability.md promises.
 torture: $(VENV)/.torture

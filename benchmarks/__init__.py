@@ -1,1 +1,1 @@
-"""Measurements of convrnn's CPU kernel beside its peers: ``python -m benchmarks.cpu --help``."""
+"""Measurements of convrnn's CPU kernel against its peers: ``python -m benchmarks.cpu --help``."""

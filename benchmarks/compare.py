@@ -71,7 +71,7 @@ class Contender:
             differences = [_difference(*pair) for pair in zip(answer, self.expected, strict=True)]
             return float(torch.stack(differences).max())  # unlike Python's max, it does not lose NaN
         except RuntimeError as error:
-            # A GPU tells of its errors late.
+            # A GPU reports its errors late.
             error.add_note(f"in the answer of {self.name}")
             raise
 
@@ -79,7 +79,7 @@ class Contender:
 def _difference(got: Tensor, expected: Tensor) -> Tensor:
     if got.shape != expected.shape:
         raise ValueError(f"an answer has shape {list(got.shape)} instead of {list(expected.shape)}")
-    # A gradient may be all zeros, and then has to be just that.
+    # A gradient may be all zeros, and must then match exactly.
     scale = expected.abs().max().clamp(min=torch.finfo(torch.float64).tiny)
     return (got - expected).abs().max() / scale
 

@@ -1,4 +1,4 @@
-"""Measure convrnn's CPU kernel beside its peers: ``python -m benchmarks.cpu``, from the root of a clone."""
+"""Measure convrnn's CPU kernel against its peers: ``python -m benchmarks.cpu``, from the root of a clone."""
 
 import argparse
 import sys
@@ -132,7 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if name in options.sections:
             sections[name] = SECTIONS[name](settings)
             report.print_section(sections[name], console)
-            # After every section, so that whoever interrupts it keeps what was finished.
+            # After every section, so that an interrupted run keeps the finished ones.
             _write(options, described, sections)
     print(f"{(time.monotonic() - began) / 60:.1f} minutes in all", file=sys.stderr)
     return int(any(section.refused for section in sections.values()))

@@ -30,7 +30,7 @@ class Effort:
     """How long to measure.
 
     Attributes:
-        rounds: At least so many,
+        rounds: Minimum number of rounds,
         seconds: and at least so long,
         most_seconds: but no longer than this, once there are ``fewest_rounds``.
         fewest_rounds: Enough for quartiles.
@@ -48,7 +48,7 @@ class Effort:
         )
 
     def is_enough(self, rounds: int, seconds: float) -> bool:
-        """Whether to stop after so many rounds and seconds.
+        """Whether to stop after this many rounds and seconds.
 
         Example:
             >>> effort = Effort(rounds=15, seconds=2, most_seconds=40)

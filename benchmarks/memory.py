@@ -1,4 +1,4 @@
-"""Memory of one training step, each measured in a process of its own: ``python -m benchmarks.memory JSON``."""
+"""Memory of one training step, each measured in a separate process: ``python -m benchmarks.memory JSON``."""
 
 import ctypes
 import gc
@@ -20,7 +20,7 @@ from benchmarks.settings import threads
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 MEASURABLE = sys.platform == "linux"
-"""Whether the system tells how much memory a process had at most since a given moment."""
+"""Whether the system reports the peak memory of a process since a given moment."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Memory:
     """Bytes that a training step takes.
 
     Attributes:
-        saved: Kept between the forward and the backward pass, beside x and the parameters.
+        saved: Kept between the forward and the backward pass, except x and the parameters.
         peak: Most memory of the process during the step, less what it had before.
     """
 

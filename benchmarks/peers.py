@@ -70,7 +70,7 @@ def _compiled(problem: Problem, operands: Operands) -> Forward:
 
 
 def _unfold(x: Tensor, problem: Problem) -> Tensor:
-    """The windows as sequences of their own: ``[kernel_size, batch * windows, features]``, contiguous."""
+    """The windows as separate sequences: ``[kernel_size, batch * windows, features]``, contiguous."""
     windows = x.unfold(1, problem.kernel_size, problem.stride)
     return windows.permute(3, 0, 1, 2).reshape(problem.kernel_size, problem.windows, problem.features)
 
@@ -91,7 +91,7 @@ def _torch_lstm(problem: Problem, operands: Operands) -> Forward:
 
 
 def _torch_lstm_without_onednn(problem: Problem, operands: Operands) -> Forward:
-    # In training the faster of the two for some sizes. Switching tells of a kind of GPU that is not there.
+    # In training the faster of the two for some sizes. Switching warns about a kind of GPU that is absent.
     warnings.filterwarnings("ignore", message="TF32 acceleration on top of oneDNN")
     with_onednn = _torch_lstm(problem, operands)
 

@@ -48,9 +48,9 @@ class Problem:
         - the recurrent product in every step but the first, whose state is zero: ``W * (r1 - 1) * 4H * H``, less
           ``W * H * H``, because the last cell state does not need that step's output gate.
 
-        Training adds, beside the forward pass, the recurrent product twice (gradients of h and of ``weight_hh``) and
-        the projection once (gradient of ``weight_ih``), or twice with the gradient of x. What a backward pass computes
-        again to save memory is not useful work; neither are the gates, which cost time but are no products.
+        Training adds to the forward pass the recurrent product twice (gradients of h and of ``weight_hh``) and the
+        projection once (gradient of ``weight_ih``), or twice with the gradient of x. What a backward pass recomputes to
+        save memory is not useful work; neither are the gates, which cost time but are not products.
 
         Example:
             >>> Problem(batch=1, frames=3, features=2, hidden=1, kernel_size=2, stride=1).useful_flops(training=False)

@@ -88,7 +88,7 @@ def comparison_table(
     Args:
         title: Of the table.
         case_columns: Headings of the first columns, by their key in ``Comparison.case``.
-        comparisons: Told apart by those columns.
+        comparisons: The comparisons, distinguished by those columns.
         with_rates: Add columns for the useful GFLOP/s and their share of the machine's rate.
     """
     head = [*case_columns.values(), "what", "ms", "times ours (quartiles)"]

@@ -1,4 +1,4 @@
-"""Section "sequences": the LSTM over whole sequences that follows the front end, beside PyTorch's."""
+"""Section "sequences": the LSTM over whole sequences that follows the front end, against PyTorch's."""
 
 import copy
 import itertools

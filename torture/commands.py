@@ -1,4 +1,4 @@
-"""Commands of convrnn in process groups of their own: as fresh processes, or forked from one that has all loaded."""
+"""Commands of convrnn in separate process groups: as fresh processes, or forked from one that has all loaded."""
 
 import contextlib
 import ctypes
@@ -47,7 +47,7 @@ class Running:
         """The exit code, minus the signal's number where it was killed.
 
         Raises:
-            TimeoutError: it has not ended after so many seconds, and was killed.
+            TimeoutError: it did not end within this many seconds, and was killed.
         """
         end = time.monotonic() + seconds
         while True:
@@ -63,7 +63,7 @@ class Running:
     def outlived(self, seconds: float) -> float:
         """How many seconds the last process of the group outlives the first, which has been waited for.
 
-        Those that are left after so many seconds are killed.
+        Those still running after this many seconds are killed.
         """
         began = time.monotonic()
         while True:
@@ -78,7 +78,7 @@ class Running:
 
 
 WORK = "work"
-"""The folder within a trial's where its command works and writes, beside what it says."""
+"""The folder within a trial's where its command works and writes, next to its output."""
 
 
 def start(words: Sequence[str], folder: Path, *, warm: bool, output: Path | None = None) -> Running:
@@ -89,7 +89,7 @@ def start(words: Sequence[str], folder: Path, *, warm: bool, output: Path | None
         folder: the trial's folder.
         warm: fork this process, which has called :func:`preload`, instead of starting a fresh one. Worker processes
             are forked too.
-        output: folder for what it says; by default the same.
+        output: folder for its stdout and stderr; by default the same.
     """
     output = output or folder
     work = folder / WORK
@@ -119,12 +119,12 @@ def _spawn(words: Sequence[str], work: Path, output: Path) -> int:
 
 def preload() -> None:
     """Loads whatever any command loads, and starts no thread."""
-    import lightning.pytorch
+    import lightning_fabric
     import matplotlib.backends.backend_agg
     import sklearn.svm
     import soxr
 
-    del lightning, matplotlib, sklearn, soxr
+    del lightning_fabric, matplotlib, sklearn, soxr
 
 
 def _fork(words: Sequence[str], work: Path, output: Path) -> int:
@@ -223,7 +223,7 @@ def _extract(table: str, jobs: int) -> int:
     from convrnn.cache import default_cache_dir
     from convrnn.corpora.registry import open_corpus
     from convrnn.errors import InputError
-    from convrnn.features.config import LogMelConfig
+    from convrnn.features.logmel import LogMelConfig
     from convrnn.features.store import FeatureStore
 
     corpus = open_corpus(f"csv:{table}")

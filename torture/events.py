@@ -87,7 +87,7 @@ class Control:
         return {"LD_PRELOAD": str(library), "TORTURE_CONTROL": str(self.path)}
 
     def arm(self, root: Path, action: Action = Action.COUNT, at: int = 0, error: int = errno.ENOSPC) -> Self:
-        """Begin to count anew.
+        """Restart counting.
 
         Args:
             root: the folder whose events count.

@@ -61,7 +61,7 @@ def try_inputs(
     by_coverage: bool = False,
     on_progress: Callable[[int], None] | None = None,
 ) -> dict[str, Tally]:
-    """Reads so many damaged inputs with each reader.
+    """Reads this many damaged inputs with each reader.
 
     Args:
         readers: names among :data:`torture.readers.READERS`.
@@ -102,7 +102,7 @@ def try_inputs(
 
 
 class _Worker:
-    """A process that reads slices of inputs, made anew when it dies of one."""
+    """A process that reads slices of inputs, restarted when one kills it."""
 
     def __init__(self, folder: Path, seed: int, by_coverage: bool) -> None:
         self._folder = folder

@@ -23,7 +23,7 @@ def available() -> bool:
 
 
 def instrumented() -> AbstractContextManager[object]:
-    """Within it, what is imported of convrnn tells atheris which branches are taken."""
+    """Within it, imported modules of convrnn report to atheris which branches are taken."""
     import atheris
 
     found: AbstractContextManager[object] = atheris.instrument_imports(include=["convrnn"])

@@ -184,7 +184,7 @@ class Bench:
 
 @contextmanager
 def bench(jobs: int) -> Iterator[Bench]:
-    """A bench in a folder of its own.
+    """A bench in its own folder.
 
     Raises:
         CannotCompileError: there is no C compiler here.

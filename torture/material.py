@@ -85,7 +85,7 @@ def small_model(num_classes: int = 2) -> Any:  # noqa: ANN401 - convrnn loads wh
 
 
 def write_bundle(folder: Path) -> Path:
-    """A bundle of an untrained small model that standardises with statistics of its own; returns its folder."""
+    """A bundle of an untrained small model that standardises with its own statistics; returns its folder."""
     import torch
 
     from convrnn.models.bundle import Bundle, BundleConfig
@@ -113,20 +113,21 @@ def write_run(folder: Path) -> tuple[Path, Path]:
     """A finished run of a small model, and one that was stopped after its first epoch; returns their folders."""
     from convrnn.corpora.registry import open_corpus
     from convrnn.corpora.splits import make_splits
-    from convrnn.features.config import LogMelConfig
+    from convrnn.features.logmel import LogMelConfig
+    from convrnn.training.config import TrainingConfig
     from convrnn.training.epochs import EpochReport
     from convrnn.training.fit import run
-    from convrnn.training.spec import RunSpec, TrainingConfig
+    from convrnn.training.spec import RunSpec
 
-    corpus = open_corpus(f"csv:{write_corpus(folder / 'corpus')}")
-    [split] = make_splits(corpus, TASK, "partitions")
+    corpus = open_corpus(f"csv:{write_corpus(folder / 'corpus')}").for_task(TASK)
+    [split] = make_splits(corpus, "partitions")
 
     def spec(seed: int) -> RunSpec:
         return RunSpec(
             corpus="tones",
-            fingerprint=corpus.fingerprint(TASK),
+            fingerprint=corpus.fingerprint,
             task=TASK,
-            classes=tuple(corpus.classes(TASK)),
+            classes=corpus.classes,
             split=split,
             features=LogMelConfig(sample_rate=RATE, num_bands=8),
             normalise="speaker",

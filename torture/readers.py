@@ -70,7 +70,7 @@ def other_audio(folder: Path) -> Target:
     """AIFF, AU, CAF, NIST and whatever else libsndfile writes."""
     import soundfile
 
-    # The sound of an SD2 file lies in a second file beside it, which libsndfile would write into the working folder.
+    # The sound of an SD2 file is in a second file next to it, which libsndfile would write into the working folder.
     known = {"WAV", "WAVEX", "RF64", "W64", "FLAC", "OGG", "MP3", "RAW", "SD2"}
     kinds = sorted(kind for kind in soundfile.available_formats() if kind not in known)
     made = {kind: soundfile.default_subtype(kind) for kind in kinds}
@@ -95,8 +95,8 @@ def _sound(kind: str, encoding: str, *, channels: int = 1, rate: int = material.
 
 def _audio(folder: Path, seeds: Sequence[bytes], *, suffix: str = ".wav", headerless_rate: int | None = None) -> Target:
     from convrnn.corpora.recording import listen_to
-    from convrnn.features.config import LogMelConfig
     from convrnn.features.extract import Segment, extract_features
+    from convrnn.features.logmel import LogMelConfig
 
     path = folder / f"sound{suffix}"
     config = LogMelConfig(sample_rate=16000)
@@ -220,9 +220,12 @@ def weights(folder: Path) -> Target:
 
 def checkpoint(folder: Path) -> Target:
     """A run's last.ckpt."""
-    from convrnn.training.fit import _read_state
+    from convrnn.training.checkpoint import resume
+    from convrnn.training.learner import Learner
+    from convrnn.training.spec import RunSpec
 
     _, half = material.write_run(folder)
+    learner = Learner(RunSpec.model_validate_json((half / "spec.json").read_text()))
     path = half / "last.ckpt"
     whole = path.read_bytes()
     with zipfile.ZipFile(io.BytesIO(whole)) as archive:
@@ -237,7 +240,7 @@ def checkpoint(folder: Path) -> Target:
 
     def read(data: bytes) -> None:
         path.write_bytes(data)
-        _read_state(path)
+        resume(path, learner)
 
     return Target([whole], damage, read)
 
@@ -252,7 +255,7 @@ def _zipped(parts: dict[str, bytes]) -> bytes:
 
 def result(folder: Path) -> Target:
     """What a finished run left: result.json, predictions.csv and metrics.jsonl."""
-    from convrnn.experiments.compare import FinishedRun
+    from convrnn.experiments.grid import FinishedRun
     from convrnn.training.epochs import read_metrics
 
     finished, _ = material.write_run(folder)
@@ -297,7 +300,7 @@ def split(folder: Path) -> Target:
 
 
 def spec(folder: Path) -> Target:
-    """A run's spec.json, which is read beside its model."""
+    """A run's spec.json, which is read together with its model."""
     from convrnn.cli.bundles import open_bundle
 
     finished, _ = material.write_run(folder)
@@ -321,15 +324,15 @@ def comparison(folder: Path) -> Target:
     from convrnn.corpora.gate import Provisos
     from convrnn.corpora.registry import open_corpus
     from convrnn.corpora.splits import make_splits
-    from convrnn.experiments.compare import plan
-    from convrnn.experiments.folder import COMPARISON, Comparison, open_folder
-    from convrnn.features.config import LogMelConfig
+    from convrnn.experiments.comparison_record import COMPARISON, ComparisonRecord, open_folder
+    from convrnn.experiments.grid import plan
+    from convrnn.features.logmel import LogMelConfig
 
-    corpus = open_corpus(f"csv:{material.write_corpus(folder / 'corpus', each=1)}")
-    splits = make_splits(corpus, material.TASK, "partitions")
+    corpus = open_corpus(f"csv:{material.write_corpus(folder / 'corpus', each=1)}").for_task(material.TASK)
+    splits = make_splits(corpus, "partitions")
     features = LogMelConfig(sample_rate=material.RATE)
-    runs = plan(corpus, material.TASK, splits, models=["conv"], setting="emotion", seeds=[0, 1], features=features)
-    asked = Comparison.of(runs, "partitions", Provisos())
+    runs = plan(corpus, splits, models=["conv"], setting="emotion", seeds=[0, 1], features=features)
+    asked = ComparisonRecord.of(runs, "partitions", Provisos())
     out = folder / "out"
     open_folder(out, asked, runs, splits)
     return _json_file(out / COMPARISON, lambda: open_folder(out, asked, runs, splits))
@@ -348,8 +351,8 @@ def _json_file(path: Path, read: Callable[[], object]) -> Target:
 
 def store(folder: Path) -> Target:
     """An entry of the feature store: whatever happened to it, the features are what they were."""
-    from convrnn.features.config import LogMelConfig
     from convrnn.features.extract import Segment
+    from convrnn.features.logmel import LogMelConfig
     from convrnn.features.store import FeatureStore
 
     sound = folder / "sound.wav"

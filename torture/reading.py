@@ -1,4 +1,4 @@
-"""The process that reads damaged inputs: with a limit on memory and time, it tells how each of them ends."""
+"""The process that reads damaged inputs: with a limit on memory and time, it reports how each of them ends."""
 
 import contextlib
 import os
@@ -30,7 +30,7 @@ INPUT = "input"
 """File of a process that holds what it reads."""
 
 OUTPUT = "output"
-"""File of a process that holds what it says, and what decoders in C do."""
+"""File of a process with its output and that of decoders in C."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ def serve(
 
 
 class _Reading:
-    """Reads inputs and tells the parent how they end, whoever makes them."""
+    """Reads inputs from any source and reports to the parent how each ends."""
 
     def __init__(self, connection: Connection, known: Any, own: Path) -> None:  # noqa: ANN401 - an array, shared
         self.own = own

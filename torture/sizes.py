@@ -45,7 +45,7 @@ def write_large(folder: Path, *, classes: int, each: int) -> Path:
     Args:
         folder: where.
         classes: each speaker says every class.
-        each: so many times.
+        each: number of repetitions.
     """
     import soundfile
 
@@ -72,8 +72,8 @@ def try_sizes(
     """``compare`` on a corpus of many classes, ``check`` on one of many rows.
 
     Args:
-        classes: so many; each has three utterances.
-        rows: about so many.
+        classes: number of classes; each has three utterances.
+        rows: approximate number of rows.
         on_progress: called with what comes next.
     """
     outcomes = []
@@ -103,7 +103,7 @@ def _measured(what: str, words: tuple[str, ...], folder: Path) -> Outcome:
         )
         timer = threading.Timer(SECONDS_AT_MOST, process.kill)
         timer.start()
-        # Tells of this process and those that it has waited for, not of all that there ever were.
+        # Covers this process and the children that it has waited for, not all of them.
         _, status, usage = os.wait4(process.pid, 0)
         timer.cancel()
     seconds, memory = time.monotonic() - began, 1024 * usage.ru_maxrss

@@ -25,10 +25,10 @@ SECONDS_AT_MOST = 300.0
 """For one command."""
 
 COMPARED = ("out", "cache")
-"""Folders of a trial whose content counts, beside its stdout."""
+"""Folders of a trial whose content counts, in addition to its stdout."""
 
 MOUNTED = f"{commands.WORK}/out"
-"""The folder of a trial that may be a file system of its own."""
+"""The folder of a trial that may be a separate file system."""
 
 WRITING_REFUSED = (Action.REFUSE_ONCE, Action.REFUSE_FROM)
 
@@ -46,8 +46,8 @@ class Trial:
         at: the event, from 1.
         again: the event at which the next run is struck likewise; 0 for none.
         error: errno of a refusal.
-        given: a folder whose content is there before the command begins; "" for none.
-        mount: options of a file system of its own that the command writes to, "ro" or its size; "" for none.
+        given: a folder whose content exists before the command begins; "" for none.
+        mount: options of a separate file system that the command writes to, "ro" or its size; "" for none.
         twice: start two at once.
     """
 
@@ -210,7 +210,7 @@ def own_folder() -> Iterator[Path]:
 
 
 class Given(enum.StrEnum):
-    """What is there before a command begins."""
+    """The files that exist before a command begins."""
 
     NOTHING = "nothing"
     FEATURES = "features"
@@ -225,7 +225,7 @@ def reference(words: Sequence[str], control: Control, given: Given, place: Path)
     Args:
         words: the command.
         control: of this process's library.
-        given: what is there before.
+        given: the files that exist before.
         place: the folder to keep that in; made unless it is nothing.
 
     Raises:

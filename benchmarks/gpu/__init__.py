@@ -1,1 +1,1 @@
-"""Measurements of convrnn's GPU kernels beside their peers: ``python -m benchmarks.gpu --help``."""
+"""Measurements of convrnn's GPU kernels against their peers: ``python -m benchmarks.gpu --help``."""

@@ -1,4 +1,4 @@
-"""Measure convrnn's GPU kernels beside their peers: ``python -m benchmarks.gpu``, from the root of a clone."""
+"""Measure convrnn's GPU kernels against their peers: ``python -m benchmarks.gpu``, from the root of a clone."""
 
 import argparse
 import sys
@@ -103,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if name in options.sections:
             sections[name] = SECTIONS[name](settings)
             report.print_section(sections[name], console)
-            # After every section, so that whoever interrupts it keeps what was finished.
+            # After every section, so that an interrupted run keeps the finished ones.
             if options.json:
                 options.json.write_text(report.to_json(described, sections))
             if options.markdown:

@@ -77,7 +77,7 @@ def _step(loss: Step, model: nn.Module) -> Step:
 
 
 def _graphed(step: Step, batch: int) -> Step:
-    """The step as a CUDA graph, on frames and labels of its own."""
+    """The step as a CUDA graph, on its own frames and labels."""
     x = torch.randn(batch, FRAMES, FEATURES, device=DEVICE)
     labels = torch.randint(CLASSES, (batch,), device=DEVICE)
     replay = graphed(lambda: step(x, labels))

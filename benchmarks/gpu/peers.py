@@ -105,7 +105,7 @@ def _compiled(mode: str) -> Callable[[Problem, Operands], Prepared]:
 
 
 def _unfold(x: Tensor, problem: Problem) -> Tensor:
-    """The windows as sequences of their own: ``[kernel_size, batch * windows, features]``, contiguous."""
+    """The windows as separate sequences: ``[kernel_size, batch * windows, features]``, contiguous."""
     windows = x.unfold(1, problem.kernel_size, problem.stride)
     return windows.permute(3, 0, 1, 2).reshape(problem.kernel_size, problem.windows, x.size(2))
 

@@ -1,4 +1,4 @@
-"""Section "sequences": the LSTM over whole sequences that follows the front end, beside cuDNN's."""
+"""Section "sequences": the LSTM over whole sequences that follows the front end, against cuDNN's."""
 
 import copy
 import functools

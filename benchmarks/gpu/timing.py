@@ -1,4 +1,4 @@
-"""Time functions on the GPU in turns, by CUDA events, on inputs drawn anew for every turn."""
+"""Time functions on the GPU in turns, with CUDA events, on new inputs for every turn."""
 
 import math
 import time
@@ -36,7 +36,7 @@ class _Graph(Generic[T]):
 
     Attributes:
         graph: The recording.
-        result: What it returned, which every replay writes anew.
+        result: Its result, which every replay overwrites.
         run: The function, kept because the recording reads what only the function holds.
     """
 

@@ -1,4 +1,4 @@
-"""Section "windowed": the windowed LSTM of the paper's front end beside all its peers."""
+"""Section "windowed": the windowed LSTM of the paper's front end against all its peers."""
 
 import functools
 import itertools
