@@ -13,7 +13,9 @@ LEFT_BEHIND = re.compile(r"\.tmp$|\.partial(/|$)|(^|/)\.[^/]*\.lock$|(^|/)\.[^/]
 """Names of files that must be gone once a command has come to its end."""
 
 _TIMES = re.compile(rb"\b\d+(?:\.\d+)?(?: min \d+ s| h \d+ min| ms| s| min| h)\b")
-_DATES = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\+\d\d:\d\d|Z)?")
+_DATE = rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\+\d\d:\d\d|Z)?"
+# Runs that finish within a second have one date, others a first and a last.
+_DATES = re.compile(_DATE + rb"(?: to " + _DATE + rb")?")
 _CLOCKED = ("seconds", "finished")
 _OF_CLOCKED_FILES = ("metrics.jsonl", "last.ckpt", "result.json")
 """Files whose digests depend on the time that training took."""

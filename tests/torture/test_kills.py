@@ -53,9 +53,11 @@ def test_what_differs_is_noticed(made):
 def test_snapshots_leave_out_times_alone(tmp_path):
     (tmp_path / "result.json").write_text('{"seconds": 1.5, "finished": "now", "accuracy": 0.5}')
     (tmp_path / "table.csv").write_text("model,seconds\nconv,3\n")
+    (tmp_path / "report.html").write_text("Finished 2026-01-01T00:00:00Z")
     before = snapshot(tmp_path)
     (tmp_path / "result.json").write_text('{"seconds": 2.5, "finished": "then", "accuracy": 0.5}')
     (tmp_path / "table.csv").write_text("model,seconds\nconv,4\n")
+    (tmp_path / "report.html").write_text("Finished 2026-01-01T00:00:00Z to 2026-01-01T00:00:01Z")
     assert not difference(snapshot(tmp_path), before)
     (tmp_path / "result.json").write_text('{"seconds": 2.5, "finished": "then", "accuracy": 0.51}')
     (tmp_path / ".a.tmp").touch()
