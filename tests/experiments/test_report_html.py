@@ -173,6 +173,14 @@ def test_table_four_has_its_averages_and_no_tests(tmp_path):
     assert len(page.all("svg")) == 4 * (6 + 1)
 
 
+def test_difference_to_the_paper_is_only_told_where_there_is_one(tmp_path, text):
+    assert ", and the difference" in text
+    table = TABLES["table1"]
+    other = Results.of((experiment(tmp_path, table, OTHER, corpus="csv:other.csv"),), paper=table)
+    assert ", and the difference" not in page_of(other, tmp_path / "page")
+    assert "difference to the paper" not in (tmp_path / "page/table1.tex").read_text()
+
+
 def test_page_with_nothing_done_shows_the_papers_values(tmp_path):
     text = page_of(Results.of((), paper=TABLES["table2"], command=("convrnn",)), tmp_path)
     assert "76.03 ± 1.28" in text

@@ -51,7 +51,7 @@ def latex(results: Results, layout: Layout) -> str:
         origin = [f"% Table {number} of Keren and Schuller (arXiv:1602.05875), and the same done again."]
         caption = (
             f"Table {number} of the paper and the same done again: {_text(results.paper.title)}. "
-            f"Second lines: difference to the paper, {', '.join(below)}."
+            f"Second lines: {'difference to the paper, ' if layout.compared else ''}{', '.join(below)}."
         )
         kind, label = "table*", results.paper.name
     said = [*notes(results, layout), *(f"{heading}: {text}" for heading, text in captions(results))]

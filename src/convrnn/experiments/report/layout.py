@@ -100,6 +100,11 @@ class Layout:
     averaged: bool
     measured_name: str
 
+    @property
+    def compared(self) -> bool:
+        """Whether a column has the paper's values and measured ones."""
+        return any(heading.paper and heading.ours for heading in self.headings)
+
     def grid(self) -> tuple[list[str], list[list[str]]]:
         """Header and rows of text for a terminal: the columns that were done, with the paper's values."""
         shown = [(number, heading) for number, heading in enumerate(self.headings) if heading.ours]
