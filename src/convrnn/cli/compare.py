@@ -58,8 +58,8 @@ def compare(
     over seeds, folds pooled into one recall per seed; accuracy; parameters; training time of a seed) is also written to
     OUT/table.csv (percent, seconds) and OUT/table.md, with a confusion matrix per model as a picture. OUT/report.html,
     .md, .csv and .tex add 95 % confidence intervals over speakers, paired tests against the standard convolution,
-    learning curves and recalls of speakers. All of it is about everything that was ever asked for in OUT: other models
-    or seeds are added, and another experiment needs another folder.
+    learning curves and recalls of speakers. They cover everything compared in OUT so far: other models or seeds are
+    added, and another experiment needs another folder.
     """
     from convrnn.cli.console import warn
     from convrnn.cli.progress import ShownProgress

@@ -98,8 +98,8 @@ def compare(
     classes of the training set are filled up to the size of the largest (section IV-A of the paper). Each run has a
     directory of its own under ``out/runs``, named by its content: a finished one is never done twice, and an
     interrupted comparison continues when it is called again. ``out`` gets the report of
-    :meth:`Results.report <convrnn.experiments.results.Results.report>`, about all that was ever asked for in it: other
-    models or seeds are added to it, and another experiment needs another folder.
+    :meth:`Results.report <convrnn.experiments.results.Results.report>`, which covers everything compared there so
+    far: other models or seeds are added to it, and another experiment needs another folder.
 
     Args:
         corpus: a corpus, or its name: ``"csv:PATH"``, ``"emodb:PATH"``, ``"aibo:PATH"``, ``"agender:PATH"`` or

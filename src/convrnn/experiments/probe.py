@@ -1,4 +1,4 @@
-"""A linear probe: what a trained front end's features alone tell of the classes."""
+"""A linear probe: how much the features of a trained front end say about the classes."""
 
 from collections.abc import Callable, Sequence
 

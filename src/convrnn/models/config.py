@@ -59,7 +59,7 @@ class ConvRNNConfig(_Config):
     """A :class:`convrnn.nn.ConvRNN` layer; the fields are its arguments, among them the options of its cell.
 
     Every config has the options of the first three cells, None where they are not given, because hashes of earlier runs
-    include them. Options of other cells are there where they are given.
+    include them. Options of other cells are included if they are given.
     """
 
     model_config = ConfigDict(extra="allow")

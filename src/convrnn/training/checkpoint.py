@@ -76,7 +76,7 @@ def resume(path: Path, learner: Learner) -> TrainingState:
     except Exception as error:  # a damaged file fails in any way; all mean the same to the user
         raise InputError(
             f"{path}: is damaged and the run cannot go on from it ({type(error).__name__}); "
-            "delete the folder to start the run anew"
+            "delete the folder to start the run again"
         ) from error
     return TrainingState(reports, best_model)
 
