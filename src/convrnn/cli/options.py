@@ -108,7 +108,7 @@ AcceptOption = Annotated[
     typer.Option(
         "--accept",
         metavar="KIND",
-        help="Go on in spite of this kind of error that `convrnn check` finds, such as truncated; the results say so. "
+        help="Continue despite this kind of error that `convrnn check` finds, such as truncated; the results say so. "
         "Repeat it for others.",
         show_default=False,
     ),
@@ -152,7 +152,7 @@ ProbeOption = Annotated[
     typer.Option(
         "--probe",
         help="Add a linear SVM on the features that each trained front end extracts, as means and deviations over each "
-        "utterance: what they tell without the rest of the model.",
+        "utterance: how well they do without the rest of the model.",
     ),
 ]
 TablesArgument = Annotated[
