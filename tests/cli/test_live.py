@@ -111,7 +111,7 @@ def test_another_sample_rate(trained, pcm):
             for value in values
         ),
         (b"", ("--sample-rate", "1e8"), "--sample-rate"),
-        (b"", ("--sample-rate", 4000), "--sample-rate 4000: there is nothing above 2000 Hz, but the model looks up to"),
+        (b"", ("--sample-rate", 4000), "--sample-rate 4000: contains nothing above 2000 Hz, but the model uses up to"),
         (b"", ("--accept", "silence"), "--accept: unknown value 'silence'; allowed: narrow-band"),
     ],
 )
@@ -140,7 +140,7 @@ def test_it_speaks_while_it_listens_and_stops_when_nobody_reads(trained, pcm):
 def test_a_low_rate_may_be_accepted(trained, pcm):
     said = run(pcm[::2].tobytes(), trained, "--sample-rate", RATE // 2, "--accept", "narrow-band", "--json")
     assert said.exit_code == 0, said.stderr
-    assert "warning: --sample-rate 4000: there is nothing above 2000 Hz" in said.stderr
+    assert "warning: --sample-rate 4000: contains nothing above 2000 Hz" in said.stderr
     assert json.loads(said.stdout.splitlines()[-1])["time"] == pytest.approx(1.0, abs=0.001)
 
 

@@ -132,14 +132,14 @@ def test_a_band_narrower_than_the_models_is_refused_unless_accepted(convrnn, wid
     said = convrnn("predict", wide, clips / "good0.wav")
     assert said.code == 2
     [row] = read(said)
-    assert "is sampled at 8000 Hz and has nothing above 4000 Hz, but the model looks up to 8000 Hz" in row["error"]
+    assert "is sampled at 8000 Hz and has nothing above 4000 Hz, but the model uses up to 8000 Hz" in row["error"]
     assert "--accept narrow-band" in row["error"]
     said = convrnn("predict", wide, clips / "good0.wav", "--accept", "narrow-band")
     assert said.code == 0, said.err
     [row] = read(said)
     assert (row["error"], row["prediction"] in ("high", "low")) == ("", True)
     assert row["warning"].endswith(
-        "is sampled at 8000 Hz and has nothing above 4000 Hz, but the model looks up to 8000 Hz"
+        "is sampled at 8000 Hz and has nothing above 4000 Hz, but the model uses up to 8000 Hz"
     )
     assert "warning: narrow-band: " in said.err
 
@@ -152,7 +152,7 @@ def test_audio_that_was_resampled_is_warned_of(convrnn, wide, trained, clips):
     assert said.code == 0, said.err
     up, real = json.loads(said.out)
     [warning] = up["warnings"]
-    assert "has next to nothing above 4000 Hz, as if resampled from 8000 to 16000 Hz, but the model looks up" in warning
+    assert "has next to nothing above 4000 Hz, as if resampled from 8000 to 16000 Hz, but the model uses up" in warning
     assert real["warnings"] == []
     # A model of that lower rate does not mind.
     said = convrnn("predict", trained, clips / "up.wav", "--normalise", "utterance", "--json")

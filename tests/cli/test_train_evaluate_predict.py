@@ -85,7 +85,7 @@ def test_a_bundle_may_lie_anywhere(convrnn, trained, corpus, tmp_path, scores):
     assert said.code == 0
     assert json.loads(said.out) == scores
     assert said.err.count("warning: ") == 1
-    assert "the speakers that it was trained on are not known" in said.err
+    assert "its training speakers are unknown" in said.err
 
 
 def test_file_names_are_no_formulas_in_the_csv_of_predict(convrnn, trained, corpus, tmp_path, monkeypatch):

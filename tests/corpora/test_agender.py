@@ -80,7 +80,7 @@ def test_the_number_is_trusted_over_age_and_gender(tmp_path):
     assert speakers.loc[["1001", "4002", "6501"], "age"].tolist() == ["child", "adult", "senior"]
     assert speakers.loc["6501", "gender"] == "female"
     assert message(corpus, "speaker-group").endswith(
-        "which is kept: 3, 1001 (child x, listed as 15 x), 4002 (adult f, listed as 55 f), "
+        "the number is used: 3, 1001 (child x, listed as 15 x), 4002 (adult f, listed as 55 f), "
         "6501 (senior f, listed as 70 m)"
     )
     assert [d.severity for d in check_corpus(corpus).defects if d.kind == "speaker-group"] == ["warning"]

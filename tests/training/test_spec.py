@@ -135,7 +135,7 @@ def test_recordings_without_a_label_do_not_decide_the_sample_rate(tones: Labelle
     [({"seed": 2**70}, "seed: Input should be"), ({"seed": -1}, "seed"), ({"threads": 10**6}, "threads")],
 )
 def test_values_beyond_their_bounds_are_told_in_a_sentence(tones: LabelledCorpus, field, told):
-    with pytest.raises(InputError, match=f"data.csv: a run is not possible at {told}") as caught:
+    with pytest.raises(InputError, match=f"data.csv: no run is possible at {told}") as caught:
         make_spec(tones, SPLIT, front_end="conv", setting="emotion", **field)
     assert len(str(caught.value).splitlines()) == 1
 

@@ -111,8 +111,8 @@ def _seen_speakers(spec: "RunSpec | None", data: "LabelledCorpus", rows: list[in
     """A warning of speakers whom the model has seen or may have seen; "" if there are none."""
     if spec is None:
         return (
-            "the bundle is not in its run directory, so the speakers that it was trained on are not known, and nobody "
-            "has checked that those tested here are unseen"
+            "the model is not in its run directory, so its training speakers are unknown and may be among those tested "
+            "here"
         )
     speakers = set(data.table["speaker"].iloc[rows])
     seen = {*spec.split.train, *spec.split.validation} & speakers

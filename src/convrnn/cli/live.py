@@ -123,13 +123,12 @@ def _check_band(rate: int, features: "FeatureConfig", accept: Collection[str]) -
     if rate / 2 >= features.highest_hz:
         return
     told = (
-        f"--sample-rate {rate}: there is nothing above {rate / 2:g} Hz, but the model looks up to "
+        f"--sample-rate {rate}: contains nothing above {rate / 2:g} Hz, but the model uses up to "
         f"{features.highest_hz:g} Hz"
     )
     if not accept:
         raise InputError(
-            f"{told}; record at {2 * features.highest_hz:g} Hz or more, or go on in spite of it with "
-            "--accept narrow-band"
+            f"{told}; record at {2 * features.highest_hz:g} Hz or more, or accept it with --accept narrow-band"
         )
     warn(told)
 

@@ -261,7 +261,7 @@ def _other_groups(utterances: Iterable[_Utterance]) -> list[Remark]:
     if not told:
         return []
     message = (
-        f"speakers whose listed age or gender is not that of the group that their number tells, which is kept: "
+        f"speakers whose listed age or gender contradicts the group in their number; the number is used: "
         f"{len(told)}, {some(sorted(told.values()))}"
     )
     return [Remark("speaker-group", message)]

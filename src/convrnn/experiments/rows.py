@@ -172,9 +172,7 @@ def let_through(
         raise
     told = {remark.kind for remark in data.remarks}
     if warnings := [defect for defect in report.warnings if defect.kind not in told]:
-        progress.warning(
-            f"{data.name}: {count_kinds(warnings)}; {_what_tells_more(data, chosen, provisos)} tells of each"
-        )
+        progress.warning(f"{data.name}: {count_kinds(warnings)}; {_what_tells_more(data, chosen, provisos)} lists them")
     if accepted:
         progress.warning(Provisos().accepting(accepted).sentences()[0])
     return provisos.accepting(accepted)

@@ -52,7 +52,7 @@ FEATURES: Mapping[str, Entry] = MappingProxyType(
             "egemaps",
             "EgemapsConfig",
             "eGeMAPS, 25 ms",
-            "the same with the paper's frames of 25 ms in place of openSMILE's 20",
+            "the same with the paper's 25 ms frames instead of openSMILE's 20 ms",
             {"frame_ms": 25},
         ),
     }

@@ -224,13 +224,11 @@ def _narrow_band(recording: Recording, config: Features, *, accepted: bool) -> l
     if rate is None or rate / 2 >= config.highest_hz:
         return []
     sentence = (
-        f"{recording.file}: is sampled at {rate} Hz and has nothing above {rate / 2:g} Hz, but the model looks up to "
+        f"{recording.file}: is sampled at {rate} Hz and has nothing above {rate / 2:g} Hz, but the model uses up to "
         f"{config.highest_hz:g} Hz"
     )
     if not accepted:
-        sentence += (
-            f"; record at {2 * config.highest_hz:g} Hz or more, or go on in spite of it with --accept narrow-band"
-        )
+        sentence += f"; record at {2 * config.highest_hz:g} Hz or more, or accept it with --accept narrow-band"
     return [("error", "narrow-band", sentence)]
 
 
@@ -245,7 +243,7 @@ def _resampled(segment: Segment, rate: int, config: Features) -> list[Fault]:
         return []
     sentence = (
         f"{segment} has next to nothing above {lower / 2:g} Hz, as if resampled from {lower} to {rate} Hz, but the "
-        f"model looks up to {config.highest_hz:g} Hz"
+        f"model uses up to {config.highest_hz:g} Hz"
     )
     return [("warning", "resampled", sentence)]
 

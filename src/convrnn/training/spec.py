@@ -165,4 +165,4 @@ def make_spec(
             threads=threads,
         )
     except ValidationError as error:
-        raise InputError(f"{corpus.name}: a run is not possible{told(error)}") from None
+        raise InputError(f"{corpus.name}: no run is possible{told(error)}") from None
