@@ -144,11 +144,12 @@ def _names_of_persons(table: pd.DataFrame) -> list[tuple[str, str]]:
     """Pairs of speakers who are the same person: a person's first name and another."""
     persons: dict[str, str] = {}
     first: dict[str, str] = {}
-    pairs = []
+    # A dictionary for its order: a table may have thousands of speakers.
+    pairs: dict[tuple[str, str], None] = {}
     rows = table[table["person"].notna()]
     for speaker, person in zip(map(str, rows["speaker"]), map(str, rows["person"]), strict=True):
         if persons.setdefault(speaker, person) != person:
             raise ValueError(f"speaker {speaker!r} is the persons {persons[speaker]!r} and {person!r}")
-        if (name := first.setdefault(person, speaker)) != speaker and (name, speaker) not in pairs:
-            pairs.append((name, speaker))
-    return pairs
+        if (name := first.setdefault(person, speaker)) != speaker:
+            pairs[name, speaker] = None
+    return list(pairs)
