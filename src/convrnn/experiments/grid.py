@@ -318,7 +318,7 @@ class _Context:
 
 def _train(context: _Context, spec: RunSpec, report: Callable[[object], None]) -> None:
     """One run, in a worker process."""
-    # Lightning takes seconds to load, and the parent process never needs it.
+    # Loaded here, since only the worker processes train.
     from convrnn.training.fit import run
     from convrnn.training.loop import StepReport
 
