@@ -1,11 +1,11 @@
-"""Compiles the CPU kernel when the package is built, into one library that lies beside the Python code.
+"""Compiles the CPU kernel into one library next to the Python code when the package is built.
 
-The library is plain C, needs nothing of PyTorch's and is loaded with ctypes, so that a wheel with it serves every
-Python 3 and every PyTorch on a platform. Where it cannot be compiled, the package is built without it and runs the
-same equations in plain PyTorch. ``CONVRNN_BUILD=require`` makes that an error, ``CONVRNN_BUILD=skip`` leaves the
-library out; CC, CFLAGS and LDFLAGS are heeded.
+The library is plain C, does not depend on PyTorch and is loaded with ctypes, so one wheel serves every version of
+Python 3 and PyTorch on a platform. If it cannot be compiled, the package is built without it and runs the same
+equations in plain PyTorch. ``CONVRNN_BUILD=require`` makes that an error; ``CONVRNN_BUILD=skip`` leaves the library
+out. CC, CFLAGS and LDFLAGS are respected.
 
-Run as a program it compiles alone, for example with sanitizers::
+As a program it only compiles the library, for example with sanitizers::
 
     python hatch_build.py --output build/asan/_native.so --sanitize address,undefined
 """
@@ -25,7 +25,7 @@ from typing import Any
 
 try:
     from hatchling.builders.hooks.plugin.interface import BuildHookInterface
-except ImportError:  # run as a program, which compiles without hatchling
+except ImportError:  # run as a program, without hatchling
     BuildHookInterface = object
 
 ROOT = Path(__file__).parent
@@ -41,14 +41,14 @@ AVX2 = ("-mavx2", "-mfma")
 
 
 class CompileError(Exception):
-    """The library cannot be compiled; the message says why."""
+    """The library cannot be compiled, for the reason in the message."""
 
 
 def find_compiler() -> list[str]:
-    """The C compiler's command: CC, else the first of cc, gcc and clang.
+    """The C compiler's command: CC, or else the first of cc, gcc and clang that is installed.
 
     Raises:
-        CompileError: where there is none.
+        CompileError: if there is none.
     """
     wanted = shlex.split(os.environ.get("CC", ""))
     for command in [wanted] if wanted else [["cc"], ["gcc"], ["clang"]]:
@@ -69,7 +69,7 @@ def instruction_sets(machine: str) -> dict[str, tuple[str, ...]]:
 
 
 def digest_of(sources: Path) -> str:
-    """The version of the C files: the first 12 digits of their SHA-256, by which a run's result names the kernel."""
+    """The version of the C files: the first 12 digits of their SHA-256, which runs record as the kernel's version."""
     digest = hashlib.sha256()
     for path in sorted(sources.glob("*.[ch]")):
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
@@ -77,15 +77,15 @@ def digest_of(sources: Path) -> str:
 
 
 def compile_library(sources: Path, output: Path, extra_flags: Sequence[str] = ()) -> None:
-    """Compile all C files in ``sources`` into the shared library ``output``, which is there whole or not at all.
+    """Compile all C files in ``sources`` into the shared library ``output``, which is replaced in one step.
 
     Args:
         sources: Folder of the C files.
         output: Where to write the library.
-        extra_flags: For the compiler and the linker, behind all others.
+        extra_flags: Flags for the compiler and the linker, after all others.
 
     Raises:
-        CompileError: without a compiler, and with its words where it fails.
+        CompileError: if there is no compiler, or if it fails, with its output.
     """
     compiler = find_compiler()
     sets = instruction_sets(platform.machine())
@@ -114,24 +114,24 @@ def _run(command: list[str]) -> None:
 
 
 def platform_tag() -> str:
-    """The wheel tag of a library for this machine that no Python version is bound to, ``py3-none-<platform>``.
+    """The wheel tag of a library for this machine and any version of Python 3, ``py3-none-<platform>``.
 
     Example:
         >>> platform_tag().startswith("py3-none-")
         True
     """
-    from packaging.tags import platform_tags  # comes with hatchling, which compiling alone does without
+    from packaging.tags import platform_tags  # comes with hatchling
 
-    # Not sysconfig's platform, which on macOS may be a universal Python's, or of a version that pip does not know.
-    # manylinux and musllinux promise more than one machine's compiler keeps.
+    # Not sysconfig's platform: on macOS it may be that of a universal Python, or a version that pip does not know. The
+    # manylinux and musllinux tags promise compatibility with other systems, which one machine's compiler cannot.
     return "py3-none-" + next(tag for tag in platform_tags() if not tag.startswith(("manylinux", "musllinux")))
 
 
 class CustomBuildHook(BuildHookInterface):  # type: ignore[misc,valid-type,unused-ignore]
-    """Puts the library into the wheel, or beside the sources where the package is installed from them for editing."""
+    """Puts the library into the wheel, or next to the sources in an editable installation."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002
-        """Compile, before hatchling collects the wheel's files."""
+        """Compile the library before hatchling collects the wheel's files."""
         if self.target_name != "wheel":
             return
         output = ROOT / LIBRARY
@@ -141,7 +141,7 @@ class CustomBuildHook(BuildHookInterface):  # type: ignore[misc,valid-type,unuse
             return
         try:
             compile_library(ROOT / "csrc", output)
-        except (CompileError, OSError) as error:  # such as a folder of sources that is read-only
+        except (CompileError, OSError) as error:  # such as a read-only folder of sources
             output.unlink(missing_ok=True)
             if wanted == "require":
                 raise
@@ -156,7 +156,7 @@ class CustomBuildHook(BuildHookInterface):  # type: ignore[misc,valid-type,unuse
 
 
 def main() -> int:
-    """Compile as the command line says; 2 where that fails."""
+    """Compile according to the command line; returns 2 if that fails, otherwise 0."""
     parser = argparse.ArgumentParser(description="Compile the CPU kernel of convrnn.")
     parser.add_argument("--output", type=Path, default=ROOT / LIBRARY, help="the library (default: %(default)s)")
     parser.add_argument("--sanitize", metavar="NAMES", help="sanitizers, such as address,undefined or thread")

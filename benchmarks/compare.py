@@ -1,19 +1,20 @@
-"""Check that contenders agree, time them in turns, and set them against each other."""
+"""Check the contenders' answers, time those that are right in turns, and compare their times."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Self
 
 import torch
 from torch import Tensor
 
-from benchmarks.measure import Effort, Spread, alternate
+from benchmarks.measure import Effort, Spread, Times, alternate
 
 Answer = Sequence[Tensor]
 Case = Mapping[str, str | int]
 
 TOLERANCE = 1e-4
-"""Largest difference from the answer in float64 that is still agreement, as a share of a tensor's largest value, where
-the answer is smooth in the operands."""
+"""Largest difference from the float64 answer that counts as agreement, relative to the tensor's largest value. It holds
+where the answer is smooth in the operands."""
 
 SQUARE = 1024
 """Rows and columns of the large matrix product."""
@@ -22,15 +23,15 @@ SQUARE = 1024
 def answer(
     forward: Callable[[], Tensor], differentiated: Sequence[Tensor], upstream: Tensor | None
 ) -> Callable[[], list[Tensor]]:
-    """What is timed of a forward pass: alone in inference mode, or with gradients.
+    """Make the function to time: a forward pass alone in inference mode, or with a backward pass.
 
     Args:
         forward: The forward pass.
-        differentiated: Those tensors whose gradients training asks for.
-        upstream: Gradient of the forward pass's result that the backward pass starts from; None is inference.
+        differentiated: Tensors whose gradients training needs.
+        upstream: Gradient of the forward pass's result, from which the backward pass starts; None for inference.
 
     Returns:
-        A function that returns the value and, with ``upstream``, the gradients after it.
+        A function that returns the value, followed by the gradients if ``upstream`` is given.
     """
 
     def infer() -> list[Tensor]:
@@ -46,15 +47,15 @@ def answer(
 
 @dataclass(frozen=True, eq=False)
 class Contender:
-    """Something that is timed.
+    """An implementation that is checked and timed.
 
     Attributes:
-        name: What the tables call it.
-        run: What is timed. It returns what is checked, unless ``answer`` does.
-        expected: What it has to return, in float64.
-        baseline: Name of the contender that computes the same and is ours: ratios are times over its times.
-        answer: What is checked, where that is not what is timed.
-        tolerance: Largest difference that is still agreement.
+        name: Its name in the tables.
+        run: The function to time. Its result is checked, unless ``answer`` is given.
+        expected: The right answer, in float64.
+        baseline: Name of our contender that computes the same; ratios are relative to its times.
+        answer: Returns the result to check, if that is not ``run``'s.
+        tolerance: Largest difference that counts as agreement.
     """
 
     name: str
@@ -69,7 +70,7 @@ class Contender:
         try:
             answer = (self.answer or self.run)()
             differences = [_difference(*pair) for pair in zip(answer, self.expected, strict=True)]
-            return float(torch.stack(differences).max())  # unlike Python's max, it does not lose NaN
+            return float(torch.stack(differences).max())  # unlike Python's max, this keeps NaN
         except RuntimeError as error:
             # A GPU reports its errors late.
             error.add_note(f"in the answer of {self.name}")
@@ -86,15 +87,16 @@ def _difference(got: Tensor, expected: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Entry:
-    """What was measured of one contender.
+    """The measurements of one contender.
 
     Attributes:
-        name: Of the contender.
+        name: Name of the contender.
         milliseconds: Time of one call.
-        ratio: Its time over the baseline's, round by round; None where the baseline was refused.
-        difference: From the answer in float64, relative.
-        gflops: Useful floating-point operations per second, in 1e9; None where nobody counted them.
-        share: Of the machine's rate of matrix products in the same rounds; on a GPU, of the least time that it takes.
+        ratio: Its time over the baseline's, round by round; None if the baseline was not timed.
+        difference: Relative difference from the float64 answer.
+        gflops: Useful floating-point operations per second, in 1e9; None where they were not counted.
+        share: Its share of the machine's rate of matrix products in the same rounds; on a GPU, the shortest possible
+            time over its time.
     """
 
     name: str
@@ -104,17 +106,40 @@ class Entry:
     gflops: float | None = None
     share: Spread | None = None
 
+    @classmethod
+    def of(
+        cls, contender: Contender, difference: float, times: Mapping[str, Times], flops: int | None, share: Times | None
+    ) -> Self:
+        """The entry of a contender.
+
+        Args:
+            contender: The contender.
+            difference: Relative difference of its answer.
+            times: Seconds of one call by name, ``[rounds]``.
+            flops: Useful floating-point operations of one call, if known.
+            share: Its share by rounds, if known.
+        """
+        seconds, baseline = times[contender.name], times.get(contender.baseline)
+        return cls(
+            contender.name,
+            Spread.of(1e3 * seconds),
+            None if baseline is None else Spread.of(seconds / baseline),
+            difference,
+            None if flops is None else Spread.of(flops / seconds).median / 1e9,
+            None if share is None else Spread.of(share),
+        )
+
 
 @dataclass(frozen=True)
 class Comparison:
-    """Contenders on one case.
+    """The measurements of all contenders on one case.
 
     Attributes:
-        case: What they computed, by name.
-        rounds: How many there were.
-        entries: One for each contender that was timed, in their order.
-        refused: One line for each contender that was not, because its answer is wrong.
-        product_gflops: Rates of the matrix products that were timed along with them, by shape.
+        case: The case's sizes and options, by name.
+        rounds: Number of rounds.
+        entries: One for each contender that was timed, in order.
+        refused: One line for each contender that was not timed because its answer is wrong.
+        product_gflops: Rates of the matrix products timed in the same rounds, by shape.
     """
 
     case: Case
@@ -124,7 +149,7 @@ class Comparison:
     product_gflops: dict[str, float] = field(default_factory=dict)
 
     def entry(self, name: str) -> Entry | None:
-        """The entry of a contender, None where it was refused or did not take part."""
+        """The entry of a contender; None if it was not timed."""
         return next((entry for entry in self.entries if entry.name == name), None)
 
 
@@ -152,7 +177,7 @@ class Product:
         return 2 * self.rows * self.inner * self.columns
 
     def prepare(self) -> Callable[[], Tensor]:
-        """A function that computes it into memory that is already there."""
+        """A function that computes it into preallocated memory."""
         torch.manual_seed(0)
         a, b, out = (
             torch.randn(self.rows, self.inner),
@@ -163,13 +188,27 @@ class Product:
 
 
 def describe(case: Case) -> str:
-    """One line.
+    """The case in one line.
 
     Example:
         >>> describe({"pass": "forward", "threads": 2})
         'pass forward, threads 2'
     """
     return ", ".join(f"{key} {value}" for key, value in case.items())
+
+
+def check(case: Case, contenders: Sequence[Contender]) -> tuple[list[tuple[Contender, float]], list[str]]:
+    """The contenders whose answers are right, with their differences, and one line for each of the others."""
+    agreed, refused = [], []
+    for contender in contenders:
+        difference = contender.difference()
+        if difference <= contender.tolerance:  # false for NaN
+            agreed.append((contender, difference))
+        else:
+            refused.append(
+                f"{contender.name} was not timed at {describe(case)}: its answer is {difference:.1e} away from float64"
+            )
+    return agreed, refused
 
 
 def compare(
@@ -180,24 +219,17 @@ def compare(
     flops: int | None = None,
     products: Sequence[Product] = (),
 ) -> Comparison:
-    """Check all contenders, then time those that agree with what is expected, in turns.
+    """Check all contenders, then time those whose answers are right, in turns.
 
     Args:
-        case: What they compute, by name.
-        contenders: In the order of the turns.
+        case: The case's sizes and options, by name.
+        contenders: The contenders, in the order of their turns.
         effort: How long to measure.
-        flops: Useful floating-point operations of one run, where somebody counted them.
-        products: Matrix products that are timed in the same rounds; the fastest is the machine's rate.
+        flops: Useful floating-point operations of one run, if known.
+        products: Matrix products to time in the same rounds; the fastest gives the machine's rate.
     """
-    differences = {contender.name: contender.difference() for contender in contenders}
-    # Written so that NaN does not agree.
-    agreed = [contender for contender in contenders if differences[contender.name] <= contender.tolerance]
-    refused = [
-        f"{c.name} was not timed at {describe(case)}: its answer is {differences[c.name]:.1e} away from float64"
-        for c in contenders
-        if c not in agreed
-    ]
-    runs: dict[str, Callable[[], object]] = {contender.name: contender.run for contender in agreed}
+    agreed, refused = check(case, contenders)
+    runs: dict[str, Callable[[], object]] = {contender.name: contender.run for contender, _ in agreed}
     runs |= {product.name: product.prepare() for product in products}
     times = alternate(runs, effort)
     rates = {product.name: product.flops / times[product.name] for product in products}
@@ -205,15 +237,7 @@ def compare(
     fastest = max(product_gflops, key=lambda name: product_gflops[name], default=None)
 
     entries = []
-    for contender in agreed:
-        seconds = times[contender.name]
-        entry = Entry(
-            contender.name,
-            Spread.of(1e3 * seconds),
-            Spread.of(seconds / times[contender.baseline]) if contender.baseline in times else None,
-            differences[contender.name],
-            None if flops is None else Spread.of(flops / seconds).median / 1e9,
-            None if flops is None or fastest is None else Spread.of(flops / seconds / rates[fastest]),
-        )
-        entries.append(entry)
+    for contender, difference in agreed:
+        share = None if flops is None or fastest is None else flops / times[contender.name] / rates[fastest]
+        entries.append(Entry.of(contender, difference, times, flops, share))
     return Comparison(case, len(next(iter(times.values()), ())), entries, refused, product_gflops)

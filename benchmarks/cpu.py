@@ -1,27 +1,27 @@
 """Measure convrnn's CPU kernel against its peers: ``python -m benchmarks.cpu``, from the root of a clone."""
 
 import argparse
+import functools
 import sys
-import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
-from rich.console import Console
-
-from benchmarks import machine, models, plot, report, scaling, sequences, windowed
+from benchmarks import machine, models, plot, report, scaling, sequences, waveform, windowed
 from benchmarks.report import Section
 from benchmarks.settings import Settings
 from convrnn.ops import native
 
 SECTIONS: dict[str, Callable[[Settings], Section]] = {
     "windowed": windowed.run,
+    "waveform": waveform.run,
     "sequences": sequences.run,
     "models": models.run,
     "scaling": scaling.run,
 }
 
 _DESCRIPTION = """\
-Measure convrnn's CPU kernel beside plain PyTorch, torch.compile, nn.LSTM and ONNX Runtime.
+Measure convrnn's CPU kernel against plain PyTorch, torch.compile, nn.LSTM and ONNX Runtime.
 
 All peers run in turns in one process and are compared round by round. Before
 anything is timed, values and gradients are checked against float64; a peer
@@ -29,18 +29,20 @@ with a wrong answer is not timed, and the exit code is 1.
 
 sections:
   windowed    the windowed LSTM of the paper's front end, time and memory
+  waveform    long windows over the samples of a raw waveform, time and memory
   sequences   the LSTM over whole sequences
   models      the paper's whole classifiers, training steps and inference
   scaling     cost against window length, stride and number of windows"""
 
 _EXAMPLES = """\
-It takes about 20 minutes on 2 cores, about 2 minutes with --quick. Let nothing
-else run meanwhile. It needs the package with its extra "speech", and for the
-peer ONNX Runtime: pip install onnx onnxruntime
+This takes about 20 minutes on 2 cores, about 2 minutes with --quick. Run
+nothing else meanwhile. It needs the package with its extra "speech"; to
+include ONNX Runtime, run: pip install onnx onnxruntime
 
 examples:
   python -m benchmarks.cpu --quick
   python -m benchmarks.cpu --sections windowed scaling --threads 2
+  python -m benchmarks.cpu --sections waveform --instruction-set avx2
   python -m benchmarks.cpu --json cpu.json --plot cpu.svg --markdown docs/performance.md"""
 
 
@@ -71,22 +73,28 @@ def _parser() -> argparse.ArgumentParser:
         help="numbers of threads; models, scaling and memory use the largest (default: 1 2)",
     )
     parser.add_argument(
+        "--instruction-set",
+        choices=native.instruction_sets(),
+        metavar="NAME",
+        help="of the CPU kernel: avx512, avx2 or portable, where the machine has it (default: the best)",
+    )
+    parser.add_argument(
         "--memory",
         choices=("kept", "system"),
         default="kept",
-        help="whether freed memory stays with the process, which suits every peer, or goes back to the system as the C "
-        "library sees fit (default: kept)",
+        help="whether the process keeps freed memory, which is best for every peer, or the C library decides when to "
+        "return it to the system (default: kept)",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything as JSON")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables as Markdown")
     parser.add_argument(
-        "--plot", type=Path, metavar="FILE", help="draw windowed and scaling, such as cpu.svg or cpu.png"
+        "--plot", type=Path, metavar="FILE", help="plot the sections windowed and scaling (.svg, .png or .pdf)"
     )
     return parser
 
 
 def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
-    """End with one sentence before anything is measured, rather than at the end."""
+    """Report what cannot work before anything is measured, rather than at the end."""
     if native.MISSING is not None:
         parser.error(f"the CPU kernel is missing: {native.MISSING}")
     for path in (options.json, options.markdown, options.plot):
@@ -111,36 +119,31 @@ def _write(options: argparse.Namespace, described: dict[str, str], sections: dic
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure what the command line asks for; 1 where an answer was wrong, 2 where nothing can be measured."""
+    """Run the command; the exit code is 1 if an answer was wrong and 2 if nothing can be measured."""
     parser = _parser()
     options = parser.parse_args(arguments)
     _check(parser, options)
+    wanted = options.instruction_set
+    with native.use_instruction_set(wanted) if wanted else nullcontext():
+        return _measure(options)
+
+
+def _measure(options: argparse.Namespace) -> int:
     settings = Settings(options.quick, tuple(options.threads))
     kept = options.memory == "kept" and machine.keep_freed_memory()
     described = machine.describe() | {
-        "Freed memory": "kept by the process" if kept else "as the C library does",
+        "Freed memory": "kept by the process" if kept else "left to the C library",
         "Rounds": str(settings.effort),
     }
     if warning := machine.warning():
         described["Warning"] = warning
-    began = time.monotonic()
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
-    for name, value in described.items():
-        console.print(f"{name}: {value}", markup=False)
-    sections: dict[str, Section] = {}
-    for name in SECTIONS:
-        if name in options.sections:
-            sections[name] = SECTIONS[name](settings)
-            report.print_section(sections[name], console)
-            # After every section, so that an interrupted run keeps the finished ones.
-            _write(options, described, sections)
-    print(f"{(time.monotonic() - began) / 60:.1f} minutes in all", file=sys.stderr)
-    return int(any(section.refused for section in sections.values()))
+    chosen = {name: functools.partial(run, settings) for name, run in SECTIONS.items() if name in options.sections}
+    return report.run_sections(described, chosen, functools.partial(_write, options, described))
 
 
 if __name__ == "__main__":
     try:
         sys.exit(main())
     except KeyboardInterrupt:
-        print("interrupted; the sections that were finished are kept", file=sys.stderr)
+        print("interrupted; finished sections are kept", file=sys.stderr)
         sys.exit(130)

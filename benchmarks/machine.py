@@ -1,4 +1,4 @@
-"""What the numbers were measured on."""
+"""A description of the machine that the numbers were measured on."""
 
 import ctypes
 import os
@@ -9,11 +9,11 @@ from pathlib import Path
 
 import torch
 
-from convrnn.ops import native
+from convrnn.ops.native import library
 
 
 def cpu_model() -> str:
-    """The processor's name as it gives it, or what Python knows where Linux does not tell.
+    """The processor's name as Linux reports it, elsewhere as Python does.
 
     Example:
         >>> bool(cpu_model())
@@ -42,11 +42,11 @@ _MMAP_MAX, _TRIM_THRESHOLD = -4, -1  # of glibc's malloc.h
 
 
 def keep_freed_memory() -> bool:
-    """Have the C library keep memory that is freed; whether it can, which glibc's alone does.
+    """Make the C library keep freed memory; returns whether it can, as only glibc does.
 
-    Otherwise it gives large pieces back to the system, or does not, depending on what else lies beside them, and then
-    the next call gets its memory page by page: the training step of ``nn.LSTM`` takes half as long again in one process
-    as in the next.
+    Otherwise it may return a large block to the system or not, depending on what lies next to it, and the next call
+    then gets its memory page by page: a training step of ``nn.LSTM`` can take 50 % longer in one process than in the
+    next.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     return mallopt is not None and bool(mallopt(_MMAP_MAX, 0) and mallopt(_TRIM_THRESHOLD, 2**31 - 1))
@@ -61,23 +61,23 @@ def installed(package: str) -> str:
 
 
 def warning() -> str | None:
-    """One line where other programs keep the cores busy, else None."""
+    """A warning if other programs keep the cores busy, else None."""
     load = os.getloadavg()[0]
     if load < 0.5:
         return None
     return (
-        f"other programs run (load {load:.1f}): times on several threads suffer most, and not all peers alike, so do "
-        "not quote them"
+        f"other programs are running (load {load:.1f}); they slow some peers more than others, above all on several "
+        "threads, so do not quote these times"
     )
 
 
 def describe() -> dict[str, str]:
-    """The machine, what else runs on it, and the versions, by name."""
+    """The machine, its load and the versions, by name."""
     load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
     packages = ("convrnn", "torch", "numpy", "onnx", "onnxruntime")
     return {
         "CPU": f"{cpu_model()}, {cores()} cores for this process",
-        "Instruction set": f"PyTorch {torch.backends.cpu.get_cpu_capability()}, convrnn {native.instruction_sets()[0]}",
+        "Instruction set": f"PyTorch {torch.backends.cpu.get_cpu_capability()}, convrnn {library.instruction_set()}",
         "Matrix library": "MKL" if torch.backends.mkl.is_available() else "no MKL",
         "Load before the start": f"{load} over 1, 5 and 15 minutes",
         "System": f"{platform.system()} {platform.release()}, {platform.machine()}",

@@ -1,7 +1,7 @@
-"""Time functions in turns, in one process, and say how much the times vary.
+"""Time functions in turns, in one process, and report how much the times vary.
 
-A machine's speed drifts: other programs come and go, the clock changes. Functions that are to be compared therefore run
-in turns, A B C A B C ..., and are compared round by round.
+A machine's speed drifts: other programs come and go, the clock changes. Functions are therefore run in turns, A B C
+A B C ..., and compared round by round.
 """
 
 import gc
@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 Times = NDArray[np.float64]
 
 REST = 0.01
-"""Seconds of sleep before each turn: the threads of OpenMP spin for some milliseconds after their work, in the hope of
-more, and would take a core from whoever comes next."""
+"""Seconds of sleep before each turn: after their work, OpenMP's threads spin for some milliseconds and would take a
+core from the next function."""
 
 TURN = 0.01
-"""Seconds that a turn takes at least: calls shorter than this are repeated, after one that is not counted."""
+"""Shortest turn in seconds: a shorter call is repeated, after one that is not timed."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,10 @@ class Effort:
     """How long to measure.
 
     Attributes:
-        rounds: Minimum number of rounds,
-        seconds: and at least so long,
-        most_seconds: but no longer than this, once there are ``fewest_rounds``.
-        fewest_rounds: Enough for quartiles.
+        rounds: Minimum number of rounds.
+        seconds: Minimum time.
+        most_seconds: Maximum time, which overrides both once there are ``fewest_rounds``.
+        fewest_rounds: Number of rounds that is enough for quartiles.
     """
 
     rounds: int
@@ -105,7 +105,7 @@ class Line:
 
 @contextmanager
 def _no_surprising_garbage_collection() -> Iterator[None]:
-    """No collection within, except those asked for, which look only at objects that are made within."""
+    """Within the context, only explicit collections run, and only on objects created within it."""
     gc.collect()
     gc.freeze()
     gc.disable()
@@ -130,14 +130,14 @@ def _turn(run: Callable[[], object], calls: int) -> float:
 def _calls_in_a_turn(run: Callable[[], object]) -> int:
     if _turn(run, calls=1) > 5 * TURN:
         return 1
-    # The least of several, because one that something else held up would leave too few calls.
+    # The shortest of several: one that was held up would give too few calls.
     return math.ceil(TURN / min(_turn(run, calls=2) for _ in range(3)))
 
 
 def alternate(runs: Mapping[str, Callable[[], object]], effort: Effort) -> dict[str, Times]:
-    """Seconds that one call of each function takes, ``[rounds]``; every round calls all of them, in their order.
+    """Seconds that one call of each function takes, ``[rounds]``; every round calls all functions in order.
 
-    Each function is called before the rounds, to find out how many calls make a turn; that is also its warm-up.
+    Each function is called before the rounds to find out how many calls make a turn, which also warms it up.
     """
     calls = {name: _calls_in_a_turn(run) for name, run in runs.items()}
     times: dict[str, list[float]] = {name: [] for name in runs}

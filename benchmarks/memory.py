@@ -16,6 +16,8 @@ from benchmarks.compare import answer
 from benchmarks.peers import PEERS, Peer
 from benchmarks.problem import Operands, Problem, upstream
 from benchmarks.settings import threads
+from convrnn.ops import native
+from convrnn.ops.native import library
 
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
@@ -28,8 +30,8 @@ class Memory:
     """Bytes that a training step takes.
 
     Attributes:
-        saved: Kept between the forward and the backward pass, except x and the parameters.
-        peak: Most memory of the process during the step, less what it had before.
+        saved: What the forward pass keeps for the backward pass, except x and the parameters.
+        peak: Peak memory of the process during the step, less what it had before.
     """
 
     saved: int
@@ -37,7 +39,7 @@ class Memory:
 
 
 def saved_bytes(forward: Callable[[], Tensor], own: Sequence[Tensor | None]) -> int:
-    """Bytes that a forward pass saves for its backward pass, each storage once, without those of the tensors ``own``.
+    """Bytes that a forward pass saves for its backward pass, counting each storage once and not those of ``own``.
 
     Example:
         >>> x = torch.ones(4, requires_grad=True)
@@ -66,9 +68,9 @@ def _status(name: str) -> int:
 
 
 def peak_bytes(step: Callable[[], object]) -> int:
-    """Most memory of the process while ``step`` runs, less what it has before; once warmed up, on Linux only.
+    """Peak memory of the process while ``step`` runs, less what it had before; after a warm-up, on Linux only.
 
-    Not ``getrusage``: its high-water mark cannot be set back, and a process inherits it from its parent.
+    The peak of ``getrusage`` cannot be used: it cannot be reset, and a process inherits it from its parent.
     """
     step()
     gc.collect()
@@ -81,12 +83,13 @@ def peak_bytes(step: Callable[[], object]) -> int:
 
 
 def measure(peer: Peer, problem: Problem) -> Memory:
-    """Measure in a new process, with the current number of threads.
+    """Measure in a new process, with the current number of threads and the kernel's instruction set.
 
     Raises:
-        subprocess.CalledProcessError: where that process fails.
+        subprocess.CalledProcessError: if that process fails.
     """
-    request = json.dumps({"peer": peer.name, "problem": asdict(problem), "threads": torch.get_num_threads()})
+    settings = {"threads": torch.get_num_threads(), "instruction_set": library.instruction_set()}
+    request = json.dumps({"peer": peer.name, "problem": asdict(problem), **settings})
     command = [sys.executable, "-m", "benchmarks.memory", request]
     root = Path(__file__).parents[1]
     reply = subprocess.run(command, cwd=root, stdout=subprocess.PIPE, text=True, check=True).stdout
@@ -100,7 +103,7 @@ def _main() -> None:
     operands = Operands.draw(problem)
     if not peer.peepholes:
         operands = operands.without_peepholes()
-    with threads(request["threads"]):
+    with threads(request["threads"]), native.use_instruction_set(request["instruction_set"]):
         forward = peer.prepare(problem, operands)
         step = answer(forward, operands.differentiated(), upstream(problem, training=True))
         peak = peak_bytes(step)

@@ -20,16 +20,15 @@ BATCH, FRAMES, UTTERANCE = 32, 180, 998
 NATIVE = "convrnn native"
 
 TOLERANCE = 1e-2
-"""Of the models' answers: where rounding puts an activation on the other side of a kink, of a maximum or a rectified
-linear unit, a gradient gains or loses a whole term. The LSTMs themselves are checked more closely by their own
-sections."""
+"""Tolerance of the models: if rounding moves an activation across the kink of a maximum or a rectified linear unit, a
+gradient gains or loses a whole term. The LSTMs themselves are checked more closely in their own sections."""
 
 _TEXT = """\
 The paper's whole classifiers (`convrnn.models.preset`, 26 features, 5 classes), in the settings of section IV-A
 ("emotion") and IV-B ("paralinguistic"). "training" is a whole training step on 32 sequences of 180 frames: forward
-pass, loss, backward pass, Adam. "forward" is inference of one utterance of 10 s, 998 frames. Everything that is not an
-LSTM runs in PyTorch on both sides. The difference from float64 is larger here: where rounding puts an activation on the
-other side of a kink, of a maximum or a rectified linear unit, a gradient gains or loses a whole term."""
+pass, loss, backward pass, Adam. "forward" is inference on one utterance of 10 s, 998 frames. Everything except the
+LSTMs runs in PyTorch on both sides. The difference from float64 is larger here: if rounding moves an activation across
+the kink of a maximum or a rectified linear unit, the gradient gains or loses a whole term."""
 
 
 def _draw(front_end: str, setting: str) -> SequenceClassifier:
@@ -54,7 +53,7 @@ def _forward(backend: str, model: nn.Module, x: Tensor, labels: Tensor | None) -
 
 
 def _step(forward: Callable[[], Tensor], model: nn.Module) -> Callable[[], list[Tensor]]:
-    """A training step; it changes the model, so its answers cannot be checked, only those of its parts."""
+    """A training step. It changes the model, so only the results of its parts can be checked."""
     optimiser = torch.optim.Adam(model.parameters(), lr=0.002)
 
     def step() -> list[Tensor]:

@@ -1,4 +1,4 @@
-"""The peers of the windowed LSTM: who else computes it, each in its best configuration."""
+"""The implementations of the windowed LSTM that are compared, each in its best configuration."""
 
 import os
 import shutil
@@ -24,10 +24,10 @@ class Peer:
     """One way to compute a windowed LSTM.
 
     Attributes:
-        name: What the tables call it.
+        name: Its name in the tables.
         prepare: Makes the forward pass, which returns ``[batch, windows, hidden]``, for the current number of threads,
             or raises :class:`Unavailable`.
-        peepholes: Whether it can have them; without, it is compared with ours without.
+        peepholes: Whether it has peepholes; if not, it is compared with ours without peepholes.
         trains: Whether it has gradients.
     """
 
@@ -38,7 +38,7 @@ class Peer:
 
     @property
     def baseline(self) -> str:
-        """Name of the peer that is ours and computes the same."""
+        """Name of our peer that computes the same."""
         return (NATIVE if self.peepholes else NATIVE_PLAIN).name
 
 
@@ -57,7 +57,7 @@ def _compiled(problem: Problem, operands: Operands) -> Forward:
     compilers = (os.environ.get("CXX", "g++"), "clang++")
     if not any(map(shutil.which, compilers)):
         raise Unavailable("there is no C++ compiler")
-    # What was compiled for other sizes or threads would count towards the limit of recompilations.
+    # Functions compiled for other sizes or threads would count towards the recompilation limit.
     torch.compiler.reset()
     compiled = torch.compile(windowed_lstm, fullgraph=True, dynamic=False)
 
@@ -76,11 +76,11 @@ def _unfold(x: Tensor, problem: Problem) -> Tensor:
 
 
 def _torch_lstm(problem: Problem, operands: Operands) -> Forward:
-    # Time-major, its own layout; batch_first=True is not faster.
+    # Time-major is its native layout; batch_first=True is not faster.
     module = nn.LSTM(problem.features, problem.hidden)
     module.weight_ih_l0, module.weight_hh_l0 = operands.weight_ih, operands.weight_hh
     module.bias_ih_l0 = operands.bias
-    # It has two biases where one is enough; the gradient of the second would be work for nothing.
+    # Its second bias is redundant; computing the gradient would be wasted work.
     module.bias_hh_l0 = nn.Parameter(torch.zeros_like(operands.bias), requires_grad=False)
 
     def forward() -> Tensor:
@@ -91,7 +91,7 @@ def _torch_lstm(problem: Problem, operands: Operands) -> Forward:
 
 
 def _torch_lstm_without_onednn(problem: Problem, operands: Operands) -> Forward:
-    # In training the faster of the two for some sizes. Switching warns about a kind of GPU that is absent.
+    # Without oneDNN training is faster for some sizes. Switching it off warns about a GPU that is not there.
     warnings.filterwarnings("ignore", message="TF32 acceleration on top of oneDNN")
     with_onednn = _torch_lstm(problem, operands)
 
@@ -103,9 +103,10 @@ def _torch_lstm_without_onednn(problem: Problem, operands: Operands) -> Forward:
 
 
 def _shared_projection(problem: Problem, operands: Operands) -> Forward:
-    """Steps by hand around one projection, with what costs nothing to save: PyTorch has no LSTM that takes one.
+    """Steps written by hand on a projection that the windows share: PyTorch has no LSTM that accepts one.
 
-    The first step needs no recurrent product and no f, the last no h, i and f share a call, and the sum is in place.
+    All easy savings are made: the first step has no recurrent product and no f, the last computes no h, i and f share a
+    call, and the sum is in place.
     """
     hidden = problem.hidden
 
@@ -167,7 +168,7 @@ def _onnx_runtime(problem: Problem, operands: Operands) -> Forward:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.inter_op_num_threads = 1
-    # Its threads may spin within a run, but not on into the turn of the next peer.
+    # Its threads may spin during a run, but not into the turn of the next peer.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 

@@ -1,4 +1,4 @@
-"""The picture of the results: how much longer the peers take, and the straight lines."""
+"""The plots of the results: the peers' times relative to ours, and the fitted lines."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,14 +13,14 @@ from benchmarks.scaling import Curve
 from benchmarks.settings import PASSES
 
 SUFFIXES = (".svg", ".png", ".pdf")
-"""Endings of the files that can be drawn."""
+"""File formats that can be written."""
 
 COLORS = {"forward": "#0b7285", "training": "#e8590c"}
 MARKERS = {NATIVE.name: "o", REFERENCE.name: "s"}
 
 
 def _bars(axes: Axes, comparisons: Sequence[Comparison]) -> None:
-    """Ratios of every peer, one bar for each pass; whiskers are the quartiles."""
+    """Ratios of every peer, one bar for each pass; the whiskers are the quartiles."""
     names = list(dict.fromkeys(entry.name for comparison in comparisons for entry in comparison.entries))
     height = 0.38
     for comparison in comparisons:
@@ -39,7 +39,7 @@ def _bars(axes: Axes, comparisons: Sequence[Comparison]) -> None:
     axes.margins(x=0.1)
     for mode in PASSES:
         axes.barh(0, 0, color=COLORS[mode], label=mode)
-    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False)  # above, where no bar can be
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False)  # above the bars
     case = comparisons[0].case
     axes.set_title(f"{case['windows']} windows, {case['features']} features, threads: {case['threads']}", fontsize=10)
     axes.set_xlabel("time over that of convrnn native with the same peepholes (shorter is faster)")
@@ -47,7 +47,7 @@ def _bars(axes: Axes, comparisons: Sequence[Comparison]) -> None:
 
 
 def _lines(axes: Axes, curves: Sequence[Curve]) -> None:
-    """Medians as points, fitted lines through them; bars are the quartiles."""
+    """Medians as points, with quartiles as whiskers, and the fitted lines."""
     for curve in curves:
         medians = [spread.median for spread in curve.milliseconds]
         whiskers = [
@@ -71,12 +71,12 @@ def _lines(axes: Axes, curves: Sequence[Curve]) -> None:
 
 
 def draw(comparisons: Sequence[Comparison], curves: Sequence[Curve], path: Path) -> None:
-    """Draw what there is into a file, whose name's ending is the format.
+    """Plot the results into a file; without any, nothing is written.
 
     Args:
-        comparisons: One case of the section "windowed", forward and training, or nothing.
-        curves: Of the section "scaling", or nothing.
-        path: Of the file; it ends in one of ``SUFFIXES``.
+        comparisons: One case of the section "windowed", forward and training; may be empty.
+        curves: The curves of the section "scaling"; may be empty.
+        path: The file, in the format of its suffix, one of ``SUFFIXES``.
     """
     if not comparisons and not curves:
         return
@@ -89,7 +89,7 @@ def draw(comparisons: Sequence[Comparison], curves: Sequence[Curve], path: Path)
         panels = parts[-1].subplots(1, len(sweeps), squeeze=False)[0]
         for axes, sweep in zip(panels, sweeps, strict=True):
             _lines(axes, [curve for curve in curves if curve.sweep == sweep])
-        # One for all panels, above them: within, it would lie on the lines.
+        # One legend above all panels: inside one, it would cover the lines.
         legend: dict[str, Artist] = {}
         for axes in panels:
             handles, labels = axes.get_legend_handles_labels()

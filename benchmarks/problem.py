@@ -1,4 +1,4 @@
-"""The windowed LSTM that is measured: its sizes, its operands, and the work that it takes."""
+"""The windowed LSTM that is measured: its sizes, its operands and the work that it takes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -12,10 +12,13 @@ from convrnn.ops import geometry
 
 Forward = Callable[[], Tensor]
 
+FIRST_LAYERS = (26, 1, 16)
+"""Features of what first layers take: log-mel bands, samples, and samples a millisecond at a time."""
+
 
 @dataclass(frozen=True)
 class Problem:
-    """Sizes of a windowed LSTM with ``sequence="cell"``, ``reduce="last"``, peepholes and initial states of zero."""
+    """Sizes of a windowed LSTM with ``sequence="cell"``, peepholes and initial states of zero."""
 
     batch: int
     frames: int
@@ -23,6 +26,8 @@ class Problem:
     hidden: int = 100
     kernel_size: int = 5
     stride: int = 2
+    reduce: str = "last"
+    position_weights: bool = False
 
     @property
     def windows(self) -> int:
@@ -36,27 +41,29 @@ class Problem:
 
     @property
     def x_gradient(self) -> bool:
-        """Whether training asks for the gradient of x: a first layer, of 26 log-mel bands, has no use for it."""
-        return self.features != 26
+        """Whether training needs the gradient of x: a first layer does not."""
+        return self.features not in FIRST_LAYERS
 
     def useful_flops(self, training: bool) -> int:
-        """Floating-point operations that no implementation can do without, two for each multiply-add of a product.
+        """Floating-point operations that every implementation has to do, two per multiply-add of a product.
 
         Forward, with ``W`` windows of ``r1`` frames, ``H`` units and ``k`` features:
 
-        - the projection, once for each frame however many windows share it: ``frames * 4H * k``;
+        - the projection, once for each frame however many windows share it: ``frames * 4H * k``; with an input matrix
+          for each position in the window, once for each frame of each window;
         - the recurrent product in every step but the first, whose state is zero: ``W * (r1 - 1) * 4H * H``, less
-          ``W * H * H``, because the last cell state does not need that step's output gate.
+          ``W * H * H``, because the last step's cell state does not need that step's output gate.
 
         Training adds to the forward pass the recurrent product twice (gradients of h and of ``weight_hh``) and the
         projection once (gradient of ``weight_ih``), or twice with the gradient of x. What a backward pass recomputes to
-        save memory is not useful work; neither are the gates, which cost time but are not products.
+        save memory does not count as useful work, nor do the gates, which take time but are not products.
 
         Example:
             >>> Problem(batch=1, frames=3, features=2, hidden=1, kernel_size=2, stride=1).useful_flops(training=False)
             60
         """
-        projection = self.batch * self.frames * 4 * self.hidden * self.features
+        frames = self.windows * self.kernel_size if self.position_weights else self.batch * self.frames
+        projection = frames * 4 * self.hidden * self.features
         steps = self.windows * (self.kernel_size - 1) * 4 * self.hidden**2
         recurrent = steps - self.windows * self.hidden**2 if self.kernel_size > 1 else 0
         backward = 2 * recurrent + (2 if self.x_gradient else 1) * projection
@@ -78,10 +85,11 @@ class Operands:
         """Random operands, the same for the same problem, none of them zero."""
         torch.manual_seed(0)
         rows = 4 * problem.hidden
+        positions = (problem.kernel_size,) if problem.position_weights else ()
         x = torch.randn(problem.batch, problem.frames, problem.features, requires_grad=problem.x_gradient)
         return cls(
             x,
-            nn.Parameter(torch.randn(rows, problem.features) / problem.features**0.5),
+            nn.Parameter(torch.randn(*positions, rows, problem.features) / problem.features**0.5),
             nn.Parameter(torch.randn(rows, problem.hidden) / problem.hidden**0.5),
             nn.Parameter(0.5 * torch.randn(rows)),
             nn.Parameter(0.5 * torch.randn(3, problem.hidden)),
@@ -102,7 +110,7 @@ class Operands:
         return self.x, self.weight_ih, self.weight_hh, self.bias, self.weight_peephole
 
     def differentiated(self) -> list[Tensor]:
-        """Those that training asks the gradients of."""
+        """The tensors whose gradients training needs."""
         return [tensor for tensor in self.tensors() if tensor is not None and tensor.requires_grad]
 
 
@@ -113,7 +121,7 @@ def windowed_lstm(problem: Problem, *tensors: Tensor | None) -> Tensor:
         kernel_size=problem.kernel_size,
         stride=problem.stride,
         sequence="cell",
-        reduce="last",
+        reduce=problem.reduce,
     )
 
 
@@ -125,7 +133,7 @@ def upstream(problem: Problem, training: bool) -> Tensor | None:
 
 
 def expected(problem: Problem, operands: Operands, gradient: Tensor | None) -> list[Tensor]:
-    """The answer in float64, by the equations in plain PyTorch: the value, and with ``gradient`` the gradients."""
+    """The float64 answer of the equations in plain PyTorch: the value and, with ``gradient``, the gradients."""
     exact = operands.to_float64()
 
     def forward() -> Tensor:

@@ -1,7 +1,9 @@
-"""Results as tables: on the terminal, in Markdown and in JSON."""
+"""Run sections and show their results: on the terminal, in Markdown and in JSON."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -28,14 +30,14 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """What one section found.
+    """The results of one section.
 
     Attributes:
         title: Its heading.
         text: What was measured and how to read it.
-        tables: For people.
-        comparisons: All that was timed, for programs.
-        extra: What else programs may want, made of dataclasses, lists, dicts and plain values.
+        tables: The results for people.
+        comparisons: All measurements, for programs.
+        extra: Further data for programs, made of dataclasses, lists, dicts and plain values.
         left_out: One line for each thing that could not be measured.
     """
 
@@ -83,12 +85,12 @@ def ratio(spread: Spread | None) -> str:
 def comparison_table(
     title: str, case_columns: Mapping[str, str], comparisons: Iterable[Comparison], *, with_rates: bool = False
 ) -> Table:
-    """The entries of comparisons under one another.
+    """The entries of all comparisons, one per row.
 
     Args:
-        title: Of the table.
+        title: Title of the table.
         case_columns: Headings of the first columns, by their key in ``Comparison.case``.
-        comparisons: The comparisons, distinguished by those columns.
+        comparisons: The comparisons, which differ in those columns.
         with_rates: Add columns for the useful GFLOP/s and their share of the machine's rate.
     """
     head = [*case_columns.values(), "what", "ms", "times ours (quartiles)"]
@@ -125,6 +127,35 @@ def print_section(section: Section, console: Console) -> None:
         console.print(Text(f"Note: {note}."))
 
 
+def run_sections(
+    described: Mapping[str, str],
+    sections: Mapping[str, Callable[[], Section]],
+    write: Callable[[dict[str, Section]], None],
+) -> int:
+    """Measure sections and print them.
+
+    Args:
+        described: The machine and the settings, by name.
+        sections: Functions that measure a section, by its name.
+        write: Writes the finished sections, by name, to files. It is called after each section, so that an interrupted
+            run keeps the finished ones.
+
+    Returns:
+        The exit code: 1 if an answer was wrong, else 0.
+    """
+    began = time.monotonic()
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+    for name, value in described.items():
+        console.print(f"{name}: {value}", markup=False)
+    finished: dict[str, Section] = {}
+    for name, run in sections.items():
+        finished[name] = run()
+        print_section(finished[name], console)
+        write(finished)
+    print(f"{(time.monotonic() - began) / 60:.1f} minutes in total", file=sys.stderr)
+    return int(any(section.refused for section in finished.values()))
+
+
 def markdown(machine: Mapping[str, str], sections: Sequence[Section], title: str = "Performance on the CPU") -> str:
     """Everything as one Markdown page."""
     parts = [f"# {title}", "\n".join(f"- {name}: {value}" for name, value in machine.items())]
@@ -140,7 +171,7 @@ def markdown(machine: Mapping[str, str], sections: Sequence[Section], title: str
 
 
 def to_json(machine: Mapping[str, str], sections: Mapping[str, Section]) -> str:
-    """Everything as JSON: the machine, then by section name what it found."""
+    """Everything as JSON: the machine, then the results by section."""
     described = {
         name: {"title": section.title, "comparisons": section.comparisons, **section.extra, "notes": section.notes}
         for name, section in sections.items()

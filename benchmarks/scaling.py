@@ -14,22 +14,22 @@ from benchmarks.settings import PASSES, Settings, progress, threads
 FEATURES = 26
 
 _TEXT = """\
-The windowed LSTM as above (26 features, 100 units, peepholes, the last cell state), with one size varied at a time:
-the window length at 32 times 63 windows with a shift of 2; the shift at as many windows of 5, which spreads them over
-more frames and should cost little more than the projection of those; the shift at 32 times 513 frames with windows of
-5, drawn over windows per frame, which is one over the shift; the number of windows of 5 with a shift of 2, in 32
-sequences. Straight lines are expected. All points of a line are measured in turns in the same rounds; "R²" is the share
-of the variance that the fitted line explains."""
+The windowed LSTM as above (26 features, 100 units, peepholes, the last cell state), with one size varied at a time: the
+window length, with 32 times 63 windows and a shift of 2; the shift, with as many windows of 5 frames, which then spread
+over more frames, so that only the cost of projecting these should grow a little; the windows per frame, which are 1 /
+shift, with 32 times 513 frames and windows of 5; and the number of windows of 5 with a shift of 2, in 32 sequences.
+Straight lines are expected. All points of a line are measured in turn in the same rounds; "R²" is the share of the
+variance that the fitted line explains."""
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """One size varied.
+    """A size that is varied.
 
     Attributes:
-        name: What is varied.
-        unit: What the slope is per.
-        points: The place on the horizontal axis and the problem.
+        name: Name of the size.
+        unit: The slope is in milliseconds per this unit.
+        points: The position on the horizontal axis and the problem, for each point.
     """
 
     name: str
@@ -43,12 +43,12 @@ class Curve:
 
     Attributes:
         sweep: Name of the sweep.
-        unit: What the slope of the line is per.
+        unit: The line's slope is in milliseconds per this unit.
         mode: "forward" or "training".
         peer: Name of the peer.
-        x: Places on the horizontal axis.
-        milliseconds: Cost at each.
-        line: Fitted to the medians.
+        x: Positions on the horizontal axis.
+        milliseconds: Time at each of them.
+        line: The line fitted to the medians.
     """
 
     sweep: str
@@ -68,7 +68,7 @@ def sweeps(settings: Settings) -> list[Sweep]:
     counts = (16, 63, 128) if settings.quick else (8, 16, 32, 63, 128, 256, 500)
 
     def windows(count: int = 63, length: int = 5, stride: int = 2) -> Problem:
-        """So many windows in each sequence, without frames to spare."""
+        """32 sequences of exactly ``count`` windows each."""
         return Problem(32, (count - 1) * stride + length, FEATURES, kernel_size=length, stride=stride)
 
     return [
@@ -89,7 +89,7 @@ def _contender(peer: Peer, place: float, problem: Problem, training: bool) -> Co
 
 
 def _curve(sweep: Sweep, mode: str, peer: Peer, comparison: Comparison) -> Curve | None:
-    """None where too few points have right answers for a line."""
+    """The curve; None if too few points have right answers for a line."""
     entries = [(place, comparison.entry(f"{peer.name} at {place:g}")) for place, _ in sweep.points]
     found = [(place, entry.milliseconds) for place, entry in entries if entry is not None]
     if len(found) < 3:
@@ -124,7 +124,7 @@ def run(settings: Settings) -> Section:
     for mode, sweep in itertools.product(PASSES, sweeps(settings)):
         case: dict[str, str | int] = {"pass": mode, "varied": sweep.name, "threads": settings.most_threads}
         with progress("scaling", case), threads(settings.most_threads):
-            # The two peers of a point next to each other, so that they are measured at the same time.
+            # The two peers of a point take their turns one after the other, so that their ratio drifts least.
             found = [
                 _contender(peer, place, problem, PASSES[mode])
                 for place, problem in sweep.points

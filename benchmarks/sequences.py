@@ -21,11 +21,11 @@ NATIVE, NATIVE_PLAIN, REFERENCE = "convrnn native", "convrnn native, no peephole
 
 _TEXT = """\
 The LSTM over whole sequences as in the paper's classifiers: 256 units, 100 features, one or two directions. "ragged"
-batches have lengths between half of the frames and all of them. "training" is the forward and the backward pass to all
-parameters and to x. nn.LSTM has no peepholes and is compared with ours without. Its input is time-major, its best
-layout. Ragged batches are packed for it (pack_padded_sequence, enforce_sorted=False); in one direction they are also
-computed in whole and set to zero past the lengths, which gives the same. The eager reference runs only on the largest
-number of threads."""
+batches have lengths between half of the frames and all of them. "training" is the forward pass and the backward pass to
+all parameters and to x. nn.LSTM has no peepholes and is compared with ours without peepholes. Its input is time-major,
+the layout in which it is fastest. Ragged batches are packed for it (pack_padded_sequence, enforce_sorted=False); in one
+direction they are also computed in full and then set to zero past the lengths, which gives the same result. The eager
+reference runs only with the largest number of threads."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def contenders(case: Case, training: bool) -> list[Contender]:
     module = plain.to_torch()
     module.batch_first = False
     for name, parameter in module.named_parameters():
-        # It has two biases where one is enough; the gradient of the second would be work for nothing.
+        # Its second bias is redundant; computing the gradient would be wasted work.
         parameter.requires_grad_(not name.startswith("bias_hh"))
     time_major = x.detach().transpose(0, 1).contiguous().requires_grad_()
     differentiated = [time_major, *(p for p in module.parameters() if p.requires_grad)]
@@ -146,7 +146,7 @@ def run(settings: Settings) -> Section:
         with progress("sequences", described), threads(count):
             found = contenders(case, PASSES[name])
             if count != settings.most_threads:
-                # Slow, and no rival: one number of threads is enough.
+                # The reference is slow, and one number of threads is enough to show it.
                 found = [contender for contender in found if contender.name != REFERENCE]
             comparisons.append(compare(described, found, settings.effort))
     columns = {key: key for key in ("batch", "frames", "directions", "lengths", "threads")}

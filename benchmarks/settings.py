@@ -42,7 +42,7 @@ class Settings:
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    """PyTorch, and the kernel with it, on this many threads."""
+    """Within the context, PyTorch and the kernel use this many threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -53,7 +53,7 @@ def threads(count: int) -> Iterator[None]:
 
 @contextmanager
 def progress(section: str, case: Case) -> Iterator[None]:
-    """Say on stderr what is being measured, and how long it took."""
+    """Report on stderr what is being measured and how long it took."""
     print(f"{section}: {describe(case)} ...", end=" ", file=sys.stderr, flush=True)
     began = time.monotonic()
     yield

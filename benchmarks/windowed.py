@@ -12,23 +12,23 @@ from benchmarks.report import Section, Table, comparison_table, number
 from benchmarks.settings import PASSES, Settings, progress, threads
 
 FRAMES = {512: 35, 2016: 129, 20000: 1253}
-"""Frames of each of 32 sequences, by the windows that they give together."""
+"""Frames of each of 32 sequences, by their total number of windows."""
 
 FIRST_LAYER, SECOND_LAYER = 26, 100
 
 _TEXT = """\
-One windowed LSTM as in the paper's front end: windows of 5 frames with a shift of 2, 100 units, the last cell state of
-each window, peepholes, initial states of zero. 32 sequences of 35, 129 or 1253 frames give 512, 2016 or 20000 windows.
-"forward" is inference. "training" is the forward and the backward pass to all parameters, and to x where it has 100
-features (a second layer), not where it has 26 (a first layer). Peers that cannot have peepholes compute the LSTM
-without and are compared with ours without. What a user has to do in order to use a peer, such as copying the windows
-apart, is in its time. "times ours" is the time over that of convrnn native, by rounds: median and quartiles. "useful
-GFLOP/s" counts the operations that no implementation can do without (`Problem.useful_flops` in
-`benchmarks/problem.py`); "of matrix rate" is their share of the rate of the faster of two matrix products of PyTorch in
-the same rounds, one of the recurrent product's shape and one large and square. "difference" is the largest from the
-same answer in float64, over all values and gradients, as a share of a tensor's largest value. Memory is measured in a
-process for each peer, after a first step: what the forward pass keeps for the backward pass beside x and the
-parameters, as allocated, and the most that the process had in use during the step beyond what it had before."""
+One windowed LSTM as in the paper's front end: windows of 5 frames with a shift of 2, 100 units, peepholes, initial
+states of zero; the features of a window are its last cell state. 32 sequences of 35, 129 or 1253 frames give 512, 2016
+or 20000 windows. "forward" is inference. "training" is the forward pass and the backward pass to all parameters, and
+with 100 features (a second layer) also to x. Implementations without peepholes are compared with ours without
+peepholes. The time of an implementation includes everything a user has to do to use it, such as copying the windows.
+"times ours" is its time divided by that of convrnn native in the same round: median and quartiles. "useful GFLOP/s"
+counts only the operations that every implementation has to do (`Problem.useful_flops` in `benchmarks/problem.py`); "of
+matrix rate" is their rate as a share of the rate of PyTorch's matrix products in the same rounds: the faster of one
+with the shape of the recurrent product and a large square one. "difference" is the largest deviation from the same
+result in float64, over all values and gradients, as a share of the tensor's largest value. Memory is measured in a
+separate process for each implementation, after a first step: what the forward pass keeps for the backward pass in
+addition to x and the parameters, as allocated, and the process's peak during the step, less what it used before."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def _measure_times(settings: Settings) -> tuple[list[Comparison], list[str]]:
 
 
 def _measure_memory(settings: Settings, timed: Collection[str]) -> list[_MemoryRow]:
-    """Of those peers that could be timed."""
+    """The memory of the peers that were timed."""
     rows = []
     for w in (2016,) if settings.quick else (2016, 20000):
         problem = Problem(batch=32, frames=FRAMES[w], features=FIRST_LAYER)

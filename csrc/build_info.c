@@ -1,4 +1,4 @@
-/* What the library was built from and with; a run's result tells it. */
+/* What the library was built from and with, which the results of runs record. */
 #define PUBLIC __attribute__((visibility("default")))
 
 /* The build passes a digest of the sources. */

@@ -68,18 +68,18 @@ static void hidden_backward(const struct cell *cell, struct panels recurrent, co
     multiply_panels(grad_gates, to, rows, depth, recurrent, 0, share);
 }
 
-/* Vectors of call->grad_vectors. The gates' gradients of the first step stand apart, since in it every row has the same
- * h before the step, initial_hidden. */
+/* Vectors of call->grad_vectors. The gates' gradients of the first step are separate, since in it every row has the
+ * same h before the step, initial_hidden. */
 enum vector_gradient {
     GRAD_GATES = 0,       /* i, f, g, o, of all steps but the first */
-    GRAD_FIRST_GATES = 4, /* i, f, g, o, of the first */
+    GRAD_FIRST_GATES = 4, /* i, f, g, o, of the first step */
     GRAD_PEEPHOLES = 8,   /* i, f, o */
     GRAD_INITIAL_CELL = 11,
     SUMMED_VECTORS = 12, /* those above are sums over rows and steps */
     GRAD_INITIAL_HIDDEN = 12,
 };
 
-/* Partial sums have a fixed order each, and are added in their order: bits then do not depend on the threads. */
+/* Each partial sum has a fixed order, and they are added in order, so the bits do not depend on the threads. */
 struct vector_gradients {
     float *sums; /* [parts, SUMMED_VECTORS, padded] */
     int64_t parts;

@@ -15,6 +15,7 @@ static const struct lstm_kernel *const kernels[] = {
 
 PUBLIC int64_t convrnn_interface(void);
 PUBLIC int convrnn_supports(int instruction_set);
+PUBLIC int64_t convrnn_saved_vectors(int64_t kernel_size, int64_t sequence, int64_t reduce);
 PUBLIC int convrnn_lstm(const struct lstm_call *call, int direction, int instruction_set);
 
 /* The CONVRNN_INTERFACE that the library was compiled with; a caller made for another must not call it. */
@@ -29,6 +30,11 @@ int convrnn_supports(int instruction_set) {
     if (instruction_set == 1) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 #endif
     return instruction_set == 0;
+}
+
+/* Vectors of units in call->saved for each window. */
+int64_t convrnn_saved_vectors(int64_t kernel_size, int64_t sequence, int64_t reduce) {
+    return saved_vectors_of(kernel_size, sequence, reduce);
 }
 
 /* One forward or backward pass; 0, or -1 without memory. */

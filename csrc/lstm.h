@@ -9,7 +9,7 @@ enum reduction { LAST, MEAN, MAX, NONE };
 enum direction { FORWARD, BACKWARD };
 
 /* Raise it, here and in convrnn/ops/native/library.py, whenever the struct or the meaning of a field changes. */
-#define CONVRNN_INTERFACE 2
+#define CONVRNN_INTERFACE 3
 
 /* One call, field by field as in convrnn/ops/native/library.py. Arrays are contiguous float32; an absent one is NULL.
  *
@@ -30,10 +30,11 @@ struct lstm_call {
     /* Results of the forward pass. */
     float *y;                           /* windows: [batch, windows, hidden], NONE [batch, windows, kernel_size, ..] */
     float *states_hidden, *states_cell; /* sequences: [batch, frames, hidden] */
-    /* Saved for the backward pass; NULL saves nothing. Windows: the gates of the last step, in an order that depends on
-     * the instruction set: rows * (hidden rounded up to 16) * 4 floats, or 3 where features are cell states. Sequences:
-     * i, f, g, o and tanh(c) of every frame, [batch, frames, 5, hidden]. */
-    float *gates;
+    /* Saved for the backward pass; NULL saves nothing. Windows: convrnn_saved_vectors vectors of (hidden rounded up to
+     * 16) floats for each row, in an order that depends on the instruction set: the gates of the last step or, of long
+     * windows, a few states (windows.h). Sequences: i, f, g, o and tanh(c) of every frame, [batch, frames, 5, hidden].
+     */
+    float *saved;
 
     /* Given to the backward pass. */
     const float *grad_y;                  /* windows: as y */

@@ -28,6 +28,8 @@ int convrnn_plan_windows(struct windows_plan *plan, const struct lstm_call *call
     int64_t *memory = malloc(sizeof(*memory) * (size_t)size);
     *plan = (struct windows_plan){.call = call, .tiles = tiles, .memory = memory};
     if (!memory) return -1;
+    plan->section = section_of(call->kernel_size);
+    plan->sections = divide_up(call->kernel_size, plan->section);
     plan->tile_begin = take(&memory, tiles + 1);
     plan->sequence_begin = take(&memory, call->batch + 1);
     plan->first_frame = take(&memory, call->rows);
@@ -53,7 +55,9 @@ int convrnn_plan_windows(struct windows_plan *plan, const struct lstm_call *call
             plan->tile_frame[r] = frames - plan->tile_frame_begin[tile] - (new_begin - window_begin);
             frames += window_end - new_begin;
         }
+        plan->most_frames = at_least(plan->most_frames, frames - plan->tile_frame_begin[tile]);
     }
+    plan->shares_frames = !call->per_position && plan->most_frames <= MAX_SHARED_FRAMES;
     plan->tile_begin[tiles] = row;
     plan->tile_frame_begin[tiles] = frames;
     return 0;

@@ -10,6 +10,14 @@
 /* Windows in a tile: few enough for what the backward pass keeps of them to stay in the L2 cache (README.md has the
  * sizes), and a multiple of every micro-kernel's rows. */
 #define TILE_WINDOWS 24
+/* Windows of at most so many steps are short: the backward pass keeps all of their steps in the L2 cache. Longer ones
+ * are cut into sections of successive steps, and the forward pass saves the states between them. */
+#define SHORT_WINDOW 8
+/* At most so many, whatever the length: the memory for what is saved then does not grow with the window. */
+#define MAX_SECTIONS 8
+/* Frames of a tile, at most, whose projections are kept for all windows that contain them. With more of them it is
+ * cheaper, and takes less memory, to project each window's frame in each step. */
+#define MAX_SHARED_FRAMES 512
 /* Sequences in a tile at most. */
 #define TILE_SEQUENCES 32
 #define MAX_TILE_ROWS TILE_SEQUENCES /* of both kinds */
@@ -20,6 +28,10 @@ _Static_assert(TILE_WINDOWS <= MAX_TILE_ROWS, "arrays of a tile's rows have MAX_
 struct windows_plan {
     const struct lstm_call *call;
     int64_t tiles;
+    int64_t section;           /* steps between two states that are saved; kernel_size in short windows */
+    int64_t sections;          /* of a window: 1 in short windows */
+    int64_t most_frames;       /* of a tile */
+    int shares_frames;         /* whether a frame is projected once for all of a tile's windows that contain it */
     int64_t *tile_begin;       /* [tiles + 1], first window of a tile */
     int64_t *sequence_begin;   /* [batch + 1], first window of a sequence */
     int64_t *first_frame;      /* [rows], lowest frame of a window */
@@ -45,6 +57,19 @@ struct sequences_plan {
 /* Fill in a plan; 0, or -1 without memory. The caller frees plan->memory in either case. */
 int convrnn_plan_windows(struct windows_plan *plan, const struct lstm_call *call);
 int convrnn_plan_sequences(struct sequences_plan *plan, const struct lstm_call *call);
+
+/* Steps of a window's section; the last one may have fewer. */
+static inline int64_t section_of(int64_t kernel_size) {
+    return divide_up(kernel_size, at_most(MAX_SECTIONS, divide_up(kernel_size, SHORT_WINDOW)));
+}
+
+/* Vectors of units that the forward pass saves of a window: of a short one i, f, g and, if needed, o of the last step;
+ * of a long one h and c between its sections and, for reduce "max", the maximum and how many steps attain it. */
+static inline int64_t saved_vectors_of(int64_t kernel_size, int64_t sequence, int64_t reduce) {
+    int64_t sections = divide_up(kernel_size, section_of(kernel_size));
+    if (sections == 1) return sequence == CELL ? 3 : 4;
+    return 2 * (sections - 1) + (reduce == MAX ? 2 : 0);
+}
 
 /* The first frame of a window that no earlier window of its tile contains. */
 static inline int64_t new_frames_begin(const struct windows_plan *plan, int64_t window, int64_t tile_begin) {

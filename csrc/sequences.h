@@ -28,7 +28,7 @@ INLINE int64_t sequence_frame(const struct sequences_tile *tile, int64_t row, in
     return tile->plan->first_frame[tile->begin + row] + (tile->plan->call->reverse ? -step : step);
 }
 
-enum { SAVED_GATES = 5 }; /* i, f, g, o and tanh(c): call->gates is [batch, frames, SAVED_GATES, hidden] */
+enum { SAVED_GATES = 5 }; /* i, f, g, o and tanh(c): call->saved is [batch, frames, SAVED_GATES, hidden] */
 
 /* All tiles of a pass. */
 struct sequences_run {

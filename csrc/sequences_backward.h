@@ -1,6 +1,6 @@
 /* The backward pass of whole sequences.
  *
- * A sequence is too long to be repeated, so the forward pass has saved all gates. First the recurrence runs back and
+ * A sequence is too long to compute again, so the forward pass has saved all gates. First the recurrence runs back and
  * leaves the gradients of the gates of every frame; then the gradients of the weights and of x are large products over
  * all frames. */
 #ifndef CONVRNN_SEQUENCES_BACKWARD_H
@@ -30,7 +30,7 @@ static void sequences_row_backward(const struct sequences_backward *pass, const 
     const struct cell *cell = &pass->cell;
     const struct lstm_call *call = cell->call;
     int64_t hidden = cell->hidden, frame = sequence_frame(tile, row, step), place = frame * hidden;
-    const float *saved = call->gates + frame * SAVED_GATES * hidden, *c = call->states_cell + place;
+    const float *saved = call->saved + frame * SAVED_GATES * hidden, *c = call->states_cell + place;
     const float *c_before = step ? call->states_cell + sequence_frame(tile, row, step - 1) * hidden : NULL;
     const float *grad_hidden = call->grad_hidden ? call->grad_hidden + place : NULL;
     const float *grad_cell = call->grad_cell ? call->grad_cell + place : NULL;

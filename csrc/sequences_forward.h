@@ -66,7 +66,7 @@ static void sequences_group_forward(const struct sequences_forward *pass, const 
     const struct cell *cell = &pass->cell;
     const struct lstm_call *call = cell->call;
     int64_t hidden = cell->hidden, padded = cell->padded, units = units_of(cell, group), rows = step->rows;
-    float *h = tile->h_next + group * LANES, *c = tile->c + group * LANES, *saved = call->gates;
+    float *h = tile->h_next + group * LANES, *c = tile->c + group * LANES, *saved = call->saved;
     float *states_hidden = call->states_hidden + group * LANES, *states_cell = call->states_cell + group * LANES;
     sum_gates(&pass->weights, step, group);
     gates_forward(cell, step, group, gates, h);

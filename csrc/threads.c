@@ -1,5 +1,5 @@
-/* Threads come from the OpenMP runtime that PyTorch has loaded, if it has: a second pool would compete for the cores
- * with its threads, which spin between two operations. The runtime is looked up at run time, so that the library links
+/* Threads come from the OpenMP runtime of PyTorch, if it is loaded: a second pool would compete for the cores with its
+ * threads, which spin between two operations. The runtime is looked up at run time, so that the library links
  * against none. Without one, and in a forked process (where the runtime would wait for threads that fork did not copy),
  * each call makes its own threads. */
 #define _GNU_SOURCE

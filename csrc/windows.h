@@ -9,13 +9,12 @@ struct windows_tile {
     const struct windows_plan *plan;
     const struct weights *weights;
     int64_t number, begin, rows;
-    float *projected; /* [frames of the tile, gate_stride]; per_position: [rows, gate_stride] of one step */
+    float *projected; /* [frames of the tile, gate_stride] if they are shared, or [rows, gate_stride] of one step */
     float *sums;      /* of one group, [rows, PANEL] */
 };
 
 static void lay_out_windows_tile(struct windows_tile *tile, struct arena *arena) {
-    const struct lstm_call *call = tile->plan->call;
-    int64_t frames = TILE_WINDOWS * (call->per_position ? 1 : call->kernel_size);
+    int64_t frames = tile->plan->shares_frames ? tile->plan->most_frames : TILE_WINDOWS;
     tile->sums = take(arena, TILE_WINDOWS * PANEL);
     tile->projected = take(arena, frames * tile->weights->cell->gate_stride);
 }
@@ -56,14 +55,26 @@ INLINE int needs_h(const struct lstm_call *call, int64_t step) {
     return !(is_last_step(call, step) && call->sequence == CELL);
 }
 
-/* Gates of the last step that the forward pass saves: i, f, g and, if needed, o. */
-INLINE int64_t saved_gates(const struct lstm_call *call) { return call->sequence == CELL ? 3 : 4; }
+INLINE int is_short(const struct windows_plan *plan) { return plan->sections == 1; }
 
-/* Where they lie in call->gates, as [saved_gates, LANES]: in the order in which they are computed. */
+INLINE int64_t saved_vectors(const struct lstm_call *call) {
+    return saved_vectors_of(call->kernel_size, call->sequence, call->reduce);
+}
+
+/* Where the last step's gates of a short window lie in call->saved, as [saved_vectors, LANES]: in the order in which
+ * they are computed. */
 INLINE float *saved_gates_of(const struct windows_tile *tile, int64_t row, int64_t group) {
     const struct cell *cell = tile->weights->cell;
     int64_t place = tile->begin * cell->groups + group * tile->rows + row;
-    return cell->call->gates + place * saved_gates(cell->call) * LANES;
+    return cell->call->saved + place * saved_vectors(cell->call) * LANES;
+}
+
+/* Where a vector of long windows lies there, as [rows, padded]. h and c before section s are vectors 2s - 2 and 2s - 1;
+ * for reduce "max", the maximum and how many steps attain it are the last two. */
+INLINE float *saved_vector_of(const struct windows_tile *tile, int64_t vector) {
+    const struct cell *cell = tile->weights->cell;
+    int64_t place = tile->begin * saved_vectors(cell->call) + vector * tile->rows;
+    return cell->call->saved + place * cell->padded;
 }
 
 static struct projection new_projection(const struct windows_tile *tile, int64_t position) {
@@ -85,23 +96,26 @@ static void project_tile(const struct windows_tile *tile) {
     flush_projection(&projection);
 }
 
-/* W_x x + b of each row's frame in one step, with the input matrix of its position. */
-static void project_position(const struct windows_tile *tile, int64_t step) {
-    struct projection projection = new_projection(tile, position_of(tile->plan->call, step));
+/* W_x x + b of each row's frame in one step. */
+static void project_step(const struct windows_tile *tile, int64_t step) {
+    const struct lstm_call *call = tile->plan->call;
+    struct projection projection = new_projection(tile, call->per_position ? position_of(call, step) : 0);
     for (int64_t row = 0; row < tile->rows; row++)
         project_frame(&projection, window_frame(tile, row, step),
                       tile->projected + row * tile->weights->cell->gate_stride);
     flush_projection(&projection);
 }
 
-/* As begin_step, with `projected`. */
+/* As begin_step, with `projected`: that of the tile's frames, where they are shared, has to be there. */
 static void begin_windows_step(const struct windows_tile *tile, int64_t index, struct step *step) {
     const struct cell *cell = tile->weights->cell;
+    int shares_frames = tile->plan->shares_frames;
+    if (!shares_frames) project_step(tile, index);
     begin_step(step, cell, tile->rows, tile->sums);
     step->needs_h = needs_h(cell->call, index);
     for (int64_t row = 0; row < tile->rows; row++)
         step->projected[row] =
-            tile->projected + (cell->call->per_position ? row : tile_frame(tile, row, index)) * cell->gate_stride;
+            tile->projected + (shares_frames ? tile_frame(tile, row, index) : row) * cell->gate_stride;
 }
 
 #endif

@@ -2,9 +2,7 @@
 #ifndef CONVRNN_WINDOWS_FORWARD_H
 #define CONVRNN_WINDOWS_FORWARD_H
 
-#include <string.h>
-
-#include "windows.h"
+#include "windows_states.h"
 
 struct windows_forward {
     const struct windows_plan *plan;
@@ -16,17 +14,12 @@ struct windows_forward {
 
 struct windows_forward_tile {
     struct windows_tile windows;
-    float *h, *h_next, *c; /* [rows, padded] */
-    float *gates;          /* of one group, [rows, SLOTS, LANES] */
+    struct windows_states states;
 };
 
 static void lay_out_windows_forward_tile(struct windows_forward_tile *tile, struct arena *arena) {
-    int64_t states = TILE_WINDOWS * tile->windows.weights->cell->padded;
     lay_out_windows_tile(&tile->windows, arena);
-    tile->gates = take(arena, TILE_WINDOWS * SLOT_ROW);
-    tile->h = take(arena, states);
-    tile->h_next = take(arena, states);
-    tile->c = take(arena, states);
+    lay_out_windows_states(&tile->states, tile->windows.weights->cell, arena);
 }
 
 /* A state after a step into y, or into the reduction that y holds. */
@@ -41,26 +34,49 @@ static void reduce_state(const struct windows_tile *tile, int64_t row, int64_t s
     store_part(y, state, units);
 }
 
+/* For reduce "max" of long windows: the maximum so far, and how many steps attain it. As in torch.amax, they share its
+ * gradient equally. */
+static void save_maximum(const struct windows_tile *tile, int64_t row, int64_t step, int64_t group, vec state) {
+    int64_t place = row * tile->weights->cell->padded + group * LANES, vectors = saved_vectors(tile->plan->call);
+    float *max = saved_vector_of(tile, vectors - 2) + place, *count = saved_vector_of(tile, vectors - 1) + place;
+    vec before = load(max), now = step ? maximum(before, state) : state;
+    store(count, equal(now, state) + (step ? equal(now, before) * load(count) : (vec){0}));
+    store(max, now);
+}
+
 /* One group of units in one step. The last step has the same bits whether its gates are saved or not. */
 static void windows_group_forward(const struct windows_forward_tile *tile, const struct step *step, int64_t index,
                                   int64_t group) {
-    const struct cell *cell = tile->windows.weights->cell;
+    const struct windows_tile *windows = &tile->windows;
+    const struct windows_states *states = &tile->states;
+    const struct cell *cell = windows->weights->cell;
     const struct lstm_call *call = cell->call;
     int last = is_last_step(call, index), use_c = call->sequence == CELL;
-    float *h = tile->h_next + group * LANES, *c = tile->c + group * LANES;
-    sum_gates(tile->windows.weights, step, group);
+    int saves = call->saved != NULL, saves_gates = saves && is_short(windows->plan);
+    int saves_maximum = saves && !saves_gates && call->reduce == MAX;
+    float *h = states->h_next + group * LANES, *c = states->c + group * LANES;
+    sum_gates(windows->weights, step, group);
     if (last)
-        gates_forward(cell, step, group, tile->gates, step->needs_h ? h : NULL);
+        gates_forward(cell, step, group, states->gates, step->needs_h ? h : NULL);
     else
-        states_forward(cell, step, group, tile->gates, c, h);
-    for (int64_t row = 0; last && call->gates && row < step->rows; row++)
-        memcpy(saved_gates_of(&tile->windows, row, group), tile->gates + row * SLOT_ROW,
-               sizeof(float) * (size_t)(saved_gates(call) * LANES));
+        states_group_forward(windows, states, step, group);
+    for (int64_t row = 0; last && saves_gates && row < step->rows; row++)
+        memcpy(saved_gates_of(windows, row, group), states->gates + row * SLOT_ROW,
+               sizeof(float) * (size_t)(saved_vectors(call) * LANES));
     if (call->reduce == LAST && !last) return;
     for (int64_t row = 0; row < step->rows; row++) {
-        const float *c_after = last ? tile->gates + row * SLOT_ROW + STATE_C * LANES : c + row * cell->padded;
-        reduce_state(&tile->windows, row, index, group, load(use_c ? c_after : h + row * cell->padded));
+        const float *c_after = last ? states->gates + row * SLOT_ROW + STATE_C * LANES : c + row * cell->padded;
+        vec state = load(use_c ? c_after : h + row * cell->padded);
+        reduce_state(windows, row, index, group, state);
+        if (saves_maximum) save_maximum(windows, row, index, group, state);
     }
+}
+
+/* The states between two sections of long windows. */
+static void save_states(const struct windows_forward_tile *tile, int64_t section) {
+    size_t size = sizeof(float) * (size_t)(tile->windows.rows * tile->windows.weights->cell->padded);
+    memcpy(saved_vector_of(&tile->windows, 2 * section - 2), tile->states.h, size);
+    memcpy(saved_vector_of(&tile->windows, 2 * section - 1), tile->states.c, size);
 }
 
 static void windows_forward_tile(void *context, int64_t number, int64_t worker) {
@@ -70,16 +86,13 @@ static void windows_forward_tile(void *context, int64_t number, int64_t worker) 
     struct windows_forward_tile tile = {.windows = new_windows_tile(pass->plan, &pass->weights, number)};
     struct arena arena = {.memory = pass->tiles + worker * pass->tile_size};
     lay_out_windows_forward_tile(&tile, &arena);
-    if (!call->per_position) project_tile(&tile.windows);
+    if (pass->plan->shares_frames) project_tile(&tile.windows);
     for (int64_t index = 0; index < call->kernel_size; index++) {
-        if (call->per_position) project_position(&tile.windows, index);
+        if (call->saved && index && index % pass->plan->section == 0) save_states(&tile, index / pass->plan->section);
         struct step step;
-        begin_windows_step(&tile.windows, index, &step);
-        if (index) continue_step(&step, tile.h, tile.c, cell->padded, LANES);
+        begin_states_step(&tile.windows, &tile.states, index, &step);
         for (int64_t group = 0; group < cell->groups; group++) windows_group_forward(&tile, &step, index, group);
-        float *h = tile.h;
-        tile.h = tile.h_next;
-        tile.h_next = h;
+        end_states_step(&tile.states);
     }
 }
 

@@ -1,7 +1,7 @@
-"""Draw the picture of the idea in the README: ``python docs/draw_idea.py`` writes ``idea.svg`` and ``idea.png``.
+"""Draw the picture of the idea in the README: ``python docs/draw_idea.py`` writes ``idea.png``.
 
-Everything that looks like data is data: a log-mel spectrogram of an utterance of the demo corpus, and what the
-package's own layers, with fresh weights from a fixed seed, compute from it.
+All data in it are real: the log-mel spectrogram of an utterance of the demo corpus, and what the package's own layers,
+untrained and with a fixed seed, compute from it.
 """
 
 from pathlib import Path
@@ -25,7 +25,7 @@ FOLDER = Path(__file__).parent
 UTTERANCE = "female03-01-calm.wav"
 FIRST_FRAME, FRAMES = 4, 53
 KERNEL, STRIDE, FEATURES = 5, 2, 12
-SHOWN = 10  # the window looked at closely
+SHOWN = 10  # the window in the two cards
 
 WIDTH, HEIGHT = 900, 668  # the drawing's units are pixels of GitHub's README column
 INK, MUTED, LINE, CARD = "#1f2933", "#5b6770", "#aab4bd", "#f6f8fa"
@@ -190,7 +190,7 @@ def draw_recurrent(sheet: Sheet, window: Array, cells: Array, shown: tuple[float
         if number:
             sheet.text(x - 23.5, 255, "or", 9, MUTED)
     sheet.text(785, 208, "features", 9, MUTED)
-    sheet.text(785, 366, "Each frame meets what\nthe earlier ones left\nin the memory.", 9, MUTED)
+    sheet.text(785, 366, "Each step reads a frame\nand remembers\nthe earlier ones.", 9, MUTED)
 
 
 def draw_map(sheet: Sheet, values: Array, x: float, width: float, source: float, colours: str) -> None:
@@ -207,9 +207,7 @@ def draw_map(sheet: Sheet, values: Array, x: float, width: float, source: float,
 
 def main() -> None:
     """Draw and save."""
-    mpl.rcParams.update(
-        {"font.family": "DejaVu Sans", "mathtext.fontset": "dejavusans", "svg.hashsalt": "convrnn", "savefig.dpi": 200}
-    )
+    mpl.rcParams.update({"font.family": "DejaVu Sans", "mathtext.fontset": "dejavusans", "savefig.dpi": 200})
     frames = load_frames()
     convolution, recurrent, cells = compute(frames)
     window = frames[SHOWN * STRIDE : SHOWN * STRIDE + KERNEL]
@@ -227,7 +225,6 @@ def main() -> None:
     sheet.text(613, 46, f"features of all {len(recurrent)} windows (last cell state)", 9, MUTED)
     note = "An utterance of the synthetic demo corpus; both layers untrained, with the same input and output sizes."
     sheet.text(WIDTH / 2, 22, note, 8.5, MUTED, style="italic")
-    sheet.figure.savefig(FOLDER / "idea.svg", metadata={"Date": None})
     sheet.figure.savefig(FOLDER / "idea.png", metadata={"Software": None})
 
 

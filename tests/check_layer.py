@@ -13,7 +13,7 @@ LENGTHS = (11, 7, 2)
 
 
 def randomised(make_layer, dtype=torch.float64):
-    """A layer none of whose parameters is zero, so that each one's part shows."""
+    """A layer with no zero among its parameters, so that each of them affects the result."""
     layer = make_layer().to(dtype)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
@@ -34,7 +34,7 @@ def output_lengths_of(layer, lengths):
 
 
 def gradients(layer, x, lengths, run=None):
-    """Of a scalar that depends on every output, by x and by the parameters."""
+    """Gradients of a scalar that depends on every output, by x and by the parameters."""
     x = x.detach().clone().requires_grad_()
     y = (layer if run is None else run)(x, lengths)
     return [y.detach(), *torch.autograd.grad(y.sin().sum(), [x, *layer.parameters()])]
@@ -59,7 +59,7 @@ def check_output_lengths(layer, x, lengths):
 
 def check_batch_invariance(layer, x, lengths, over_time):
     y = layer(x, lengths)
-    # float64: sums may run in another order in a smaller product.
+    # float64: a smaller product may sum in another order.
     tolerance = {"rtol": 1e-12, "atol": 1e-12}
     for row, length in enumerate(lengths.tolist()):
         outputs = output_lengths_of(layer, length) if over_time else 1
@@ -87,7 +87,7 @@ def check_derivatives(layer, x, lengths):
 def check_compile(layer, x, lengths, backend="aot_eager"):
     torch._dynamo.reset()
     compiled = torch.compile(layer, backend=backend, fullgraph=True)
-    # The same arithmetic, perhaps fused or ordered otherwise.
+    # The same arithmetic, perhaps fused or in another order.
     tolerance = {"rtol": 1e-10, "atol": 1e-10} if x.dtype == torch.float64 else {"rtol": 1e-4, "atol": 1e-5}
     for ours, theirs in zip(gradients(layer, x, lengths), gradients(layer, x, lengths, compiled), strict=True):
         torch.testing.assert_close(theirs, ours, **tolerance)
@@ -120,7 +120,7 @@ def check_copies(layer, make_layer, x, lengths):
 def check_precisions(make_layer, in_features, lengths):
     x, lengths = draw_batch(in_features, lengths=lengths)
     exact = randomised(make_layer)(x, lengths)
-    # Rounding of 2^-24 and 2^-9 in each of some ten steps on values of size 1, and those of the inputs.
+    # Roundings of 2^-24 and 2^-9 in each of about ten steps on values of size 1, and in the inputs.
     for dtype, tolerance in ((torch.float32, 1e-5), (torch.bfloat16, 0.06)):
         y = randomised(make_layer, dtype)(x.to(dtype), lengths)
         assert y.dtype == dtype
@@ -137,14 +137,14 @@ def check_precisions(make_layer, in_features, lengths):
 
 
 def check_layer(make_layer, in_features, *, over_time=True, lengths=LENGTHS, compiles=True):
-    """Run the whole contract on what ``make_layer()`` gives.
+    """Check the whole contract on the layer that ``make_layer()`` returns.
 
     Args:
         make_layer: A function without arguments.
         in_features: Values in a frame.
         over_time: False for a layer that gives one output for a whole sequence.
-        lengths: Of the sequences to run it on, the first one ``FRAMES``.
-        compiles: Whether to trace it too, which takes longest.
+        lengths: Lengths of the sequences to run it on; the first is ``FRAMES``.
+        compiles: Whether to trace it too, which takes the longest.
     """
     layer = randomised(make_layer)
     x, batch_lengths = draw_batch(in_features, lengths=lengths)

@@ -1,6 +1,6 @@
-"""The paper's equations once more, as one would write them down: window by window, frame by frame, in NumPy float64.
+"""A naive implementation of the paper's equations, window by window and frame by frame, in NumPy float64.
 
-Nothing is shared with the package but the parameters' names and layouts.
+It shares only the parameters' names and layouts with the package.
 """
 
 import numpy as np
@@ -16,8 +16,8 @@ NONLINEARITIES = {"tanh": np.tanh, "sigmoid": sigmoid, "relu": lambda a: np.maxi
 def states(rnn_type, frames, p, *, reverse=False, nonlinearity="tanh", reset_after=False):
     """Hidden and cell states of a window ``[r1, in]`` in the order of its frames, each ``[r1, H]``.
 
-    ``p`` has the arrays weight_ih, weight_hh and, where there are such, bias, bias_hn, weight_peephole,
-    initial_hidden, initial_cell.
+    ``p`` has the arrays weight_ih, weight_hh and, if they exist, bias, bias_hn, weight_peephole, initial_hidden,
+    initial_cell.
     """
     n = p["weight_hh"].shape[1]
     zeros = np.zeros(n)
@@ -50,7 +50,7 @@ def states(rnn_type, frames, p, *, reverse=False, nonlinearity="tanh", reset_aft
 
 
 def reduce_frames(values, reduce, reverse=False):
-    """Over the first axis; the last processed frame of a reversed window is its first."""
+    """Reduces the first axis; the last processed frame of a reversed window is its first."""
     if reduce == "last":
         return values[0] if reverse else values[-1]
     return {"mean": values.mean(axis=0), "max": values.max(axis=0), "none": values}[reduce]

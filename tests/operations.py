@@ -1,4 +1,4 @@
-"""Small inputs for the operations, with everything optional that they take."""
+"""Small inputs for the operations, including all optional ones."""
 
 import functools
 from contextlib import ExitStack, contextmanager
@@ -22,7 +22,7 @@ OUTPUTS = {"y", "hidden", "cell"}
 
 
 def draw(rnn_type, *, batch=2, frames=7, features=3, hidden=4, positions=None, seed=0, dtype=torch.float64):
-    """x and every parameter by name; none of them is zero, so that each one's part shows."""
+    """x and every parameter by name; none is zero, so that each of them affects the result."""
     generator = torch.Generator().manual_seed(seed)
     rows = GATES[rnn_type] * hidden
     shapes = {
@@ -39,7 +39,7 @@ def draw(rnn_type, *, batch=2, frames=7, features=3, hidden=4, positions=None, s
 
 
 def draw_float32(*, batch=4, frames=11, features=5, hidden=21, without=(), **options):
-    """As ``draw`` for the LSTM in float32, with sums of the same size whatever the sizes, so that no gate saturates."""
+    """As ``draw`` for the LSTM in float32, scaled so that no gate saturates, whatever the sizes."""
     sizes = {"batch": batch, "frames": frames, "features": features, "hidden": hidden}
     tensors = draw("lstm", **sizes, dtype=torch.float32, **options)
     tensors["weight_ih"] /= features**0.5
@@ -48,14 +48,14 @@ def draw_float32(*, batch=4, frames=11, features=5, hidden=21, without=(), **opt
 
 
 def draw_lengths(batch, frames, seed=0):
-    """Lengths of a batch, of which the first sequence is the longest and the others any, none at all too."""
+    """Lengths of a batch: the first sequence is the longest, the others have any length from 0."""
     generator = torch.Generator().manual_seed(seed)
     return torch.cat([torch.tensor([frames]), torch.randint(frames + 1, (batch - 1,), generator=generator)])
 
 
 @contextmanager
 def on(instruction_set):
-    """Every operation within runs on the native kernels for this instruction set, or for None on the reference."""
+    """Within the context, operations run on the native kernels for this instruction set; for None on the reference."""
     with ExitStack() as stack:
         stack.enter_context(ops.use_backend("reference" if instruction_set is None else "native"))
         if instruction_set is not None:
@@ -64,16 +64,16 @@ def on(instruction_set):
 
 
 def outputs_of(operation, tensors, **options):
-    """By name: "y", or "hidden" and "cell"."""
+    """The outputs by name: "y", or "hidden" and "cell"."""
     result = operation(**tensors, **options)
     return {"y": result} if isinstance(result, torch.Tensor) else dict(zip(("hidden", "cell"), result, strict=True))
 
 
 def values_and_gradients(operation, tensors, *, dtype=torch.float32, used=None, mask=None, **options):
-    """Outputs, and the gradients of every tensor that is there, by name.
+    """Outputs and the gradients of every given tensor, by name.
 
-    The cost is a sum of the outputs with drawn weights, the same for the same shapes: of those outputs that ``used``
-    names, and only where ``mask`` is not 0.
+    The cost is a sum of the outputs that ``used`` names, where ``mask`` is not 0, with random weights that depend only
+    on the shapes.
     """
     leaves = {name: t.detach().to(dtype).requires_grad_() for name, t in tensors.items() if t is not None}
     outputs = outputs_of(operation, tensors | leaves, **options)
@@ -105,7 +105,7 @@ def same(results, others):
 
 
 def graph_nodes(*outputs):
-    """Names of all nodes of the backward graph, each as often as it occurs."""
+    """Names of all nodes of the backward graph, with repetitions."""
     seen, waiting, names = set(), [output.grad_fn for output in outputs], []
     while waiting:
         node = waiting.pop()

@@ -1,13 +1,12 @@
 """Measure convrnn's GPU kernels against their peers: ``python -m benchmarks.gpu``, from the root of a clone."""
 
 import argparse
+import functools
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from rich.console import Console
 
 from benchmarks import report
 from benchmarks.gpu import device, epoch, sequences, windowed
@@ -22,7 +21,7 @@ SECTIONS: dict[str, Callable[[Settings], Section]] = {
 }
 
 _DESCRIPTION = """\
-Measure convrnn's GPU kernels beside plain PyTorch, torch.compile and cuDNN.
+Measure convrnn's GPU kernels against plain PyTorch, torch.compile and cuDNN.
 
 All peers run in turns in one process and are compared round by round, by CUDA
 events. Before anything is timed, values and gradients are checked against
@@ -34,7 +33,7 @@ sections:
   epoch       an epoch of the paper's CLSTM model, the corpus on the GPU"""
 
 _EXAMPLES = """\
-Let nothing else use the GPU meanwhile. It needs the package with its extra
+Use the GPU for nothing else meanwhile. This needs the package with its extra
 "speech".
 
 examples:
@@ -64,14 +63,14 @@ def _parser() -> argparse.ArgumentParser:
     ):
         help_text = f"of {', '.join(map(str, numbers))}; default: all, or {quick[0]} with --quick"
         parser.add_argument(f"--{name}", nargs="+", type=int, choices=list(numbers), metavar="N", help=help_text)
-    parser.add_argument("--without-compile", action="store_true", help="leave out torch.compile, which takes longest")
+    parser.add_argument("--without-compile", action="store_true", help="leave out torch.compile, the slowest part")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything as JSON")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables as Markdown")
     return parser
 
 
 def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
-    """End with one sentence before anything is measured, rather than at the end."""
+    """Report what cannot work before anything is measured, rather than at the end."""
     if not torch.cuda.is_available():
         parser.error("PyTorch finds no GPU")
     if tiles.MISSING is not None:
@@ -81,8 +80,15 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
             parser.error(f"{path.parent} is not a folder")
 
 
+def _write(options: argparse.Namespace, described: dict[str, str], sections: dict[str, Section]) -> None:
+    if options.json:
+        options.json.write_text(report.to_json(described, sections))
+    if options.markdown:
+        options.markdown.write_text(report.markdown(described, list(sections.values()), "Performance on the GPU"))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure what the command line asks for; 1 where an answer was wrong, 2 where nothing can be measured."""
+    """Run the command; the exit code is 1 if an answer was wrong and 2 if nothing can be measured."""
     parser = _parser()
     options = parser.parse_args(arguments)
     _check(parser, options)
@@ -94,28 +100,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         compiled=not options.without_compile,
     )
     described = device.describe() | {"Rounds": str(settings.effort)}
-    began = time.monotonic()
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
-    for name, value in described.items():
-        console.print(f"{name}: {value}", markup=False)
-    sections: dict[str, Section] = {}
-    for name in SECTIONS:
-        if name in options.sections:
-            sections[name] = SECTIONS[name](settings)
-            report.print_section(sections[name], console)
-            # After every section, so that an interrupted run keeps the finished ones.
-            if options.json:
-                options.json.write_text(report.to_json(described, sections))
-            if options.markdown:
-                title = "Performance on the GPU"
-                options.markdown.write_text(report.markdown(described, list(sections.values()), title))
-    print(f"{(time.monotonic() - began) / 60:.1f} minutes in all", file=sys.stderr)
-    return int(any(section.refused for section in sections.values()))
+    chosen = {name: functools.partial(run, settings) for name, run in SECTIONS.items() if name in options.sections}
+    return report.run_sections(described, chosen, functools.partial(_write, options, described))
 
 
 if __name__ == "__main__":
     try:
         sys.exit(main())
     except KeyboardInterrupt:
-        print("interrupted; the sections that were finished are kept", file=sys.stderr)
+        print("interrupted; finished sections are kept", file=sys.stderr)
         sys.exit(130)

@@ -1,4 +1,4 @@
-"""The GPU: what it is, how fast it is, and the least time that some work takes on it."""
+"""The GPU: its description, its measured speed, and the shortest time that some work can take on it."""
 
 import platform
 import sys
@@ -11,17 +11,17 @@ from benchmarks.gpu.timing import median_seconds
 from benchmarks.machine import installed
 
 _SPECIALS_PER_CLOCK = 16
-"""Exponentials, reciprocals and the like that one multiprocessor starts in a clock, on every chip since 2017."""
+"""Exponentials, reciprocals and the like that one multiprocessor starts per clock cycle, on every chip since 2017."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """What no implementation can do without.
+    """The work that every implementation has to do.
 
     Attributes:
-        flops: Floating-point operations of products, two for each multiply-add.
+        flops: Floating-point operations of matrix products, two per multiply-add.
         specials: Exponentials and reciprocals.
-        bytes: Of the inputs, each read once, and of the results, each written once.
+        bytes: Bytes of the inputs, each read once, and of the results, each written once.
     """
 
     flops: int
@@ -34,9 +34,10 @@ class Rates:
     """What the GPU can do in a second.
 
     Attributes:
-        flops: In a large product of PyTorch's in the same precision, as measured.
-        specials: By the number of multiprocessors and their highest clock; None where PyTorch does not tell the clock.
-        bytes: Read and written by a large copy, as measured.
+        flops: Floating-point operations, measured with a large matrix product in the same precision.
+        specials: Exponentials and reciprocals, computed from the number of multiprocessors and their highest clock;
+            None if PyTorch does not report the clock.
+        bytes: Bytes read and written, measured with a large copy.
     """
 
     flops: float
@@ -44,7 +45,7 @@ class Rates:
     bytes: float
 
     def floor(self, work: Work) -> float:
-        """Seconds that the work takes at least: as long as the slowest of the three.
+        """The shortest time in seconds that the work can take: that of the slowest of the three.
 
         Example:
             >>> Rates(flops=100.0, specials=10.0, bytes=50.0).floor(Work(flops=200, specials=30, bytes=100))

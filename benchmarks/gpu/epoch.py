@@ -26,12 +26,13 @@ REFERENCE = "reference, torch.compile, reduce-overhead"
 
 _TEXT = f"""\
 One epoch of the CLSTM model of section IV-A (`preset("clstm", "emotion")`, {FEATURES} features, {CLASSES} classes) on
-{UTTERANCES} utterances of {FRAMES} frames that lie on the GPU, as many as FAU-Aibo has for training: a new order, and
-in every step the batch's frames gathered, forward pass, loss, backward pass and Adam. The last batch is filled up from
-the beginning of the order. The goal is an epoch in at most 1 s at batch 128. "fp32" and "tf32" are the products'
-precision; "bf16" is autocast. The loss of a first step is checked against float64, and in fp32 its gradients too:
-where rounding puts an activation on the other side of a kink, a gradient gains or loses a whole term, so the tolerance
-is wide, and coarser roundings do so too often."""
+{UTTERANCES} utterances of {FRAMES} frames, as many as FAU-Aibo has for training, which are on the GPU already. An epoch
+draws a new order; a step gathers the frames of a batch and does the forward pass, the loss, the backward pass and Adam.
+The last batch is filled up from the beginning of the order. The goal is an epoch in at most 1 s at batch 128. "fp32"
+and "tf32" are the precision of products; "bf16" is autocast. The loss of the first step is checked against float64, and
+in fp32 its gradients too: if rounding moves an activation across the kink of a maximum or a rectified linear unit, the
+gradient gains or loses a whole term, so the tolerance is wide, and at coarser precision this happens too often to
+check."""
 
 TOLERANCE = 1e-2
 
@@ -77,7 +78,7 @@ def _step(loss: Step, model: nn.Module) -> Step:
 
 
 def _graphed(step: Step, batch: int) -> Step:
-    """The step as a CUDA graph, on its own frames and labels."""
+    """The step as a CUDA graph, which reads frames and labels from tensors of its own."""
     x = torch.randn(batch, FRAMES, FEATURES, device=DEVICE)
     labels = torch.randint(CLASSES, (batch,), device=DEVICE)
     replay = graphed(lambda: step(x, labels))
@@ -100,7 +101,7 @@ def _epoch(step: Step, x: Tensor, labels: Tensor, batch: int) -> Callable[[], li
 
 
 def _first_step(step: Step, model: nn.Module, drawn: nn.Module, x: Tensor, labels: Tensor, count: int) -> list[Tensor]:
-    """As many of the loss and its gradients in a step on the model as it was drawn, and is again afterwards."""
+    """The first ``count`` of the loss and its gradients in a step from the drawn parameters, which it restores."""
     model.load_state_dict(drawn.state_dict())
     loss = step(x, labels)
     gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
@@ -120,7 +121,7 @@ def contenders(batch: int, precision: Precision, x: Tensor, labels: Tensor, with
     if precision != PRECISIONS["fp32"]:
         expected = expected[:1]
     found = []
-    # What torch.compile records comes first: see `recorded`.
+    # Compiled models come first: see `recorded`.
     for name, backend, compiled, graph in (
         (REDUCED, "triton", True, False),
         (REFERENCE, "reference", True, False),

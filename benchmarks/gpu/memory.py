@@ -12,7 +12,7 @@ from benchmarks.problem import Operands, Problem, upstream
 
 
 def _peak_bytes(step: Callable[[], object]) -> int:
-    """Most memory that tensors have while ``step`` runs, less what they have before; once warmed up."""
+    """Peak memory of tensors while ``step`` runs, less what they had before; after a warm-up."""
     step()
     torch.cuda.synchronize()
     before = torch.cuda.memory_allocated()
@@ -23,7 +23,7 @@ def _peak_bytes(step: Callable[[], object]) -> int:
 
 
 def measure(problem: Problem, precision: Precision) -> dict[str, Memory]:
-    """A training step of every peer that is neither compiled nor recorded, by its name."""
+    """Memory of a training step, by the name of each peer that is neither compiled nor recorded as a CUDA graph."""
     drawn = moved(Operands.draw(problem), precision.dtype)
     gradient = upstream(problem, training=True)
     assert gradient is not None

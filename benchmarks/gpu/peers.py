@@ -1,4 +1,4 @@
-"""The peers of the windowed LSTM on the GPU: who else computes it, each in its best configuration."""
+"""The implementations of the windowed LSTM that are compared on the GPU, each in its best configuration."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -16,13 +16,13 @@ from convrnn import ops
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A peer on a problem.
+    """A peer that is ready to compute a problem.
 
     Attributes:
         forward: The forward pass, which returns ``[batch, windows, hidden]``.
-        x: The frames that it reads, at least ``features`` of each.
-        differentiated: The tensors whose gradients training asks for, in the order of ``Operands.differentiated``.
-        trim: Takes from a value or gradient the part that the problem has.
+        x: The frames that it reads, each with ``features`` values or more.
+        differentiated: The tensors whose gradients training needs, in the order of ``Operands.differentiated``.
+        trim: Removes the padding from a value or gradient.
     """
 
     forward: Forward
@@ -36,11 +36,11 @@ class Peer:
     """One way to compute a windowed LSTM.
 
     Attributes:
-        name: What the tables call it.
-        prepare: Makes it.
-        peepholes: Whether it can have them; without, it is compared with ours without.
-        graph: Whether its launches are recorded as a CUDA graph, by itself where it is compiled.
-        only: The dtype that it is for, or None for all.
+        name: Its name in the tables.
+        prepare: Prepares it for a problem.
+        peepholes: Whether it has peepholes; if not, it is compared with ours without peepholes.
+        graph: Whether its launches are recorded as a CUDA graph; if it is compiled, ``torch.compile`` does this.
+        only: The only dtype to measure it in; None for all.
         compiled: Whether it is ``torch.compile``'s.
     """
 
@@ -53,18 +53,18 @@ class Peer:
 
     @property
     def baseline(self) -> str:
-        """Name of the peer that is ours, computes the same, and is launched in the same way."""
+        """Name of our peer that computes the same and is launched in the same way."""
         return (OURS if self.peepholes else OURS_PLAIN).name + (GRAPH if self.graph else "")
 
     def run(self, prepared: Prepared, upstream: Tensor | None) -> Callable[[], Answer]:
-        """What is timed: inference, or with ``upstream`` a forward and a backward pass."""
+        """The function to time: inference, or with ``upstream`` a forward and a backward pass."""
         run = answer(prepared.forward, prepared.differentiated, upstream)
         if self.compiled:
             return recorded(run)
         return graphed(run) if self.graph else run
 
     def answer(self, run: Callable[[], Answer], prepared: Prepared, expected: Answer) -> Callable[[], list[Tensor]]:
-        """What is checked."""
+        """The function whose result is checked."""
         return lambda: [prepared.trim(*pair) for pair in zip(detached(run()), expected, strict=True)]
 
 
@@ -111,13 +111,13 @@ def _unfold(x: Tensor, problem: Problem) -> Tensor:
 
 
 def _padded(tensor: Tensor, shape: Sequence[int]) -> Tensor:
-    """With zeros behind, in every axis."""
+    """The tensor, with zeros appended along every axis up to this shape."""
     missing = [size - there for size, there in zip(shape, tensor.shape, strict=True)]
     return F.pad(tensor.detach(), [side for more in reversed(missing) for side in (0, more)])
 
 
 def _cudnn(multiple: int) -> Callable[[Problem, Operands], Prepared]:
-    """nn.LSTM with features and units padded to a multiple, which decides what algorithm PyTorch asks cuDNN for."""
+    """nn.LSTM with features and units padded to a multiple, which decides the cuDNN algorithm that PyTorch requests."""
 
     def prepare(problem: Problem, operands: Operands) -> Prepared:
         k, h = (-(-size // multiple) * multiple for size in (problem.features, problem.hidden))
@@ -133,7 +133,7 @@ def _cudnn(multiple: int) -> Callable[[Problem, Operands], Prepared]:
             weight_ih.copy_(gates(operands.weight_ih, k))
             weight_hh.copy_(gates(operands.weight_hh, h))
             bias.copy_(gates(operands.bias))
-            # It has two biases where one is enough; the gradient of the second would be work for nothing.
+            # Its second bias is redundant; computing the gradient would be wasted work.
             second_bias.zero_().requires_grad_(False)
 
         def forward() -> Tensor:
@@ -151,7 +151,7 @@ def _cudnn(multiple: int) -> Callable[[Problem, Operands], Prepared]:
 
 
 def fitted(gradient: Tensor | None, prepared: Prepared) -> Tensor | None:
-    """The gradient of the result with zeros for units that only the peer has."""
+    """The gradient of the result, with zeros for the peer's padding units."""
     if gradient is None:
         return None
     with torch.no_grad():

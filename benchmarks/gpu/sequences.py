@@ -23,9 +23,10 @@ OURS, PLAIN, CUDNN = "convrnn triton", "convrnn triton, no peepholes", "cuDNN, n
 
 _TEXT = """\
 The LSTM over whole sequences as in the paper's classifiers: 256 units, 100 features, one or two directions. "training"
-is the forward and the backward pass to all parameters and to x. cuDNN has no peepholes and is compared with ours
-without; the layer itself takes cuDNN there, unless a backend is forced, as here. In "fp32" cuDNN may not use TF32,
-which PyTorch lets it do unless told otherwise: "tf32" is its usual speed. Times by CUDA events, in turns."""
+is the forward pass and the backward pass to all parameters and to x. cuDNN has no peepholes and is compared with ours
+without peepholes; by default the layer itself uses cuDNN in that case, so our backend is forced here. In "fp32" cuDNN
+may not use TF32; PyTorch allows it by default, so "tf32" is its usual speed. Times are measured with CUDA events, in
+turn."""
 
 
 def _layers(bidirectional: bool, dtype: torch.dtype) -> tuple[LSTM, LSTM]:
@@ -64,7 +65,7 @@ def contenders(
     module = plain.to_torch()
     module.flatten_parameters()
     for name, parameter in module.named_parameters():
-        # It has two biases where one is enough; the gradient of the second would be work for nothing.
+        # Its second bias is redundant; computing the gradient would be wasted work.
         parameter.requires_grad_(not name.startswith("bias_hh"))
     theirs = [parameter for parameter in module.parameters() if parameter.requires_grad]
 

@@ -14,14 +14,14 @@ DEVICE = torch.device("cuda")
 
 @dataclass(frozen=True)
 class Precision:
-    """How numbers are multiplied.
+    """The precision of the products.
 
     Attributes:
-        name: What the tables call it.
-        dtype: Of the operands.
-        matmul: ``torch.set_float32_matmul_precision``.
-        tolerance: Largest difference from float64 that is still agreement, as a share of a tensor's largest value. The
-            operands are exact in their dtype; it is some ten times the unit roundoff of what is multiplied.
+        name: Its name in the tables.
+        dtype: Dtype of the operands.
+        matmul: Argument of ``torch.set_float32_matmul_precision``.
+        tolerance: Largest difference from float64 that counts as agreement, relative to the tensor's largest value:
+            some ten times the unit roundoff of the products, as the operands are exact in their dtype.
     """
 
     name: str
@@ -31,7 +31,7 @@ class Precision:
 
     @contextmanager
     def set(self) -> Iterator[None]:
-        """Have PyTorch and cuDNN multiply float32 so."""
+        """Within the context, PyTorch and cuDNN multiply float32 with this precision."""
         before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
         torch.set_float32_matmul_precision(self.matmul)
         torch.backends.cudnn.allow_tf32 = self.matmul != "highest"
@@ -52,8 +52,8 @@ PRECISIONS = {
         Precision("fp16", torch.float16, "highest", 3e-3),
     )
 }
-"""By name. Under "tf32x3" PyTorch's own products (cuDNN's, and those of windows and of weights' gradients) are plain
-TF32."""
+"""The precisions, by name. Under "tf32x3" the products that PyTorch computes (in cuDNN, and for the windows and the
+weights' gradients) are plain TF32."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +62,10 @@ class Settings:
 
     Attributes:
         quick: Fewer cases and rounds, for a first impression.
-        precisions: Which ones.
-        windows: Numbers of windows, of those in ``windowed.FRAMES``.
-        features: Features of a frame.
-        compiled: Whether ``torch.compile`` takes part, which takes most of the time.
+        precisions: Precisions to measure.
+        windows: Numbers of windows, each a key of ``windowed.FRAMES``.
+        features: Numbers of features per frame.
+        compiled: Whether to include ``torch.compile``, which takes most of the time.
     """
 
     quick: bool

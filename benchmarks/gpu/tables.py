@@ -7,7 +7,7 @@ from benchmarks.report import MISSING, Table, number, ratio
 
 
 def comparison_table(title: str, case_columns: Mapping[str, str], comparisons: Iterable[Comparison]) -> Table:
-    """The entries of comparisons below one another, distinguished by the columns in front."""
+    """The entries of all comparisons, one per row; the first columns show the case."""
     head = [
         *case_columns.values(),
         "what",

@@ -10,20 +10,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.compare import Case, Comparison, Contender, Entry, describe
-from benchmarks.measure import TURN, Effort, Spread, Times
+from benchmarks.compare import Case, Comparison, Contender, Entry, check
+from benchmarks.measure import TURN, Effort, Times
 
 T = TypeVar("T")
 
 _WARM_UP = 3
-"""Calls before the first that counts: kernels compile, libraries load, memory is found, ``torch.compile`` records."""
+"""Untimed calls in which kernels compile, libraries load, memory is allocated and ``torch.compile`` records graphs."""
 
 
 def recorded(run: Callable[[], T]) -> Callable[[], T]:
-    """What ``torch.compile`` records as CUDA graphs in its first calls, recorded.
+    """The function, after the first calls in which ``torch.compile`` records its CUDA graphs.
 
-    When it records, it frees the memory that cuBLAS works in, also that of graphs recorded before, whose next call then
-    is of memory that is gone (https://github.com/pytorch/pytorch/issues/193402). So it has to come before them.
+    Recording frees the workspace of cuBLAS, even that of graphs recorded earlier, which then use freed memory when they
+    run again (https://github.com/pytorch/pytorch/issues/193402). So compiled functions have to be recorded first.
     """
     for _ in range(_WARM_UP):
         run()
@@ -37,7 +37,7 @@ class _Graph(Generic[T]):
     Attributes:
         graph: The recording.
         result: Its result, which every replay overwrites.
-        run: The function, kept because the recording reads what only the function holds.
+        run: The function, kept alive because the recording reads tensors that nothing else holds.
     """
 
     graph: torch.cuda.CUDAGraph
@@ -50,7 +50,7 @@ class _Graph(Generic[T]):
 
 
 def graphed(run: Callable[[], T]) -> Callable[[], T]:
-    """The same launches as a CUDA graph: what it returns is overwritten by the next call."""
+    """The same launches as a CUDA graph; each call overwrites the result of the one before."""
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
@@ -91,9 +91,9 @@ def median_seconds(run: Callable[[], object], turns: int = 15) -> float:
 def alternate(
     runs: Mapping[str, Callable[[], object]], effort: Effort, refresh: Callable[[], object]
 ) -> dict[str, Times]:
-    """Seconds that one call of each function takes, ``[rounds]``; every round calls all of them, in their order.
+    """Seconds that one call of each function takes, ``[rounds]``; every round calls all functions in order.
 
-    ``refresh`` draws new inputs, before every turn and not in its time.
+    ``refresh`` draws new inputs before every turn; this is not timed.
     """
     calls = {name: _calls_in_a_turn(run) for name, run in runs.items()}
     times: dict[str, list[float]] = {name: [] for name in runs}
@@ -115,40 +115,25 @@ def compare(
     floor: float | None = None,
     flops: int | None = None,
 ) -> Comparison:
-    """Check all contenders, then time those that agree with what is expected, in turns.
+    """Check all contenders, then time those whose answers are right, in turns.
 
     Args:
-        case: What they compute, by name.
-        contenders: In the order of the turns.
+        case: The case's sizes and options, by name.
+        contenders: The contenders, in the order of their turns.
         effort: How long to measure.
         refresh: Draws new inputs.
-        floor: Seconds that the work takes at least; an entry's share is of that.
-        flops: Useful floating-point operations of one run.
+        floor: The shortest time in seconds that the work can take; an entry's share is this over its time.
+        flops: Useful floating-point operations of one run, if known.
     """
-    differences = {contender.name: contender.difference() for contender in contenders}
-    # Written so that NaN does not agree.
-    agreed = [contender for contender in contenders if differences[contender.name] <= contender.tolerance]
-    refused = [
-        f"{c.name} was not timed at {describe(case)}: its answer is {differences[c.name]:.1e} away from float64"
-        for c in contenders
-        if c not in agreed
-    ]
-    times = alternate({contender.name: contender.run for contender in agreed}, effort, refresh)
+    agreed, refused = check(case, contenders)
+    times = alternate({contender.name: contender.run for contender, _ in agreed}, effort, refresh)
     entries = []
-    for contender in agreed:
-        seconds = times[contender.name]
-        entry = Entry(
-            contender.name,
-            Spread.of(1e3 * seconds),
-            Spread.of(seconds / times[contender.baseline]) if contender.baseline in times else None,
-            differences[contender.name],
-            None if flops is None else Spread.of(flops / seconds).median / 1e9,
-            None if floor is None else Spread.of(floor / seconds),
-        )
-        entries.append(entry)
+    for contender, difference in agreed:
+        share = None if floor is None else floor / times[contender.name]
+        entries.append(Entry.of(contender, difference, times, flops, share))
     return Comparison(case, len(next(iter(times.values()), ())), entries, refused)
 
 
 def detached(answer: Sequence[Tensor]) -> list[Tensor]:
-    """Copies, which no later replay of a graph overwrites."""
+    """Copies, which later replays of a graph do not overwrite."""
     return [tensor.detach().clone() for tensor in answer]

@@ -19,33 +19,34 @@ from benchmarks.report import Section, Table, number
 from benchmarks.settings import PASSES, progress
 
 FRAMES = {1024: 67, 10016: 629, 100000: 6253}
-"""Frames of each of 32 sequences, by the windows that they give together; cuDNN's best needs a multiple of 8."""
+"""Frames of each of 32 sequences, by their total number of windows: multiples of 8, which cuDNN is fastest with."""
 
 FEATURES = (26, 100)
-"""Of a first and of a second layer."""
+"""Features per frame of a first and of a second layer."""
 
 QUICK_WINDOWS, QUICK_FEATURES = (10016,), (26,)
 
 _TEXT = """\
-One windowed LSTM as in the paper's front end: windows of 5 frames with a shift of 2, 100 units, the last cell state of
-each window, peepholes, initial states of zero. "forward" is inference. "training" is the forward and the backward pass
-to all parameters, and to x where it has 100 features (a second layer), not where it has 26 (a first layer). cuDNN has
-no peepholes and is compared with ours without, launched in the same way. Copying the windows apart for it is in its
-time; padding its features and units to multiples of 128, with which PyTorch asks it for its persistent algorithm in
-fp16, is not. Times are by CUDA events, in turns, with frames drawn anew before every turn: medians, and for "times
-ours" medians and quartiles by rounds. "of the floor" is the least time that the work takes on this GPU over the time:
-as long as the slowest of the products' operations, at the rate of a large product of PyTorch's in the same precision,
-the exponentials and reciprocals, at 16 in a clock and multiprocessor, and the bytes of inputs and results, at the rate
-of a large copy. "difference" is the largest from the same answer in float64, over all values and gradients, as a share
-of a tensor's largest value. Memory is PyTorch's own count: what the forward pass keeps for the backward pass beside x
-and the parameters, and the most that tensors take during the step beyond what they took before."""
+One windowed LSTM as in the paper's front end: windows of 5 frames with a shift of 2, 100 units, peepholes, initial
+states of zero; the features of a window are its last cell state. "forward" is inference. "training" is the forward pass
+and the backward pass to all parameters, and with 100 features (a second layer) also to x. cuDNN has no peepholes and is
+compared with ours without peepholes, launched in the same way. Its time includes copying the windows, but not padding
+features and units to multiples of 128, which makes PyTorch ask for cuDNN's persistent algorithm in fp16. Times are
+measured with CUDA events, in turn, on new random frames in every turn: medians, and for "times ours" the median and
+quartiles over the rounds. "of the floor" is the least time that the work can take on this GPU, divided by the measured
+time. That least time is the longest of three: the operations of the products, at the rate of a large product of
+PyTorch's in the same precision; the exponentials and reciprocals, at 16 per clock and multiprocessor; and the bytes of
+inputs and results, at the rate of a large copy. "difference" is the largest deviation from the same result in float64,
+over all values and gradients, as a share of the tensor's largest value. Memory is as PyTorch counts it: what the
+forward pass keeps for the backward pass in addition to x and the parameters, and the peak of all tensors during the
+step, less what they took before."""
 
 
 def work(problem: Problem, training: bool, itemsize: int) -> Work:
-    """What no implementation can do without.
+    """The work that every implementation has to do.
 
-    An activation function takes an exponential and a reciprocal; there are five in each step, and three in the last,
-    of which the cell state alone is needed. Training reads the gradient of the result and writes that of x, if wanted.
+    An activation function takes an exponential and a reciprocal. Each step has five of them, the last only three, as
+    only its cell state is needed. Training also reads the gradient of the result and, where needed, writes that of x.
 
     Example:
         >>> work(Problem(batch=1, frames=3, features=2, hidden=1, kernel_size=2, stride=1), training=False, itemsize=4)
@@ -66,14 +67,14 @@ def contenders(
     gradient = upstream(problem, training)
     gradient = None if gradient is None else gradient.to(drawn.x)
     answers = {peepholes: expected(problem, operands, gradient) for peepholes, operands in variants.items()}
-    # What was compiled for other sizes would count towards the limit of recompilations.
+    # Functions compiled for other sizes would count towards the recompilation limit.
     torch.compiler.reset()
     found, prepared = [], []
     for peer in PEERS:
         if peer.only not in (None, precision.dtype) or (peer.compiled and not compiled):
             continue
-        # Of its own: what torch.compile recorded holds on to nodes of its parameters' gradients, which belong to
-        # another stream than the one that records a graph.
+        # Each peer gets its own copy: what torch.compile recorded keeps nodes of its parameters' gradients, which
+        # belong to another stream than the one that records a graph.
         ready = peer.prepare(problem, moved(variants[peer.peepholes], precision.dtype))
         wanted = answers[peer.peepholes]
         run = peer.run(ready, fitted(gradient, ready))

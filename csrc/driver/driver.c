@@ -11,6 +11,7 @@
 #include "../lstm.h"
 
 int convrnn_supports(int instruction_set);
+int64_t convrnn_saved_vectors(int64_t kernel_size, int64_t sequence, int64_t reduce);
 int convrnn_lstm(const struct lstm_call *call, int direction, int instruction_set);
 
 static const char USAGE[] =
@@ -21,10 +22,12 @@ static const char USAGE[] =
     "  -r REDUCE   0 last, 1 mean, 2 max, 3 none; default 0\n"
     "  -o          features are hidden states, not cell states\n"
     "  -p          an input matrix for each position in the window\n"
+    "  -x          without the gradient of x, as in a first layer\n"
     "  -v          the LSTM runs over the frames in reverse\n"
     "  -a SET      instruction set: 0 portable, 1 AVX2, 2 AVX-512; default the best\n"
     "  -t THREADS  default 1\n"
-    "  -n CALLS    timed calls; default as many as fit into 3 seconds\n";
+    "  -n CALLS    timed calls; default as many as fit into 3 seconds\n"
+    "  -c          time of the processor (of all threads), not of the clock: for a machine that others use too\n";
 
 static int64_t number(const char *text, int64_t least) {
     char *end;
@@ -63,12 +66,13 @@ static void draw_arrays(struct lstm_call *call) {
         if (call->reduce == NONE) size *= call->kernel_size;
         call->y = draw(size, 1.0f);
         call->grad_y = draw(size, 1.0f);
-        call->gates = draw(call->rows * divide_up(hidden, 16) * 16 * 4, 1.0f);
+        int64_t vectors = convrnn_saved_vectors(call->kernel_size, call->sequence, call->reduce);
+        call->saved = draw(call->rows * divide_up(hidden, 16) * 16 * vectors, 1.0f);
     } else {
         call->states_hidden = draw(steps * hidden, 1.0f);
         call->states_cell = draw(steps * hidden, 1.0f);
         call->grad_hidden = draw(steps * hidden, 1.0f);
-        call->gates = draw(steps * 5 * hidden, 1.0f);
+        call->saved = draw(steps * 5 * hidden, 1.0f);
     }
     call->grad_x = draw(steps * features, 1.0f);
     call->grad_weight_ih = draw(matrices * 4 * hidden * features, 1.0f);
@@ -76,9 +80,9 @@ static void draw_arrays(struct lstm_call *call) {
     call->grad_vectors = draw(13 * hidden, 1.0f);
 }
 
-static double seconds(void) {
+static double seconds(clockid_t clock) {
     struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(clock, &now);
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
@@ -95,8 +99,9 @@ static int ascending(const void *a, const void *b) {
 
 struct options {
     struct lstm_call call;
-    int forward, backward;
+    int forward, backward, grad_x;
     int instruction_set;
+    clockid_t clock;
     int64_t calls; /* 0: as many as fit into the time */
 };
 
@@ -106,12 +111,14 @@ static void refuse(const char *message) {
 }
 
 static struct options parse(int argc, char **argv) {
-    struct options options = {.forward = 1, .instruction_set = convrnn_supports(2) ? 2 : convrnn_supports(1)};
+    struct options options = {
+        .forward = 1, .grad_x = 1, .instruction_set = convrnn_supports(2) ? 2 : convrnn_supports(1)};
+    options.clock = CLOCK_MONOTONIC;
     struct lstm_call call = {.batch = 32, .frames = 180, .features = 26, .hidden = 100, .kernel_size = 5, .stride = 2};
     call.sequence = CELL;
     call.threads = 1;
     int option;
-    while ((option = getopt(argc, argv, "hm:b:f:i:u:k:s:r:opva:t:n:")) != -1) {
+    while ((option = getopt(argc, argv, "hm:b:f:i:u:k:s:r:opxva:t:n:c")) != -1) {
         switch (option) {
             case 'm':
                 options.forward = !strcmp(optarg, "forward") || !strcmp(optarg, "training");
@@ -126,10 +133,12 @@ static struct options parse(int argc, char **argv) {
             case 'r': call.reduce = number(optarg, 0); break;
             case 'o': call.sequence = HIDDEN; break;
             case 'p': call.per_position = 1; break;
+            case 'x': options.grad_x = 0; break;
             case 'v': call.reverse = 1; break;
             case 'a': options.instruction_set = (int)number(optarg, 0); break;
             case 't': call.threads = number(optarg, 1); break;
             case 'n': options.calls = number(optarg, 1); break;
+            case 'c': options.clock = CLOCK_PROCESS_CPUTIME_ID; break;
             case 'h': fputs(USAGE, stdout); exit(0);
             default: exit(2); /* getopt has said why */
         }
@@ -153,16 +162,17 @@ int main(int argc, char **argv) {
     struct lstm_call forward = options.call;
     draw_arrays(&forward);
     struct lstm_call backward = forward;
-    if (!options.backward) forward.gates = NULL;
+    if (!options.backward) forward.saved = NULL;
+    if (!options.grad_x) backward.grad_x = NULL;
     run(&forward, FORWARD, options.instruction_set);
-    double *times = malloc(sizeof(*times) * MAX_CALLS), end = seconds() + 3.0;
+    double *times = malloc(sizeof(*times) * MAX_CALLS), end = seconds(options.clock) + 3.0;
     if (!times) abort();
     int64_t done = 0;
-    while (done < MAX_CALLS && (options.calls ? done < options.calls : seconds() < end)) {
-        double begin = seconds();
+    while (done < MAX_CALLS && (options.calls ? done < options.calls : seconds(options.clock) < end)) {
+        double begin = seconds(options.clock);
         if (options.forward) run(&forward, FORWARD, options.instruction_set);
         if (options.backward) run(&backward, BACKWARD, options.instruction_set);
-        times[done++] = seconds() - begin;
+        times[done++] = seconds(options.clock) - begin;
     }
     qsort(times, (size_t)done, sizeof(*times), ascending);
     printf("calls %lld, median %.1f us, fastest %.1f us\n", (long long)done, 1e6 * times[done / 2], 1e6 * times[0]);

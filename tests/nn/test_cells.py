@@ -1,4 +1,4 @@
-"""Cells as data: one of the test's own runs from its record alone, and everything else follows the records."""
+"""Cells as data: a new cell needs only its record, and everything else follows the records."""
 
 import copy
 import dataclasses
@@ -98,7 +98,7 @@ def test_contract(name):
     ("bidirectional", "position_weights", "padding"),
     [*itertools.product([False, True], [False, True], ["valid", "same"])],
 )
-def test_the_tests_own_cell_is_its_equations_in_every_window(bidirectional, position_weights, padding):
+def test_a_new_cell_computes_its_equations_in_every_window(bidirectional, position_weights, padding):
     options = {"bidirectional": bidirectional, "position_weights": position_weights, "padding": padding}
     layer = randomised(
         lambda: nn.ConvRNN(FEATURES, 4, 3, 2, rnn_type=MGU, reduce="mean", learn_initial_state=True, **options)
@@ -124,7 +124,7 @@ def test_the_tests_own_cell_is_its_equations_in_every_window(bidirectional, posi
             np.testing.assert_allclose(found, np.concatenate(expected), rtol=1e-12, atol=1e-12)
 
 
-def test_the_records_tensors_and_options_are_the_layers():
+def test_a_layer_has_the_tensors_and_options_of_its_record():
     layer = nn.ConvRNN(3, 4, 5, rnn_type=COUPLED, learn_initial_state=True)
     assert {name: tuple(value.shape) for name, value in layer.state_dict().items()} == {
         "weight_ih_l0": (12, 3),
@@ -137,7 +137,7 @@ def test_the_records_tensors_and_options_are_the_layers():
     assert (layer.rnn_type, layer.sequence, layer.looks, layer.squash) == ("coupled", "cell", True, "tanh")
     assert not layer.peephole_l0.any()
     for block in layer.weight_hh_l0.chunk(3):
-        # float32 rounding of a product of four terms.
+        # Float32 rounding of a sum of four products.
         torch.testing.assert_close(block @ block.T, torch.eye(4), rtol=0, atol=1e-5)
     blind = nn.ConvRNN(3, 4, 5, rnn_type=COUPLED, looks=False, squash="none")
     assert list(blind.state_dict()) == ["weight_ih_l0", "weight_hh_l0", "bias_l0"]
@@ -170,9 +170,43 @@ def test_a_layer_with_its_record_can_be_copied_and_pickled(make, copied):
         (lambda: nn.ConvRNN(3, 4, 5, rnn_type=MGU).to_torch(), ValueError, "rnn_type is 'mgu', which PyTorch does not"),
     ],
 )
-def test_what_a_record_does_not_have_is_refused(call, error, sentence):
+def test_options_that_a_record_does_not_have_are_refused(call, error, sentence):
     with pytest.raises(error, match=sentence):
         call()
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (
+            {"step": None},
+            r"step of cell 'mgu', called as step\(wx, h, W_h\) .* fails: 'NoneType' object is not callable",
+        ),
+        ({"step": lambda wx, h: wx + h}, r"fails: .* takes 2 positional arguments but 3 were given"),
+        ({"gates": ("f", "n", "o")}, r"for gates \('f', 'n', 'o'\), fails: The size of tensor a"),
+        ({"step": reference.rnn_step}, r"must return h of shape \[2, 3, 4\] .*, but returned \[2, 3, 8\]"),
+        ({"step": reference.lstm_step, "gates": tuple("ifgo")}, r"step\(wx, h, W_h\) .* fails: .* missing 1 required"),
+        ({"step": lambda wx, h, W_h: mgu_step(wx, h, W_h).tolist()}, "must return h .* but returned list"),
+        ({"step": lambda wx, h, W_h: mgu_step(wx, h[None], W_h)}, r"but returned \[1, 2, 3, 4\]"),
+        (
+            {"cell_states": True},
+            r"step\(wx, h, c, W_h\) .* fails: mgu_step\(\) takes 3 positional arguments but 4 were",
+        ),
+        (
+            {"cell_states": True, "step": lambda wx, h, c, W_h: mgu_step(wx, h + c, W_h)},
+            r"must return \(h, c\), each of shape \[2, 3, 4\] .*, but returned \[2, 3, 4\]$",
+        ),
+        (
+            {"step": lambda wx, h, W_h: (mgu_step(wx, h, W_h), h)},
+            r"must return h of shape .*, but returned \[2, 3, 4\] and \[4\]",
+        ),
+        ({"tensors": (CellTensor("peephole", ("hidden",)),)}, r"step\(wx, h, W_h, peephole=...\) .* keyword argument"),
+    ],
+)
+def test_a_wrong_step_is_refused_with_the_record(changes, sentence):
+    with pytest.raises(ValueError, match=sentence) as refused:
+        dataclasses.replace(MGU, **changes)
+    assert "\n" not in str(refused.value)
 
 
 COMBINATIONS = [
@@ -190,7 +224,7 @@ def named(value):
 
 @pytest.mark.parametrize(("cell", "options", "sequence"), COMBINATIONS, ids=named)
 @pytest.mark.parametrize(("reduce", "reverse"), [("last", False), ("mean", True), ("max", False), ("none", True)])
-def test_a_records_step_is_its_operation(cell, options, sequence, reduce, reverse):
+def test_a_records_step_equals_its_operation(cell, options, sequence, reduce, reverse):
     assert cell.operation is WINDOWED[cell.name]
     tensors = draw(cell.name)
     shapes = cell.shapes(FEATURES, 4, learn_initial_state=True, options=options)
@@ -245,7 +279,7 @@ def test_named_layers_have_their_records_options(name, rnn_type):
 
 
 @pytest.mark.parametrize("name", NAMED)
-def test_named_layers_hand_every_argument_on(name):
+def test_named_layers_pass_every_argument_on(name):
     other = {
         "sequence": "hidden",
         "reduce": "max",
@@ -275,7 +309,7 @@ def test_named_layers_hand_every_argument_on(name):
 
 
 @pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
-def test_a_config_takes_what_a_record_allows(cell):
+def test_a_config_accepts_what_a_record_allows(cell):
     window = {"out_features": 4, "kernel_size": 3, "rnn_type": cell.name}
     for option in cell.options:
         for value in option.allowed:
@@ -289,7 +323,7 @@ def test_a_config_takes_what_a_record_allows(cell):
     assert set(ConvRNNConfig.model_fields) - {"kind"} <= arguments
 
 
-def test_a_config_takes_new_options_of_a_record_and_no_others(monkeypatch):
+def test_a_config_accepts_new_options_of_a_record_and_no_others(monkeypatch):
     window = {"out_features": 4, "kernel_size": 3}
     before = ConvRNNConfig(**window).model_dump_json()
     new = CellOption("squash", default="tanh", allowed=("tanh", "none"), doc="")

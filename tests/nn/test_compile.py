@@ -1,4 +1,4 @@
-"""torch.compile over a pairwise choice of the options, and with the default compiler where there is one."""
+"""torch.compile on a pairwise selection of the options, and with the default compiler if there is one."""
 
 import itertools
 import shutil
@@ -34,7 +34,7 @@ def pairs_of(choice):
 
 
 def pairwise(options):
-    """Few choices in which every two values of two options meet: the one that adds most pairs, until none is left."""
+    """A small set of choices that covers every pair of values of two options, built greedily."""
     sizes = [range(len(values)) for values in options.values()]
     missing = set().union(*(pairs_of(choice) for choice in itertools.product(*sizes)))
     chosen = []
@@ -48,7 +48,7 @@ def pairwise(options):
 CHOICES = pairwise(OPTIONS)
 
 
-def test_the_choice_is_pairwise_and_small():
+def test_the_choices_cover_all_pairs_and_are_few():
     for (first, its), (second, others) in itertools.combinations(OPTIONS.items(), 2):
         for value, other in itertools.product(its, others):
             assert any(choice[first] == value and choice[second] == other for choice in CHOICES)
@@ -57,7 +57,7 @@ def test_the_choice_is_pairwise_and_small():
 
 
 @pytest.mark.parametrize("choice", CHOICES, ids=lambda choice: "-".join(str(v) for v in choice["cell"].values()))
-def test_compiled_layer_is_the_layer(choice):
+def test_a_compiled_layer_equals_the_layer(choice):
     options = {name: value for name, value in choice.items() if name not in ("cell", "with_lengths")} | choice["cell"]
     layer = randomised(lambda: nn.ConvRNN(3, 4, 2, 2, **options))
     x, lengths = draw_batch(3)
@@ -77,17 +77,17 @@ def compiler_cache(tmp_path_factory):
 @pytest.mark.parametrize(
     "make_layer",
     [
-        # Takes as long as all other compiled layers together.
+        # Takes as long as all the other compiled layers together.
         pytest.param(lambda: nn.CLSTM(3, 4, 2, 2), marks=pytest.mark.slow, id="clstm"),
         pytest.param(lambda: nn.ConvFeatures(3, 4, 3, 2, padding="same", nonlinearity="tanh"), id="conv-same"),
         pytest.param(lambda: nn.LSTM(3, 4, bidirectional=True), id="blstm"),
     ],
 )
-def test_compiled_with_the_default_compiler(make_layer):
+def test_a_layer_compiled_by_the_default_compiler_equals_the_layer(make_layer):
     check_compile(randomised(make_layer, torch.float32), *draw_batch(3, torch.float32), backend="inductor")
 
 
-def test_lengths_out_of_range_are_clamped_where_they_cannot_be_looked_at():
+def test_compiled_layers_clamp_lengths_out_of_range():
     layer = randomised(lambda: nn.CLSTM(3, 4, 3, padding="same"))
     x, _ = draw_batch(3)
     torch._dynamo.reset()

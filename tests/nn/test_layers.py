@@ -1,4 +1,4 @@
-"""Every layer: the contract, the equations, parameters and how they start."""
+"""Every layer: the contract, the equations, parameters and their initialisation."""
 
 import pytest
 import torch
@@ -31,14 +31,14 @@ def test_contract(name):
     check_layer(LAYERS[name], FEATURES)
 
 
-def test_contract_of_the_readout():
+def test_the_readout_keeps_the_contract():
     for last in (None, 4):
         check_layer(lambda last=last: nn.MeanSoftmax(last), FEATURES, over_time=False, compiles=last is not None)
 
 
 @st.composite
 def conv_rnns(draw):
-    """Every combination of options that makes sense."""
+    """All valid combinations of options."""
     rnn_type = draw(st.sampled_from(["rnn", "gru", "lstm"]))
     projection = draw(st.booleans())
     bidirectional = draw(st.booleans())
@@ -70,7 +70,7 @@ def conv_rnns(draw):
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(conv_rnns(), st.lists(st.integers(0, 9), min_size=1, max_size=3), st.integers(0, 2), st.integers(0, 99))
-def test_conv_rnn_is_the_equations_in_every_window(layer, lengths, beyond, seed):
+def test_conv_rnn_computes_the_equations_in_every_window(layer, lengths, beyond, seed):
     frames = max(1, *lengths) + beyond
     assume(layer.padding == "same" or frames >= layer.kernel_size)
     generator = torch.Generator().manual_seed(seed)
@@ -108,11 +108,11 @@ def test_max_pool_is_the_maximum_of_every_window(kernel_size, stride, frames):
     assert nn.MaxPool(kernel_size, stride)(x)[0].tolist() == [w.max(axis=0).tolist() for w in windows]
 
 
-def test_max_pool_moves_by_its_own_size_unless_told():
+def test_the_stride_of_max_pool_defaults_to_its_kernel_size():
     assert nn.MaxPool(3).stride == 3
 
 
-def test_cblstm_is_equation_9_by_hand():
+def test_cblstm_agrees_with_equation_9_by_hand():
     layer = randomised(lambda: nn.CBLSTM(2, 3, 5, reduce="max"))
     window = draw_batch(2)[0][:1, :5]
     cells = []
@@ -131,7 +131,7 @@ def test_cblstm_is_equation_9_by_hand():
 
 
 @pytest.mark.parametrize("name", ["lstm", "blstm"])
-def test_lstm_is_the_equations_with_the_backward_direction_behind(name):
+def test_lstm_computes_the_equations_with_the_backward_direction_last(name):
     layer = randomised(LAYERS[name])
     x, lengths = draw_batch(FEATURES)
     y = layer(x, lengths)
@@ -146,12 +146,12 @@ def test_lstm_is_the_equations_with_the_backward_direction_behind(name):
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_extended_clstm_follows_frames_and_their_matrices(bidirectional):
+def test_extended_clstm_applies_each_frames_own_matrix(bidirectional):
     layer = randomised(lambda: nn.ExtendedCLSTM(2, 4, 4, bidirectional=bidirectional, reduce="mean"))
     plain = nn.CLSTM(2, 4, 4, bidirectional=bidirectional, reduce="mean", dtype=torch.float64)
     x = draw_batch(2)[0][:, :4]
     with torch.no_grad():
-        # W_t P x_t = (W_t P) x_t: what is done to the frame at t can be done to the matrix for t.
+        # W_t P x_t = (W_t P) x_t: transforming the frame at t equals transforming the matrix for t.
         turns = torch.linalg.qr(torch.randn(4, 2, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0)))[
             0
         ]
@@ -163,7 +163,7 @@ def test_extended_clstm_follows_frames_and_their_matrices(bidirectional):
                 state[name] = torch.einsum("tgi,tij->tgj", state[name], turns)
         layer.load_state_dict(state)
         torch.testing.assert_close(layer(x), y, rtol=1e-12, atol=1e-12)
-        # The same matrix everywhere makes it a CLSTM; different ones make it another.
+        # With the same matrix everywhere it equals a CLSTM; with different ones it does not.
         assert not torch.allclose(layer(x), layer(x.flip(1)))
         for name in state:
             if name.startswith("weight_ih"):
@@ -304,7 +304,7 @@ def test_initialisation(layer, gates):
     for name, parameter in layer.named_parameters():
         if name.startswith("weight_hh"):
             for block in parameter.chunk(gates):
-                # float32 rounding of a product of eight terms.
+                # Float32 rounding of a sum of eight products.
                 torch.testing.assert_close(block @ block.T, torch.eye(8), rtol=0, atol=1e-5)
             assert not torch.allclose(parameter[:8], parameter[-8:]) or gates == 1
         elif name.startswith(("weight_ih", "weight_ho")):
@@ -318,7 +318,7 @@ def test_initialisation(layer, gates):
             assert not parameter.any(), name
 
 
-def test_standard_convolution_starts_as_a_glorot_map_of_the_window():
+def test_the_standard_convolution_starts_with_glorot_weights():
     torch.manual_seed(0)
     layer = nn.ConvFeatures(26, 100, 5)
     bound = (6 / (26 * 5 + 100)) ** 0.5
@@ -335,20 +335,20 @@ def test_the_same_seed_draws_the_same_layer():
     assert torch.equal(draw(torch.float64), draw(torch.float32).double())
 
 
-def test_layers_on_the_meta_device_have_shapes_only():
+def test_layers_on_the_meta_device_have_only_shapes():
     layer = nn.CBLSTM(3, 4, 5, device="meta")
     assert layer(torch.empty(2, 9, 3, device="meta")).shape == (2, 5, 4)
 
 
-def test_printed_layers_tell_what_differs_from_the_defaults():
+def test_printed_layers_show_options_that_differ_from_the_defaults():
     assert repr(nn.CLSTM(26, 100, 5, 2)) == "CLSTM(26, 100, kernel_size=5, stride=2, sequence='cell', reduce='last')"
     text = repr(nn.ConvRNN(3, 4, 5, rnn_type="gru", reset_after=True, projection=True, padding="same"))
     assert "rnn_type='gru'" in text
     assert text.endswith("projection=True, hidden_size=4, reset_after=True, padding='same')")
 
 
-def test_a_model_follows_its_layers_to_bigger_ones():
-    """A window's features, its pooling and the sequence over them, in one chain with lengths."""
+def test_layers_can_be_chained_with_their_lengths():
+    """Features of windows, pooling and a sequence layer over them, connected by lengths."""
     x, lengths = draw_batch(FEATURES)
     layers = [randomised(LAYERS["clstm"]), nn.MaxPool(2), randomised(lambda: nn.LSTM(4, 2))]
     y, y_lengths = x, lengths

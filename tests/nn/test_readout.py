@@ -14,7 +14,7 @@ from convrnn.nn import MeanSoftmax
     st.one_of(st.none(), st.integers(1, 6)),
     st.integers(0, 99),
 )
-def test_is_the_plain_mean_over_the_last_valid_frames(lengths, beyond, last, seed):
+def test_the_readout_is_the_plain_mean_over_the_last_valid_frames(lengths, beyond, last, seed):
     generator = torch.Generator().manual_seed(seed)
     logits = torch.randn(len(lengths), max(lengths) + beyond, 3, generator=generator, dtype=torch.float64) * 3
     readout = MeanSoftmax(last)
@@ -35,20 +35,22 @@ def test_tiny_probabilities_stay_finite(lengths):
     torch.testing.assert_close(y, torch.tensor([[0.0, -800.0 - torch.tensor(2.0).log()]]))
     torch.nn.functional.nll_loss(y, torch.tensor([1])).backward()
     assert logits.grad.isfinite().all()
-    # Only the likelier of the two frames moves the mean.
+    # Only the more likely of the two frames affects the mean.
     torch.testing.assert_close(logits.grad[0], torch.tensor([[0.0, 0.0], [0.0, 0.0], [1.0, -1.0]]))
 
 
 def test_a_sequence_without_a_frame_is_refused():
     with pytest.raises(ValueError, match="lengths must be at least 1 for a prediction"):
         MeanSoftmax()(torch.zeros(2, 3, 4), torch.tensor([3, 0]))
-    with pytest.raises(ValueError, match=r"logits must be \[batch, frames, classes\] with a frame, .* \[2, 0, 4\]"):
+    with pytest.raises(
+        ValueError, match=r"logits must be \[batch, frames, classes\] with at least one frame, .* \[2, 0, 4\]"
+    ):
         MeanSoftmax()(torch.zeros(2, 0, 4))
     with pytest.raises(ValueError, match=r"logits must be \[batch, frames, classes\]"):
         MeanSoftmax()(torch.zeros(3, 4))
 
 
-def test_gradient_of_frames_out_of_use_is_zero():
+def test_the_gradient_of_unused_frames_is_zero():
     logits = torch.randn(1, 7, 3, generator=torch.Generator().manual_seed(0)).requires_grad_()
     MeanSoftmax(last=2)(logits, torch.tensor([5]))[0, 0].backward()
     assert logits.grad[0].any(-1).tolist() == [False, False, False, True, True, False, False]

@@ -1,4 +1,4 @@
-"""What makes no sense is refused at once, with a sentence that names the argument."""
+"""Invalid arguments are refused at once, in a sentence that names the argument."""
 
 import inspect
 
@@ -35,7 +35,7 @@ CONSTRUCTIONS = [
     (lambda: conv_rnn("rnn", reset_after=True), "reset_after is True, but rnn_type is 'rnn'"),
     (lambda: nn.CLSTM(3, 4, 3, peepholes="no"), "peepholes is 'no'; it must be one of False, True"),
     (lambda: nn.CLSTM(3, 5, 3, bidirectional=True), "out_features is 5; two directions .* need an even number"),
-    (lambda: nn.CLSTM(3, 4, 3, hidden_size=5), "hidden_size is 5, .* it must be 4, .* projection=True sets it free"),
+    (lambda: nn.CLSTM(3, 4, 3, hidden_size=5), "hidden_size is 5, .* it must be 4, .* projection=True allows any"),
     (lambda: nn.CLSTM(3, 4, 3, bidirectional=True, hidden_size=4), "hidden_size is 4, .* it must be 2"),
     (lambda: nn.ConvFeatures(3, 0, 3), "out_features is 0"),
     (lambda: nn.ConvFeatures(3, 4, 3, 0), "stride is 0"),
@@ -50,12 +50,12 @@ CONSTRUCTIONS = [
 
 
 @pytest.mark.parametrize(("construct", "sentence"), CONSTRUCTIONS, ids=[row[1][:40] for row in CONSTRUCTIONS])
-def test_construction(construct, sentence):
+def test_layers_refuse_invalid_options(construct, sentence):
     with pytest.raises(ValueError, match=sentence):
         construct()
 
 
-def test_saying_what_is_so_anyway_is_no_contradiction():
+def test_options_may_repeat_the_default():
     assert not hasattr(conv_rnn("gru", peepholes=False), "peepholes")
     assert not hasattr(conv_rnn("rnn", reset_after=False), "reset_after")
     assert conv_rnn("lstm", peepholes=None, nonlinearity=None, reset_after=None).peepholes
@@ -87,7 +87,7 @@ INPUTS = [
     ("name", "arguments", "sentence"),
     [(name, arguments, sentence) for names, arguments, sentence in INPUTS for name in names],
 )
-def test_input(name, arguments, sentence):
+def test_layers_refuse_invalid_input(name, arguments, sentence):
     with pytest.raises(ValueError, match=sentence):
         FORWARD_LAYERS[name](*arguments)
 
@@ -103,7 +103,7 @@ def test_same_padding_needs_a_frame(name):
 @pytest.mark.parametrize(
     ("layer", "option"),
     [
-        # What no layer has, what the layer's name decides, and what only other cells have.
+        # Options that no layer has, that the layer's name decides, and that only other cells have.
         (nn.ConvRNN, {"bidirectonal": True}),
         (nn.CBLSTM, {"bidirectonal": True}),
         (nn.CBLSTM, {"projection": False}),
@@ -118,13 +118,13 @@ def test_same_padding_needs_a_frame(name):
     ],
     ids=str,
 )
-def test_an_option_that_a_layer_does_not_have_is_told_by_its_own_name(layer, option):
+def test_an_error_about_an_option_names_the_layer(layer, option):
     [name] = option
     with pytest.raises(TypeError, match=f"^{layer.__name__}.* got an unexpected keyword argument '{name}'"):
         layer(3, 4, 5, **option)
 
 
-def test_help_shows_the_options_that_a_layer_has():
+def test_help_shows_the_options_of_a_layer():
     every = set(inspect.signature(nn.ConvRNN).parameters) - {"rnn_type", "cell_options"}
     assert set(inspect.signature(nn.CLSTM).parameters) == every | {"peepholes"}
     assert set(inspect.signature(nn.CRNN).parameters) == every | {"nonlinearity"}

@@ -1,4 +1,4 @@
-"""Weights taken over from PyTorch's modules and given back give the module's own numbers, on every window."""
+"""Weights converted from PyTorch's modules and back give the module's own numbers, on every window."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ MODULES = [nn.LSTM, nn.GRU, nn.RNN, lambda *a, **k: nn.RNN(*a, nonlinearity="rel
 @pytest.mark.parametrize("num_layers", [1, 2])
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("bias", [True, False])
-def test_from_torch_gives_the_module_on_every_window(make, num_layers, bidirectional, bias):
+def test_from_torch_runs_the_module_on_every_window(make, num_layers, bidirectional, bias):
     module = make(3, 4, num_layers, bidirectional=bidirectional, bias=bias, batch_first=True).double()
     x = torch.randn(2, 9, 3, dtype=torch.float64)
     windows = x.unfold(1, 5, 2).transpose(2, 3)  # [batch, windows, 5, 3]
@@ -31,7 +31,7 @@ def test_from_torch_gives_the_module_on_every_window(make, num_layers, bidirecti
 
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("bias", [True, False])
-def test_whole_sequence_lstm_both_ways(bidirectional, bias):
+def test_the_whole_sequence_lstm_converts_both_ways(bidirectional, bias):
     module = nn.LSTM(3, 4, bidirectional=bidirectional, bias=bias, batch_first=True).double()
     x = torch.randn(2, 9, 3, dtype=torch.float64)
     layer = LSTM.from_torch(module)
@@ -39,7 +39,7 @@ def test_whole_sequence_lstm_both_ways(bidirectional, bias):
     torch.testing.assert_close(layer.to_torch()(x)[0], module(x)[0])
 
 
-def test_whole_sequence_lstm_agrees_with_packed_sequences():
+def test_the_whole_sequence_lstm_agrees_with_packed_sequences():
     module = nn.LSTM(3, 4, bidirectional=True, batch_first=True)
     x, lengths = torch.randn(3, 9, 3), torch.tensor([9, 2, 5])
     packed = nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
@@ -47,7 +47,7 @@ def test_whole_sequence_lstm_agrees_with_packed_sequences():
     torch.testing.assert_close(LSTM.from_torch(module)(x, lengths), expected)
 
 
-def test_the_copy_is_a_copy():
+def test_converted_weights_are_copies():
     module = nn.LSTM(3, 4)
     layer = CLSTM.from_torch(module, 2)
     with torch.no_grad():
@@ -55,7 +55,7 @@ def test_the_copy_is_a_copy():
     assert module.weight_hh_l0.any()
 
 
-def test_the_lstm_taken_over_can_give_cell_states():
+def test_a_converted_lstm_can_return_cell_states():
     module = nn.LSTM(3, 4, batch_first=True)
     window = torch.randn(1, 5, 3)
     layer = CLSTM.from_torch(module, kernel_size=5, sequence="cell")
@@ -80,14 +80,14 @@ def test_the_lstm_taken_over_can_give_cell_states():
         (lambda: CRNN(3, 4, 5, nonlinearity="sigmoid").to_torch(), "nonlinearity is 'sigmoid'"),
     ],
 )
-def test_what_cannot_be_converted_is_refused(call, sentence):
+def test_modules_that_cannot_be_converted_are_refused(call, sentence):
     with pytest.raises(ValueError, match=sentence):
         call()
 
 
 @pytest.mark.parametrize("name", ["weight_peephole_l0", "initial_hidden_l0", "initial_cell_l0"])
 @pytest.mark.parametrize("layer", [CLSTM(3, 4, 5, learn_initial_state=True), LSTM(3, 4, learn_initial_state=True)])
-def test_what_pytorch_lacks_is_refused_where_it_is_in_use(layer, name):
+def test_options_that_pytorch_lacks_are_refused(layer, name):
     assert isinstance(layer.to_torch(), nn.LSTM)
     with torch.no_grad():
         getattr(layer, name).fill_(0.1)

@@ -1,4 +1,4 @@
-"""The table of backends: what a new one needs, what runs, and the record of it."""
+"""The table of backends: what a new one needs, which one runs, and how this is recorded."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from native_kernels import needs_library
 from operations import WINDOWED, draw, draw_float32
 
 
-def test_the_operations_and_the_choice_of_a_backend_are_all_that_is_public():
+def test_only_the_operations_and_use_backend_are_public():
     assert ops.__all__ == ["lstm", "lstm_hidden", "use_backend", "windowed_gru", "windowed_lstm", "windowed_rnn"]
 
 
@@ -30,7 +30,7 @@ def unfit(operands):
     return None if operands.x.dtype == torch.float16 else "the zeros are for torch.float16"
 
 
-def test_a_backend_is_a_record_and_a_line_in_the_table(monkeypatch):
+def test_a_new_backend_needs_only_a_record_and_a_line_in_the_table(monkeypatch):
     backend = Backend(
         name="zeros",
         title="zero",
@@ -53,7 +53,7 @@ def test_a_backend_is_a_record_and_a_line_in_the_table(monkeypatch):
             ops.windowed_gru(**draw("gru") | {"bias_hn": None}, kernel_size=3)
 
 
-def test_a_missing_backend_is_told_once(monkeypatch):
+def test_a_missing_backend_gives_one_warning(monkeypatch):
     backend = Backend("zeros", "zero", {"lstm": zeros}, lambda _: None, lambda: "no zeros here", lambda _: None)
     monkeypatch.setattr(dispatch, "TABLE", (backend, *dispatch.TABLE))
     with pytest.warns(UserWarning, match="zero backend is missing.*: no zeros here") as caught:
@@ -62,7 +62,7 @@ def test_a_missing_backend_is_told_once(monkeypatch):
     assert len([warning for warning in caught if "zero" in str(warning.message)]) == 1
 
 
-def test_what_runs_is_asked_of_operations():
+def test_what_runs_refuses_unknown_operations():
     with pytest.raises(ValueError, match="operation is 'gru'; it must be one of 'windowed_rnn'"):
         dispatch.what_runs(torch.zeros(1, 9, 3), "gru")
 
@@ -77,7 +77,7 @@ def test_what_runs_follows_dtype_and_choice():
 
 
 @needs_library
-def test_the_native_kernel_tells_what_it_is():
+def test_the_native_kernel_describes_itself():
     for name in native.instruction_sets():
         with native.use_instruction_set(name):
             found = dispatch.what_runs(torch.zeros(1, 9, 3))
@@ -86,7 +86,7 @@ def test_the_native_kernel_tells_what_it_is():
         assert str(found) == f"native ({name}, kernel {found.kernel}, {found.compiler})"
 
 
-def test_a_record_holds_what_ran_and_nothing_else():
+def test_a_record_holds_only_what_ran():
     with dispatch.record() as outer:
         ops.lstm(**draw("lstm"))
         with dispatch.record() as inner:

@@ -1,4 +1,4 @@
-"""Window arithmetic against the enumeration of windows."""
+"""Window arithmetic, checked by enumerating the windows."""
 
 import math
 
@@ -64,12 +64,12 @@ def test_pad_same_without_lengths_is_every_sequence_full(frames, kernel_size, st
     assert none is None
     windows = geometry.num_windows(without.size(1), kernel_size, stride)
     assert windows == geometry.num_windows(full.size(1), kernel_size, stride)
-    # Where the stride is longer than the kernel, frames behind the last window may be there or not: no one sees them.
+    # If the stride is longer than the kernel, frames after the last window may be missing: no window contains them.
     assert torch.equal(without.unfold(1, kernel_size, stride), full.unfold(1, kernel_size, stride))
 
 
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=4))
-def test_reverse_frames_is_its_own_inverse_and_leaves_padding_behind(sizes):
+def test_reverse_frames_is_its_own_inverse_and_keeps_padding_last(sizes):
     x = torch.arange(1.0, len(sizes) * 6 + 1).view(len(sizes), 6, 1)
     reversed_ = geometry.reverse_frames(x, torch.tensor(sizes))
     for row, size in enumerate(sizes):
@@ -80,7 +80,7 @@ def test_reverse_frames_is_its_own_inverse_and_leaves_padding_behind(sizes):
 
 
 @given(sizes=st.lists(st.integers(0, 7), min_size=1, max_size=4), count=st.integers(1, 9))
-def test_last_frames_are_the_last_ones_of_each_sequence(sizes, count):
+def test_last_frames_returns_the_last_frames_of_each_sequence(sizes, count):
     frames = max(1, *sizes)
     x = torch.arange(1.0, 1 + len(sizes) * frames).view(len(sizes), frames, 1)
     last, lengths = geometry.last_frames(x, torch.tensor(sizes), count)
@@ -102,7 +102,7 @@ def test_mask_frames_stops_values_and_gradients_of_padding():
 
 
 @given(st.lists(st.tuples(st.integers(1, 4), st.integers(1, 3)), min_size=0, max_size=3))
-def test_receptive_field_is_what_a_perturbation_reaches(layers):
+def test_the_receptive_field_is_what_a_perturbation_reaches(layers):
     field, step = geometry.receptive_field(layers)
     stack = [MaxPool(kernel_size, stride) for kernel_size, stride in layers]
 
@@ -111,7 +111,7 @@ def test_receptive_field_is_what_a_perturbation_reaches(layers):
             x = layer(x)
         return x[0, 1, 0]
 
-    # With the maximum as the layer, a peak at a frame reaches an output exactly if a window chain connects the two. A
+    # With max pooling as the layer, a peak in a frame reaches an output exactly if a chain of windows connects them. A
     # stride longer than the kernel leaves gaps, but never at the ends of the field.
     frames = field + step
     reached = []
@@ -125,7 +125,7 @@ def test_receptive_field_is_what_a_perturbation_reaches(layers):
 
 @pytest.mark.parametrize("make", [CLSTM, ConvFeatures])
 @pytest.mark.parametrize("padding", ["valid", "same"])
-def test_an_output_changes_exactly_with_the_frames_of_its_window(make, padding):
+def test_an_output_depends_exactly_on_the_frames_of_its_window(make, padding):
     torch.manual_seed(0)
     kernel_size, stride, frames = 3, 2, 9
     options = {"nonlinearity": "tanh"} if make is ConvFeatures else {"reduce": "mean"}

@@ -1,4 +1,4 @@
-"""The LSTM over whole sequences: PyTorch's own, a loop over the equations, derivatives, padding, cost."""
+"""The LSTM over whole sequences: against PyTorch's LSTM and the equations; derivatives, padding and cost."""
 
 import pytest
 import torch
@@ -23,7 +23,7 @@ PATHS = pytest.mark.parametrize("operation", [eager, registered])
 
 @PATHS
 @pytest.mark.parametrize("reverse", [False, True])
-def test_equals_pytorchs_packed_lstm(operation, reverse):
+def test_the_lstm_equals_pytorchs_packed_lstm(operation, reverse):
     tensors = draw("lstm", batch=3)
     lengths = torch.tensor([7, 1, 4])
     module = torch.nn.LSTM(3, 4, batch_first=True, bidirectional=True, dtype=torch.float64)
@@ -39,7 +39,7 @@ def test_equals_pytorchs_packed_lstm(operation, reverse):
     tensors["weight_peephole"] = None
     hidden, cell = operation(*tensors.values(), lengths=lengths, reverse=reverse)
     direction = int(reverse)
-    # The same sums in another order, in float64.
+    # Float64: the same sums in another order.
     torch.testing.assert_close(hidden, states.chunk(2, dim=-1)[direction], rtol=0, atol=1e-12)
     last = [0, 0, 0] if reverse else [6, 0, 3]
     torch.testing.assert_close(cell[range(3), last], final_cell[direction], rtol=0, atol=1e-12)
@@ -52,7 +52,7 @@ def test_equals_pytorchs_packed_lstm(operation, reverse):
     without=st.sets(st.sampled_from(["bias", "weight_peephole", "initial_hidden", "initial_cell"])),
     seed=st.integers(0, 99),
 )
-def test_equals_the_equations_frame_by_frame(lengths, beyond, reverse, without, seed):
+def test_the_lstm_equals_the_equations_frame_by_frame(lengths, beyond, reverse, without, seed):
     tensors = draw("lstm", batch=len(lengths), frames=max(1, *lengths) + beyond, seed=seed)
     tensors |= dict.fromkeys(without)
     given_lengths = torch.tensor(lengths)
@@ -72,7 +72,7 @@ def test_equals_the_equations_frame_by_frame(lengths, beyond, reverse, without, 
 
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("lengths", [None, [4, 2]])
-def test_first_and_second_derivatives(reverse, lengths):
+def test_first_and_second_derivatives_are_right(reverse, lengths):
     leaves = [t.requires_grad_() for t in draw("lstm", frames=4, features=2, hidden=2).values()]
     lengths = None if lengths is None else torch.tensor(lengths)
 
@@ -105,7 +105,7 @@ def test_padding_reaches_neither_states_nor_gradients(operation, reverse):
 
 @pytest.mark.parametrize("without", [[], ["bias", "weight_peephole", "initial_hidden", "initial_cell"]])
 @pytest.mark.parametrize("used", ["both", "hidden", "cell"])
-def test_registered_gradients_are_the_references(without, used):
+def test_registered_gradients_equal_the_references(without, used):
     lengths = torch.tensor([7, 4])
     gradients = []
     for operation in (eager, registered):
@@ -119,20 +119,20 @@ def test_registered_gradients_are_the_references(without, used):
         torch.testing.assert_close(other, reference, rtol=1e-13, atol=1e-13)
 
 
-def test_backward_graph_takes_no_frame_out_by_its_index():
+def test_the_backward_graph_selects_no_single_frame():
     per_length = []
     for frames in (5, 10, 15):
         tensors = [t.requires_grad_() for t in draw("lstm", frames=frames).values()]
         lengths = torch.tensor([frames, 3])
         names = graph_nodes(*ops.lstm(*tensors, lengths=lengths, reverse=True))
         assert not [name for name in names if name.startswith(("Select", "Slice", "Index"))]
-        # The three that reverse the input and the two results, whatever the length.
+        # The three nodes that reverse the input and the two results, whatever the length.
         assert names.count("GatherBackward0") == 3
         per_length.append(len(names))
     assert per_length[2] - per_length[1] == per_length[1] - per_length[0]
 
 
-def test_registered_operation_keeps_pytorchs_rules():
+def test_the_registered_operation_keeps_pytorchs_rules():
     tensors = [t.requires_grad_() for t in draw("lstm", frames=3).values()]
     torch.library.opcheck(torch.ops.convrnn.lstm.default, (*tensors, torch.tensor([3, 2]), True))
     tensors[3:] = [None] * 4
@@ -154,12 +154,12 @@ def test_registered_operation_keeps_pytorchs_rules():
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
-def test_refusals_name_the_argument(changes, sentence):
+def test_errors_name_the_argument(changes, sentence):
     with pytest.raises(ValueError, match=sentence):
         ops.lstm(**(draw("lstm") | changes))
 
 
-def test_backends_are_named():
+def test_an_unknown_backend_is_refused_with_the_known_ones():
     with (
         pytest.raises(ValueError, match="backend 'cuda' does not exist; choose from reference"),
         ops.use_backend("cuda"),

@@ -1,13 +1,11 @@
-"""The native kernels' numbers: the reference's, in float64 and in float32, as exactly as eager PyTorch has them.
+"""The native kernels' numbers equal the reference's, as accurately in float32 as those of eager PyTorch.
 
 Every instruction set of this machine is tested.
 """
 
-import functools
 import itertools
 import math
 import random
-from dataclasses import dataclass
 
 import pytest
 import torch
@@ -15,7 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convrnn import ops
-from native_kernels import EVERY_OPERATION, EVERY_SET, INSTRUCTION_SETS, needs_library
+from native_kernels import (
+    EVERY_OPERATION,
+    EVERY_SET,
+    INSTRUCTION_SETS,
+    Case,
+    check_against_the_reference,
+    needs_library,
+)
 from operations import (
     OUTPUTS,
     draw_float32,
@@ -33,58 +38,10 @@ REDUCTIONS = ("last", "mean", "max", "none")
 OPTIONAL = ("bias", "weight_peephole", "initial_hidden", "initial_cell")
 
 
-def relative_errors(results, exact):
-    """By name, the difference from ``exact`` over its largest magnitude; where all of it is 0, the result must be."""
-    scales = {name: float(value.abs().max()) or 1e-30 for name, value in exact.items()}
-    return {name: (results[name].double() - value) / scales[name] for name, value in exact.items()}
-
-
-def test_instruction_sets_are_the_known_ones_with_the_best_first():
+def test_instruction_sets_are_known_ones_with_the_best_first():
     known = ("avx512", "avx2", "portable")
     assert tuple(name for name in known if name in INSTRUCTION_SETS) == INSTRUCTION_SETS
     assert "portable" in INSTRUCTION_SETS
-
-
-@dataclass(eq=False)
-class Case:
-    """A call of an operation, and its results, each computed once."""
-
-    operation: object
-    sizes: dict
-    options: dict
-    without: set
-    lengths: torch.Tensor | None
-    used: tuple | None = None
-    seed: int = 0
-
-    @functools.cached_property
-    def tensors(self):
-        return draw_float32(**self.sizes, without=self.without, seed=self.seed)
-
-    @functools.cached_property
-    def mask(self):
-        """0 where two states are the window's largest but for rounding: either may then get the whole gradient."""
-        if self.options.get("reduce") != "max" or self.options["kernel_size"] == 1:
-            return None
-        doubles = {name: None if t is None else t.double() for name, t in self.tensors.items()}
-        states = self.operation(**doubles, **(self.options | {"reduce": "none"}))
-        first, second = states.topk(2, dim=2).values.unbind(2)
-        return first - second > 1e-5
-
-    def run(self, instruction_set, dtype=torch.float32):
-        options = {"lengths": self.lengths, "used": self.used, "mask": self.mask, **self.options}
-        with on(instruction_set):
-            return values_and_gradients(self.operation, self.tensors, dtype=dtype, **options)
-
-    @functools.cached_property
-    def exact(self):
-        return self.run(None, torch.float64)
-
-    @functools.cache  # noqa: B019 - the cases live as long as this file
-    def errors(self, instruction_set):
-        """By name: the largest, the sum of squares, and of how many; of eager PyTorch's results for None."""
-        errors = relative_errors(self.run(instruction_set), self.exact)
-        return {name: (float(e.abs().max()), float(e.square().sum()), e.numel()) for name, e in errors.items()}
 
 
 WINDOWED_SIZES = [
@@ -110,7 +67,7 @@ LSTM_SIZES = [
 
 
 def sampled_cases():
-    """Every sequence, reduction and direction at every size, the other options drawn."""
+    """Every sequence, reduction and direction at every size; the other options are drawn."""
     chance = random.Random(0)
 
     def case(operation, size, options, used=None):
@@ -134,12 +91,12 @@ for _key, _case in sampled_cases():
 
 @EVERY_SET
 @pytest.mark.parametrize("size", CASES, ids=lambda size: "-".join(map(str, (size[0], *size[1]))))
-def test_values_and_gradients_are_the_references_in_float64(instruction_set, size):
+def test_values_and_gradients_equal_the_references_in_float64(instruction_set, size):
     wrong = [
         (name, largest, case)
         for case in CASES[size]
         for name, (largest, _, _) in case.errors(instruction_set).items()
-        # Float32 rounds each of some thousand terms by up to 6e-8. The comparison is false for NaN.
+        # Float32 rounds each of about a thousand terms by up to 6e-8. The comparison is false for NaN.
         if not largest <= 1e-5
     ]
     assert not wrong
@@ -158,12 +115,6 @@ def test_rounding_is_no_larger_than_eager_pytorchs(instruction_set, kind):
 
     ours, eager = root_mean_squares(instruction_set), root_mean_squares(None)
     assert not {name: (error, eager[name]) for name, error in ours.items() if not error <= 1.5 * eager[name] + 1e-9}
-
-
-def check_against_the_reference(case, instruction_set):
-    # Two roundings of the same few sums.
-    errors = relative_errors(case.run(instruction_set), case.run(None))
-    assert not {name: float(error.abs().max()) for name, error in errors.items() if not (error.abs() <= 1e-5).all()}
 
 
 ANY_CALL = {
@@ -186,7 +137,7 @@ ANY_CALL = {
     reduce=st.sampled_from(REDUCTIONS),
     position_weights=st.booleans(),
 )
-def test_windowed_lstm_is_the_references_for_any_call(
+def test_windowed_lstm_equals_the_references_for_any_call(
     lengths, with_lengths, hidden, features, without, instruction_set, seed, position_weights, **options
 ):
     kernel_size = options["kernel_size"]
@@ -197,7 +148,7 @@ def test_windowed_lstm_is_the_references_for_any_call(
 
 
 @given(**ANY_CALL, used=st.sampled_from([SEQUENCES, ("hidden",), ("cell",)]))
-def test_lstm_is_the_references_for_any_call(
+def test_lstm_equals_the_references_for_any_call(
     lengths, with_lengths, hidden, features, without, instruction_set, seed, used, **options
 ):
     sizes = {"batch": len(lengths), "frames": max(1, *lengths), "features": features, "hidden": hidden}
@@ -228,15 +179,15 @@ def test_small_states_keep_their_relative_accuracy(instruction_set, operation, s
 @EVERY_SET
 @EVERY_OPERATION
 @pytest.mark.parametrize("magnitude", [9.0, 20.0, 50.0, 87.0, 88.5, 104.0, 1000.0, 3e38])
-def test_saturated_gates_are_the_references(instruction_set, operation, magnitude):
+def test_saturated_gates_equal_the_references(instruction_set, operation, magnitude):
     tensors = draw_float32(frames=7, features=5, hidden=16)
-    # Every choice of signs for the four gates, one per unit.
+    # Every combination of signs of the four gates, one per unit.
     signs = torch.tensor(list(itertools.product([-1.0, 1.0], repeat=4))).T
     tensors["bias"] = (magnitude * signs).flatten()
     results, expected = native_and_reference(instruction_set, operation, tensors)
     assert all(value.isfinite().all() for value in results.values())
     for name, value in results.items():
-        # A gate's distance from 1 is rounded to multiples of 6e-8, and gradients are sums of those.
+        # The difference of a gate from 1 is rounded to multiples of 6e-8, and gradients are sums of such differences.
         tolerance = 1e-6 if name in OUTPUTS else 1e-5
         torch.testing.assert_close(value, expected[name], rtol=tolerance, atol=tolerance)
 
@@ -247,7 +198,7 @@ def test_saturated_gates_are_the_references(instruction_set, operation, magnitud
 def test_equal_states_share_the_gradient_of_their_maximum(instruction_set, sequence, reverse):
     tensors = draw_float32(frames=11, features=5, hidden=19, without={"initial_hidden", "initial_cell"})
     for name in ("weight_ih", "weight_hh", "bias", "weight_peephole"):
-        # Every state of every frame is 0 then.
+        # Then every state of every frame is 0.
         tensors[name] *= 0
     options = {"kernel_size": 4, "stride": 3, "reduce": "max", "sequence": sequence, "reverse": reverse}
     results, expected = native_and_reference(instruction_set, ops.windowed_lstm, tensors, **options)
@@ -257,7 +208,7 @@ def test_equal_states_share_the_gradient_of_their_maximum(instruction_set, seque
 
 
 def check_with_nan_and_infinity(results, expected, names):
-    """Every NaN and infinity in its place, and the other values as the reference's."""
+    """Checks that NaN and infinity are in the same places as in the reference, and that the other values agree."""
     for name in names & results.keys():
         torch.testing.assert_close(results[name], expected[name], rtol=1e-5, atol=1e-5, equal_nan=True)
 
@@ -266,14 +217,14 @@ def check_with_nan_and_infinity(results, expected, names):
 @EVERY_OPERATION
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("values", [[torch.nan], [torch.inf], [-torch.inf], [torch.inf, -torch.inf]], ids=str)
-def test_a_frame_that_is_not_finite_reaches_its_windows_alone(instruction_set, operation, reverse, values):
+def test_a_frame_that_is_not_finite_affects_only_its_windows(instruction_set, operation, reverse, values):
     tensors = draw_float32(batch=3, frames=11, features=13, hidden=21)
     with on(instruction_set):
         clean = values_and_gradients(operation, tensors, reverse=reverse)
     tensors["x"][1, 4, -len(values) :] = torch.tensor(values)
     results, expected = native_and_reference(instruction_set, operation, tensors, reverse=reverse)
     check_with_nan_and_infinity(results, expected, OUTPUTS | {"gradient of x"})
-    # What has diverged must be seen in every parameter.
+    # Divergence must show in every parameter's gradient.
     for name in results:
         assert bool(results[name].isnan().any()) == bool(expected[name].isnan().any()), name
     for name in OUTPUTS & results.keys():
@@ -291,9 +242,7 @@ def test_a_frame_that_is_not_finite_reaches_its_windows_alone(instruction_set, o
     ],
     ids=lambda value: value if isinstance(value, str) else "zeros" if value else "learned",
 )
-def test_a_parameter_that_is_not_finite_gives_what_the_reference_gives(
-    instruction_set, operation, name, without, value
-):
+def test_a_parameter_that_is_not_finite_gives_the_references_result(instruction_set, operation, name, without, value):
     hidden, vector = 21, name.startswith("initial")
     for gate in range(1 if vector else 3 if name == "weight_peephole" else 4):
         tensors = draw_float32(batch=3, frames=7, features=13, hidden=hidden, without=without)
@@ -304,7 +253,7 @@ def test_a_parameter_that_is_not_finite_gives_what_the_reference_gives(
 
 
 @EVERY_SET
-def test_a_gate_that_is_not_there_has_no_gradient_from_a_frame_that_is_not_finite(instruction_set):
+def test_an_unused_gate_gets_no_gradient_from_a_frame_that_is_not_finite(instruction_set):
     tensors = draw_float32(batch=1, frames=3, features=5, hidden=21)
     tensors["x"][0, 1] = torch.nan
     # After the one step of these windows neither h nor its gate o is needed.

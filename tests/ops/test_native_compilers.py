@@ -23,13 +23,13 @@ EVERY_LAYER = pytest.mark.parametrize("make_layer", LAYERS.values(), ids=LAYERS)
 @needs_library
 @EVERY_LAYER
 @pytest.mark.parametrize("with_lengths", [True, False])
-def test_compiled_layers_are_the_layers(make_layer, with_lengths):
+def test_compiled_layers_equal_the_layers(make_layer, with_lengths):
     x, lengths = draw_batch(3, torch.float32)
     check_compile(randomised(make_layer, torch.float32), x, lengths if with_lengths else None)
 
 
 def called_in(graph_module):
-    """Names of all registered operations of this package in a graph and in those that it holds."""
+    """Names of all registered operations of this package in a graph and its subgraphs."""
     return {
         str(node.target).removeprefix("convrnn.")
         for module in graph_module.modules()
@@ -60,7 +60,7 @@ def test_compiled_layers_run_natively_and_follow_the_choice_of_backend(make_laye
 
 @needs_library
 @EVERY_LAYER
-def test_exported_layers_run_where_the_library_is_not_unless_forced(make_layer):
+def test_exported_layers_run_without_the_library_unless_native_was_forced(make_layer):
     layer, given = randomised(make_layer, torch.float32), draw_batch(3, torch.float32)
     assert not any("native_" in name for name in called_in(export(layer, given).module()))
     with ops.use_backend("native"):
@@ -70,7 +70,7 @@ def test_exported_layers_run_where_the_library_is_not_unless_forced(make_layer):
 @needs_library
 @EVERY_LAYER
 @pytest.mark.parametrize("with_lengths", [True, False])
-def test_exported_layers_are_the_layers_for_any_batch_and_lengths(make_layer, with_lengths):
+def test_exported_layers_equal_the_layers_for_any_batch_and_lengths(make_layer, with_lengths):
     layer = randomised(make_layer, torch.float32)
     traced = draw_batch(3, torch.float32)[: 1 + with_lengths]
     free = ({0: Dim.AUTO, 1: Dim.AUTO}, {0: Dim.AUTO})[: 1 + with_lengths]
@@ -124,7 +124,7 @@ def test_registered_operations_keep_pytorchs_rules(name, everything):
     ],
     ids=["dtype", "weight_hh", "positions", "bias", "lengths", "kernel_size"],
 )
-def test_an_operation_refuses_what_it_would_misread(changes, sentence):
+def test_an_operation_refuses_wrong_operands(changes, sentence):
     options = {"lengths": None, "kernel_size": 3, "stride": 2, "sequence": "cell", "reduce": "last", "reverse": False}
     with pytest.raises(ValueError, match=sentence):
         torch.ops.convrnn.native_windowed_lstm(**(draw_float32() | options | changes))

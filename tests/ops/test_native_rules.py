@@ -1,4 +1,4 @@
-"""Which LSTMs run on the native kernels, what is told where they do not, and what they keep."""
+"""Which LSTMs run on the native kernels, the warnings where they do not, and what they keep in memory."""
 
 import functools
 import warnings
@@ -11,10 +11,10 @@ from convrnn.ops import dispatch, native
 from native_kernels import EVERY_OPERATION, Recorder, needs_library, run_script
 from operations import NATIVE, draw_float32, on, outputs_of, same, values_and_gradients
 
-# Which backend runs.
+# The choice of the backend.
 
 
-def test_backends():
+def test_the_native_backend_can_be_chosen():
     assert [backend.name for backend in dispatch.TABLE] == ["native", "cudnn", "triton", "reference"]
     with pytest.raises(ValueError, match="choose from reference, native, cudnn, triton"), ops.use_backend("cuda"):
         pass
@@ -22,7 +22,7 @@ def test_backends():
 
 @needs_library
 @EVERY_OPERATION
-def test_float32_on_the_cpu_runs_natively_unless_forced_not_to(operation):
+def test_float32_on_the_cpu_runs_natively_unless_another_backend_is_forced(operation):
     def runs_natively(dtype):
         with Recorder() as recorder:
             operation(**{name: t.to(dtype) for name, t in draw_float32().items()})
@@ -46,7 +46,7 @@ def test_other_dtypes_run_on_the_reference(operation, dtype, backend):
     with ops.use_backend("reference"):
         expected = values_and_gradients(operation, draw_float32(), dtype=dtype)
     with warnings.catch_warnings():
-        # The default says nothing; the forced choice may, once.
+        # By default there is no warning; a forced choice may give one.
         warnings.simplefilter("ignore" if backend else "error")
         if backend is None:
             results = values_and_gradients(operation, draw_float32(), dtype=dtype)
@@ -57,7 +57,7 @@ def test_other_dtypes_run_on_the_reference(operation, dtype, backend):
 
 
 @pytest.mark.parametrize("name", [name for name in NATIVE if name != "lstm"])
-def test_autocast_takes_windows_to_the_reference(name):
+def test_windows_run_on_the_reference_under_autocast(name):
     with torch.autocast("cpu", dtype=torch.bfloat16):
         with ops.use_backend("reference"):
             expected = values_and_gradients(NATIVE[name], draw_float32())
@@ -65,17 +65,17 @@ def test_autocast_takes_windows_to_the_reference(name):
     assert same(results, expected)
 
 
-def test_autocast_leaves_whole_sequences_their_precision():
+def test_whole_sequences_keep_their_precision_under_autocast():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         results = values_and_gradients(ops.lstm, draw_float32())
     expected = values_and_gradients(ops.lstm, draw_float32())
-    # On the reference the backward pass is PyTorch's, and follows autocast where it runs within it.
+    # On the reference the backward pass is PyTorch's, which follows autocast if it runs within it.
     assert all(torch.equal(value, expected[name]) for name, value in results.items() if native.available())
     assert torch.equal(results["hidden"], expected["hidden"])
 
 
 @EVERY_OPERATION
-def test_function_transforms_give_what_the_reference_gives(operation):
+def test_function_transforms_give_the_references_result(operation):
     tensors = draw_float32()
     x = tensors.pop("x")
 
@@ -92,7 +92,7 @@ def test_function_transforms_give_what_the_reference_gives(operation):
 
 
 @EVERY_OPERATION
-def test_forward_mode_differentiation_gives_what_the_reference_gives(operation):
+def test_forward_mode_differentiation_gives_the_references_result(operation):
     tensors = draw_float32()
     x = tensors.pop("x")
 
@@ -119,7 +119,7 @@ def test_results_are_the_same_with_and_without_gradients(operation):
 
 @needs_library
 @EVERY_OPERATION
-def test_second_derivatives_are_refused_with_the_way_to_them(operation):
+def test_second_derivatives_are_refused_with_advice(operation):
     def second(backend):
         tensors = draw_float32()
         x = tensors["x"].requires_grad_()
@@ -163,7 +163,7 @@ def messages(call):
 """
 
 MISSING = """
-# Float32 last: nothing is missed before.
+# Float32 last: before it, the library is not needed.
 default = {name: [messages(call), messages(call)] for name, call in calls.items()}
 results = values_and_gradients(operation, tensors)
 with ops.use_backend("reference"):
@@ -183,7 +183,7 @@ print(json.dumps({"default": default, "forced": forced}))
 
 
 @pytest.mark.parametrize("content", [None, b"", b"not a library"])
-def test_a_missing_library_is_told_once_and_the_reference_runs(tmp_path, content):
+def test_a_missing_library_gives_one_warning_and_the_reference_runs(tmp_path, content):
     path = tmp_path / "kernels.so"
     if content is not None:
         path.write_bytes(content)
@@ -200,7 +200,7 @@ def test_a_missing_library_is_told_once_and_the_reference_runs(tmp_path, content
 
 
 @needs_library
-def test_what_cannot_run_natively_is_told_once_where_native_is_forced():
+def test_calls_that_cannot_run_natively_give_one_warning_if_native_is_forced():
     told = run_script(WARNINGS + FORCED)
     assert told["default"] == [[], [], [], []]
     assert told["forced"].pop("float32") == [[], []]
@@ -214,7 +214,7 @@ def test_what_cannot_run_natively_is_told_once_where_native_is_forced():
 
 
 def saved_bytes(operation, tensors):
-    """Of what autograd keeps for the backward pass besides the operation's own inputs."""
+    """Bytes that autograd keeps for the backward pass, except the operation's own inputs."""
     inputs = {tensor.untyped_storage().data_ptr() for tensor in tensors.values()}
     saved = {}
 
@@ -231,17 +231,17 @@ def saved_bytes(operation, tensors):
 
 @needs_library
 @EVERY_OPERATION
-def test_what_the_backward_pass_keeps(operation):
+def test_the_forward_pass_keeps_little_for_the_backward_pass(operation):
     tensors = {name: t.requires_grad_() for name, t in draw_float32(frames=40).items()}
     with ops.use_backend("native"):
         saved, results = saved_bytes(operation, tensors)
         with torch.no_grad():
             assert saved_bytes(operation, tensors)[0] == 0
     if operation is ops.lstm:
-        # The two states, which are the results, and five more for the gates.
+        # The two states, which are the results, and five more values for the gates.
         assert saved == results // 2 * 7
     else:
-        # Of every window i, f and g of its last step, and o of hidden states, for 21 units in whole vectors of 16.
+        # For every window, i, f and g of its last step, and o for hidden states; 21 units are padded to vectors of 16.
         windows = outputs_of(operation, tensors)["y"].shape[:2].numel()
         assert saved == 4 * windows * 32 * (4 if operation.keywords.get("sequence") == "hidden" else 3)
 
@@ -249,7 +249,7 @@ def test_what_the_backward_pass_keeps(operation):
 @needs_library
 def test_a_backward_pass_runs_on_the_instruction_set_of_its_forward_pass():
     if len(native.instruction_sets()) < 2:
-        pytest.skip("this machine runs one instruction set alone")
+        pytest.skip("this machine has only one instruction set")
     tensors = draw_float32(batch=2, frames=9, features=5, hidden=21)
     leaves = {name: tensor.clone().requires_grad_() for name, tensor in tensors.items()}
     with on("portable"):

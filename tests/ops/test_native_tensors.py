@@ -1,4 +1,4 @@
-"""The native kernels on batches and tensors as they come: ragged, padded, empty, of any strides."""
+"""The native kernels on batches and tensors of every kind: ragged, padded, empty, with any strides."""
 
 import functools
 
@@ -11,13 +11,13 @@ from operations import OUTPUTS, draw_float32, native_and_reference, on, outputs_
 
 pytestmark = needs_library
 
-# Sequences and their ends.
+# Sequences of different lengths.
 
 
 @EVERY_SET
 @EVERY_OPERATION
 @pytest.mark.parametrize("options", [{}, {"reverse": True}, {"positions": 3}], ids=str)
-def test_padding_reaches_neither_outputs_nor_gradients(instruction_set, operation, options):
+def test_padding_affects_neither_outputs_nor_gradients(instruction_set, operation, options):
     if operation is ops.lstm and "positions" in options:
         pytest.skip("has no position weights")
     lengths = torch.tensor([11, 6, 2, 0])
@@ -40,7 +40,7 @@ def test_padding_reaches_neither_outputs_nor_gradients(instruction_set, operatio
 
 @EVERY_SET
 @EVERY_OPERATION
-def test_gradients_beyond_the_ends_reach_nothing(instruction_set, operation):
+def test_output_gradients_beyond_the_ends_have_no_effect(instruction_set, operation):
     lengths = torch.tensor([11, 6, 2, 0])
     leaves = {name: tensor.requires_grad_() for name, tensor in draw_float32().items()}
     gradients = []
@@ -59,7 +59,7 @@ def test_gradients_beyond_the_ends_reach_nothing(instruction_set, operation):
 @EVERY_SET
 @EVERY_OPERATION
 @pytest.mark.parametrize(("batch", "lengths"), [(0, None), (0, []), (3, [0, 0, 0])])
-def test_a_batch_may_be_empty_and_so_may_its_sequences(instruction_set, operation, batch, lengths):
+def test_a_batch_and_its_sequences_may_be_empty(instruction_set, operation, batch, lengths):
     lengths = None if lengths is None else torch.tensor(lengths, dtype=torch.int64)
     for positions in (None,) if operation is ops.lstm else (None, 3):
         tensors = draw_float32(batch=batch, positions=positions)
@@ -71,7 +71,7 @@ def test_a_batch_may_be_empty_and_so_may_its_sequences(instruction_set, operatio
 @EVERY_SET
 @EVERY_OPERATION
 @pytest.mark.parametrize("reverse", [False, True])
-def test_a_sequence_gives_the_same_alone_and_in_a_batch(instruction_set, operation, reverse):
+def test_a_sequence_gives_the_same_result_alone_and_in_a_batch(instruction_set, operation, reverse):
     lengths = torch.tensor([29, 12, 3, 29, 7, 18, 5])
     tensors = draw_float32(batch=len(lengths), frames=29, features=26, hidden=37)
     with on(instruction_set):
@@ -82,17 +82,17 @@ def test_a_sequence_gives_the_same_alone_and_in_a_batch(instruction_set, operati
                 assert torch.equal(y[0], together[name][row, : y.size(1)])
 
 
-# Tensors as they come.
+# Tensors with any strides.
 
 
 def scattered(tensor):
-    """The same values, none beside its neighbour in memory, the axes in reverse order there."""
+    """The same values, with gaps between them in memory and the axes in reverse order."""
     view = torch.zeros([2 * size for size in reversed(tensor.shape)])[(slice(None, None, 2),) * tensor.dim()]
     return view.permute(*reversed(range(tensor.dim()))).copy_(tensor)
 
 
 def expanded(tensor):
-    """Another tensor of the same shape: along its last axis one value stands for all."""
+    """Another tensor of the same shape, whose last axis repeats one value."""
     return tensor.select(-1, 0).unsqueeze(-1).expand(tensor.shape)
 
 
@@ -128,7 +128,7 @@ def test_gradients_may_come_with_any_strides(operation):
 
 @EVERY_OPERATION
 @pytest.mark.parametrize("wanted", [["x"], ["bias"], ["weight_hh", "initial_cell"], ["weight_ih", "weight_peephole"]])
-def test_gradients_of_some_tensors_are_those_of_all(operation, wanted):
+def test_gradients_of_some_tensors_equal_those_of_all(operation, wanted):
     tensors = draw_float32()
     with ops.use_backend("native"):
         expected = values_and_gradients(operation, tensors)

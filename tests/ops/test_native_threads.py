@@ -1,4 +1,4 @@
-"""The native kernels in any number of threads, and in forked processes."""
+"""The native kernels with any number of threads, and in forked processes."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -52,7 +52,7 @@ def test_more_threads_than_cores_change_no_bit(operation, count):
 
 @needs_library
 @EVERY_OPERATION
-def test_one_backward_pass_leaves_the_next_what_it_needs(operation):
+def test_a_second_backward_pass_through_the_same_graph_works(operation):
     leaves = {name: tensor.requires_grad_() for name, tensor in draw_float32().items()}
     with ops.use_backend("native"):
         cost = sum(y.square().sum() for y in outputs_of(operation, leaves).values())
@@ -62,7 +62,7 @@ def test_one_backward_pass_leaves_the_next_what_it_needs(operation):
 
 @needs_library
 @pytest.mark.parametrize("count", [1, 2])
-def test_python_threads_may_call_at_once(count):
+def test_python_threads_can_call_at_the_same_time(count):
     calls = [
         (operation, draw_float32(batch=5, frames=40, features=13, hidden=hidden, seed=hidden))
         for hidden in (33, 64)
@@ -91,12 +91,12 @@ def summary():
 FORK = """
 import json, os, signal, sys, torch
 torch.set_num_threads(2)
-(torch.randn(4_000_000) * 2 + 1).sum()  # on PyTorch's threads, whatever the kernel does
+(torch.randn(4_000_000) * 2 + 1).sum()  # starts PyTorch's threads, whatever the kernel does
 before = None if "late" in sys.argv else summary()
 receive, send = os.pipe()
 child = os.fork()
 if child == 0:
-    # Ends a child that waits for threads which only its parent has.
+    # Ends a child that waits for threads that only its parent has.
     signal.alarm(60)
     torch.set_num_threads(2)
     os.write(send, summary().encode())
@@ -111,7 +111,7 @@ print(json.dumps({"before": before, "status": status, "child": os.read(receive, 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.parametrize("environment", [{}, {"CONVRNN_NATIVE_THREADS": "pthread"}], ids=["openmp", "pthread"])
 @pytest.mark.parametrize("late", [False, True])
-def test_a_forked_process_computes_with_threads_of_its_own(environment, late):
+def test_a_forked_process_computes_with_its_own_threads(environment, late):
     names = {}
     exec(SUMMARY, names)  # noqa: S102 - the very text that the script runs
     here = names["summary"]()
@@ -121,7 +121,7 @@ def test_a_forked_process_computes_with_threads_of_its_own(environment, late):
 
 LIMITED = """
 import json, signal, torch
-# Ends a process that waits for threads which its runtime has not given.
+# Ends a process that waits for threads that its runtime did not start.
 signal.alarm(60)
 torch.set_num_threads(4)
 print(json.dumps(summary()))
@@ -130,7 +130,7 @@ print(json.dumps(summary()))
 
 @needs_library
 @pytest.mark.parametrize("limit", ["1", "3"])
-def test_a_runtime_may_give_fewer_threads_than_were_asked_for(limit):
+def test_a_runtime_may_start_fewer_threads_than_requested(limit):
     names = {}
     exec(SUMMARY, names)  # noqa: S102 - the very text that the script runs
     assert run_script(SUMMARY + LIMITED, OMP_THREAD_LIMIT=limit) == names["summary"]()

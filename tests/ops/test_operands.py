@@ -1,9 +1,9 @@
-"""Operations called past the public functions refuse by themselves what they would misread."""
+"""Operations that are called without the public functions refuse wrong operands themselves."""
 
 from native_kernels import run_script
 
-# Run in a process of its own, since reading memory that is not there may end one.
-# Every operation with arguments that fit, and then each operand made wrong in every way.
+# Runs in a process of its own, since reading memory that does not exist may end it.
+# Calls every operation with valid arguments, then makes each operand wrong in every way.
 MATRIX = """
 import json
 import sys
@@ -30,7 +30,7 @@ OPERATIONS = {
     "native_windowed_lstm": {**given, **of_windows},
     "native_windowed_lstm_kept": {**given, **of_windows, "save": True},
     "native_windowed_lstm_backward": {
-        "grad_y": y, "gates": torch.ones(12, 4, 32), **given, **of_windows, "with_x": True
+        "grad_y": y, "saved": torch.ones(12, 4, 32), **given, **of_windows, "with_x": True
     },
     "native_lstm": {**given, "reverse": True, "save": True},
     "native_lstm_backward": {
@@ -82,7 +82,7 @@ def right(tensor):
 
 def run(name, **arguments):
     result = getattr(torch.ops.convrnn, name)(**arguments)
-    # Of what is kept for the backward pass, the part of windows that are not there holds anything.
+    # What is kept for the backward pass is undefined for windows beyond a sequence's end.
     parts = [result] if isinstance(result, torch.Tensor) else result[:2] if "backward" not in name else result
     return torch.cat([part.flatten() for part in (parts[:1] if name.endswith("kept") else parts)])
 
@@ -112,7 +112,7 @@ for name, arguments in OPERATIONS.items():
     if name.startswith("native") and not ops.native.available():
         continue
     runs = not name.startswith("triton")
-    # Dense, of x's dtype, with memory: PyTorch's own operations see to the latter.
+    # These consist of PyTorch's own operations, which check that tensors have memory.
     own = {"freed", "freed view"} if name.startswith("windowed") or name.startswith("lstm") else set()
     tensors = {key: value for key, value in arguments.items() if isinstance(value, torch.Tensor)}
     expected = run(name, **arguments) if runs else None
@@ -140,7 +140,7 @@ print(json.dumps({"calls": calls, "faults": faults}))
 """
 
 
-def test_no_operation_takes_what_it_would_misread():
+def test_no_operation_accepts_wrong_operands():
     found = run_script(MATRIX)
     assert found["faults"] == []
     assert found["calls"] > 1500

@@ -1,4 +1,4 @@
-"""Numbers of the two public implementations of the paper's layers; where they come from is in fixtures/README.md."""
+"""Numbers from the two public implementations of the paper's layers, whose origin fixtures/README.md documents."""
 
 from pathlib import Path
 
@@ -49,7 +49,7 @@ def test_the_vectors_hold_every_kind():
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_authors_tensorflow_function(case):
+def test_layers_equal_the_authors_tensorflow_function(case):
     arrays = {key.split("|")[1]: value for key, value in TF1_CRNN.items() if key.split("|")[0] == case}
     kind, direction, padding, kernel_size, stride = case.split("_")
     rnn_type = {"simple": "rnn"}.get(kind, kind)
@@ -77,7 +77,7 @@ def test_authors_tensorflow_function(case):
 
 
 @pytest.mark.parametrize("path", ["eager", "registered"])
-def test_blocks_lstm_states_and_every_gradient(path):
+def test_states_and_all_gradients_equal_those_of_blocks(path):
     v = BLOCKS_LSTM
     inputs = {
         "x": v["x"].transpose(0, 1),
@@ -105,7 +105,7 @@ def test_blocks_lstm_states_and_every_gradient(path):
         "initial_state": v["g_initial_state"],
         "initial_cells": v["g_initial_cells"],
     }
-    # float64 on both sides: sums of some hundred terms of size 1, each exact to 1e-16.
+    # float64 on both sides: sums of about a hundred terms of size 1, each exact to 1e-16.
     torch.testing.assert_close(hidden, v["h"].transpose(0, 1), rtol=0, atol=1e-10)
     torch.testing.assert_close(cell, v["c"].transpose(0, 1), rtol=0, atol=1e-10)
     torch.testing.assert_close(cost, v["cost"], rtol=1e-12, atol=1e-10)
@@ -126,11 +126,11 @@ def adam_steps(betas: tuple[float, float]) -> torch.Tensor:
 
 
 def test_adam_with_the_usual_decays_is_what_the_paper_ran():
-    # Blocks adds epsilon before it corrects the bias, which a small gradient feels in the first steps.
+    # Blocks adds epsilon before it corrects the bias, which shows for small gradients in the first steps.
     torch.testing.assert_close(adam_steps((0.9, 0.999)), BLOCKS_ADAM["steps"], rtol=0, atol=2e-6)
 
 
 def test_adam_with_the_numbers_as_printed_is_another_rule():
     difference = (adam_steps((0.1, 0.001)) - BLOCKS_ADAM["steps"]).abs().max()
-    # Larger than the learning rate itself.
+    # The difference is larger than the learning rate itself.
     assert difference > 2e-3

@@ -1,4 +1,4 @@
-"""The Triton kernels: run in the interpreter, compiled for GPUs whether there is one or not, chosen and refused."""
+"""The Triton kernels: their results in the interpreter, compilation even without a GPU, and when they are chosen."""
 
 import itertools
 import os
@@ -35,23 +35,23 @@ def run_kernel_tests(**environment):
 
 
 @needs_triton
-def test_kernels_in_the_interpreter():
+def test_kernels_are_right_in_the_interpreter():
     run_kernel_tests(TRITON_INTERPRET="1")
 
 
 @needs_triton
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
-def test_kernels_on_the_gpu():
+def test_kernels_are_right_on_the_gpu():
     run_kernel_tests()
 
 
-# Compiled for GPUs that need not be there.
+# Compilation for GPUs that need not exist here.
 
 A100, H100, RTX = (80, 163, 108), (90, 227, 132), (89, 99, 76)  # capability, KiB of shared memory, multiprocessors
 
 
 def launches_of(monkeypatch, gpu, operation, precision, dtype, with_lengths=True, **sizes):
-    """What an operation's forward and backward pass would launch on a GPU: kernel, arguments, warps, stages."""
+    """The launches of an operation's forward and backward pass on a GPU: kernel, arguments, warps, stages."""
     _, shared, processors = gpu
     launches = []
     monkeypatch.setattr(tiles, "_chip", lambda _: (shared * 1024, processors))
@@ -144,7 +144,7 @@ REDUCTIONS = [("last", ()), ("mean", OPTIONAL), ("max", OPTIONAL[:1]), ("none", 
 
 
 def every_option():
-    """Every tile, sequence and reduction. Slow is the half without which any two of them still meet."""
+    """Every tile, sequence and reduction. Half are marked slow; the others still cover every pair of two options."""
     for number, (reduce, without) in enumerate(REDUCTIONS):
         for resident, hidden in itertools.product([True, False], repeat=2):
             sequence = "hidden" if hidden else "cell"
@@ -163,7 +163,7 @@ def test_kernels_compile_with_every_option(monkeypatch, tmp_path, resident, sequ
     for launch in launches_of(monkeypatch, A100, operation, "medium", torch.float32, **sizes):
         assert launch[1].keys() == set(launch[0].arg_names)
         ptx = compiled(A100, *launch).asm["ptx"]
-        # The interpreter keeps NaN in a maximum in any case; the GPU only where it is told. One state has no maximum.
+        # In a maximum the interpreter always keeps NaN, the GPU only if asked to. One state has no maximum.
         compares = launch[0].fn.__name__ == "forward" and launch[1].get("cell_before", "of a step in them") is not None
         assert ("max.NaN" in ptx) == (reduce == "max" and compares)
 
@@ -181,16 +181,16 @@ def test_precision_follows_pytorchs_setting(monkeypatch):
     assert found == [("ieee", "bf16"), ("tf32x3", "bf16"), ("tf32", "bf16")]
 
 
-# Which backend runs.
+# The choice of the backend.
 
 
 def runs(name, x):
-    """Whether a backend is the one that runs a windowed LSTM over x."""
+    """Whether a windowed LSTM over x runs on this backend."""
     (backend,) = [each for each in dispatch.TABLE if each.name == name]
     return dispatch.choose("windowed_lstm", LSTMOperands(x, x, x, None)) is backend.operations["windowed_lstm"]
 
 
-def test_the_cpu_is_not_for_triton(monkeypatch):
+def test_triton_does_not_run_on_the_cpu(monkeypatch):
     monkeypatch.setattr(tiles, "INTERPRETED", False)
     monkeypatch.setattr(dispatch, "_warned", set())
     tensors = draw_float32()
@@ -217,7 +217,7 @@ def test_the_cpu_is_not_for_triton(monkeypatch):
         (torch.float32, False, "compute capability 8.0"),
     ],
 )
-def test_gpus_take_triton_where_it_can_run(monkeypatch, recwarn, chosen, missing, dtype, new_enough, unfit):
+def test_triton_runs_on_gpus_where_it_can(monkeypatch, recwarn, chosen, missing, dtype, new_enough, unfit):
     monkeypatch.setattr(tiles, "MISSING", missing)
     monkeypatch.setattr(dispatch, "_warned", set())
     monkeypatch.setattr(triton, "_new_enough", lambda _: new_enough)
@@ -226,7 +226,7 @@ def test_gpus_take_triton_where_it_can_run(monkeypatch, recwarn, chosen, missing
         assert runs("triton", x) == (unfit is None and missing is None)
         assert runs("triton", x) == (unfit is None and missing is None)
         assert not runs("native", x)
-    # Whoever has not chosen it is not told why another backend runs, unless it is for want of Triton.
+    # Without a forced choice there is no warning that another backend runs, unless Triton is missing.
     told = [words for words in ([unfit] if chosen and unfit else [missing] if not unfit else []) if words]
     assert len(recwarn) == len(told)
     assert all(words in str(warning.message) for words, warning in zip(told, recwarn, strict=True))
@@ -238,7 +238,7 @@ def test_gpus_take_triton_where_it_can_run(monkeypatch, recwarn, chosen, missing
 
 
 class FakeGPU:
-    """Says of a tensor that it is on the GPU."""
+    """A tensor that claims to be on the GPU."""
 
     device = torch.device("cuda")
 
@@ -260,7 +260,7 @@ def test_triton_is_not_imported_with_the_package():
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("lengths", [None, [11, 6, 0, 2]])
 @pytest.mark.parametrize("without", [(), ("bias", "initial_hidden"), ("bias", "initial_hidden", "initial_cell")])
-def test_cudnns_operation_is_the_references(reverse, lengths, without):
+def test_cudnns_operation_equals_the_references(reverse, lengths, without):
     # On the CPU the same operation of PyTorch runs on another library.
     tensors = draw_float32(without=without)
     del tensors["weight_peephole"]
@@ -278,7 +278,7 @@ def test_cudnns_operation_is_the_references(reverse, lengths, without):
         torch.testing.assert_close(value, expected["hidden" if name == "y" else name], rtol=1e-5, atol=1e-5)
 
 
-def test_hidden_states_alone_are_the_hidden_states(monkeypatch):
+def test_hidden_states_computed_alone_equal_the_hidden_states(monkeypatch):
     tensors = draw_float32(without=("weight_peephole",))
     lengths = torch.tensor([11, 6, 0, 2])
     hidden = ops.lstm(**tensors, lengths=lengths)[0]
@@ -286,7 +286,7 @@ def test_hidden_states_alone_are_the_hidden_states(monkeypatch):
     calls = []
     monkeypatch.setattr(cudnn, "_on_gpu", lambda _: calls.append(None) is None)
     monkeypatch.setattr(dispatch, "_warned", set())
-    # On the CPU the native kernel would come first.
+    # On the CPU the native kernel would take precedence.
     with ops.use_backend("cudnn"):
         torch.testing.assert_close(ops.lstm_hidden(**tensors, lengths=lengths), hidden, rtol=1e-5, atol=1e-5)
         with pytest.raises(ValueError, match="bias must have shape"):

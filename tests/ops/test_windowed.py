@@ -1,4 +1,4 @@
-"""The operations over windows: PyTorch's own networks, a loop over the equations, derivatives, padding, cost."""
+"""The operations over windows: against PyTorch's networks and the equations; derivatives, padding and cost."""
 
 import itertools
 
@@ -29,7 +29,7 @@ def arguments(rnn_type, options, **sizes):
 @pytest.mark.parametrize("reduce", REDUCE)
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("rnn_type", ["rnn", "gru", "lstm"])
-def test_equals_pytorchs_network_on_every_window(rnn_type, reverse, reduce):
+def test_every_window_equals_pytorchs_network(rnn_type, reverse, reduce):
     kernel_size, stride = 4, 2
     tensors = draw(rnn_type, frames=9)
     hidden = tensors["weight_hh"].size(1)
@@ -61,7 +61,7 @@ def test_equals_pytorchs_network_on_every_window(rnn_type, reverse, reduce):
     tensors.pop("weight_peephole", None)
     options = {"gru": {"reset_after": True}, "lstm": {"sequence": "hidden"}}.get(rnn_type, {})
     y = WINDOWED[rnn_type](**tensors, **options, kernel_size=kernel_size, stride=stride, reduce=reduce, reverse=reverse)
-    # The same sums in another order, in float64.
+    # Float64: the same sums in another order.
     torch.testing.assert_close(y, expected, rtol=0, atol=1e-12)
     if rnn_type == "lstm" and reduce == "last":
         cell = ops.windowed_lstm(**tensors, kernel_size=kernel_size, stride=stride, reverse=reverse)
@@ -80,7 +80,7 @@ def test_equals_pytorchs_network_on_every_window(rnn_type, reverse, reduce):
     without=st.sets(st.sampled_from(["bias", "bias_hn", "weight_peephole", "initial_hidden", "initial_cell"])),
     seed=st.integers(0, 99),
 )
-def test_equals_the_equations_window_by_window(
+def test_every_window_equals_the_equations(
     kind, nonlinearity, reduce, kernel_size, stride, lengths, position_weights, reverse, without, seed
 ):
     rnn_type, options = kind
@@ -126,7 +126,7 @@ DERIVATIVES = [
 
 
 @pytest.mark.parametrize(("kind", "reduce", "reverse", "lengths"), DERIVATIVES)
-def test_first_and_second_derivatives(kind, reduce, reverse, lengths):
+def test_first_and_second_derivatives_are_right(kind, reduce, reverse, lengths):
     rnn_type, options = kind
     tensors = arguments(rnn_type, options, frames=4, features=2, hidden=2, positions=3 if reverse else None)
     names = list(tensors)
@@ -142,7 +142,7 @@ def test_first_and_second_derivatives(kind, reduce, reverse, lengths):
             lengths=None if lengths is None else torch.tensor(lengths),
         )
 
-    # The fast modes compare random projections of the Jacobians: one wrong entry shows with probability 1.
+    # The fast mode compares random projections of the Jacobians: a wrong entry shows with probability 1.
     assert torch.autograd.gradcheck(operation, leaves, fast_mode=True)
     assert torch.autograd.gradgradcheck(operation, leaves, fast_mode=True)
 
@@ -150,7 +150,7 @@ def test_first_and_second_derivatives(kind, reduce, reverse, lengths):
 @pytest.mark.parametrize("reduce", REDUCE)
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("kind", KINDS, ids=str)
-def test_padding_reaches_neither_outputs_nor_gradients(kind, reverse, reduce):
+def test_padding_affects_neither_outputs_nor_gradients(kind, reverse, reduce):
     rnn_type, options = kind
     lengths = torch.tensor([7, 4, 2])
     inside = ops.geometry.frame_mask(lengths, 7)
@@ -164,7 +164,7 @@ def test_padding_reaches_neither_outputs_nor_gradients(kind, reverse, reduce):
         )
         y.square().sum().backward()
         assert not tensors["x"].grad[~inside].any()
-        # Of two windows of the second sequence, none of the third.
+        # Two windows of the second sequence, none of the third.
         assert y[0].any()
         assert not y[1, 1:].any()
         assert not y[2].any()
@@ -174,7 +174,7 @@ def test_padding_reaches_neither_outputs_nor_gradients(kind, reverse, reduce):
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
-def test_backward_graph_takes_no_frame_out_by_its_index(kind):
+def test_the_backward_graph_selects_no_single_frame(kind):
     rnn_type, options = kind
     counts = []
     for kernel_size in (3, 6, 9):
@@ -182,18 +182,18 @@ def test_backward_graph_takes_no_frame_out_by_its_index(kind):
         for tensor in tensors.values():
             tensor.requires_grad_()
         names = graph_nodes(WINDOWED[rnn_type](**tensors, **options, kernel_size=kernel_size, reduce="mean"))
-        # A frame taken out of the whole costs a gradient of the whole's size, and a window more per frame.
+        # Selecting a frame costs a gradient of the size of the whole tensor, and there is one more window per frame.
         assert not [name for name in names if name.startswith(("Select", "Slice", "Index", "Gather"))]
         assert names.count("UnfoldBackward0") == 1
         counts.append(len(names))
-    # Each further step costs the same.
+    # Every further step costs the same.
     assert counts[2] - counts[1] == counts[1] - counts[0]
 
 
 def multiplications(operation, **inputs):
     with FlopCounterMode(display=False) as counter:
         operation(**inputs)
-    # The counter's unit: one for the product and one for the sum.
+    # The counter counts products and sums.
     return counter.get_total_flops() // 2
 
 
@@ -205,7 +205,7 @@ def test_the_input_is_projected_once_per_frame(rnn_type, gates):
     steps_with_a_state_of_their_own = batch * windows * (kernel_size - 1)
     recurrent = gates * hidden * hidden * (steps_with_a_state_of_their_own + 1)
     if rnn_type == "gru":
-        # Its candidate's product comes after the reset gate, which differs from window to window in the first step.
+        # The candidate's product follows the reset gate, which differs between windows in the first step.
         recurrent += hidden * hidden * (batch * windows - 1)
     projection = gates * hidden * features * batch * frames
     assert multiplications(WINDOWED[rnn_type], **tensors, kernel_size=kernel_size) == projection + recurrent
@@ -216,7 +216,7 @@ def test_the_input_is_projected_once_per_frame(rnn_type, gates):
     [(KINDS[0], "max", [4, 3]), (KINDS[1], "none", None), (KINDS[3], "last", [4, 0])],
     ids=str,
 )
-def test_registered_operation_keeps_pytorchs_rules(kind, reduce, lengths):
+def test_the_registered_operation_keeps_pytorchs_rules(kind, reduce, lengths):
     rnn_type, options = kind
     tensors = [tensor.requires_grad_() for tensor in arguments(rnn_type, options, frames=4).values()]
     lengths = None if lengths is None else torch.tensor(lengths)
@@ -269,6 +269,6 @@ REFUSALS = [
 
 
 @pytest.mark.parametrize(("rnn_type", "changes", "sentence"), REFUSALS, ids=[row[2][:40] for row in REFUSALS])
-def test_refusals_name_the_argument(rnn_type, changes, sentence):
+def test_errors_name_the_argument(rnn_type, changes, sentence):
     with pytest.raises(ValueError, match=sentence):
         WINDOWED[rnn_type](**wrong(rnn_type, **changes))

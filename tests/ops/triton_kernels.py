@@ -1,8 +1,8 @@
-"""The Triton kernels' numbers: the reference's in float64.
+"""The Triton kernels' numbers equal the reference's in float64.
 
-Not collected by itself: ``test_triton`` runs it in processes of their own, in Triton's interpreter
-(``TRITON_INTERPRET=1``) and, where there is a GPU, compiled. The tiles are small, so that small inputs make several
-programs, and several blocks of units in each.
+pytest does not collect this file: ``test_triton`` runs it in separate processes, in Triton's interpreter
+(``TRITON_INTERPRET=1``) and, if there is a GPU, compiled. The tiles are small, so that small inputs need several
+programs, each with several blocks of units.
 """
 
 import functools
@@ -40,7 +40,7 @@ OPERATIONS = {
 EVERY_OPERATION = pytest.mark.parametrize(
     ("tile", "operation"),
     [
-        # Whole sequences have one kind of tile, and "resident" differs from "projecting" in what it reads alone.
+        # Whole sequences have one kind of tile; "resident" differs from "projecting" only in what it reads.
         pytest.param(tile, operation, id=name if name == "lstm" else f"{name}-{tile}")
         for name, operation in OPERATIONS.items()
         for tile in (["stepwise"] if name == "lstm" else ["projecting", "stepwise"])
@@ -54,14 +54,14 @@ EVERY_TILE = pytest.mark.parametrize("tile", TILES, indirect=True)
 def tile(request, monkeypatch):
     chosen = TILES[getattr(request, "param", "resident")]
 
-    # Where frames have to come projected, they do.
+    # Frames are projected first where the tile needs it.
     monkeypatch.setattr(tiles, "choose", lambda *sizes: replace(chosen, inputs=0) if sizes[2] is None else chosen)
     monkeypatch.setattr(tiles, "choose_step", lambda *_: TILES["stepwise"])
 
 
 @pytest.fixture(autouse=True)
 def within_bounds(monkeypatch):
-    """In the interpreter, a kernel that reads or writes beside its tensors fails; on the GPU it may go unnoticed."""
+    """Makes kernels fail in the interpreter if they read or write outside their tensors; a GPU may not notice it."""
     if not tiles.INTERPRETED:
         return
     from triton.runtime import interpreter
@@ -98,9 +98,10 @@ def within_bounds(monkeypatch):
 
 @pytest.fixture(autouse=True)
 def language_patched_once(monkeypatch):
-    """The interpreter patches Triton's language in every call of a device function, a third of the time of all tests.
+    """Saves the time in which the interpreter patches Triton's language in every call of a device function.
 
-    Here it does so in a module's first call only, which has the same effect: only the kernel's launch is undone.
+    That is a third of the time of all tests. Here it does so only in a module's first call, which has the same effect:
+    only the kernel's launch is undone.
     """
     if not tiles.INTERPRETED:
         return
@@ -134,7 +135,7 @@ def run(operation, tensors, backend="triton", **options):
 
 
 def distinct(operation, tensors, options, least):
-    """0 where two states are the window's largest but for rounding: either may then get the whole gradient."""
+    """0 where a window's two largest states differ only by rounding, so that either may get the whole gradient."""
     if options.get("reduce") != "max" or options["kernel_size"] == 1:
         return None
     doubles = {name: None if t is None else t.double() for name, t in tensors.items()}
@@ -145,7 +146,7 @@ def distinct(operation, tensors, options, least):
 
 
 def errors(results, exact):
-    """By name, the largest difference from ``exact`` over its largest magnitude."""
+    """The largest difference from ``exact`` over its largest magnitude, by name."""
     scales = {name: float(value.abs().max()) or 1e-30 for name, value in exact.items()}
     return {name: float((results[name].double() - exact[name]).abs().max()) / scales[name] for name in exact}
 
@@ -180,21 +181,21 @@ def windowed_cases():
 
 @EVERY_TILE
 @pytest.mark.parametrize(("sizes", "options", "without", "with_lengths"), list(windowed_cases()))
-def test_windows_are_the_references_in_float64(sizes, options, without, with_lengths):
+def test_windows_equal_the_references_in_float64(sizes, options, without, with_lengths):
     tensors = drawn(**sizes, without=without)
     if with_lengths:
         options = options | {"lengths": draw_lengths(sizes["batch"], sizes["frames"]).to(DEVICE)}
     call = functools.partial(run, ops.windowed_lstm, tensors, **options)
     mask = distinct(ops.windowed_lstm, tensors, options, 1e-5)
     found = errors(call(mask=mask), call(backend="reference", dtype=torch.float64, mask=mask))
-    # Float32 rounds each of some hundred terms by up to 6e-8. The comparison is false for NaN.
+    # Float32 rounds each of about a hundred terms by up to 6e-8. The comparison is false for NaN.
     assert not {name: error for name, error in found.items() if not error <= 1e-5}
 
 
 @pytest.mark.parametrize("used", [SEQUENCES, ("hidden",), ("cell",)], ids=str)
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("everything", [False, True])
-def test_whole_sequences_are_the_references_in_float64(used, reverse, everything):
+def test_whole_sequences_equal_the_references_in_float64(used, reverse, everything):
     lengths = torch.tensor([5, 2, 0], device=DEVICE) if everything else None
     tensors = drawn(batch=3, frames=5, hidden=21, without=() if everything else OPTIONAL)
     call = functools.partial(run, ops.lstm, tensors, used=used, reverse=reverse, lengths=lengths)
@@ -208,13 +209,13 @@ ROUNDOFF = {torch.bfloat16: 2.0**-9, torch.float16: 2.0**-12}
 
 @pytest.mark.parametrize("dtype", ROUNDOFF, ids=str)
 @EVERY_OPERATION
-def test_short_operands_cost_few_roundings(operation, dtype):
+def test_half_precision_operands_cost_few_roundings(operation, dtype):
     """Operands in bfloat16 or float16, states and sums in float32.
 
-    x and the parameters are exact here, so what is rounded is the projection, the hidden state before each product, the
-    result, and in the backward pass the gates' gradients: about one rounding on the way through each step, and the
-    gates' slopes are at most 1. So values stay within 4 roundings of their tensor's largest, gradients within 8. With
-    everything rounded, as in plain PyTorch, errors are larger.
+    x and the parameters are exact here. Rounded are the projection, the hidden state before each product, the result,
+    and in the backward pass the gradients of the gates: about one rounding per step, and the slopes of the gates are at
+    most 1. So values stay within 4 roundings of their tensor's largest, gradients within 8. With everything rounded, as
+    in plain PyTorch, errors are larger.
     """
     tensors = {name: t.to(dtype).float() for name, t in drawn(batch=3, frames=9, features=7, hidden=29).items()}
     options = operation.keywords if isinstance(operation, functools.partial) else {}
@@ -249,7 +250,7 @@ def test_autocast_multiplies_in_its_dtype_and_keeps_states_in_float32():
 def test_equal_states_share_the_gradient_of_their_maximum(sequence, reverse):
     tensors = drawn(batch=2, frames=9, hidden=19, without={"initial_hidden", "initial_cell"})
     for name in ("weight_ih", "weight_hh", "bias", "weight_peephole"):
-        # Every state of every frame is 0 then.
+        # Then every state of every frame is 0.
         tensors[name] *= 0
     options = {"kernel_size": 4, "stride": 3, "reduce": "max", "sequence": sequence, "reverse": reverse}
     expected = run(ops.windowed_lstm, tensors, backend="reference", **options)
@@ -276,7 +277,7 @@ def test_small_states_keep_their_relative_accuracy(sign):
 
 @EVERY_OPERATION
 @pytest.mark.parametrize("options", [{}, {"reverse": True, "positions": 3}], ids=str)
-def test_padding_reaches_neither_outputs_nor_gradients(operation, options):
+def test_padding_affects_neither_outputs_nor_gradients(operation, options):
     positions = None if operation is ops.lstm else options.get("positions")
     lengths = torch.tensor([5, 3, 0], device=DEVICE)
     inside = geometry.frame_mask(lengths, 5)
@@ -295,7 +296,7 @@ def test_padding_reaches_neither_outputs_nor_gradients(operation, options):
 
 
 @EVERY_OPERATION
-def test_gradients_beyond_the_ends_reach_nothing(operation):
+def test_output_gradients_beyond_the_ends_have_no_effect(operation):
     lengths = torch.tensor([5, 3, 0], device=DEVICE)
     leaves = {name: tensor.requires_grad_() for name, tensor in drawn(batch=3, frames=5, hidden=14).items()}
     gradients = []
@@ -312,7 +313,7 @@ def test_gradients_beyond_the_ends_reach_nothing(operation):
 
 
 @EVERY_OPERATION
-def test_a_frame_that_is_not_finite_reaches_its_sequence_alone(operation):
+def test_a_frame_that_is_not_finite_affects_only_its_sequence(operation):
     tensors = drawn(batch=3, frames=5, hidden=14)
     clean = run(operation, tensors)
     tensors["x"][1, 3, 0] = torch.nan
@@ -320,13 +321,13 @@ def test_a_frame_that_is_not_finite_reaches_its_sequence_alone(operation):
     for name in OUTPUTS & results.keys():
         assert results[name][1].isnan().any()
         assert torch.equal(results[name][[0, 2]], clean[name][[0, 2]])
-    # What has diverged must be seen in every parameter.
+    # Divergence must show in every parameter's gradient.
     assert all(value.isnan().any() for name, value in results.items() if name.startswith("gradient"))
 
 
 @EVERY_OPERATION
 @pytest.mark.parametrize(("batch", "lengths"), [(0, None), (0, []), (3, [0, 0, 0])])
-def test_a_batch_may_be_empty_and_so_may_its_sequences(operation, batch, lengths):
+def test_a_batch_and_its_sequences_may_be_empty(operation, batch, lengths):
     lengths = None if lengths is None else torch.tensor(lengths, dtype=torch.int64, device=DEVICE)
     for positions in (None,) if operation is ops.lstm else (None, 3):
         tensors = drawn(batch=batch, positions=positions)
@@ -336,7 +337,7 @@ def test_a_batch_may_be_empty_and_so_may_its_sequences(operation, batch, lengths
 
 
 @EVERY_OPERATION
-def test_a_sequence_gives_the_same_alone_and_in_a_batch(operation):
+def test_a_sequence_gives_the_same_result_alone_and_in_a_batch(operation):
     lengths = torch.tensor([9, 6, 3], device=DEVICE)
     tensors = drawn(batch=3, frames=9, features=6, hidden=14)
     with ops.use_backend("triton"):
@@ -344,7 +345,7 @@ def test_a_sequence_gives_the_same_alone_and_in_a_batch(operation):
         for row, length in enumerate(lengths.tolist()):
             alone = outputs_of(operation, tensors | {"x": tensors["x"][row : row + 1, :length]})
             for name, y in alone.items():
-                # The projection is one product over all frames, whose sums may run in another order in a smaller one.
+                # The projection is one product over all frames, and a smaller product may sum in another order.
                 torch.testing.assert_close(y[0], together[name][row, : y.size(1)], rtol=1e-6, atol=1e-6)
 
 
@@ -355,7 +356,7 @@ def test_every_bit_is_the_same_in_every_call(operation):
 
 
 def scattered(tensor):
-    """The same values, none beside its neighbour in memory, the axes in reverse order there."""
+    """The same values, with gaps between them in memory and the axes in reverse order."""
     view = torch.zeros([2 * size for size in reversed(tensor.shape)], device=DEVICE)
     view = view[(slice(None, None, 2),) * tensor.dim()]
     return view.permute(*reversed(range(tensor.dim()))).copy_(tensor)
@@ -379,12 +380,12 @@ def test_strides_do_not_matter(operation):
 
 @EVERY_OPERATION
 @pytest.mark.parametrize("wanted", [["x"], ["bias"], ["weight_hh", "initial_cell"]], ids=str)
-def test_gradients_of_some_tensors_are_those_of_all(operation, wanted):
+def test_gradients_of_some_tensors_equal_those_of_all(operation, wanted):
     tensors = drawn(batch=2, frames=5, hidden=14)
     expected = run(operation, tensors)
     fixed = {name: tensor for name, tensor in tensors.items() if name not in wanted}
     results = run(functools.partial(operation, **fixed), {name: tensors[name] for name in wanted})
-    # Of windows without a gradient of x, these are summed in another order.
+    # For windows without a gradient of x, these are summed in another order.
     summed = set() if "x" in wanted or operation is ops.lstm else {"gradient of bias", "gradient of weight_hh"}
     for name in summed & results.keys():
         torch.testing.assert_close(results[name], expected[name], rtol=1e-5, atol=1e-5)
@@ -407,7 +408,7 @@ def test_windows_keep_nothing_for_the_backward_pass(name):
     assert set(saved) <= inputs
 
 
-def test_second_derivatives_are_refused_with_the_way_to_them():
+def test_second_derivatives_are_refused_with_advice():
     for operation in (OPERATIONS["cell-last"], ops.lstm):
         tensors = drawn(batch=2, frames=5, hidden=4)
         x = tensors["x"].requires_grad_()
@@ -428,7 +429,7 @@ LAYERS = {
 
 
 @pytest.mark.parametrize("make_layer", LAYERS.values(), ids=LAYERS)
-def test_layers_are_the_references_and_so_are_compiled_ones(make_layer):
+def test_layers_and_compiled_layers_equal_the_references(make_layer):
     layer = randomised(make_layer, torch.float32).to(DEVICE)
     x, lengths = (tensor.to(DEVICE) for tensor in draw_batch(3, torch.float32))
     with ops.use_backend("reference"):
@@ -471,7 +472,7 @@ def test_registered_operations_keep_pytorchs_rules(name, everything):
     ],
     ids=["dtype", "weight_hh", "positions", "bias", "lengths", "lengths-dtype"],
 )
-def test_an_operation_refuses_what_it_would_misread(changes, sentence):
+def test_an_operation_refuses_wrong_operands(changes, sentence):
     options = {"lengths": None, "kernel_size": 3, "stride": 2, "sequence": "cell", "reduce": "last", "reverse": False}
     options |= {"dtype": torch.float32}
     with pytest.raises(ValueError, match=sentence):

@@ -1,8 +1,8 @@
-"""Recurrent cells as data: what a layer has to know about the network that reads its windows.
+"""Recurrent cells as data: what a layer needs to know about the network that reads its windows.
 
-A cell is one time step, a function like those in :mod:`convrnn.ops.reference`, and one :class:`Cell` record, from which
-the rest follows: the parameters and options of :class:`~convrnn.nn.ConvRNN`, weights from and to PyTorch, the config of
-a saved model, the preset. For example, the minimal gated unit of Zhou et al. (2016)::
+A cell is one time step, a function like those in :mod:`convrnn.ops.reference`, and one :class:`Cell` record. The rest
+follows from the record: the parameters and options of :class:`~convrnn.nn.ConvRNN`, weights from and to PyTorch, the
+config of a saved model, the preset. For example, the minimal gated unit of Zhou et al. (2016)::
 
     def mgu_step(wx, h, W_h):
         wx_f, wx_n = wx.chunk(2, dim=-1)
@@ -13,13 +13,14 @@ a saved model, the preset. For example, the minimal gated unit of Zhou et al. (2
 
     layer = ConvRNN(26, 100, kernel_size=5, rnn_type=Cell("mgu", gates=("f", "n"), step=mgu_step))
 
-A cell in :data:`CELLS` can be chosen by its name, ``rnn_type="mgu"``.
+A cell in :data:`CELLS` can be selected by its name, ``rnn_type="mgu"``.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
 from convrnn import ops
@@ -34,11 +35,11 @@ class CellOption:
     """An option that only some cells have.
 
     Attributes:
-        name: Of the constructor's argument and the layer's attribute.
-        default: Its value where none is given.
-        allowed: The values it may have.
+        name: Name of the constructor's argument and of the layer's attribute.
+        default: Value if none is given.
+        allowed: Allowed values.
         doc: What it does, as a sentence for a docstring.
-        in_step: Whether the step takes it as an argument; otherwise it only decides which tensors there are.
+        in_step: Whether the step takes it as an argument; otherwise it only decides which tensors exist.
     """
 
     name: str
@@ -53,8 +54,8 @@ class CellTensor:
     """A parameter that only some cells have; it starts at 0.
 
     Attributes:
-        name: Of the step's argument; the layer's parameter has a suffix for its layer and direction.
-        shape: Its sizes, with "hidden" for the number of units.
+        name: Name of the step's argument; the layer's parameter adds a suffix for layer and direction.
+        shape: Sizes, with "hidden" for the number of units.
         needs: Options that must all be true for it to exist; "bias" may be among them.
     """
 
@@ -71,9 +72,10 @@ class TorchModule:
 
     Attributes:
         type: The class.
-        options: The cell's options, each with the values that the class has. An option with several is an argument and
-            an attribute of the class.
-        last_gate_bias: The cell's tensor that keeps the last gate's part of ``bias_hh`` apart from ``bias``, if any.
+        options: The cell's options, each with the values that the class supports. An option with several values is an
+            argument and an attribute of the class.
+        last_gate_bias: The cell's tensor that holds the last gate's part of ``bias_hh``, if it is not added to
+            ``bias``.
     """
 
     type: type[nn.RNN | nn.GRU | nn.LSTM]
@@ -85,24 +87,26 @@ class TorchModule:
 class Cell:
     """A type of recurrent network.
 
-    Every cell has ``weight_ih``, ``weight_hh``, ``bias`` and ``initial_hidden``, one with cell states
-    ``initial_cell`` too.
+    Every cell has ``weight_ih``, ``weight_hh``, ``bias`` and ``initial_hidden``; a cell with cell states also has
+    ``initial_cell``.
 
     Attributes:
-        name: The ``rnn_type`` that chooses it.
-        gates: Names of the blocks of H rows in ``weight_ih``, ``weight_hh`` and ``bias``, in their order.
+        name: The ``rnn_type`` that selects it.
+        gates: Names of the blocks of H rows in ``weight_ih``, ``weight_hh`` and ``bias``, in order.
         step: One time step in plain PyTorch, ``(wx, h, W_h, **others)`` to the new h, or, with cell states,
-            ``(wx, h, c, W_h, **others)`` to the new (h, c). ``wx`` ``[..., gates * H]`` is the input's part with the
-            bias; ``others`` are the tensors and options below by name, a tensor that is not there as None.
-        cell_states: Whether it has cell states c beside the hidden states h.
+            ``(wx, h, c, W_h, **others)`` to the new (h, c). ``wx`` ``[..., gates * H]`` is the input projection with
+            the bias; the states are ``[..., H]``, in the first step ``[H]``; ``others`` are the tensors and options
+            below by name, where an absent tensor is None.
+        cell_states: Whether it has cell states c in addition to the hidden states h.
         tensors: Parameters that only this cell has.
         options: Options that only this cell has.
-        operation: The same over every window, by a function like :func:`convrnn.ops.windowed_gru` that has faster
+        operation: A function like :func:`convrnn.ops.windowed_gru` that computes the cell over every window on faster
             backends; None runs the step.
         torch: PyTorch's own module, if there is one.
 
     Raises:
-        ValueError: if ``gates`` is no tuple or empty.
+        ValueError: if ``gates`` is not a tuple or is empty; or if, without an ``operation``, the step cannot be called
+            as above or returns something else, which two calls on zeros show.
 
     Example:
         >>> ", ".join(f"{name} {shape}" for name, shape in CELLS["gru"].shapes(26, 100).items())
@@ -121,6 +125,36 @@ class Cell:
     def __post_init__(self) -> None:
         if not isinstance(self.gates, tuple) or not self.gates:
             raise ValueError(f"gates is {self.gates!r}; it must be a tuple with the name of at least one gate")
+        if self.operation is None:
+            self._try_step()
+
+    def _try_step(self) -> None:
+        """Run the step twice on zeros, since in a layer a wrong one would fail far from here."""
+        units, options = 4, self.complete({})
+        shapes = self.shapes(1, units, options=options)
+        tensors = {name: torch.zeros(shape, device="cpu") for name, shape in shapes.items()}
+        others: dict[str, Tensor | OptionValue | None] = {each.name: tensors.get(each.name) for each in self.tensors}
+        others |= {option.name: options[option.name] for option in self.options if option.in_step}
+        wx = torch.zeros(2, 3, len(self.gates) * units, device="cpu")
+        wanted = [2, 3, units]
+        states: tuple[Tensor, ...] = tuple(wx.new_zeros(units) for _ in self._initial_states)
+        called = ", ".join(["wx", *("h", "c")[: len(states)], "W_h", *(f"{name}=..." for name in others)])
+        for _ in range(2):
+            try:
+                with torch.no_grad():
+                    new = self.step(wx, *states, tensors["weight_hh"], **others)
+            except Exception as error:
+                reason = (str(error) or type(error).__name__).splitlines()[0]
+                raise ValueError(
+                    f"the step of cell {self.name!r}, called as step({called}) for gates {self.gates}, fails: {reason}"
+                ) from error
+            states = new if isinstance(new, tuple) else (new,)
+            found = [list(each.shape) if isinstance(each, Tensor) else type(each).__name__ for each in states]
+            if found != [wanted] * len(self._initial_states):
+                raise ValueError(
+                    f"the step of cell {self.name!r} must return {'(h, c), each' if self.cell_states else 'h'} of "
+                    f"shape {wanted} for wx of shape {list(wx.shape)}, but returned {' and '.join(map(str, found))}"
+                )
 
     @property
     def tensor_names(self) -> tuple[str, ...]:
@@ -145,11 +179,11 @@ class Cell:
         """The parameters of one layer in one direction: names and shapes in the order of :attr:`tensor_names`.
 
         Args:
-            inputs: Values of a frame, or of the states below.
-            hidden: Units.
+            inputs: Number of values in a frame, or in the states of the layer below.
+            hidden: Number of units.
             bias: Whether there are biases.
             learn_initial_state: Whether the states before the first frame are learned.
-            options: Values of the cell's options, as :meth:`complete` gives them; None is the defaults.
+            options: Values of the cell's options, as :meth:`complete` returns them; None means the defaults.
         """
         rows = len(self.gates) * hidden
         shapes: dict[str, tuple[int, ...]] = {"weight_ih": (rows, inputs), "weight_hh": (rows, hidden)}
@@ -164,13 +198,14 @@ class Cell:
         return shapes
 
     def complete(self, given: Mapping[str, OptionValue | None]) -> dict[str, OptionValue]:
-        """The value of every option of the cell: what is given, or the default where that is None or missing.
+        """The value of every option of the cell: the given one, or the default if that is None or missing.
 
-        An option of other cells may be given as long as it asks for nothing.
+        An option that only other cells have may be given if it is None or False.
 
         Raises:
             TypeError: for an option that no cell has.
-            ValueError: for an option that only other cells have, and for a value that is not allowed.
+            ValueError: for any other value of an option that only other cells have, and for a value that is not
+                allowed.
 
         Example:
             >>> CELLS["lstm"].complete({"reset_after": False})
@@ -205,14 +240,14 @@ class Cell:
 
         Args:
             x: Frames.
-            tensors: Every one of :attr:`tensor_names`, None where there is none.
+            tensors: A tensor, or None, for each of :attr:`tensor_names`.
             options: Values of the cell's options.
             sequence: "hidden" or "cell".
             window: ``kernel_size``, ``stride``, ``reduce``, ``lengths`` and ``reverse`` of
                 :func:`convrnn.ops.windowed_rnn`.
 
         Returns:
-            ``[batch, windows, H]``, or ``[batch, windows, kernel_size, H]`` where ``reduce`` is "none".
+            ``[batch, windows, H]``, or ``[batch, windows, kernel_size, H]`` if ``reduce`` is "none".
         """
         arguments = window | {option.name: options[option.name] for option in self.options if option.in_step}
         if self.cell_states:

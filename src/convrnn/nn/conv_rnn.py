@@ -55,7 +55,7 @@ class ConvRNN(nn.Module):
 
     Shape:
         - Input: ``[batch, frames, in_features]``, or ``[batch, frames, *feature_shape]`` with as many values; and
-          optionally ``lengths``, int64 ``[batch]``: the valid frames of each sequence.
+          optionally ``lengths``, int64 ``[batch]``: the number of valid frames of each sequence.
         - Output: ``[batch, windows, out_features]`` with ``floor((frames - kernel_size) / stride) + 1`` windows.
           Windows that reach past a sequence's length are zeros.
 
@@ -116,7 +116,7 @@ class ConvRNN(nn.Module):
             if hidden_size not in (None, out_features // directions):
                 raise ValueError(
                     f"hidden_size is {hidden_size}, but without a projection it must be {out_features // directions}, "
-                    f"for out_features {out_features} in {directions} direction(s); projection=True sets it free"
+                    f"for out_features {out_features} in {directions} direction(s); projection=True allows any"
                 )
 
         self.in_features = in_features
@@ -264,7 +264,7 @@ class ConvRNN(nn.Module):
             sequence: Take features from the "hidden" states (the module's output) or from an LSTM's "cell" states.
             reduce: As for the constructor.
             padding: As for the constructor.
-            others: None; every other option of the constructor follows from the module.
+            others: Not allowed: all other options of the constructor follow from the module.
 
         Raises:
             ValueError: if the module is not one of the three or projects its hidden state, if another option is given,
@@ -277,7 +277,9 @@ class ConvRNN(nn.Module):
             True
         """
         if others:
-            raise ValueError(f"{next(iter(others))} is fixed by the module; free are reduce, padding and sequence")
+            raise ValueError(
+                f"{next(iter(others))} is fixed by the module; only sequence, reduce and padding can be given"
+            )
         rnn_type = torch_weights.cell_of(module).name
         return torch_weights.layer_from_torch(
             cls,

@@ -21,6 +21,19 @@ def glorot_(weight: Tensor, gates: int = 1) -> None:
             block.copy_(init.xavier_uniform_(torch.empty_like(block, dtype=torch.float32)))
 
 
+def linear(in_features: int, out_features: int) -> nn.Linear:
+    """A linear layer with Glorot weights and zero biases.
+
+    Example:
+        >>> linear(8, 26).bias.any().item()
+        False
+    """
+    layer = nn.Linear(in_features, out_features)
+    glorot_(layer.weight)
+    init.zeros_(layer.bias)
+    return layer
+
+
 def orthogonal_(weight: Tensor, gates: int = 1) -> None:
     """Fill ``weight`` ``[gates * H, H]`` with one random orthogonal matrix per gate.
 

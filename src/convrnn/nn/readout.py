@@ -41,7 +41,7 @@ class MeanSoftmax(nn.Module):
         """Log-probabilities of each sequence: ``[batch, frames, classes]`` to ``[batch, classes]``."""
         if logits.dim() != 3 or logits.size(1) == 0:
             raise ValueError(
-                f"logits must be [batch, frames, classes] with a frame, but has shape {list(logits.shape)}"
+                f"logits must be [batch, frames, classes] with at least one frame, but has shape {list(logits.shape)}"
             )
         lengths = check_lengths(lengths, logits)
         if self.last is not None:

@@ -39,7 +39,7 @@ def layer_from_torch(make: type[_Layer], module: nn.RNNBase, sizes: Sequence[int
     """A layer with a copy of the weights of PyTorch's ``module``.
 
     Args:
-        make: The layer's class.
+        make: Class of the layer.
         module: One of PyTorch's recurrent modules.
         sizes: The class's first arguments.
         options: Its other arguments, except those that follow from the module.
@@ -87,7 +87,8 @@ def to_torch(layer: nn.Module, cell: Cell, input_size: int, hidden_size: int, nu
     """PyTorch's own module (``batch_first=True``) with a copy of the weights of ``layer``.
 
     Args:
-        layer: Has the parameters of ``cell``, ``bias``, ``bidirectional`` and the cell's options.
+        layer: A layer with the parameters of ``cell``, and with ``bias``, ``bidirectional`` and the cell's options as
+            attributes.
         cell: The layer's cell.
         input_size: Values of a frame.
         hidden_size: Units of each direction.
@@ -101,7 +102,7 @@ def to_torch(layer: nn.Module, cell: Cell, input_size: int, hidden_size: int, nu
     options = {}
     for option in cell.options:
         value, allowed = getattr(layer, option.name), cell.torch.options[option.name]
-        # A tensor that an option adds is acceptable as long as it is zero.
+        # A tensor that an option adds is accepted if it is zero.
         if option.in_step and value not in allowed:
             refuse(option.name, value)
         if len(allowed) > 1:

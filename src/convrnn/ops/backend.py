@@ -79,11 +79,11 @@ def force(name: str | None) -> str | None:
     return before
 
 
-def not_by_kernels() -> str | None:
-    """Why no kernel with a custom backward pass can run, whatever the operands: transforms that it does not support.
+def why_no_kernel() -> str | None:
+    """Why no kernel can run, whatever its operands: function transforms, which their backward passes do not support.
 
     Example:
-        >>> torch.func.grad(lambda x: x * (not_by_kernels() is not None))(torch.tensor(2.0))
+        >>> torch.func.grad(lambda x: x * (why_no_kernel() is not None))(torch.tensor(2.0))
         tensor(1.)
     """
     if torch.autograd.forward_ad._current_level >= 0:

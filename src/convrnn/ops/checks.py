@@ -123,7 +123,7 @@ def _refuse_device(name: str, tensor: Tensor, device: torch.device) -> None:
 
 
 def check_devices(*given: object) -> None:
-    """Reject tensors on different devices, for compilers, which ask an operation only for shapes.
+    """Reject tensors on different devices, for compilers, which only ask an operation for shapes.
 
     Args:
         given: The operation's arguments; those that are not tensors are ignored.

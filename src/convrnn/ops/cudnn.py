@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from convrnn.ops.backend import Backend, Implementation, gpu_architecture, not_by_kernels
+from convrnn.ops.backend import Backend, Implementation, gpu_architecture, why_no_kernel
 from convrnn.ops.checks import check_floating
 from convrnn.ops.geometry import mask_frames, reverse_frames
 from convrnn.ops.operands import CellOperands, LSTMOperands
@@ -59,7 +59,7 @@ def _cannot_run(operands: CellOperands) -> str | None:
         return f"x is {operands.x.dtype} on {operands.x.device}, which cuDNN does not take"
     if torch.compiler.is_compiling():
         return "PyTorch's LSTM is not for compiled functions"
-    return not_by_kernels()
+    return why_no_kernel()
 
 
 def _on_gpu(x: Tensor) -> bool:

@@ -37,7 +37,7 @@ def windowed_rnn(
         stride: Frames between the starts of two windows, the paper's r2.
         nonlinearity: "tanh", "sigmoid" (the paper's σ) or "relu".
         reduce: "last" (the state after the last processed step), "mean" or "max" over the window's frames, or "none".
-        lengths: Valid frames of each sequence, int64 ``[batch]``; None is all. Windows beyond come back as zeros.
+        lengths: Valid frames of each sequence, int64 ``[batch]``; None is all. Windows that reach past it are zeros.
         reverse: Process each window from its last frame to its first.
 
     Returns:
@@ -256,7 +256,7 @@ def lstm_hidden(
     lengths: Tensor | None = None,
     reverse: bool = False,
 ) -> Tensor:
-    """The hidden states of :func:`lstm` alone, which cuDNN computes faster on a GPU if there are no peepholes.
+    """Only the hidden states of :func:`lstm`, which cuDNN computes faster on a GPU if there are no peepholes.
 
     The arguments are those of :func:`lstm`.
 

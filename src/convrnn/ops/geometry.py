@@ -158,7 +158,7 @@ def last_frames(x: Tensor, lengths: Tensor | None, count: int) -> tuple[Tensor, 
 
 
 def receptive_field(layers: Iterable[tuple[int, int]]) -> tuple[int, int]:
-    """Receptive field and distance of outputs, in frames, of stacked ``(kernel_size, stride)`` layers.
+    """Receptive field, and distance between outputs, of stacked ``(kernel_size, stride)`` layers, in frames.
 
     Example:
         The front end of section IV-A: two layers of windows 5 by 2, each with pooling 2 by 2.

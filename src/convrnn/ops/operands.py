@@ -85,7 +85,7 @@ class LSTMOperands(CellOperands):
         return self.x.size(0), self.x.size(1), self.weight_hh.size(1)
 
     def check(self, kernel_size: int | None = None) -> None:
-        """Reject tensors that do not fit together or are on different devices; each backend checks dtypes itself.
+        """Reject tensors that do not fit together or are on different devices; each backend checks the dtypes itself.
 
         Args:
             kernel_size: Frames in a window; None for whole sequences.

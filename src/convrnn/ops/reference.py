@@ -21,6 +21,15 @@ Step = Callable[..., Tensor | tuple[Tensor, ...]]
 """One time step: ``(wx_t, h, W_h, **others)`` to the new h, or ``(wx_t, h, c, W_h, **others)`` to the new (h, c)."""
 
 
+LONGEST_UNROLLED = 16
+"""Frames in a window up to which exported programs hold every step; beyond, they hold a loop."""
+
+
+def exported_as_loop(kernel_size: int) -> bool:
+    """Whether a program is being exported in which windows of this many frames become a loop."""
+    return kernel_size > LONGEST_UNROLLED and torch.compiler.is_exporting()
+
+
 def rnn_step(wx: Tensor, h: Tensor, W_h: Tensor, nonlinearity: str = "tanh") -> Tensor:
     """Equation 1, ``h_t = σ(W_xh x_t + W_hh h_{t-1} + b_h)``."""
     return NONLINEARITIES[nonlinearity](wx + F.linear(h, W_h))
@@ -141,15 +150,32 @@ def windowed(
     tensors |= dict(zip(checks.INITIAL, initial, strict=False))
     checks.check_cell(gates, tensors, kernel_size)
     checks.check_floating(tensors)
-    wx = project_windows(mask_frames(x, lengths), weight_ih, bias, kernel_size, stride)
+    x = mask_frames(x, lengths)
     states = tuple(_initial(state, weight_hh) for state in initial)
     wanted = checks.SEQUENCES.index(sequence)
-    features = []
-    for wx_t in reversed(wx) if reverse else wx:
-        new = step(wx_t, *states, weight_hh, **others)
-        states = new if isinstance(new, tuple) else (new,)
-        features.append(states[wanted])
-    return mask_frames(reduce_states(features, reduce, reverse), _windows_within(lengths, kernel_size, stride))
+    y: Tensor
+    if exported_as_loop(kernel_size):
+        from convrnn.ops.scan import scan_windows
+
+        y = scan_windows(
+            lambda wx_t, *before: step(wx_t, *before, weight_hh, **others),
+            x.unfold(1, kernel_size, stride).movedim(-1, 0),
+            weight_ih,
+            bias,
+            states,
+            wanted=wanted,
+            reduce=reduce,
+            reverse=reverse,
+        )
+    else:
+        wx = project_windows(x, weight_ih, bias, kernel_size, stride)
+        features = []
+        for wx_t in reversed(wx) if reverse else wx:
+            new = step(wx_t, *states, weight_hh, **others)
+            states = new if isinstance(new, tuple) else (new,)
+            features.append(states[wanted])
+        y = reduce_states(features, reduce, reverse)
+    return mask_frames(y, _windows_within(lengths, kernel_size, stride))
 
 
 def windowed_rnn(

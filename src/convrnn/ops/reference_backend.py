@@ -1,4 +1,7 @@
-"""The reference as a backend: the equations in plain PyTorch, for whatever no other backend runs."""
+"""The reference as a backend: the equations in plain PyTorch, for everything that no other backend runs."""
+
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,6 +15,20 @@ for _function in (reference.windowed_rnn, reference.windowed_gru, reference.wind
     register_composite(_function.__name__, _function)
 
 
+def _operation(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    operation: Callable[..., Tensor] = getattr(torch.ops.convrnn, function.__name__)
+
+    def run(*args: Tensor | None, kernel_size: int, **options: Any) -> Tensor:  # noqa: ANN401
+        # A loop has to be part of the exported program from the start: the operation is taken apart too late for it.
+        chosen = function if reference.exported_as_loop(kernel_size) else operation
+        return chosen(*args, kernel_size=kernel_size, **options)
+
+    return run
+
+
+_windowed_lstm_operation = _operation(reference.windowed_lstm)
+
+
 def _lstm(operands: LSTMOperands, reverse: bool) -> tuple[Tensor, Tensor]:
     if torch.compiler.is_compiling():
         # Opaque, because a graph with every frame of a recording unrolled would be useless.
@@ -21,7 +38,7 @@ def _lstm(operands: LSTMOperands, reverse: bool) -> tuple[Tensor, Tensor]:
 
 
 def _windowed_lstm(operands: LSTMOperands, windows: Windows) -> Tensor:
-    y: Tensor = torch.ops.convrnn.windowed_lstm(
+    return _windowed_lstm_operation(
         *operands.differentiable,
         kernel_size=windows.kernel_size,
         stride=windows.stride,
@@ -30,11 +47,10 @@ def _windowed_lstm(operands: LSTMOperands, windows: Windows) -> Tensor:
         lengths=operands.lengths,
         reverse=windows.reverse,
     )
-    return y
 
 
 def _nothing(*_: CellOperands) -> None:
-    """No reason against it."""
+    """Why it cannot run: never."""
 
 
 def _describe(device: torch.device) -> Implementation:
@@ -46,8 +62,8 @@ BACKEND = Backend(
     name="reference",
     title="reference",
     operations={
-        "windowed_rnn": torch.ops.convrnn.windowed_rnn,
-        "windowed_gru": torch.ops.convrnn.windowed_gru,
+        "windowed_rnn": _operation(reference.windowed_rnn),
+        "windowed_gru": _operation(reference.windowed_gru),
         "windowed_lstm": _windowed_lstm,
         "lstm": _lstm,
         "lstm_hidden": first_of(_lstm),

@@ -1,14 +1,15 @@
 """The CPU kernel: the LSTM in C, for float32 (sources in ``csrc``).
 
 The library is loaded with ctypes and does not depend on PyTorch, so that one build serves every version of PyTorch. It
-is built if a C compiler is available at installation. The operations registered here are differentiable once. For
-windows, only the gates of the last step are stored for the backward pass, which recomputes the other steps, since they
-are few. Whole sequences are too long for that: the gates of all steps are stored along with the states.
+is built if there is a C compiler at installation. The operations registered here are differentiable once. For
+windows, only the gates of the last step are stored for the backward pass or, where a window has more than 8 frames,
+the states after at most 7 steps; the backward pass recomputes the other steps. For whole sequences, the gates of all
+steps are stored along with the states.
 """
 
 import torch
 
-from convrnn.ops.backend import Backend, Implementation, first_of, not_by_kernels
+from convrnn.ops.backend import Backend, Implementation, first_of, why_no_kernel
 from convrnn.ops.native import library
 from convrnn.ops.native.library import MISSING, available, instruction_sets, use_instruction_set
 from convrnn.ops.native.sequence import lstm
@@ -26,7 +27,7 @@ def _cannot_run(operands: CellOperands) -> str | None:
         return f"x is {x.dtype}, and the kernel is for torch.float32"
     if torch.is_autocast_enabled("cpu"):
         return "the kernel is for torch.float32, and autocast is on"
-    return not_by_kernels()
+    return why_no_kernel()
 
 
 def _missing() -> str | None:

@@ -15,7 +15,7 @@ from convrnn.ops.operands import LSTMOperands
 
 INSTRUCTION_SETS = ("portable", "avx2", "avx512")
 FORWARD, BACKWARD = 0, 1
-_INTERFACE = 2  # CONVRNN_INTERFACE of csrc/lstm.h
+_INTERFACE = 3  # CONVRNN_INTERFACE of csrc/lstm.h
 
 _instruction_set: str | None = None
 
@@ -29,7 +29,7 @@ class _Call(ctypes.Structure):
     )
     _tensors = (
         *("lengths", "x", "weight_ih", "weight_hh", "bias", "weight_peephole", "initial_hidden", "initial_cell"),
-        *("y", "states_hidden", "states_cell", "gates", "grad_y", "grad_hidden", "grad_cell"),
+        *("y", "states_hidden", "states_cell", "saved", "grad_y", "grad_hidden", "grad_cell"),
         *("grad_x", "grad_weight_ih", "grad_weight_hh", "grad_vectors"),
     )
     _fields_ = (*((name, ctypes.c_int64) for name in _sizes), *((name, ctypes.c_void_p) for name in _tensors))
@@ -46,13 +46,17 @@ def library_path() -> Path:
 
 
 def _load() -> ctypes.CDLL | str:
-    """The library, or a sentence that says why it cannot be loaded."""
+    """The library, or a sentence saying why it cannot be loaded."""
     path = library_path()
     try:
         library = ctypes.CDLL(str(path))
     except OSError as error:
         missing = not path.exists()
-        return f"{path} is not there (no C compiler at installation?)" if missing else f"{path} does not load: {error}"
+        return (
+            f"{path} does not exist (was there no C compiler at installation?)"
+            if missing
+            else f"{path} does not load: {error}"
+        )
     try:
         library.convrnn_interface.restype = ctypes.c_int64
         library.convrnn_sources.restype = library.convrnn_compiler.restype = ctypes.c_char_p
@@ -61,6 +65,8 @@ def _load() -> ctypes.CDLL | str:
         interface = None
     if interface != _INTERFACE:
         return f"{path} belongs to another version of convrnn; install convrnn again"
+    library.convrnn_saved_vectors.argtypes = (ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
+    library.convrnn_saved_vectors.restype = ctypes.c_int64
     library.convrnn_lstm.argtypes = (ctypes.POINTER(_Call), ctypes.c_int, ctypes.c_int)
     return library
 
@@ -118,11 +124,28 @@ def built_from() -> tuple[str, str]:
     return _library.convrnn_sources().decode(), _library.convrnn_compiler().decode()
 
 
+@cache
+def saved_vectors(kernel_size: int, sequence: int, reduce: int) -> int:
+    """How many vectors of units the forward pass saves of each window for the backward pass.
+
+    Args:
+        kernel_size: Frames in a window.
+        sequence: Index of the sequence in :data:`convrnn.ops.checks.SEQUENCES`.
+        reduce: Index of the reduction in :data:`convrnn.ops.checks.REDUCTIONS`.
+
+    Raises:
+        RuntimeError: the library is not available.
+    """
+    if isinstance(_library, str):
+        raise RuntimeError(f"the native backend is missing: {_library}")
+    return int(_library.convrnn_saved_vectors(kernel_size, sequence, reduce))
+
+
 @contextmanager
 def use_instruction_set(name: str) -> Iterator[None]:
     """Run the kernel within the ``with`` block on the named instruction set instead of the best.
 
-    A backward pass uses the instruction set of its forward pass, because the layout of the stored gates depends on it.
+    A backward pass uses the instruction set of its forward pass, because the layout of what is saved depends on it.
 
     Raises:
         ValueError: if this machine does not support the instruction set.
@@ -162,4 +185,4 @@ def run(direction: int, sizes: dict[str, int], operands: LSTMOperands, **arrays:
             check_memory(name, tensor)
     call = _Call(**sizes, **pointers, threads=torch.get_num_threads())
     if _library.convrnn_lstm(ctypes.byref(call), direction, INSTRUCTION_SETS.index(instruction_set())):
-        raise MemoryError("the native LSTM kernel could not get the memory for its working space")
+        raise MemoryError("there is not enough memory for the workspace of the native LSTM kernel")

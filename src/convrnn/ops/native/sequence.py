@@ -24,7 +24,7 @@ def _forward(operands: LSTMOperands, reverse: bool, save: bool) -> tuple[Tensor,
     new = x.new_empty if operands.lengths is None else x.new_zeros
     hidden, cell, gates = new(states), new(states), new(_gates_shape(operands) if save else (0,))
     if x.size(0):
-        arrays = {"states_hidden": hidden, "states_cell": cell, "gates": gates if save else None}
+        arrays = {"states_hidden": hidden, "states_cell": cell, "saved": gates if save else None}
         library.run(library.FORWARD, calls.sizes(operands, x.size(0), reverse), operands, **arrays)
     return hidden, cell, gates
 
@@ -53,7 +53,7 @@ def _backward(
         with_x,
         states_hidden=calls.prepare_other("hidden", hidden, states, operands),
         states_cell=calls.prepare_other("cell", cell, states, operands),
-        gates=calls.prepare_other("gates", gates, _gates_shape(operands), operands),
+        saved=calls.prepare_other("gates", gates, _gates_shape(operands), operands),
         grad_hidden=None if grad_hidden is None else calls.prepare_other("grad_hidden", grad_hidden, states, operands),
         grad_cell=None if grad_cell is None else calls.prepare_other("grad_cell", grad_cell, states, operands),
     )

@@ -32,44 +32,45 @@ def _sizes(operands: LSTMOperands, windows: Windows) -> dict[str, int]:
     }
 
 
-def _gates_shape(operands: LSTMOperands, windows: Windows) -> tuple[int, int, int]:
-    """Shape of the stored i, f and g of every window's last step, and o if features are hidden states.
+def _saved_shape(operands: LSTMOperands, windows: Windows) -> tuple[int, int, int]:
+    """Shape of what is saved of every window: gates of its last step or, if it is long, a few states.
 
     It is large enough for every instruction set.
     """
-    gates = 3 if windows.sequence == "cell" else 4
+    sequence, reduce = SEQUENCES.index(windows.sequence), REDUCTIONS.index(windows.reduce)
+    vectors = library.saved_vectors(windows.kernel_size, sequence, reduce)
     units = -(-operands.hidden // _MOST_LANES) * _MOST_LANES
-    return operands.x.size(0) * windows.count(operands.x.size(1)), gates, units
+    return operands.x.size(0) * windows.count(operands.x.size(1)), vectors, units
 
 
 def _forward(operands: LSTMOperands, windows: Windows, save: bool) -> tuple[Tensor, Tensor]:
-    """:func:`convrnn.ops.windowed_lstm` by the kernel, and the gates for its backward pass: empty unless ``save``."""
+    """:func:`convrnn.ops.windowed_lstm` by the kernel, and what its backward pass needs: empty unless ``save``."""
     operands = calls.prepare(operands)
     x, shape = operands.x, windows.shape(operands)
     sizes = _sizes(operands, windows)
     y = x.new_empty(shape) if operands.lengths is None else x.new_zeros(shape)
-    gates = x.new_empty(_gates_shape(operands, windows) if save else (0,))
+    saved = x.new_empty(_saved_shape(operands, windows) if save else (0,))
     if sizes["rows"]:
-        library.run(library.FORWARD, sizes, operands, y=y, gates=gates if save else None)
-    return y, gates
+        library.run(library.FORWARD, sizes, operands, y=y, saved=saved if save else None)
+    return y, saved
 
 
 def _fake_forward(operands: LSTMOperands, windows: Windows, save: bool) -> tuple[Tensor, Tensor]:
     x = operands.x
-    return x.new_empty(windows.shape(operands)), x.new_empty(_gates_shape(operands, windows) if save else (0,))
+    return x.new_empty(windows.shape(operands)), x.new_empty(_saved_shape(operands, windows) if save else (0,))
 
 
-def _backward(grad_y: Tensor, gates: Tensor, operands: LSTMOperands, windows: Windows, with_x: bool) -> list[Tensor]:
+def _backward(grad_y: Tensor, saved: Tensor, operands: LSTMOperands, windows: Windows, with_x: bool) -> list[Tensor]:
     """Gradients of x (empty unless ``with_x``) and of the parameters that are not None, in order."""
     operands = calls.prepare(operands)
     grad_y = calls.prepare_other("grad_y", grad_y, windows.shape(operands), operands)
-    gates = calls.prepare_other("gates", gates, _gates_shape(operands, windows), operands)
-    return calls.run_backward(_sizes(operands, windows), operands, with_x, grad_y=grad_y, gates=gates)
+    saved = calls.prepare_other("saved", saved, _saved_shape(operands, windows), operands)
+    return calls.run_backward(_sizes(operands, windows), operands, with_x, grad_y=grad_y, saved=saved)
 
 
 def _fake_backward(
     grad_y: Tensor,  # noqa: ARG001
-    gates: Tensor,  # noqa: ARG001
+    saved: Tensor,  # noqa: ARG001
     operands: LSTMOperands,
     windows: Windows,  # noqa: ARG001
     with_x: bool,
@@ -81,7 +82,7 @@ _kept = Operation(
     f"native_windowed_lstm_kept({LSTM}, {WINDOWS}, bool save) -> (Tensor, Tensor)", _forward, _fake_forward, key="CPU"
 )
 _kept_backward = Operation(
-    f"native_windowed_lstm_backward(Tensor grad_y, Tensor gates, {LSTM}, {WINDOWS}, bool with_x) -> Tensor[]",
+    f"native_windowed_lstm_backward(Tensor grad_y, Tensor saved, {LSTM}, {WINDOWS}, bool with_x) -> Tensor[]",
     _backward,
     _fake_backward,
     key="CPU",
@@ -103,12 +104,12 @@ def _differentiate(ctx: Any, grad_y: Tensor | None, _: None) -> tuple[Any, ...]:
         raise RuntimeError("native_windowed_lstm_kept was called with save=False and cannot be differentiated")
     if grad_y is None:
         return (None,) * 14
-    gates, *tensors = ctx.saved_tensors
+    saved, *tensors = ctx.saved_tensors
     with_x = ctx.needs_input_grad[0]
-    # The layout of the stored gates depends on the instruction set.
+    # The layout of what is saved depends on the instruction set.
     same = ctx.instruction_set == library.instruction_set()
     with nullcontext() if same else library.use_instruction_set(ctx.instruction_set):
-        gradients = _kept_backward(grad_y, gates, *tensors, *ctx.options, with_x)
+        gradients = _kept_backward(grad_y, saved, *tensors, *ctx.options, with_x)
     return (*hand_out(gradients, tensors, with_x), *(None,) * 7)
 
 
@@ -117,7 +118,7 @@ _kept_backward.register_autograd(refuse_second_derivative("native LSTM kernel ca
 
 
 def _choose_to_save(*flat: Any) -> Tensor:  # noqa: ANN401
-    """Save the gates if a backward pass may follow; a composite, because a registered operation cannot know that."""
+    """Save if a backward pass may follow; a composite, because a registered operation cannot know that."""
     y: Tensor = _kept(*flat, may_need_gradient(flat[:7]))[0]
     return y
 

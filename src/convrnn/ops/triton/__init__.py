@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from convrnn.ops import backend
-from convrnn.ops.backend import Backend, Implementation, first_of, not_by_kernels
+from convrnn.ops.backend import Backend, Implementation, first_of, why_no_kernel
 from convrnn.ops.operands import CellOperands
 from convrnn.ops.triton import tiles
 from convrnn.ops.triton.sequence import lstm
@@ -29,7 +29,7 @@ def _cannot_run(operands: CellOperands) -> str | None:
         return f"x is {x.dtype}, and the kernels are for {', '.join(map(str, tiles.DTYPES))}"
     if x.device.type == "cuda" and not _new_enough(x.device):
         return "the kernels are for NVIDIA GPUs of compute capability 8.0 and later"
-    return not_by_kernels()
+    return why_no_kernel()
 
 
 def _new_enough(device: torch.device) -> bool:

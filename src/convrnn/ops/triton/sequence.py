@@ -1,7 +1,7 @@
 """The LSTM over whole sequences on the GPU, as registered PyTorch operations.
 
-A batch that needs no more programs than there are multiprocessors takes a single launch; otherwise every step is a
-separate launch.
+If a batch needs no more programs than there are multiprocessors, all steps take a single launch; otherwise every step
+is a separate launch.
 """
 
 from typing import Any

@@ -1,4 +1,4 @@
-"""The LSTM over windows step by step, alternating PyTorch's matrix product for all windows and a kernel for the rest.
+"""The LSTM over windows step by step: in each step PyTorch's matrix product for all windows, and a kernel for the rest.
 
 It is used for weights that do not fit on the chip, and for float32 products, in which Triton is slower than cuBLAS.
 """

@@ -76,9 +76,9 @@ def choose(rows: int, hidden: int, features: int | None, dtype: torch.dtype, dev
     """Choose the tile for a number of windows and units, and operands of ``dtype``.
 
     The sizes were the fastest of those tried on an H100, with 100 units and 100,000 windows, forward and backward pass
-    together. The weights are resident if the matrix units multiply them and they fit into shared memory: 128 units of 2
-    bytes on data-centre GPUs, 64 on others, or 64 of 4 bytes in tf32. Otherwise a program takes 2048 states through one
-    step.
+    together. The weights are resident if tensor cores multiply them and they fit into shared memory: those of 128 units
+    in 2 bytes on data-centre GPUs, of 64 on others, or of 64 in 4 bytes (TF32). Otherwise a program computes one step
+    of 2048 states.
 
     Args:
         rows: Number of windows.
@@ -98,13 +98,13 @@ def choose(rows: int, hidden: int, features: int | None, dtype: torch.dtype, dev
     if dtype != torch.float32 or precision(dtype) == "tf32":
         for rows_at_once in (16, 32):
             # Rows of weights, of all gates, that fit into shared memory in addition to the staging buffers.
-            room = (shared - _STAGING * rows_at_once * units) // (4 * units * dtype.itemsize)
-            if room >= units:
-                inputs = 0 if features is None or features > _FEW else power_of_2(features)
-                inputs = inputs if units + inputs <= room else 0
+            capacity = (shared - _STAGING * rows_at_once * units) // (4 * units * dtype.itemsize)
+            if capacity >= units:
+                inputs = 0 if features is None or features > _FEW_FEATURES else power_of_2(features)
+                inputs = inputs if units + inputs <= capacity else 0
                 warps = 8 if units > 64 else 4
                 tile = Tile(True, rows_at_once, units, 0, warps, stages=1, inputs=inputs, programs=processors)
-    # Few windows are spread over the whole chip, as far as the minimum side of 16 of a product allows.
+    # Few windows are spread over the whole chip, down to 16 per tile, the minimum side of a product.
     while tile.rows > 16 and rows < tile.rows * processors:
         tile = replace(tile, rows=tile.rows // 2)
     return tile
@@ -113,7 +113,7 @@ def choose(rows: int, hidden: int, features: int | None, dtype: torch.dtype, dev
 def choose_step(batch: int, hidden: int, dtype: torch.dtype, device: torch.device) -> Tile:
     """Choose the tile for a step of whole sequences: small, so that many multiprocessors share the step.
 
-    It is larger only if there would otherwise be more programs than multiprocessors, which could not wait for each
+    It is larger only if there would otherwise be more programs than multiprocessors: these could not wait for each
     other.
 
     Example:
@@ -127,8 +127,8 @@ def choose_step(batch: int, hidden: int, dtype: torch.dtype, device: torch.devic
     return tile
 
 
-_FEW = 32
-"""Number of features up to which frames are projected separately for every window rather than once for all."""
+_FEW_FEATURES = 32
+"""Largest number of features for which a frame is projected again in every window, not once for all of them."""
 
 _STAGING = 10
 """Bytes of shared memory per window and unit that a program needs in addition to resident weights."""
@@ -147,7 +147,7 @@ def _chip(device: torch.device) -> tuple[int, int]:
 def run_together(programs: int, device: torch.device) -> bool:
     """Whether this many programs of a kernel run at the same time, so that they may wait for each other.
 
-    Each then has a multiprocessor; other work on the GPU must not wait for them.
+    Each program then has a multiprocessor; other work on the GPU must not wait for them.
 
     Example:
         >>> run_together(2, torch.device("cpu"))  # the interpreter runs one after another

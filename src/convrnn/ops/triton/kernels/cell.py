@@ -1,7 +1,8 @@
 """Shared parts of the kernels: activations, one step of the LSTM and its gradient, and access to tiles.
 
-States, sums and gates are float32 whatever the operands are. A tile is ``[rows, units]``; a row is one window or one
-sequence. Weights, projections and gate gradients store the gates i, f, g, o side by side, ``4 * H`` numbers per row.
+States, pre-activations and gates are float32, whatever the dtype of the operands. A tile is ``[rows, units]``; a row is
+one window or one sequence. Weights, projections and gate gradients store the gates i, f, g, o side by side, ``4 * H``
+numbers per row.
 """
 
 import triton
@@ -21,10 +22,10 @@ def sigmoid(x, PRECISION: tl.constexpr):
 def tanh(x, PRECISION: tl.constexpr):
     """Accurate to three units in the last place of float32, even for small arguments; to 11 bits for "bf16"."""
     if PRECISION == "bf16":
-        # The GPU's own instruction, one where the formula below takes an exponential and a reciprocal.
+        # One instruction of the GPU instead of an exponential and a reciprocal, as below.
         return tl.inline_asm_elementwise("tanh.approx.f32 $0, $1;", "=f,f", [x], tl.float32, is_pure=True, pack=1)
     else:
-        # 1 - 2 / (exp(2x) + 1) cancels near 0; the polynomial, of least relative error there, does not.
+        # 1 - 2 / (exp(2x) + 1) cancels near 0; the minimax polynomial does not.
         z = x * x
         p = -5.13866015e-3 * z + 2.00919665e-2
         p = p * z - 5.35588587e-2
@@ -61,7 +62,7 @@ def product(a, b, total, PRECISION: tl.constexpr):
 
 @triton.jit
 def next_cell(a_i, a_f, a_g, c, weight_peephole, unit, H: tl.constexpr, PRECISION: tl.constexpr):
-    """Equations 3 to 5: three gates and the new cell state, from the gates' sums and the cell state before."""
+    """Equations 3 to 5: three gates and the new cell state, from the pre-activations and the cell state before."""
     if weight_peephole is not None:
         a_i += vector(weight_peephole, 0, unit, H) * c
         a_f += vector(weight_peephole, 1, unit, H) * c
@@ -71,7 +72,7 @@ def next_cell(a_i, a_f, a_g, c, weight_peephole, unit, H: tl.constexpr, PRECISIO
 
 @triton.jit
 def next_hidden(a_o, c, weight_peephole, unit, H: tl.constexpr, PRECISION: tl.constexpr):
-    """Equations 6 and 7: the output gate and the hidden state, from the gate's sum and the new cell state."""
+    """Equations 6 and 7: the output gate and the hidden state, from its pre-activation and the new cell state."""
     if weight_peephole is not None:
         a_o += vector(weight_peephole, 2, unit, H) * c
     o = sigmoid(a_o, PRECISION)
@@ -80,7 +81,7 @@ def next_hidden(a_o, c, weight_peephole, unit, H: tl.constexpr, PRECISION: tl.co
 
 @triton.jit
 def output_gradient(o, c, weight_peephole, unit, dh, dc, H: tl.constexpr, PRECISION: tl.constexpr):
-    """Gradients of the output gate's sum and of the new cell state, from those of both states."""
+    """Gradients of the output gate's pre-activation and of the new cell state, from those of both states."""
     t = tanh(c, PRECISION)
     da_o = dh * t * o * (1.0 - o)
     dc += dh * o * (1.0 - t * t)
@@ -91,7 +92,7 @@ def output_gradient(o, c, weight_peephole, unit, dh, dc, H: tl.constexpr, PRECIS
 
 @triton.jit
 def cell_gradient(i, f, g, c, weight_peephole, unit, dc, H: tl.constexpr):
-    """Gradients of three gates' sums and of the cell state before, ``c``, from that of the new cell state."""
+    """Gradients of three pre-activations and of the cell state before, ``c``, from that of the new cell state."""
     da_i = dc * g * i * (1.0 - i)
     da_f = dc * c * f * (1.0 - f)
     da_g = dc * i * (1.0 - g * g)
@@ -137,7 +138,7 @@ def gate_tile(source, row, unit, inside, GATE: tl.constexpr, H: tl.constexpr):
 
 @triton.jit
 def store_gate(target, row, unit, value, inside, GATE: tl.constexpr, H: tl.constexpr, PRECISION: tl.constexpr):
-    """Write what :func:`gate_tile` reads."""
+    """Write a tile that :func:`gate_tile` reads."""
     at = target + GATE * H + (row[:, None] * (4 * H) + unit[None, :])
     tl.store(at, rounded(value, target.dtype.element_ty, PRECISION), mask=inside)
 
@@ -159,7 +160,7 @@ def state_tile(source, row, unit, inside, H: tl.constexpr):
 
 @triton.jit
 def store_state(target, row, unit, value, inside, H: tl.constexpr, PRECISION: tl.constexpr):
-    """Write what :func:`state_tile` reads."""
+    """Write a tile that :func:`state_tile` reads."""
     at = target + (row[:, None] * H + unit[None, :])
     tl.store(at, rounded(value, target.dtype.element_ty, PRECISION), mask=inside)
 

@@ -61,7 +61,7 @@ def _gate_input(
     ROWS: tl.constexpr,
     UNITS: tl.constexpr,
 ):
-    """The input part of a gate's sum: read, or computed as the product of the frames and the gate's input weights."""
+    """A gate's input projection: read, or computed as the product of the frames and the gate's input weights."""
     if wx is not None:
         return gate_tile(wx + at * (4 * H), frame, unit, inside, GATE, H)
     else:
@@ -109,24 +109,24 @@ def forward(
     """The result of every window or, if ``y`` is None, what :func:`backward` needs.
 
     Args:
-        wx: Projections with the bias, ``[.., 4 * H]``; None where frames are projected here. A window's row at a step
-            is ``sequence * sequence_frames + window * window_frames + frame_first + step * frame_step``.
-        x: The frames ``[.., FEATURES]``, with the same rows; None where ``wx`` is not.
-        weight_ih: ``[4 * H, FEATURES]``; None where ``wx`` is not.
+        wx: Projections with the bias, ``[.., 4 * H]``; None if frames are projected here. A window's row at a step is
+            ``sequence * sequence_frames + window * window_frames + frame_first + step * frame_step``.
+        x: The frames ``[.., FEATURES]``, with the same rows; None if ``wx`` is given.
+        weight_ih: ``[4 * H, FEATURES]``; None if ``wx`` is given.
         bias: ``[4 * H]``, or None.
         weight_hh: ``[4 * H, H]``.
         first: Product of the recurrent weights and the initial hidden state ``[4 * H]``; None is zeros.
         weight_peephole: ``[3, H]`` or None.
         initial_cell: ``[H]`` or None.
-        lengths: Frames of each sequence, or None. Nothing is written for windows that reach beyond.
+        lengths: Frames of each sequence, or None. Nothing is written for windows that reach past it.
         y: ``[rows, H]``; for "none" ``[rows, KERNEL_SIZE, H]``, a step's state at ``y_first + step * y_step``.
-        gates: The gates of every step ``[KERNEL_SIZE, rows, 4 * H]``; None unless ``y`` is.
-        hidden: The hidden state before every step, and the last ``[HIDDEN_STEPS + 1, rows, PITCH]``; not written
-            before the first. None unless ``y`` is.
-        cell: Float32 ``[KERNEL_SIZE, rows, H]``; None unless ``y`` is.
-        largest: For "max" the largest state and how many are as large, float32 ``[2, rows, H]``; else None.
-        tiles: Of ``ROWS`` rows each, as many as it takes.
-        INPUTS: A power of 2, ``FEATURES`` at least.
+        gates: The gates of every step ``[KERNEL_SIZE, rows, 4 * H]``; None if ``y`` is given.
+        hidden: The hidden states before every step and after the last one, ``[HIDDEN_STEPS + 1, rows, PITCH]``; that
+            before the first is not written. None if ``y`` is given.
+        cell: The cell state after every step, float32 ``[KERNEL_SIZE, rows, H]``; None if ``y`` is given.
+        largest: For "max" the largest state and how many are as large, float32 ``[2, rows, H]``; otherwise None.
+        tiles: Number of tiles of ``ROWS`` rows.
+        INPUTS: A power of 2, at least ``FEATURES``.
     """
     row, unit, feature = tl.arange(0, ROWS), tl.arange(0, UNITS), tl.arange(0, INPUTS)
     every_row = rows.to(tl.int64)
@@ -248,12 +248,12 @@ def backward(
     ROWS: tl.constexpr,
     UNITS: tl.constexpr,
 ):
-    """Gradients of the four gates' sums in every step, which take the place of the gates.
+    """Gradients of the four pre-activations in every step, which overwrite the gates.
 
-    Args as of :func:`forward`, and:
+    Args as for :func:`forward`, and:
         grad: Gradient of the result, in its shape.
-        sums: Zeros; takes, for each program, gradients summed over its windows and their steps: of ``weight_peephole``
-            and of ``initial_cell``, ``[programs, 4, H]``; None where there is neither.
+        sums: Zeros, to be filled by each program with the gradients of ``weight_peephole`` and ``initial_cell``, summed
+            over its windows and their steps, ``[programs, 4, H]``; None if there is neither.
     """
     row, unit = tl.arange(0, ROWS), tl.arange(0, UNITS)
     every_row = rows.to(tl.int64)
@@ -281,7 +281,7 @@ def backward(
                     dh = state_tile(own_grad, row, unit, inside, H).to(tl.float32)
             c = state_tile(cell + ((KERNEL_SIZE - 1) * every_row + start) * H, row, unit, inside, H)
             step = tl.zeros((), tl.int32) + (KERNEL_SIZE - 1)
-            # Not a for loop: through one, the compiler carries states in every layout that they are used in.
+            # Not a for loop, in which the compiler would carry the states in every layout that they are used in.
             while step >= 0:
                 here = step * every_row + start
                 own = gates + here * (4 * H)
@@ -316,7 +316,7 @@ def backward(
                     sum_i += da_i * c_before
                     sum_f += da_f * c_before
                     sum_o += da_o * c
-                tl.debug_barrier()  # no thread may still be reading what others now replace
+                tl.debug_barrier()  # no thread may still be reading what others now overwrite
                 store_gates(own, row, unit, da_i, da_f, da_g, da_o, inside, H, PRECISION)
                 if step > 0:
                     dh = product(rounded(da_i, dtype, PRECISION), w_i, nothing, PRECISION)

@@ -90,14 +90,14 @@ def forward(
         weight_peephole: ``[3, H]`` or None.
         initial_cell: ``[H]`` or None.
         lengths: Frames of each sequence, or None.
-        hidden: Takes the states ``[batch, frames, H]``; those of the step before ``begin`` are there.
+        hidden: Filled with the states ``[batch, frames, H]``; those of the step before ``begin`` are there already.
         cell: Likewise, float32.
         arrived: Zeros, int32, for each tile of rows: how many steps its programs have written.
     """
     row, length = _lengths_of_rows(lengths, batch, frames, ROWS)
     block = tl.program_id(1) * UNITS
     unit = block + tl.arange(0, UNITS)
-    # The interpreter has no ranges between arguments.
+    # The interpreter does not support ranges between arguments.
     step = begin
     while step < end:
         valid = step < length
@@ -162,15 +162,15 @@ def backward(
     UNITS: tl.constexpr,
     INNER: tl.constexpr,
 ):
-    """Gradients of the four gates' sums in the steps, the last one first.
+    """Gradients of the four pre-activations in the steps, the last step first.
 
-    Args as of :func:`forward`, and:
+    Args as for :func:`forward`, and:
         grad_hidden: Gradient of the hidden states ``[batch, frames, H]``, or None.
-        grad_cell: Of the cell states, or None.
-        gates: The gates' sums ``[batch, frames, 4 * H]``, of which their gradients take the place.
-        carried: Gradient of the cell states that goes from one step to the one before it, float32 ``[batch, H]``.
+        grad_cell: Gradient of the cell states, or None.
+        gates: The pre-activations ``[batch, frames, 4 * H]``, which their gradients overwrite.
+        carried: Gradient of the cell states, carried from one step to the one before it, float32 ``[batch, H]``.
         sums: Gradients of ``weight_peephole`` and ``initial_cell``, to which each program adds its own, ``[programs, 4,
-            H]``; None where there is neither.
+            H]``; None if there is neither.
     """
     row, length = _lengths_of_rows(lengths, batch, frames, ROWS)
     unit = tl.program_id(1) * UNITS + tl.arange(0, UNITS)
@@ -197,7 +197,7 @@ def backward(
             dc += state_tile(grad_cell, here, unit, inside, H).to(tl.float32)
         if step + 1 < end:
             _wait(arrived, end - 1 - step)
-        # Separate sums, so that the products need not wait for each other.
+        # Separate sums, so that no product has to wait for another.
         dh = tl.zeros((ROWS, UNITS), tl.float32)
         dh_f, dh_g, dh_o = dh, dh, dh
         for k in range(0, H, INNER):
@@ -216,7 +216,7 @@ def backward(
             dh += state_tile(grad_hidden, here, unit, inside, H).to(tl.float32)
         da_o, dc = output_gradient(o, c, weight_peephole, unit, dh, dc, H, PRECISION)
         da_i, da_f, da_g, dc = cell_gradient(i, f, g, c_before, weight_peephole, unit, dc, H)
-        tl.debug_barrier()  # no thread may still be reading what others now replace
+        tl.debug_barrier()  # no thread may still be reading what others now overwrite
         store_gates(gates, here, unit, da_i, da_f, da_g, da_o, inside, H, PRECISION)
         store_state(carried, row, unit, dc, inside, H, PRECISION)
         if weight_peephole is not None:

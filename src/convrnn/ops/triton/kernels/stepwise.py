@@ -29,7 +29,7 @@ _SIZES = ["rows", "windows", "stride", "sequence_frames", "window_frames", "fram
 
 
 @triton.jit
-def _gate_sum(
+def _pre_activation(
     wx,
     frame,
     product,
@@ -41,7 +41,7 @@ def _gate_sum(
     H: tl.constexpr,
     PRODUCT_PITCH: tl.constexpr,
 ):
-    """The argument of a gate's activation function without the peepholes."""
+    """A gate's pre-activation without the peepholes."""
     total = gate_tile(wx, frame, unit, inside, GATE, H) + vector(first, GATE, unit, H)
     if product is not None:
         total += state_tile(product + GATE * H, row, unit, inside, PRODUCT_PITCH)
@@ -86,20 +86,21 @@ def forward(
     Args:
         wx: Projections with the bias, ``[.., 4 * H]``: a window's row is ``sequence * sequence_frames + window *
             window_frames + frame_offset``.
-        product: Of the hidden state before and the recurrent weights, ``[rows, PRODUCT_PITCH]``, float32; None in the
-            first step.
-        first: The product of the first step ``[4 * H]``, which all rows share; None is zeros, or another step.
+        product: Product of the hidden state before the step and the recurrent weights, float32 ``[rows,
+            PRODUCT_PITCH]``; None in the first step.
+        first: The product of the first step ``[4 * H]``, which all rows share; None is zeros, or in a later step.
         weight_peephole: ``[3, H]`` or None.
-        initial_cell: ``[H]``, in the first step; None is zeros, or another step.
-        lengths: Frames of each sequence, or None. Nothing is written for windows that reach beyond.
-        y: The result, float32 where the reduction goes on in it: ``[rows, H]``, or ``[rows, KERNEL_SIZE, H]`` for
-            "none"; None where :func:`backward` is to follow.
-        gates: This step's ``[rows, 4 * H]``; None unless ``y`` is.
-        hidden: Takes the hidden state after the step, ``[rows, PITCH]``; None unless ``WITH_HIDDEN``.
-        cell_before: Float32 ``[rows, H]``; None in the first step.
-        cell: Takes the cell state after the step; may be the one before.
-        largest: For "max" the largest state and how many are as large, float32 ``[2, rows, H]``; None unless ``y`` is.
-        position: Of the step's state in a window's result, for "none".
+        initial_cell: ``[H]``, in the first step; None is zeros, or in a later step.
+        lengths: Frames of each sequence, or None. Nothing is written for windows that reach past it.
+        y: The result, float32 if a reduction accumulates in it: ``[rows, H]``, or ``[rows, KERNEL_SIZE, H]`` for
+            "none"; None if :func:`backward` follows.
+        gates: This step's gates ``[rows, 4 * H]``; None if ``y`` is given.
+        hidden: Filled with the hidden state after the step, ``[rows, PITCH]``; None unless ``WITH_HIDDEN``.
+        cell_before: Cell state before the step, float32 ``[rows, H]``; None in the first step.
+        cell: Filled with the cell state after the step; may be the same tensor as ``cell_before``.
+        largest: For "max" the largest state and how many are as large, float32 ``[2, rows, H]``; None if ``y`` is
+            given.
+        position: Position of the step's state in a window's result, for "none".
     """
     start, frame, valid = window_rows(
         tl.program_id(0), lengths, rows, windows, stride, sequence_frames, window_frames, KERNEL_SIZE, ROWS
@@ -109,9 +110,9 @@ def forward(
     if product is not None:
         product += start * PRODUCT_PITCH
     own_wx = wx + (tl.zeros((), tl.int64) + frame_offset) * (4 * H)
-    a_i = _gate_sum(own_wx, frame, product, row, first, unit, inside, 0, H, PRODUCT_PITCH)
-    a_f = _gate_sum(own_wx, frame, product, row, first, unit, inside, 1, H, PRODUCT_PITCH)
-    a_g = _gate_sum(own_wx, frame, product, row, first, unit, inside, 2, H, PRODUCT_PITCH)
+    a_i = _pre_activation(own_wx, frame, product, row, first, unit, inside, 0, H, PRODUCT_PITCH)
+    a_f = _pre_activation(own_wx, frame, product, row, first, unit, inside, 1, H, PRODUCT_PITCH)
+    a_g = _pre_activation(own_wx, frame, product, row, first, unit, inside, 2, H, PRODUCT_PITCH)
     if cell_before is None:
         c = tl.zeros((ROWS, UNITS), tl.float32) + vector(initial_cell, 0, unit, H)
     else:
@@ -119,7 +120,7 @@ def forward(
     i, f, g, c = next_cell(a_i, a_f, a_g, c, weight_peephole, unit, H, PRECISION)
     state = c
     if WITH_HIDDEN:
-        a_o = _gate_sum(own_wx, frame, product, row, first, unit, inside, 3, H, PRODUCT_PITCH)
+        a_o = _pre_activation(own_wx, frame, product, row, first, unit, inside, 3, H, PRODUCT_PITCH)
         o, h = next_hidden(a_o, c, weight_peephole, unit, H, PRECISION)
         operand = rounded(h, hidden.dtype.element_ty, PRECISION)
         store_state(hidden + start * PITCH, row, unit, operand, inside, PITCH, PRECISION)
@@ -132,7 +133,7 @@ def forward(
         store_gate(gates + start * (4 * H), row, unit, i, inside, 0, H, PRECISION)
         store_gate(gates + start * (4 * H), row, unit, f, inside, 1, H, PRECISION)
         store_gate(gates + start * (4 * H), row, unit, g, inside, 2, H, PRECISION)
-    tl.debug_barrier()  # no thread may still be reading what others now replace
+    tl.debug_barrier()  # no thread may still be reading what others now overwrite
     store_state(cell + start * H, row, unit, c, inside, H, PRECISION)
     if y is None:
         if REDUCE == "max":
@@ -192,14 +193,16 @@ def backward(
     ROWS: tl.constexpr,
     UNITS: tl.constexpr,
 ):
-    """Gradients of the gates' sums in one step, which overwrite the gates.
+    """Gradients of the pre-activations in one step, which overwrite the gates.
 
-    Args as of :func:`forward`, and:
+    Args as for :func:`forward`, and:
         grad: Gradient of the result, in its shape.
-        sums: Takes, for each tile of windows, gradients summed over its windows, in addition to what is there: of
-            ``weight_peephole`` and of ``initial_cell``, ``[tiles, 4, H]``; None where there is neither.
-        grad_hidden: Of the hidden state after the step from the step after, float32 ``[rows, H]``; None in the last.
-        grad_cell: Likewise of the cell state, and takes that of the one before; what is there is not read in the last.
+        sums: Gradients of ``weight_peephole`` and ``initial_cell``, to which each tile of windows adds its own,
+            ``[tiles, 4, H]``; None if there is neither.
+        grad_hidden: Gradient that the hidden state after this step has from the next step, float32 ``[rows, H]``; None
+            in the last step.
+        grad_cell: The same for the cell state, not read in the last step; overwritten with the gradient of the cell
+            state before this step.
     """
     start, _, valid = window_rows(
         tl.program_id(0), lengths, rows, windows, stride, sequence_frames, window_frames, KERNEL_SIZE, ROWS
@@ -242,7 +245,7 @@ def backward(
     f = gate_tile(own, row, unit, inside, 1, H)
     g = gate_tile(own, row, unit, inside, 2, H)
     da_i, da_f, da_g, dc = cell_gradient(i, f, g, c_before, weight_peephole, unit, dc, H)
-    tl.debug_barrier()  # no thread may still be reading what others now replace
+    tl.debug_barrier()  # no thread may still be reading what others now overwrite
     store_gates(own, row, unit, da_i, da_f, da_g, da_o, inside, H, PRECISION)
     store_state(grad_cell + start * H, row, unit, dc, inside, H, PRECISION)
     if weight_peephole is not None:

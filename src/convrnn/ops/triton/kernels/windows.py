@@ -26,9 +26,9 @@ def sum_windows(
     """Gradients of the frames, each the sum over the windows that contain it, in the order of the windows.
 
     Args:
-        gradients: Of every window's frame, ``[KERNEL_SIZE, sequences * windows, COLUMNS]``: that of the frame at
-            position p in the window is at ``first + p * step``.
-        total: Takes the sums, ``[sequences, frames, COLUMNS]``.
+        gradients: Gradient of every frame of every window, ``[KERNEL_SIZE, sequences * windows, COLUMNS]``: that of the
+            frame at position p in the window is at ``first + p * step``.
+        total: Filled with the sums, ``[sequences, frames, COLUMNS]``.
         MOST: Maximum number of windows that contain a frame.
     """
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
