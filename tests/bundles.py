@@ -1,4 +1,4 @@
-"""Small model bundles, and features for them."""
+"""Small saved models, and features for them."""
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ def make_bundle(**changes):
     torch.manual_seed(0)
     features = LogMelConfig(sample_rate=16000)
     model = preset("clstm", "paralinguistic", in_features=26, num_classes=3)
-    # The preset's structure at a size that writes in no time.
+    # The preset's structure, small enough to be saved in no time.
     content = model.model_dump()
     content["front_end"][0]["features"]["out_features"] = 4
     content["recurrent"]["hidden_size"] = 5

@@ -1,4 +1,4 @@
-"""Small trees in the layout of the two corpora that nobody may pass on, with noise and tones for speech."""
+"""Small copies of the folder layout of the two licensed corpora, with noise and tones instead of speech."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -17,13 +17,24 @@ AGES = {"1": 9, "2": 20, "3": 20, "4": 40, "5": 40, "6": 70, "7": 70}
 LETTERS = {"1": "x", "2": "f", "3": "m", "4": "f", "5": "m", "6": "f", "7": "m"}
 
 
+def kinds(corpus):
+    """The kinds of a corpus's remarks."""
+    return [remark.kind for remark in corpus.remarks]
+
+
+def message(corpus, kind):
+    """The message of a corpus's only remark of this kind."""
+    [remark] = [remark for remark in corpus.remarks if remark.kind == kind]
+    return remark.message
+
+
 def noise(name: str, samples: int, low: int = -9000) -> np.ndarray:
-    """int16 ``[samples]``; the name decides them."""
+    """Noise as int16 ``[samples]``, decided by the name."""
     return np.random.default_rng(list(name.encode())).integers(low, 9000, samples, dtype=np.int16)
 
 
 def aibo_rows() -> dict[str, list[tuple[str, str, str]]]:
-    """Label file to rows of chunk, label, agreement: every speaker says every label once, with both of two classes."""
+    """Rows of chunk, label and agreement by label file: every speaker has every label of both files."""
     chunks = [
         (f"{speaker}_{turn:03}_00", label, "NEG" if (turn + place) % 2 else "IDL")
         for place, speaker in enumerate(AIBO_SPEAKERS)
@@ -44,11 +55,11 @@ def write_aibo(
     end: str = "\n",
     audio: Iterable[str] | None = None,
 ) -> Path:
-    """An Aibo tree.
+    """Writes a small FAU-Aibo.
 
     Args:
-        root: Where; made.
-        rows: Label file to its rows; by default :func:`aibo_rows`.
+        root: Its folder, which is created.
+        rows: The rows by label file; by default :func:`aibo_rows`.
         labels: Folder of the label files below root.
         wav: Folder of the audio below root.
         end: Ends a line.
@@ -68,7 +79,7 @@ def write_aibo(
 def agender_rows(
     train: int = 3, devel: int = 1, files: int = 1, samples: int = 3200
 ) -> dict[str, list[tuple[str, str, str, str, str]]]:
-    """List to rows of path, bytes, speaker, age, gender: so many speakers of each group, with so many files each."""
+    """Rows of path, bytes, speaker, age and gender by list, with the given numbers of speakers per group and files."""
     numbers = {TRAIN: range(1, train + 1), DEVEL: range(501, 501 + devel)}
     return {
         name: [
@@ -96,11 +107,11 @@ def write_agender(
     end: str = "\n",
     audio: Sequence[str] | None = None,
 ) -> Path:
-    """An aGender tree of headerless files, as long as listed.
+    """Writes a small aGender of headerless files with the listed sizes.
 
     Args:
-        root: Where; made.
-        rows: List to its rows; by default :func:`agender_rows`.
+        root: Its folder, which is created.
+        rows: The rows by list; by default :func:`agender_rows`.
         lists: Folder of the lists below root.
         base: Folder that the paths are relative to, below root.
         end: Ends a line.

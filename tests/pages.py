@@ -1,13 +1,13 @@
-"""A web page as its elements, for tests of what it says."""
+"""A web page parsed into its elements, for tests of its content."""
 
 from html.parser import HTMLParser
 
 VOID = {"meta", "link", "br", "img", "input", "path", "circle", "polyline"}
-"""Elements without a closing tag: those of HTML, and those of SVG that the page closes at once."""
+"""Elements without a closing tag: those of HTML, and self-closing ones of SVG."""
 
 
 class Page(HTMLParser):
-    """Every element with its attributes and its text; fails where the nesting is wrong."""
+    """Every element with its attributes and its text; wrong nesting is an error."""
 
     def __init__(self, text):
         super().__init__()

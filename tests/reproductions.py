@@ -1,4 +1,4 @@
-"""Reproduced tables from run directories that nothing was trained for: written by the project's own classes."""
+"""Reproduced tables from run directories that the project's own classes write, without any training."""
 
 import json
 from dataclasses import asdict
@@ -39,7 +39,7 @@ def utterances(generator, classes, speakers, per_speaker):
 
 
 def write_run(folder, spec, speakers, truth, prediction, reports, *, seconds=2.0):
-    """A finished run's directory, in the form that training leaves it."""
+    """Writes the directory of a finished run in the form that training leaves."""
     directory = RunDirectory(folder, spec.hash)
     number = {name: index for index, name in enumerate(spec.classes)}
     scores = Scores.of([number[label] for label in truth], [number[label] for label in prediction], len(number))
@@ -124,7 +124,7 @@ def experiment(
     synthetic=False,
     classes=None,
 ):
-    """All models of a table on one column; better ones further down."""
+    """All models of a table on one column, ordered from worst to best."""
     classes = classes or CLASSES.get(column.task, ("no & never", "<yes>"))
     generator = np.random.default_rng([len(column.heading), seeds, folds])
     names = [f"speaker_{number:02}" for number in range(speakers)]
@@ -153,12 +153,12 @@ def experiment(
 
 
 def reproduction(folder, name, *, columns=None, **options):
-    """A table of the paper, done on all its columns or on those given."""
+    """A table of the paper with runs for all its columns or for the given ones."""
     table = TABLES[name]
     command = ("convrnn", "reproduce", name, "--corpus", "aibo:the data", "--out", "results")
     experiments = [experiment(folder, table, column, **options) for column in columns or table.columns]
-    return Results.of(experiments, paper=table, command=command)
+    return Results.of(experiments, paper=table, commands=[command])
 
 
 OTHER = Column("mood & <pitch>_1", "csv", "mood", "emotion")
-"""A column that is not the paper's, with marks that every format has to escape."""
+"""A column that is not the paper's, whose name has characters that the formats have to escape."""

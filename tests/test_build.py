@@ -1,4 +1,4 @@
-"""Building the CPU kernel, with small C files in its place."""
+"""Building the CPU kernel, tested with small C files instead."""
 
 import ctypes
 import importlib.util
@@ -52,7 +52,7 @@ def test_all_files_become_one_library(hatch_build, sources, tmp_path):
 
 
 @pytest.mark.usefixtures("compiler")
-def test_what_does_not_compile_is_told_and_leaves_the_library_that_was_there(hatch_build, sources, tmp_path):
+def test_a_compile_error_is_reported_and_keeps_the_old_library(hatch_build, sources, tmp_path):
     output = tmp_path / "library.so"
     output.write_bytes(b"before")
     (sources / "other.c").write_text("int answer(void) { return nothing; }\n")
@@ -74,7 +74,7 @@ def test_the_compiler_is_ccs_and_a_missing_one_is_named(hatch_build, sources, tm
         hatch_build.find_compiler()
 
 
-def test_instruction_sets_are_the_machines(hatch_build):
+def test_instruction_sets_depend_on_the_machine(hatch_build):
     assert list(hatch_build.instruction_sets("x86_64")) == ["portable", "avx2", "avx512"]
     assert list(hatch_build.instruction_sets("AMD64")) == ["portable", "avx2", "avx512"]
     assert list(hatch_build.instruction_sets("aarch64")) == ["portable"]
@@ -94,7 +94,7 @@ def test_the_wheel_is_for_every_python_3_on_this_platform(hatch_build):
         (["macosx_14_0_arm64", "macosx_14_0_universal2", "macosx_13_0_arm64"], "macosx_14_0_arm64"),
     ],
 )
-def test_the_platform_is_the_machines_own_with_no_promise_for_others(hatch_build, monkeypatch, accepted, own):
+def test_the_platform_tag_is_the_machines_own(hatch_build, monkeypatch, accepted, own):
     monkeypatch.setattr("packaging.tags.platform_tags", lambda: iter(accepted))
     assert hatch_build.platform_tag() == f"py3-none-{own}"
 
@@ -108,7 +108,7 @@ class App:
 
 
 def run_hook(module, monkeypatch, folder, **environment):
-    """The hook's build data and warnings for a package in ``folder``, where a library of before lies."""
+    """The hook's build data and warnings for a package in ``folder``, which contains an old library."""
     library = folder / module.LIBRARY
     library.parent.mkdir(parents=True)
     library.write_bytes(b"before")
@@ -133,7 +133,7 @@ def test_the_hook_puts_the_library_into_the_wheel(hatch_build, monkeypatch, tmp_
 
 
 @pytest.mark.usefixtures("sources")
-def test_without_a_compiler_the_hook_warns_and_builds_the_package_alone(hatch_build, monkeypatch, tmp_path):
+def test_without_a_compiler_the_hook_warns_and_builds_only_the_package(hatch_build, monkeypatch, tmp_path):
     data, [warning], library = run_hook(hatch_build, monkeypatch, tmp_path, CC="no-such-compiler")
     assert data == {"artifacts": []}
     assert "plain PyTorch" in warning
@@ -142,7 +142,7 @@ def test_without_a_compiler_the_hook_warns_and_builds_the_package_alone(hatch_bu
 
 
 @pytest.mark.usefixtures("compiler", "sources")
-def test_sources_that_cannot_be_written_to_are_told_likewise(hatch_build, monkeypatch, tmp_path):
+def test_a_read_only_source_folder_gives_the_same_warning(hatch_build, monkeypatch, tmp_path):
     def fail(**_):
         raise PermissionError("Permission denied")
 
@@ -162,7 +162,7 @@ def test_the_library_can_be_required_or_left_out(hatch_build, monkeypatch, tmp_p
     assert not library.exists()
 
 
-def test_run_as_a_program_it_tells_what_is_wrong_in_words(tmp_path, monkeypatch):
+def test_run_as_a_program_it_explains_the_error(tmp_path, monkeypatch):
     monkeypatch.setenv("CC", "no-such-compiler")
     command = [sys.executable, str(ROOT / "hatch_build.py"), "--output", str(tmp_path / "library.so")]
     result = subprocess.run(command, capture_output=True, text=True, check=False)

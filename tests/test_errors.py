@@ -11,27 +11,27 @@ from convrnn.errors import InputError, one_sentence
 @example("a" * 1000, 300)
 @example("word " * 1000, 300)
 @example("x" * 150 + " " + "y" * 1000 + ": is empty", 300)
-def test_one_line_of_at_most_so_many_characters(text, most):
+def test_every_text_becomes_one_line_of_limited_length(text, most):
     sentence = one_sentence(text, most)
     assert len(sentence) <= most
     assert len(sentence.splitlines()) <= 1
     assert one_sentence(sentence, most) == sentence
 
 
-def test_short_texts_stay_as_they_are():
+def test_short_texts_are_not_changed():
     assert one_sentence("data.csv, row 3: label is missing; 'é' was found") == (
         "data.csv, row 3: label is missing; 'é' was found"
     )
 
 
-def test_a_long_path_keeps_its_end_and_what_is_said_of_it():
+def test_a_long_path_keeps_its_end_and_the_message():
     sentence = str(InputError(f"{'/folder' * 600}/a.wav: audio file does not exist"))
     assert len(sentence) <= 300
     assert sentence.startswith("/folder/folder")
     assert sentence.endswith("/folder/folder/a.wav: audio file does not exist")
 
 
-def test_a_long_path_with_spaces_keeps_its_end_too():
+def test_a_long_path_with_spaces_keeps_its_end():
     sentence = str(InputError(f"{'/my folder' * 400}/a.wav: audio file does not exist"))
     assert len(sentence) <= 300
     assert sentence.endswith("/my folder/a.wav: audio file does not exist")
@@ -49,10 +49,10 @@ def test_foreign_texts_lose_lines_and_addresses(text):
     assert one_sentence(text) == "bad really bad"
 
 
-def test_nothing_commands_the_terminal():
+def test_terminal_escape_sequences_are_removed():
     assert one_sentence("\x1b[31mred\x00\x9b") == "�[31mred��"
 
 
-def test_an_error_goes_from_one_process_to_another():
+def test_an_error_can_be_pickled():
     error = pickle.loads(pickle.dumps(InputError("x" * 1000)))  # noqa: S301
     assert str(error) == str(InputError("x" * 1000))

@@ -13,7 +13,7 @@ from convrnn.files import file_hash, make_folder, remove_leftovers, temporary_pa
 
 
 @pytest.mark.parametrize("durable", [True, False])
-def test_a_file_is_replaced_whole(tmp_path, durable):
+def test_a_file_is_replaced_completely(tmp_path, durable):
     path = tmp_path / "file"
     write_atomically(path, "old", durable=durable)
     inode = path.stat().st_ino
@@ -30,7 +30,7 @@ def test_a_file_is_replaced_whole(tmp_path, durable):
         (KeyboardInterrupt(), pytest.raises(KeyboardInterrupt)),
     ],
 )
-def test_what_comes_between_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, error, told):
+def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, error, told):
     path = tmp_path / "file"
     write_atomically(path, "old")
 
@@ -44,7 +44,7 @@ def test_what_comes_between_leaves_the_old_file_and_nothing_else(tmp_path, monke
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 
 
-def test_a_folder_that_is_none_is_named(tmp_path):
+def test_a_file_in_place_of_a_folder_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"file: cannot be written \(Not a directory\)"):
         write_atomically(tmp_path / "file" / "a", "text")
@@ -73,7 +73,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
 
 
 def left_by(path, process):
-    """A temporary file for ``path`` as another process leaves it."""
+    """A temporary file for ``path``, as another process leaves it behind."""
     mine = temporary_path(path)
     theirs = mine.with_name(mine.name.replace(f"-{os.getpid()}.", f"-{process.pid}."))
     theirs.write_text("half a f")
@@ -95,7 +95,7 @@ def alive():
     process.communicate()
 
 
-def test_what_killed_processes_left_is_removed_and_nothing_else(tmp_path, gone, alive):
+def test_only_files_left_by_killed_processes_are_removed(tmp_path, gone, alive):
     dead, living = left_by(tmp_path / "a", gone), left_by(tmp_path / "a", alive)
     others = [tmp_path / ".hidden", tmp_path / ".a.tmp", tmp_path / "x.12.ab.tmp", left_by(tmp_path / "b", gone)]
     for path in others:
@@ -109,11 +109,11 @@ def test_what_killed_processes_left_is_removed_and_nothing_else(tmp_path, gone, 
     assert set(tmp_path.iterdir()) == {living, *others[:-1], tmp_path / "b"}
 
 
-def test_what_another_machine_left_is_removed_when_it_is_old(tmp_path, monkeypatch):
+def test_files_left_by_another_machine_are_removed_when_they_are_old(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(files, "_machine", lambda: "0a1b2c3d")
         theirs = temporary_path(tmp_path / "a")
-    # As versions before named them.
+    # As earlier versions named them.
     earlier = tmp_path / ".a.123.140001.tmp"
     for path in (theirs, earlier):
         path.write_text("half a f")
@@ -125,7 +125,7 @@ def test_what_another_machine_left_is_removed_when_it_is_old(tmp_path, monkeypat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_left_folders_are_removed_and_links_in_their_place_not_followed(tmp_path, gone):
+def test_leftover_folders_are_removed_and_links_not_followed(tmp_path, gone):
     (tmp_path / "precious").mkdir()
     (tmp_path / "precious" / "file").touch()
     folder, link = left_by(tmp_path / "a", gone), left_by(tmp_path / "a", gone)
@@ -139,14 +139,14 @@ def test_left_folders_are_removed_and_links_in_their_place_not_followed(tmp_path
     assert (tmp_path / "precious" / "file").exists()
 
 
-def test_leftovers_of_a_folder_that_is_none_are_none(tmp_path):
+def test_a_missing_folder_has_no_leftovers(tmp_path):
     remove_leftovers(tmp_path / "missing")
     (tmp_path / "file").touch()
     remove_leftovers(tmp_path / "file")
 
 
 @pytest.mark.parametrize("durable", [True, False])
-def test_links_are_replaced_and_planted_temporary_files_not_written(tmp_path, monkeypatch, durable):
+def test_links_are_replaced_and_planted_temporary_files_not_written_to(tmp_path, monkeypatch, durable):
     precious = tmp_path / "precious"
     precious.write_text("mine")
     (tmp_path / "file").symlink_to(precious)
@@ -175,7 +175,7 @@ def test_files_follow_the_umask(tmp_path):
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="names files through /proc")
-def test_file_and_folder_are_flushed_in_their_order(tmp_path, monkeypatch):
+def test_the_file_is_flushed_before_the_folder(tmp_path, monkeypatch):
     happened = []
     replace = Path.replace
     monkeypatch.setattr(
@@ -194,7 +194,7 @@ def test_file_and_folder_are_flushed_in_their_order(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("error", [errno.EINVAL, errno.EIO])
-def test_a_folder_that_cannot_be_flushed_is_an_error_only_where_it_could(tmp_path, monkeypatch, error):
+def test_a_folder_that_fails_to_flush_is_an_error_if_the_system_supports_it(tmp_path, monkeypatch, error):
     def fail(_):
         raise OSError(error, os.strerror(error))
 

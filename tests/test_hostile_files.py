@@ -1,4 +1,4 @@
-"""Files whose headers promise what they do not hold: a sentence in no time and little memory."""
+"""Files whose headers promise what they do not contain give a sentence in little time and memory."""
 
 import json
 import os
@@ -14,10 +14,10 @@ import soundfile
 from bundles import make_bundle
 
 MEMORY = 256 * 2**20
-"""Bytes that each file may cost beyond what the libraries take."""
+"""Bytes that reading a file may allocate, without those of the libraries."""
 
 SECONDS = 3
-"""Processor time that each may cost."""
+"""Processor time in seconds that reading a file may take."""
 
 CHILD = """
 import json, re, resource, sys, time
@@ -41,7 +41,7 @@ readers = {
     "resampled": lambda path: read_audio(path, sample_rate=768_000),
     "result": lambda path: RunResult.load(Path(path)),
 }
-# What the libraries allocate once is theirs.
+# What the libraries allocate once does not count.
 readers["features"](sys.argv[2])
 status = Path("/proc/self/status").read_text()
 taken = 1024 * int(re.search(r"VmData:\\s+(\\d+) kB", status)[1])
@@ -75,7 +75,7 @@ def audio_files(folder):
     flac = (folder / "a.flac").read_bytes()
     streaminfo = int.from_bytes(flac[18:26], "big") >> 36 << 36
     yield "audio", patched(folder / "long.flac", flac, (18, (streaminfo | 2**36 - 1).to_bytes(8, "big"))), "announces"
-    yield "audio", patched(folder / "stream.flac", flac, (18, streaminfo.to_bytes(8, "big"))), "does not tell how long"
+    yield "audio", patched(folder / "stream.flac", flac, (18, streaminfo.to_bytes(8, "big"))), "does not say how long"
     yield "blocks", patched(folder / "some.flac", flac, (18, (streaminfo | 2**24).to_bytes(8, "big"))), "breaks off"
     soundfile.write(folder / "a.wav", samples, 16000, subtype="PCM_16")
     wav = (folder / "a.wav").read_bytes()
@@ -106,7 +106,7 @@ def json_files(folder):
         ("objects", '{"a":' * 100_000, "nest too deeply"),
         ("digits", "9" * 5000, "more than 64 bits"),
         ("float", "1" + "0" * 5000 + ".0", "too large"),
-        ("keys", "{" + ",".join(f'"{i % 199_999}":0' for i in range(200_000)) + "}", "is there twice"),
+        ("keys", "{" + ",".join(f'"{i % 199_999}":0' for i in range(200_000)) + "}", "occurs twice"),
         ("lists", "[" + "[]," * 6_000_000, "more than 16777216 bytes"),
     ]:
         (folder / f"{name}.json").write_text(content)
@@ -136,7 +136,7 @@ def bundles(folder):
         (changed(*layer, "num_layers", value=10**5), "num_layers: Input should be less than or equal to 32"),
         (changed(*layer, "num_layers", value=32), "is missing"),
         (changed("model", "front_end", value=many), "front_end: Tuple should have at most 32 items"),
-        (changed("model", "front_end", value=many[:32]), "one output of the front end sees"),
+        (changed("model", "front_end", value=many[:32]), "one output of the front end depends on"),
         (changed("features", "num_bands", value=10**9), "num_bands: Input should be less than or equal to 1024"),
         (changed("features", "sample_rate", value=2**63 - 1), "sample_rate: Input should be less than or equal to"),
         (changed("features", "frame_ms", value=1e12), "frame_ms: Input should be less than or equal to 1000"),
@@ -184,7 +184,7 @@ def bundle(path, config, weights):
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is counted by Linux")
-def test_hostile_files_cost_a_sentence(tmp_path):
+def test_hostile_files_give_a_sentence(tmp_path):
     cases = [*audio_files(tmp_path), *json_files(tmp_path), *bundles(tmp_path)]
     soundfile.write(tmp_path / "good.wav", np.sin(np.arange(16000) / 5) / 2, 16000)
     asked = json.dumps([(reader, str(path)) for reader, path, _ in cases])

@@ -25,7 +25,7 @@ def refusal(function, *arguments, **options):
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "ascii"])
-def test_content_as_it_was_written(tmp_path, encoding):
+def test_written_content_is_read(tmp_path, encoding):
     path = tmp_path / "a.json"
     path.write_text(json.dumps(CONTENT, ensure_ascii=encoding == "ascii"), encoding=encoding)
     assert read_json(path) == CONTENT
@@ -46,13 +46,13 @@ def test_content_as_it_was_written(tmp_path, encoding):
         (b"1e999", "the number 1e999 is too large"),
         (b"[NaN]", "NaN is not a number"),
         (b"[-Infinity]", "-Infinity is not a number"),
-        (b'{"a": 1, "b": {"a": 1, "a": 2}}', "key 'a' is there twice"),
-        (b'["\\ud83d"]', "half of a surrogate pair is no character"),
-        (b'{"\\udc00": 1}', "half of a surrogate pair is no character"),
+        (b'{"a": 1, "b": {"a": 1, "a": 2}}', "key 'a' occurs twice"),
+        (b'["\\ud83d"]', "half of a surrogate pair is not a character"),
+        (b'{"\\udc00": 1}', "half of a surrogate pair is not a character"),
     ],
     ids=lambda value: repr(value[:12]),
 )
-def test_what_is_no_json_is_told_in_a_sentence(tmp_path, content, told):
+def test_invalid_json_gives_a_sentence(tmp_path, content, told):
     path = tmp_path / "a.json"
     path.write_bytes(content)
     began = time.monotonic()
@@ -62,22 +62,22 @@ def test_what_is_no_json_is_told_in_a_sentence(tmp_path, content, told):
     assert told in sentence
 
 
-def test_numbers_within_their_limits():
+def test_numbers_within_the_limits_are_read():
     numbers = [2**63 - 1, -(2**63), 1.5e308, 5e-324, 0, -0.0]
     assert parse_json(json.dumps(numbers), "here") == numbers
     assert parse_json("0." + "3" * 5000, "here") == 1 / 3
 
 
-def test_files_that_cannot_be_read(tmp_path):
+def test_files_that_cannot_be_read_are_named(tmp_path):
     (tmp_path / "file").write_text("{}")
     os.mkfifo(tmp_path / "fifo")
     assert refusal(read_json, tmp_path / "none").endswith("none: file does not exist")
     assert refusal(read_json, tmp_path / "file" / "a.json").endswith("a.json: file does not exist")
     assert refusal(read_json, tmp_path).endswith(": cannot be read (Is a directory)")
     assert refusal(read_json, tmp_path / "fifo").endswith("fifo: is a pipe or a device; give a file")
-    assert refusal(read_json, "a\0b").startswith("'a\\x00b': is no file name")
+    assert refusal(read_json, "a\0b").startswith("'a\\x00b': is not a file name")
     assert refusal(read_json, tmp_path / ("x" * 300)).endswith("x: cannot be read (File name too long)")
-    assert refusal(read_json, tmp_path / "file", most_bytes=1).endswith("more than 1 bytes, the most that is read")
+    assert refusal(read_json, tmp_path / "file", most_bytes=1).endswith("more than 1 bytes, the most that is allowed")
     assert read_json(tmp_path / "file", most_bytes=2) == {}
 
 
@@ -109,7 +109,7 @@ class Point(BaseModel):
         ({"x": 1, "y" * 10_000: 2}, "p.json: the point is not valid at yyy"),
     ],
 )
-def test_the_first_field_that_is_wrong_is_named(content, told):
+def test_the_first_wrong_field_is_named(content, told):
     assert refusal(validate, Point, content, "p.json", "the point").startswith(told)
 
 
@@ -125,7 +125,7 @@ json_values = st.recursive(
 
 
 @given(json_values)
-def test_all_that_json_can_say_is_read(value):
+def test_every_json_value_is_read(value):
     assert parse_json(json.dumps(value), "here") == value
 
 

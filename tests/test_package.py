@@ -1,4 +1,4 @@
-"""What importing the package costs: the layers need torch and numpy alone."""
+"""What importing the package loads: the layers need only torch and numpy."""
 
 import subprocess
 import sys
@@ -42,8 +42,8 @@ def imported(modules, baseline="torch, numpy", everything=False):
     return set(run.stdout.split())
 
 
-def test_layers_bring_nothing_but_torch_and_numpy():
-    # What torch itself imports late is torch's own business; it imports it for anyone who uses these modules.
+def test_layers_import_only_torch_and_numpy():
+    # Modules that torch itself imports late do not count: it imports them for everyone who uses these modules.
     torch_itself = imported("torch.export, torch.library, torch.func", everything=True)
     brought = imported("convrnn, convrnn.nn, convrnn.ops", everything=True)
     assert "convrnn" in brought
@@ -51,7 +51,7 @@ def test_layers_bring_nothing_but_torch_and_numpy():
     assert not brought & (HEAVY | {"pydantic", "safetensors"})
 
 
-def test_models_bring_no_audio_and_no_training():
+def test_models_import_no_audio_or_training_libraries():
     brought = imported("convrnn.models, convrnn.features.config, convrnn.features.normalise", everything=True)
     assert {"pydantic", "safetensors"} <= brought
     assert not brought & HEAVY
@@ -71,14 +71,14 @@ assert "torch._dynamo" not in sys.modules
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
-@pytest.mark.parametrize("room", ["convrnn", "convrnn.ops", "convrnn.nn", "convrnn.models"])
-def test_what_a_room_offers_is_there_and_documented(room):
-    module = sys.modules.get(room) or __import__(room, fromlist=["_"])
+@pytest.mark.parametrize("package", ["convrnn", "convrnn.ops", "convrnn.nn", "convrnn.models"])
+def test_everything_public_in_a_package_exists_and_is_documented(package):
+    module = sys.modules.get(package) or __import__(package, fromlist=["_"])
     assert module.__doc__
     for name in module.__all__:
         value = getattr(module, name)
         assert value.__doc__, name
 
 
-def test_version_is_the_distributions():
+def test_the_version_is_that_of_the_distribution():
     assert convrnn.__version__.split(".")[0].isdigit()

@@ -1,4 +1,4 @@
-"""Cells and lines that another program opens. What a spreadsheet runs is OWASP's list of CSV injection."""
+"""Cells and lines for other programs. Characters that start a formula are from OWASP's list on CSV injection."""
 
 import csv
 import io
@@ -13,10 +13,10 @@ DANGEROUS = "=+-@\t\r\n＝＋－＠"
 
 
 @given(st.text(st.sampled_from([*DANGEROUS, *"'1.e5ax ,\""])))
-def test_a_cell_gives_its_text_back_and_begins_with_nothing_that_runs(text):
+def test_a_cell_is_read_back_and_never_starts_a_formula(text):
     cell = csv_cell(text)
     assert of_csv_cell(cell) == text
-    # A label that happens to look escaped is left alone when it is read, unless it was escaped when written.
+    # A label that happens to look escaped is unchanged when it is read, unless it was escaped when written.
     assert cell == text or cell == f"'{text}"
     if cell[:1] and cell[0] in DANGEROUS:
         float(cell)
@@ -28,17 +28,17 @@ def test_formulas_become_text(formula):
 
 
 @pytest.mark.parametrize("text", ["", "anger", "-5", "+5.25", "-1e-05", "1", "'tis", "'-5", "NA", "a=b", "-.5"])
-def test_numbers_and_plain_texts_stay(text):
+def test_numbers_and_plain_texts_are_not_changed(text):
     assert csv_cell(text) == of_csv_cell(text) == text
 
 
-def test_a_table_is_csv_that_reads_back():
+def test_a_written_table_is_read_back():
     rows = [["name", "value"], ["=a,b", -0.5], ['say "x"', ""], ["two\nlines", None]]
     found = list(csv.reader(io.StringIO(csv_table(rows))))
     assert found == [["name", "value"], ["'=a,b", "-0.5"], ['say "x"', ""], ["two\nlines", ""]]
 
 
-def test_markdown_shows_names_as_they_are():
+def test_markdown_shows_names_unchanged():
     assert markdown("<script>alert(1)</script>") == r"\<script\>alert(1)\</script\>"
     assert markdown("a|b\nc") == r"a\|b c"
     assert markdown("# no & yes &lt; [x](y)") == r"\# no & yes \&lt; \[x\](y)"

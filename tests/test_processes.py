@@ -52,7 +52,7 @@ def work(tmp_path, monkeypatch):
     del sys.modules["pool_work"]
 
 
-def test_results_come_in_the_order_of_the_items_with_every_event(work):
+def test_results_and_events_come_in_the_order_of_the_items(work):
     events = []
     results = run_in_processes(work.double, "item ", [3, 1, 2], jobs=1, on_event=events.append)
     assert [value for value, _ in results] == [6, 2, 4]
@@ -64,7 +64,7 @@ def test_results_come_in_the_order_of_the_items_with_every_event(work):
     assert kinds.index(("started", 1)) < kinds.index(("report", 1)) < kinds.index(("done", 1))
 
 
-def test_order_of_results_does_not_depend_on_who_is_first(work):
+def test_the_order_of_results_does_not_depend_on_who_finishes_first(work):
     done = []
     results = run_in_processes(
         work.slow_first, None, [0, 1, 2], jobs=2, on_event=lambda e: done.append(e.index) if e.kind == "done" else None
@@ -73,7 +73,7 @@ def test_order_of_results_does_not_depend_on_who_is_first(work):
     assert sorted(done) == [0, 1, 2]
 
 
-def test_first_failure_stops_the_rest_and_keeps_its_sentence(work, tmp_path):
+def test_the_first_failure_stops_the_rest_and_keeps_its_sentence(work, tmp_path):
     folder = tmp_path / "seen"
     folder.mkdir()
     with pytest.raises(WorkFailedError, match=r"^two is not allowed$") as caught:
@@ -83,7 +83,7 @@ def test_first_failure_stops_the_rest_and_keeps_its_sentence(work, tmp_path):
     assert sorted(path.name for path in folder.iterdir()) == ["1", "2"]
 
 
-def test_programming_error_carries_its_type_and_traceback(work):
+def test_a_programming_error_keeps_its_type_and_traceback(work):
     with pytest.raises(WorkFailedError) as caught:
         run_in_processes(work.crash, None, [0], jobs=1)
     assert caught.value.message.startswith("ZeroDivisionError: no message")
@@ -92,7 +92,7 @@ def test_programming_error_carries_its_type_and_traceback(work):
     assert not caught.value.is_input_error
 
 
-def test_killed_worker_is_noticed(work):
+def test_a_killed_worker_is_noticed(work):
     with pytest.raises(WorkFailedError, match="was killed, perhaps for lack of memory"):
         run_in_processes(work.die, None, [0, 1], jobs=2)
 
@@ -119,7 +119,7 @@ run_in_processes(getattr(pool_work, sys.argv[2]), sys.argv[1], [0, 1], jobs=2)
 
 
 @pytest.mark.usefixtures("work")
-def test_workers_end_with_a_parent_that_is_killed(tmp_path):
+def test_workers_end_when_their_parent_is_killed(tmp_path):
     (tmp_path / "parent.py").write_text(PARENT)
     command = [sys.executable, str(tmp_path / "parent.py"), str(tmp_path), "leave_pid_and_sleep"]
     with subprocess.Popen(command) as parent:
@@ -131,8 +131,8 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path):
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds workers through /proc")
 @pytest.mark.usefixtures("work")
-def test_workers_end_with_their_parent_while_they_import(tmp_path):
-    # Importing the work's module takes them as long as they may not live.
+def test_workers_end_with_their_parent_during_their_imports(tmp_path):
+    # Importing the work's module takes longer than they may live.
     (tmp_path / "pool_work.py").write_text(f"{WORK}{SLOW_IMPORT}")
     (tmp_path / "parent.py").write_text(PARENT)
     command = [sys.executable, str(tmp_path / "parent.py"), str(tmp_path), "double"]
@@ -146,8 +146,8 @@ def test_workers_end_with_their_parent_while_they_import(tmp_path):
 
 
 @pytest.mark.usefixtures("work")
-def test_workers_end_with_their_parent_where_the_kernel_does_not_help(tmp_path):
-    # As on macOS; the same program, without its call of prctl.
+def test_workers_end_with_their_parent_without_the_kernels_help(tmp_path):
+    # As on macOS: the same program without its call of prctl.
     program = tmp_path / "worker.py"
     program.write_text(Path(worker.__file__).read_text().replace('sys.platform == "linux"', "False"))
     (tmp_path / "parent.py").write_text(
@@ -167,7 +167,7 @@ def test_a_script_needs_no_guard_and_is_not_run_again(tmp_path):
     assert subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout == "ran\n"
 
 
-def test_work_that_cannot_be_imported_is_told(work, tmp_path, capfd):
+def test_work_that_cannot_be_imported_gives_an_error(work, tmp_path, capfd):
     (tmp_path / "pool_work.py").unlink()
     with pytest.raises(WorkFailedError, match="its worker process ended with code 1"):
         run_in_processes(work.double, None, [0], jobs=1)
@@ -175,7 +175,7 @@ def test_work_that_cannot_be_imported_is_told(work, tmp_path, capfd):
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds workers through /proc")
-def test_a_context_that_cannot_be_sent_leaves_no_worker(work):
+def test_a_context_that_cannot_be_pickled_leaves_no_worker(work):
     children = Path(f"/proc/self/task/{os.getpid()}/children")
     before = children.read_text()
     with pytest.raises((pickle.PicklingError, AttributeError)):
@@ -183,7 +183,7 @@ def test_a_context_that_cannot_be_sent_leaves_no_worker(work):
     assert children.read_text() == before
 
 
-def test_interrupt_stops_the_workers(work, tmp_path):
+def test_an_interrupt_stops_the_workers(work, tmp_path):
     def interrupt(_):
         _wait_for(tmp_path / "pid")
         raise KeyboardInterrupt
@@ -202,7 +202,7 @@ def _wait_for(path: Path) -> Path:
 
 
 def _end_soon(processes: list[int]) -> None:
-    # They end at once, or in half a second where the kernel does not help; the rest is for a machine under load.
+    # They end at once, or in half a second without the kernel's help; the rest is for a busy machine.
     deadline = time.monotonic() + 5
     while any(map(_alive, processes)):
         assert time.monotonic() < deadline, "a worker outlived its parent"

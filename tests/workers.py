@@ -1,6 +1,6 @@
-"""Worker processes as threads of the test's own process, where a test is not about processes.
+"""Threads in place of worker processes, for tests that are not about processes.
 
-A process spends seconds on its imports before it begins; a tiny model learns in tenths of one.
+A process needs seconds for its imports; a tiny model learns in tenths of a second.
 """
 
 import contextlib
@@ -14,9 +14,9 @@ from convrnn import processes
 
 
 class Worker(processes._Worker[processes.Context, processes.Item]):
-    """A thread that gets its work and tells its results as a process does, unless one is running already.
+    """A thread that gets its work and sends its results as a process does, unless one is already running.
 
-    Seeds are set for the whole process, so that two runs must not be trained in it at once.
+    Seeds are set for the whole process, so two runs must not be trained in it at once.
     """
 
     running = False
@@ -47,14 +47,14 @@ class Worker(processes._Worker[processes.Context, processes.Item]):
 
 
 def _serve(connection: Connection) -> None:
-    # The parent hangs up in the middle of the work where that is stopped.
+    # The parent closes the connection during the work if it stops.
     with connection, contextlib.suppress(BrokenPipeError, ConnectionResetError):
         processes.serve(connection)
 
 
 @contextlib.contextmanager
 def in_threads() -> Iterator[None]:
-    """Within, the first worker of any work is a thread; the others are processes, as everywhere else."""
+    """Within the context, the first worker is a thread; the others are processes, as usual."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(processes, "_Worker", Worker)
         yield

@@ -8,18 +8,18 @@ _URL = re.compile(r"(\s*for further information visit)?\s*\bhttps?://\S*", re.IG
 
 
 _CONTROL = dict.fromkeys([*range(32), *range(127, 160)], "\N{REPLACEMENT CHARACTER}")
-"""Characters that would control a terminal."""
+"""Control characters, which a terminal would obey."""
 
 
 def one_sentence(text: str, most: int = 300) -> str:
     r"""Text on one line, without URLs, shortened if it is too long.
 
-    The longest word, such as a path, loses its middle first, so that the end of the path and what follows it stay; then
-    the whole text loses its middle.
+    The middle of the longest word, such as a path, is cut first, to keep the end of the path and what follows it; then
+    the middle of the whole text.
 
     Args:
         text: For example another library's error message.
-        most: Most characters to keep, 3 or more.
+        most: Maximum number of characters, at least 3.
 
     Example:
         >>> one_sentence("1 validation error\n  Input should be valid\n    For further information visit https://x.org/y")

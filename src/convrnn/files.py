@@ -10,6 +10,7 @@ import re
 import secrets
 import shutil
 import stat
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,8 +29,8 @@ _FOLDER = getattr(os, "O_DIRECTORY", None)
 def write_atomically(path: Path, content: str | bytes, *, durable: bool = True) -> None:
     r"""Writes a file under a temporary name and renames it, so that no half-written file is ever left.
 
-    Several processes may write the same file at once; the last one wins. What killed processes left of it is removed. A
-    symbolic link of that name is replaced, not followed.
+    Several processes may write the same file at once; the last one wins. Temporary files left by killed processes are
+    removed. A symbolic link of that name is replaced, not followed.
 
     Args:
         path: The file; its folder exists.
@@ -129,7 +130,7 @@ def remove_leftovers(folder: Path, name: str | None = None) -> None:
         folder: Where to look; it may be missing.
         name: Only the temporary files of this file; by default all.
     """
-    # Without permission nothing is lost; somebody else will remove them.
+    # Without permission to remove them they stay, which does no harm.
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             match = _TEMPORARY.fullmatch(entry.name)
@@ -157,7 +158,7 @@ def _abandoned(path: Path, match: re.Match[str]) -> bool:
             os.kill(int(match["process"]), 0)
         except ProcessLookupError:
             return True
-        except (OSError, OverflowError):  # somebody else's process
+        except (OSError, OverflowError):  # another user's process
             pass
         # Another process may have the number by now.
     try:
@@ -180,7 +181,7 @@ def _machine() -> str:
 
 @contextlib.contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """Turns an OSError into one sentence that names the folder.
+    """Within the context, an OSError becomes one sentence that names the folder.
 
     Raises:
         InputError: instead of any OSError.
@@ -189,7 +190,22 @@ def writing(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        raise InputError(f"{folder}: cannot be written ({reason}); what was finished before is kept") from error
+        raise InputError(f"{folder}: cannot be written ({reason}); finished work is kept") from error
+
+
+def why_not_writable(folder: Path) -> str | None:
+    """Why no file can be made in an existing folder, or None if one can; nothing is left behind.
+
+    Example:
+        >>> why_not_writable(Path("nowhere"))
+        'No such file or directory'
+    """
+    try:
+        # Permissions alone do not show a read-only file system.
+        with tempfile.TemporaryFile(dir=folder):
+            return None
+    except OSError as error:
+        return error.strerror or str(error)
 
 
 def file_hash(path: Path | str) -> str:
@@ -237,9 +253,9 @@ def read_regular(path: Path | str, most_bytes: int) -> bytes:
     except ValueError as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{path!r}: is no file name ({error})") from None
+        raise InputError(f"{path!r}: is not a file name ({error})") from None
     if len(content) > most_bytes:
-        raise InputError(f"{path}: has more than {most_bytes} bytes, the most that is read")
+        raise InputError(f"{path}: has more than {most_bytes} bytes, the most that is allowed")
     return content
 
 

@@ -60,7 +60,7 @@ def parse_json(text: str, where: str) -> Any:  # noqa: ANN401
         >>> parse_json('{"seed": 1, "seed": 2}', "spec.json")
         Traceback (most recent call last):
         ...
-        convrnn.errors.InputError: spec.json: is not valid JSON (key 'seed' is there twice)
+        convrnn.errors.InputError: spec.json: is not valid JSON (key 'seed' occurs twice)
     """
     try:
         content = json.loads(
@@ -75,7 +75,7 @@ def parse_json(text: str, where: str) -> Any:  # noqa: ANN401
     except RecursionError:
         raise InputError(f"{where}: is not valid JSON (its brackets nest too deeply)") from None
     except UnicodeEncodeError:
-        raise InputError(f"{where}: is not valid JSON (half of a surrogate pair is no character)") from None
+        raise InputError(f"{where}: is not valid JSON (half of a surrogate pair is not a character)") from None
     except ValueError as error:
         raise InputError(f"{where}: is not valid JSON ({one_sentence(str(error), 120)})") from None
     return content
@@ -109,7 +109,7 @@ parse string as an integer
 
 
 def told(error: ValidationError) -> str:
-    """The first invalid field and the reason, as the end of a sentence.
+    """The first invalid field and the reason, to end a sentence with.
 
     Args:
         error: From pydantic.
@@ -124,7 +124,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content = dict(pairs)
     if len(content) < len(pairs):
         (twice, _), *_ = Counter(key for key, _ in pairs).most_common(1)
-        raise ValueError(f"key {twice!r} is there twice")
+        raise ValueError(f"key {twice!r} occurs twice")
     return content
 
 

@@ -1,4 +1,4 @@
-"""Escapes users' text in CSV and Markdown files, so that other programs show it as it is and never run it."""
+"""Escapes users' text for CSV and Markdown, so that other programs show it unchanged and never execute it."""
 
 import csv
 import io
@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterable
 
 _FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")
-"""Start of a cell that a spreadsheet takes for a formula, also after apostrophes."""
+"""Start of a cell that a spreadsheet takes for a formula, even after apostrophes."""
 
 _NUMBER = re.compile(r"'*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 _MARKDOWN = re.compile(r"[\\`*_\[\]<>|~$]|&(?=#?\w+;)|^[#+=-]")
-"""What has a meaning in Markdown, or in HTML within it."""
+"""Characters with a meaning in Markdown or in HTML within it."""
 
 
 def encodable(text: str) -> str:
@@ -28,7 +28,7 @@ def encodable(text: str) -> str:
 def csv_cell(text: str) -> str:
     """Text for a CSV cell, with an apostrophe in front if a spreadsheet would take it for a formula.
 
-    Numbers, also negative ones, are left alone. :func:`of_csv_cell` is the inverse.
+    Numbers, including negative ones, are not changed. :func:`of_csv_cell` is the inverse.
 
     Example:
         >>> [csv_cell(text) for text in ("anger", "=1+1", "-5", "-x", "'=1", "'tis")]

@@ -1,4 +1,4 @@
-"""Runs independent work in fresh processes that report progress and end with their parent."""
+"""Runs independent work in new processes that report progress and end with their parent."""
 
 import contextlib
 import os
@@ -103,7 +103,7 @@ class _Worker(Generic[Context, Item]):
         self._send(item)
 
     def _send(self, value: object) -> None:
-        # If the worker has exited, receive notices it and knows the exit code.
+        # If the worker has exited, receive() finds out and reads its exit code.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self.connection.send(value)
 
@@ -120,7 +120,7 @@ class _Worker(Generic[Context, Item]):
 
     def stop(self) -> None:
         self.connection.close()
-        # Killed, since asking would mean to wait for a training step or more; work has to survive a kill anyway.
+        # Killed rather than asked to stop, which could take a training step or more; work has to survive a kill anyway.
         self.process.kill()
         self.process.wait()
 
@@ -137,15 +137,15 @@ def run_in_processes(
 
     Items are handed out in order, each to the next free one of ``jobs`` processes. Processes start fresh, even for
     ``jobs=1``, so that the interpreter state does not depend on the number of jobs; they do not run the calling script
-    again. They end with the parent, however it ends. Ctrl-C reaches only the parent, which kills them, so work must
-    leave nothing behind that would break a later attempt.
+    again. They end with the parent, however it ends. Ctrl-C reaches only the parent, which kills them, so work must not
+    leave anything behind that would break a later attempt.
 
     Args:
         work: a function that a fresh interpreter can import (not one of the calling script); it may call ``report``
             with anything that can be pickled.
         context: what all items share; sent to each process once.
         items: the items.
-        jobs: most processes, at least 1.
+        jobs: maximum number of processes, at least 1.
         on_event: called in the parent for every start, report and result.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The report in a real browser: everything is there, fits a phone, and follows light and dark."""
+"""The report in a real browser: everything is shown, fits a phone, and follows the light or dark scheme."""
 
 import json
 import os
@@ -49,7 +49,7 @@ parent.document.getElementById("result").textContent = JSON.stringify(result);
 </script>
 """
 
-# The browser has no window as narrow as a phone, but a frame may be.
+# The browser's window cannot be as narrow as a phone, but a frame can.
 FRAME = """<!DOCTYPE html>
 <meta charset="utf-8">
 <meta name="color-scheme" content="light dark">
@@ -71,20 +71,20 @@ def chromium(profile, *arguments):
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
-    """A report with a column of the paper and another one, as a file."""
+    """The file of a report with one of the paper's columns and one of another corpus."""
     folder = tmp_path_factory.mktemp("report")
     table = TABLES["table1"]
     runs = (
         experiment(folder / "runs", table, table.columns[1], seeds=3, speakers=20),
         experiment(folder / "runs", table, OTHER, synthetic=True),
     )
-    Results.of(runs, paper=table, command=("convrnn", "reproduce", "table1")).report(folder)
+    Results.of(runs, paper=table, commands=[("convrnn", "reproduce", "table1")]).report(folder)
     return folder / "table1.html"
 
 
 @pytest.fixture(scope="module")
 def measured(page, tmp_path_factory):
-    """What the browser lays out, by width and colour scheme."""
+    """The layout in the browser, by width and colour scheme."""
     # The page itself forbids scripts; this copy lets one measure it.
     text = re.sub(r"<meta http-equiv=[^>]*>", "", page.read_text()).replace("</body>", f"{MEASURE}</body>")
     found = {}
@@ -103,7 +103,7 @@ def measured(page, tmp_path_factory):
     return found
 
 
-def test_page_is_read_as_it_was_written(page, tmp_path):
+def test_the_browser_parses_the_page_as_it_was_written(page, tmp_path):
     dom = chromium(tmp_path, "--dump-dom", page.as_uri())
     text = page.read_text()
     for tag in ("table", "svg", "polyline", "circle", "th", "td", "h2", "h3", "details", "caption", "pre"):
@@ -114,7 +114,7 @@ def test_page_is_read_as_it_was_written(page, tmp_path):
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("place", WIDTHS)
 class TestLayout:
-    def test_every_table_and_picture_is_there(self, measured, place, scheme):
+    def test_every_table_and_picture_is_shown(self, measured, place, scheme):
         found = measured[place, scheme]
         assert len(found["tables"]) == 1 + 2 * 8
         assert len(found["pictures"]) == 2 * 5
@@ -124,7 +124,7 @@ class TestLayout:
             assert height > 60
         assert all(width > 50 for _, _, width, _ in found["lines"])
 
-    def test_nothing_but_tables_in_their_boxes_is_wider_than_the_window(self, measured, place, scheme):
+    def test_only_tables_in_scroll_boxes_are_wider_than_the_window(self, measured, place, scheme):
         found = measured[place, scheme]
         assert found["width"] == WIDTHS[place]
         assert found["scroll"] == found["width"]
@@ -132,10 +132,10 @@ class TestLayout:
             assert left >= 0
             assert left + width <= found["width"]
 
-    def test_words_in_pictures_can_be_read(self, measured, place, scheme):
+    def test_text_in_pictures_is_large_enough_to_read(self, measured, place, scheme):
         assert measured[place, scheme]["text"] >= 10  # pixels
 
-    def test_ink_and_lines_stand_out_from_the_page(self, measured, place, scheme):
+    def test_text_and_lines_contrast_with_the_page(self, measured, place, scheme):
         found = measured[place, scheme]
         page = luminance(found["page"])
         assert (page < 0.1) if scheme == "dark" else (page > 0.9)
@@ -144,7 +144,7 @@ class TestLayout:
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_picture_of_the_page_has_ink_on_its_ground(page, scheme, tmp_path):
+def test_a_screenshot_shows_text_on_the_background(page, scheme, tmp_path):
     picture = tmp_path / "page.png"
     chromium(
         tmp_path / "profile",
@@ -162,7 +162,7 @@ def test_picture_of_the_page_has_ink_on_its_ground(page, scheme, tmp_path):
 
 
 def luminance(color):
-    """Relative luminance of a colour as the browser tells it, by WCAG 2."""
+    """Relative luminance by WCAG 2 of a colour as the browser writes it."""
     channels = [int(number) / 255 for number in re.findall(r"\d+", color)[:3]]
     linear = [it / 12.92 if it <= 0.04045 else ((it + 0.055) / 1.055) ** 2.4 for it in channels]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

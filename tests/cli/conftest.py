@@ -11,7 +11,7 @@ from workers import in_threads
 
 
 class Said(NamedTuple):
-    """What a command said: exit code, stdout, stderr."""
+    """The exit code, stdout and stderr of a command."""
 
     code: int
     out: str
@@ -20,14 +20,14 @@ class Said(NamedTuple):
 
 @pytest.fixture(scope="module", autouse=True)
 def workers():
-    """Runs are trained in this process; a module about processes has a fixture of this name that does nothing."""
+    """Trains runs in this process; modules that test worker processes override this fixture with an empty one."""
     with in_threads():
         yield
 
 
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory):
-    """``csv:PATH`` of eight speakers with two low and two high tones each; own partitions."""
+    """``csv:PATH`` of eight speakers with two low and two high tones each, and partitions."""
     folder = tmp_path_factory.mktemp("tones")
     lines = ["file,speaker,pitch,partition"]
     for speaker in range(8):
@@ -59,7 +59,7 @@ def run_command(*arguments) -> Said:
 
 @pytest.fixture(scope="session")
 def convrnn():
-    """Run a command: ``convrnn("models", "--json")`` gives exit code, stdout and stderr."""
+    """Run a command: ``convrnn("models", "--json")`` returns exit code, stdout and stderr."""
     return run_command
 
 

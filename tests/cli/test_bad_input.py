@@ -1,4 +1,4 @@
-"""Whatever the user can put right is one sentence on stderr and exit code 2, before anything is trained."""
+"""Every mistake that the user can correct gives one sentence on stderr and exit code 2, before anything is trained."""
 
 import json
 import shutil
@@ -20,7 +20,7 @@ LINES = [
 
 @pytest.fixture
 def table(tmp_path, corpus):
-    """Write a CSV with changed lines beside copies of good audio; gives ``csv:PATH``."""
+    """Writes a CSV with changed lines next to copies of good audio; returns ``csv:PATH``."""
     folder = tmp_path / "corpus"
     folder.mkdir()
     good = sorted((path for path in _folder_of(corpus).glob("*.wav")), key=lambda path: path.name)
@@ -40,7 +40,7 @@ def table(tmp_path, corpus):
 
 @pytest.fixture
 def refused(convrnn):
-    """Run a command that has to be refused; gives its sentence."""
+    """Runs a command that has to be refused; returns its sentence."""
 
     def run(*arguments):
         said = convrnn(*arguments)
@@ -56,7 +56,7 @@ def refused(convrnn):
 
 
 def compared(refused, tmp_path, corpus, *options, task="pitch"):
-    """The sentence of a comparison that must not have trained anything."""
+    """Runs a comparison that has to be refused before it trains anything; returns its sentence."""
     out = tmp_path / "out"
     sentence = refused("compare", corpus, "--task", task, "--seeds", 1, "--max-epochs", 1, "--out", out, *options)
     assert not (out / "runs").exists()
@@ -81,35 +81,35 @@ def compared(refused, tmp_path, corpus, *options, task="pitch"):
         ),
     ],
 )
-def test_unknown_options(refused, tmp_path, corpus, options, expected):
+def test_an_unknown_value_of_an_option_is_refused(refused, tmp_path, corpus, options, expected):
     assert expected in compared(refused, tmp_path, corpus, *options)
 
 
-def test_unknown_task(refused, tmp_path, corpus):
+def test_an_unknown_task_is_refused(refused, tmp_path, corpus):
     assert "unknown task 'mood'; tasks of this corpus: pitch" in compared(refused, tmp_path, corpus, task="mood")
 
 
 @pytest.mark.parametrize("spec", ["timit", "csv:", "wav:somewhere", "csv:nowhere.csv", "emodb:nowhere"])
-def test_unknown_corpus(refused, tmp_path, spec):
+def test_an_unknown_corpus_is_refused(refused, tmp_path, spec):
     compared(refused, tmp_path, spec)
 
 
-def test_csv_without_a_column(refused, tmp_path, table):
+def test_a_csv_without_a_column_for_speakers_is_refused(refused, tmp_path, table):
     corpus = table([line.replace("speaker", "person") for line in LINES])
     assert "column 'speaker' is missing" in compared(refused, tmp_path, corpus)
 
 
-def test_class_without_training_example(refused, tmp_path, table):
+def test_a_class_without_training_example_is_refused(refused, tmp_path, table):
     corpus = table([line.replace("high,train", "low,train") for line in LINES])
     assert "class 'high' of pitch has no training example" in compared(refused, tmp_path, corpus)
 
 
-def test_class_without_test_example(refused, tmp_path, table):
+def test_a_class_without_test_example_is_refused(refused, tmp_path, table):
     corpus = table([line.replace("high,test", "low,test") for line in LINES])
     assert "no test example of class 'high' of task 'pitch'" in compared(refused, tmp_path, corpus)
 
 
-def test_one_speaker(refused, tmp_path, table):
+def test_a_corpus_of_one_speaker_is_refused(refused, tmp_path, table):
     lines = [LINES[0], *(f"s{number}-0.wav,anna,{name}," for number, name in enumerate(("low", "high", "low")))]
     assert "1 speaker" in compared(refused, tmp_path, table(lines), "--split", "random")
 
@@ -125,16 +125,16 @@ def test_one_speaker(refused, tmp_path, table):
     ],
     ids=["empty file", "not audio", "no samples", "NaN", "shorter than one window"],
 )
-def test_bad_audio(refused, tmp_path, table, audio, expected):
+def test_bad_audio_is_refused(refused, tmp_path, table, audio, expected):
     assert expected in compared(refused, tmp_path, table(audio=audio))
 
 
-def test_missing_audio(refused, tmp_path, table):
+def test_missing_audio_is_refused(refused, tmp_path, table):
     lines = [line.replace("s1-1.wav", "gone.wav") for line in LINES]
     assert "gone.wav" in compared(refused, tmp_path, table(lines))
 
 
-def test_fold_has_to_be_chosen(refused, tmp_path, corpus):
+def test_training_on_folds_needs_the_number_of_a_fold(refused, tmp_path, corpus):
     train = ("train", corpus, "--task", "pitch", "--out", tmp_path, "--split", "folds:2")
     assert "choose one with --fold, 1 to 2" in refused(*train)
     assert "--fold 3: --split folds:2 has 2 folds" in refused(*train, "--fold", 3)
@@ -142,7 +142,7 @@ def test_fold_has_to_be_chosen(refused, tmp_path, corpus):
 
 @pytest.fixture
 def copied(trained, tmp_path):
-    """A copy of the trained bundle that a test may damage."""
+    """A copy of the trained model that a test may damage."""
     return shutil.copytree(trained / "best", tmp_path / "bundle")
 
 
@@ -151,7 +151,7 @@ def clip(tmp_path, corpus):
     return shutil.copy(_folder_of(corpus) / "s0-0.wav", tmp_path / "clip.wav")
 
 
-def test_bundle_of_another_version(refused, copied, clip):
+def test_a_model_of_another_version_is_refused(refused, copied, clip):
     config = json.loads((copied / "config.json").read_text())
     (copied / "config.json").write_text(json.dumps({**config, "format_version": 99}))
     assert "format version 99" in refused("predict", copied, clip, "--speaker", "x")
@@ -159,7 +159,7 @@ def test_bundle_of_another_version(refused, copied, clip):
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
 @pytest.mark.parametrize("damage", ["cut", "gone"])
-def test_damaged_bundle(refused, corpus, copied, clip, name, damage):
+def test_a_damaged_model_is_refused(refused, corpus, copied, clip, name, damage):
     path = copied / name
     if damage == "cut":
         path.write_bytes(path.read_bytes()[:200])
@@ -169,7 +169,7 @@ def test_damaged_bundle(refused, corpus, copied, clip, name, damage):
     assert str(copied) in refused("evaluate", copied, corpus)
 
 
-def test_speaker_policy_needs_speakers(refused, trained, clip):
+def test_features_standardised_per_speaker_need_speakers(refused, trained, clip):
     sentence = refused("predict", trained, clip)
     places = [sentence.index(way) for way in ("--speaker NAME", ".csv", "--normalise utterance", "differ from")]
     assert places == sorted(places)
@@ -192,19 +192,19 @@ def test_speaker_policy_needs_speakers(refused, trained, clip):
     ],
 )
 @pytest.mark.usefixtures("clip")
-def test_bad_list_of_recordings(refused, trained, tmp_path, text, expected):
+def test_a_bad_list_of_recordings_is_refused(refused, trained, tmp_path, text, expected):
     (tmp_path / "list.csv").write_text(text)
     assert expected in refused("predict", trained, tmp_path / "list.csv", "--fail-fast")
 
 
-def test_list_and_files_do_not_mix(refused, trained, clip, tmp_path):
+def test_a_list_and_files_cannot_be_combined(refused, trained, clip, tmp_path):
     (tmp_path / "list.csv").write_text("file,speaker\nclip.wav,a\n")
     assert "has to be the only FILE" in refused("predict", trained, tmp_path / "list.csv", clip)
     assert "has a column 'speaker' already" in refused("predict", trained, tmp_path / "list.csv", "--speaker", "b")
 
 
 @pytest.mark.usefixtures("clip")
-def test_list_without_speakers_needs_a_policy(refused, trained, tmp_path):
+def test_a_list_without_speakers_needs_another_policy(refused, trained, tmp_path):
     (tmp_path / "list.csv").write_text("file\nclip.wav\n")
     assert "--normalise utterance" in refused("predict", trained, tmp_path / "list.csv")
 
@@ -213,17 +213,17 @@ def test_policy_corpus_needs_statistics_of_training(refused, trained, clip):
     assert "corpus" in refused("predict", trained, clip, "--normalise", "corpus")
 
 
-def test_partition_that_is_not_there(refused, trained, table):
+def test_a_missing_partition_is_refused(refused, trained, table):
     corpus = table([line.rpartition(",")[0] for line in LINES])
     assert "--partition test" in refused("evaluate", trained, corpus, "--partition", "test")
 
 
-def test_label_that_the_model_does_not_know(refused, trained, table):
+def test_a_label_unknown_to_the_model_is_refused(refused, trained, table):
     corpus = table([line.replace("high", "shrill") for line in LINES])
     assert "'shrill'" in refused("evaluate", trained, corpus, "--partition", "all")
 
 
-def test_output_folder_that_is_a_file(refused, tmp_path, corpus):
+def test_a_file_in_place_of_the_output_folder_is_refused(refused, tmp_path, corpus):
     (tmp_path / "file").write_text("")
     arguments = ("--task", "pitch", "--models", "conv", "--seeds", 1, "--max-epochs", 1)
     file = tmp_path / "file"

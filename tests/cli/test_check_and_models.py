@@ -9,7 +9,7 @@ from convrnn.cli.console import tell_error
 from convrnn.corpora.registry import open_corpus
 
 
-def test_check_of_a_good_corpus(convrnn, corpus):
+def test_check_finds_nothing_wrong_with_a_good_corpus(convrnn, corpus):
     said = convrnn("check", corpus)
     assert said.code == 0
     assert corpus in said.out
@@ -29,20 +29,20 @@ def test_check_of_a_bad_corpus_exits_with_one(convrnn, tmp_path):
     assert said.out.count("gone") == 20
     assert "… and 5 more of the kind missing-file; --all lists them" in said.out
     assert "too-few" not in said.out
-    assert "[bold]" in said.out  # a class's name is not markup
+    assert "[bold]" in said.out  # the name of a class is not read as markup
     everything = json.loads(convrnn("check", f"csv:{tmp_path / 'data.csv'}", "--json").out)
     assert sum(defect["kind"] == "missing-file" for defect in everything["defects"]) == 25
     assert {"silence", "too-few-speakers"} <= {defect["kind"] for defect in everything["defects"]}
 
 
-def test_check_lists_all_on_demand(convrnn, tmp_path):
+def test_check_lists_everything_with_the_option_all(convrnn, tmp_path):
     lines = ["file,speaker,mood", *(f"gone{number}.wav,b,calm" for number in range(25))]
     (tmp_path / "data.csv").write_text("\n".join(lines) + "\n")
     said = convrnn("check", f"csv:{tmp_path / 'data.csv'}", "--all")
     assert (said.code, said.out.count("gone"), "more of the kind" in said.out) == (1, 25, False)
 
 
-def test_check_of_a_bad_table_lists_its_defects(convrnn, tmp_path):
+def test_check_lists_the_defects_of_a_table(convrnn, tmp_path):
     lines = ["file,speaker,mood,start", *(f'{number}.wav,b,calm,"0,{number}"' for number in range(30)), "last.wav"]
     (tmp_path / "data.csv").write_text("\n".join(lines) + "\n")
     spec = f"csv:{tmp_path / 'data.csv'}"
@@ -50,7 +50,7 @@ def test_check_of_a_bad_table_lists_its_defects(convrnn, tmp_path):
     assert (said.code, said.out.count("decimal comma")) == (2, 20)
     assert "… and 11 more of the kind table; --all lists them" in said.out
     assert "line 2: column 'start' has '0,0' with a decimal comma; write a point: 0.0" in said.out
-    assert "the table has 31 defects; fix them, and the audio is checked next" in said.err
+    assert "the table has 31 defects; the audio is checked once they are fixed" in said.err
     said = convrnn("check", spec, "--all")
     assert (said.code, said.out.count("decimal comma"), said.out.count("last.wav")) == (2, 30, 0)
     assert "line 32: 1 values" in said.out
@@ -62,7 +62,7 @@ def test_check_of_a_bad_table_lists_its_defects(convrnn, tmp_path):
     assert (defects[30]["line"], defects[0]["column"]) == (32, "start")
 
 
-def test_check_of_one_person_under_two_names(convrnn, corpus, tmp_path):
+def test_check_finds_one_person_under_two_names(convrnn, corpus, tmp_path):
     source = Path(corpus.removeprefix("csv:")).parent
     shutil.copytree(source, tmp_path / "tones")
     table = tmp_path / "tones" / "data.csv"
@@ -84,7 +84,7 @@ def test_check_of_one_person_under_two_names(convrnn, corpus, tmp_path):
     assert "no speaker is called 'x'" in convrnn("check", spec, "--same-speaker", "s0=x").err
 
 
-def test_check_counts_one_thing_as_one(convrnn, corpus, tmp_path):
+def test_check_uses_the_singular_for_one(convrnn, corpus, tmp_path):
     source = Path(corpus.removeprefix("csv:")).parent
     shutil.copytree(source, tmp_path / "tones")
     samples, _ = soundfile.read(source / "s0-0.wav")
@@ -95,14 +95,14 @@ def test_check_counts_one_thing_as_one(convrnn, corpus, tmp_path):
     assert said.out.splitlines()[-1] == "0 errors, 1 warning"
 
 
-def test_check_of_one_task(convrnn, corpus):
+def test_check_can_be_limited_to_one_task(convrnn, corpus):
     assert convrnn("check", corpus, "--task", "pitch").code == 0
     said = convrnn("check", corpus, "--task", "mood")
     assert said.code == 2
     assert "unknown task 'mood'" in said.err
 
 
-def test_making_the_demo_shows_progress(convrnn, corpus, monkeypatch):
+def test_synthesising_the_demo_shows_progress(convrnn, corpus, monkeypatch):
     def synthesise(_, on_progress):
         on_progress(1, 2)
         on_progress(2, 2)
@@ -113,7 +113,7 @@ def test_making_the_demo_shows_progress(convrnn, corpus, monkeypatch):
     assert "synthesis" not in convrnn("check", corpus).err
 
 
-def test_models_are_described(convrnn):
+def test_models_describes_every_model(convrnn):
     rows = json.loads(convrnn("models", "--setting", "emotion", "--json").out)
     by_name = {row["model"]: row for row in rows}
     # Two layers of windows of 5 with a shift of 2, each followed by pooling of 2 by 2: 1 + (4 + 2) + 4 * (4 + 2) = 31.
@@ -127,7 +127,7 @@ def test_models_are_described(convrnn):
     assert by_name["extended-clstm"]["parameters"] - by_name["clstm"]["parameters"] == 4 * (26 + 100) * 4 * 100
 
 
-def test_models_options_change_the_count(convrnn):
+def test_options_of_models_change_the_number_of_parameters(convrnn):
     few, many = (
         json.loads(convrnn("models", "--classes", classes, "--in-features", 26, "--json").out) for classes in (2, 7)
     )
@@ -135,7 +135,7 @@ def test_models_options_change_the_count(convrnn):
     assert all(b["parameters"] - a["parameters"] == 5 * 401 for a, b in zip(few, many, strict=True))
 
 
-def test_names_of_one_model_are_shown_as_equal(convrnn):
+def test_two_names_of_one_model_are_shown_as_equal(convrnn):
     rows = {(row["setting"], row["model"]): row for row in json.loads(convrnn("models", "--json").out)}
     assert rows["emotion", "clstm"]["same_as"] == ["clstm-cell-last"]
     assert rows["paralinguistic", "clstm"]["same_as"] == ["clstm-cell-max"]
@@ -144,14 +144,14 @@ def test_names_of_one_model_are_shown_as_equal(convrnn):
     assert " clstm = clstm-cell-max  " in convrnn("models", "--setting", "paralinguistic").out
 
 
-def test_models_table_is_for_reading(convrnn):
+def test_the_table_of_models_has_units(convrnn):
     said = convrnn("models", "--setting", "paralinguistic")
     lines = {words[0]: " ".join(words[1:]) for words in map(str.split, said.out.splitlines()) if words}
     assert lines["baseline"].endswith("10 ms 100 Hz 1 frame, 25 ms")
     assert lines["clstm"].endswith("40 ms 25 Hz 7 frames, 85 ms")
 
 
-def test_a_long_or_hostile_sentence_is_one_line_of_300_characters(capsys):
+def test_a_long_or_hostile_error_is_one_line_of_300_characters(capsys):
     tell_error(f"/data/{'x' * 5000}/a\n\x1b[2J.wav: is empty")
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith("error: /data/x")

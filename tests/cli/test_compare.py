@@ -18,7 +18,7 @@ GRID = ("--task", "pitch", "--models", "conv,clstm", "--split", "folds:2", "--ma
 
 @pytest.fixture(scope="module")
 def grid(convrnn, corpus, cache, tmp_path_factory):
-    """A finished comparison: its folder and what the command said."""
+    """A finished comparison: its folder and the command's output."""
     out = tmp_path_factory.mktemp("grid")
     options = ("--seeds", 2, "--jobs", 2, "--svm-baseline", "--probe", "--out", out, "--cache", cache)
     said = convrnn("compare", corpus, *GRID, *options)
@@ -26,7 +26,7 @@ def grid(convrnn, corpus, cache, tmp_path_factory):
     return out, said
 
 
-def test_table_has_a_row_per_model_and_the_promised_columns(grid):
+def test_the_table_has_a_row_per_model_and_the_documented_columns(grid):
     out, _ = grid
     rows = list(csv.DictReader((out / "table.csv").read_text().splitlines()))
     assert list(rows[0]) == [
@@ -35,10 +35,10 @@ def test_table_has_a_row_per_model_and_the_promised_columns(grid):
     assert [row["model"] for row in rows] == ["conv", "clstm", "probe of conv", "probe of clstm", "linear SVM"]
     assert all(row["seeds"] == "2" for row in rows)
     assert all(0 <= float(row["ua_recall_mean"]) <= 100 for row in rows)
-    assert float(rows[-1]["ua_recall_mean"]) == 100  # the two pitches are easy to tell apart
+    assert float(rows[-1]["ua_recall_mean"]) == 100  # the two pitches are easy to distinguish
 
 
-def test_table_is_what_the_runs_predicted(grid):
+def test_the_table_follows_from_the_runs_predictions(grid):
     out, _ = grid
     request = json.loads((out / "compare.json").read_text())
     recalls = []
@@ -52,11 +52,11 @@ def test_table_is_what_the_runs_predicted(grid):
         recalls.append(50 * sum(sum(found) / 16 for found in hits.values()))
     row = list(csv.DictReader((out / "table.csv").read_text().splitlines()))[1]
     assert float(row["ua_recall_mean"]) == pytest.approx(sum(recalls) / 2, abs=1e-3)
-    # For two values the deviation with ddof = 1 is their distance over the root of two.
+    # For two values the deviation with ddof = 1 is their difference over the square root of two.
     assert float(row["ua_recall_std"]) == pytest.approx(abs(recalls[0] - recalls[1]) / 2**0.5, abs=1e-3)
 
 
-def test_stdout_is_the_table_and_stderr_the_progress(grid, corpus):
+def test_stdout_has_the_table_and_stderr_the_progress(grid, corpus):
     out, said = grid
     assert "UA recall [%]" in said.out
     assert "2 folds pooled per seed" in said.out
@@ -69,7 +69,7 @@ def test_stdout_is_the_table_and_stderr_the_progress(grid, corpus):
     assert finished[-1].startswith("[8/8] ")
 
 
-def test_everything_is_written(grid):
+def test_every_file_is_written(grid):
     out, _ = grid
     assert sorted(path.name for path in out.iterdir()) == [
         "compare.json",
@@ -90,7 +90,7 @@ def test_everything_is_written(grid):
     assert len(json.loads((out / "split.json").read_text())["splits"]) == 2
 
 
-def test_one_job_gives_the_numbers_of_two(convrnn, grid, corpus, tmp_path):
+def test_one_job_gives_the_same_numbers_as_two(convrnn, grid, corpus, tmp_path):
     out, _ = grid
     options = [option if option != "conv,clstm" else "clstm" for option in GRID]
     said = convrnn("compare", corpus, *options, "--seeds", 1, "--jobs", 1, "--out", tmp_path, "--json")
@@ -106,19 +106,19 @@ def test_one_job_gives_the_numbers_of_two(convrnn, grid, corpus, tmp_path):
     assert sum(map(sum, content["rows"][0]["confusion"])) == 32
 
 
-def test_finished_comparison_is_read_again_and_not_done_again(convrnn, grid, corpus):
+def test_a_finished_comparison_is_read_and_not_run_again(convrnn, grid, corpus):
     out, first = grid
     before = {path: path.stat().st_mtime_ns for path in (out / "runs").rglob("*")}
     options = ("--seeds", 2, "--jobs", 2, "--svm-baseline", "--probe", "--out", out)
     said = convrnn("compare", corpus, *GRID, *options)
     assert said.code == 0
-    assert "8 of 8 runs had been finished before" in said.err
+    assert "8 of 8 runs were already finished" in said.err
     assert {path: path.stat().st_mtime_ns for path in (out / "runs").rglob("*")} == before
     assert _without_training_time(said.out) == _without_training_time(first.out)
 
 
 def networks(said):
-    """The rows whose training times do not change when they are read again."""
+    """The rows of networks, whose training times do not change when they are read again."""
     return [row for row in json.loads(said.out)["rows"] if "SVM" not in row["model"] and "probe" not in row["model"]]
 
 
@@ -126,7 +126,7 @@ def pictures(out):
     return sorted(path.name for path in out.glob("*.png"))
 
 
-def test_the_table_keeps_what_the_folder_has(convrnn, grid, corpus):
+def test_the_table_keeps_the_runs_in_the_folder(convrnn, grid, corpus):
     out, first = grid
     before = (pictures(out), (out / "compare.json").read_text(), (out / "table.md").read_text())
     options = [option if option != "conv,clstm" else "clstm" for option in GRID]
@@ -145,20 +145,20 @@ def test_models_and_seeds_are_added_to_the_table(convrnn, grid, corpus, tmp_path
     said = convrnn("compare", corpus, *options, "--seeds", 1, "--out", out, "--json")
     assert said.code == 0, said.err
     rows = {row["model"]: row["seeds"] for row in json.loads(said.out)["rows"]}
-    # The baseline has no front end that could be probed.
+    # The baseline has no front end to probe.
     assert rows == {"conv": 2, "clstm": 2, "baseline": 1, "probe of conv": 2, "probe of clstm": 2, "linear SVM": 2}
     assert list(rows)[:3] == ["conv", "clstm", "baseline"]
     assert "; 1 to 2 seeds; " in json.loads(said.out)["caption"]
     expected = {f"confusion-{name.replace(' ', '-').lower()}.png" for name in rows} | {"confusion-mine.png"}
     assert set(pictures(out)) == expected
-    # The rest of the runs are read from where they lie, and the same command adds nothing.
+    # The other runs are read from the folder, and the same command adds nothing.
     runs = json.loads((out / "compare.json").read_text())["runs"]
     assert len(runs) == len({run["hash"] for run in runs}) == 10
     again = convrnn("compare", corpus, *options, "--seeds", 1, "--out", out, "--json")
     assert [networks(said), networks(said)] == [networks(again), json.loads(said.out)["rows"][:3]]
 
 
-def test_what_was_never_finished_is_not_in_the_table(convrnn, grid, corpus, tmp_path):
+def test_unfinished_models_are_not_in_the_table(convrnn, grid, corpus, tmp_path):
     out = shutil.copytree(grid[0], tmp_path / "out")
     [run] = [
         run
@@ -172,11 +172,11 @@ def test_what_was_never_finished_is_not_in_the_table(convrnn, grid, corpus, tmp_
         "conv": 2, "clstm": 1, "probe of conv": 2, "probe of clstm": 1, "linear SVM": 2
     }  # fmt: skip
     whole = convrnn("compare", corpus, *GRID, "--seeds", 2, "--out", out)
-    assert "7 of 8 runs had been finished before" in whole.err
+    assert "7 of 8 runs were already finished" in whole.err
     assert _without_training_time(whole.out)[1:3] == _without_training_time(grid[1].out)[1:3]
 
 
-def test_runs_of_another_version_are_not_mixed_in(convrnn, grid, corpus, tmp_path):
+def test_runs_of_another_version_are_refused(convrnn, grid, corpus, tmp_path):
     out = shutil.copytree(grid[0], tmp_path / "out")
     record = json.loads((out / "compare.json").read_text())
     for number, run in enumerate(run for run in record["runs"] if run["model"] == "clstm"):
@@ -194,18 +194,18 @@ def test_runs_of_another_version_are_not_mixed_in(convrnn, grid, corpus, tmp_pat
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (("--split", "random"), "split folds:2 (now random)"),
-        (("--setting", "paralinguistic"), "setting emotion (now paralinguistic)"),
-        (("--normalise", "corpus"), "normalise speaker (now corpus)"),
-        (("--max-epochs", 3), "max-epochs 2 (now 3)"),
-        (("--learning-rate", 0.01, "--patience", 3), "learning-rate 0.002 (now 0.01), patience 12 (now 3)"),
-        (("--same-speaker", "s0=s1"), "same-speaker nobody (now s0=s1)"),
-        (("--sample-rate", 4000), "features logmel at 8000 Hz (now logmel at 4000 Hz)"),
-        (("--features", "egemaps"), "features logmel at 8000 Hz (now egemaps at 8000 Hz)"),
-        (("--split", "random", "--setting", "paralinguistic"), "setting emotion (now paralinguistic)"),
+        (("--split", "random"), "--split folds:2 (now random)"),
+        (("--setting", "paralinguistic"), "--setting emotion (now paralinguistic)"),
+        (("--normalise", "corpus"), "--normalise speaker (now corpus)"),
+        (("--max-epochs", 3), "--max-epochs 2 (now 3)"),
+        (("--learning-rate", 0.01, "--patience", 3), "--learning-rate 0.002 (now 0.01), --patience 12 (now 3)"),
+        (("--same-speaker", "s0=s1"), "--same-speaker not given (now s0=s1)"),
+        (("--sample-rate", 4000), "--sample-rate 8000 (now 4000)"),
+        (("--features", "egemaps"), "--features logmel (now egemaps)"),
+        (("--split", "random", "--setting", "paralinguistic"), "--setting emotion (now paralinguistic)"),
     ],
 )
-def test_folder_of_another_comparison_is_refused(convrnn, grid, corpus, tmp_path, change, told):
+def test_the_folder_of_another_comparison_is_refused(convrnn, grid, corpus, tmp_path, change, told):
     out = shutil.copytree(grid[0], tmp_path / "out", ignore=shutil.ignore_patterns("runs"))
     content = {path: path.read_bytes() for path in out.iterdir()}
     said = convrnn("compare", corpus, *GRID, "--seeds", 2, *change, "--out", out)
@@ -215,18 +215,18 @@ def test_folder_of_another_comparison_is_refused(convrnn, grid, corpus, tmp_path
     assert {path: path.read_bytes() for path in out.iterdir()} == content
 
 
-def test_folder_of_another_corpus_is_refused(convrnn, grid, corpus, tmp_path):
+def test_the_folder_of_another_corpus_is_refused(convrnn, grid, corpus, tmp_path):
     out = shutil.copytree(grid[0], tmp_path / "out", ignore=shutil.ignore_patterns("runs"))
     source = Path(corpus.removeprefix("csv:"))
     shutil.copytree(source.parent, tmp_path / "corpus")
     other = f"csv:{tmp_path / 'corpus' / source.name}"
     write_tone(tmp_path / "corpus" / "s1-0.wav", 300, seed=99)
-    assert f"corpus {corpus} (now {other})" in convrnn("compare", other, *GRID, "--out", out).err
+    assert f"CORPUS {corpus} (now {other})" in convrnn("compare", other, *GRID, "--out", out).err
     request = json.loads((out / "compare.json").read_text())
     (out / "compare.json").write_text(json.dumps({**request, "fingerprint": "0"}))
-    assert f"corpus {corpus} (now with other content)" in convrnn("compare", corpus, *GRID, "--out", out).err
+    assert f"CORPUS {corpus} (now with other content)" in convrnn("compare", corpus, *GRID, "--out", out).err
     (out / "compare.json").write_text(json.dumps({**request, "fingerprint": "0", "task": "mood"}))
-    assert "comparison: task mood (now pitch); choose" in convrnn("compare", corpus, *GRID, "--out", out).err
+    assert "comparison: --task mood (now pitch); choose" in convrnn("compare", corpus, *GRID, "--out", out).err
     for content in ("{}", "[" * 100_000, '{"runs": [{"seed": 9999999999999999999999}]}', "\udcff"):
         (out / "compare.json").write_bytes(content.encode("utf-8", "surrogateescape"))
         said = convrnn("compare", corpus, *GRID, "--out", out)
@@ -236,16 +236,16 @@ def test_folder_of_another_corpus_is_refused(convrnn, grid, corpus, tmp_path):
         assert len(error) <= 300 + len("convrnn: error: ")
 
 
-def test_split_can_be_given_back(convrnn, grid, corpus):
+def test_the_written_split_can_be_passed_to_split(convrnn, grid, corpus):
     out, _ = grid
     options = [f"file:{out / 'split.json'}" if option == "folds:2" else option for option in GRID]
     said = convrnn("compare", corpus, *options, "--seeds", 2, "--out", out)
     assert said.code == 0, said.err
-    assert "8 of 8 runs had been finished before" in said.err
+    assert "8 of 8 runs were already finished" in said.err
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
-def test_interrupted_comparison_keeps_what_is_finished_and_continues(convrnn, grid, corpus, cache, tmp_path, how):
+def test_an_interrupted_comparison_keeps_finished_runs_and_continues(convrnn, grid, corpus, cache, tmp_path, how):
     done, _ = grid
     options = [option if option != "conv,clstm" else "clstm" for option in GRID]
     arguments = ["compare", corpus, *map(str, options), "--seeds", "1", "--out", str(tmp_path)]
@@ -258,7 +258,7 @@ def test_interrupted_comparison_keeps_what_is_finished_and_continues(convrnn, gr
             time.sleep(0.2)
         _, err = process.communicate(timeout=60)
     if how == signal.SIGINT:
-        assert process.returncode == 2
+        assert process.returncode == 130
         assert "Traceback" not in err
         assert "convrnn: error: interrupted: " in err.splitlines()[-1]
         assert "1 of 2 runs are finished and kept" in err.splitlines()[-1]
@@ -268,7 +268,7 @@ def test_interrupted_comparison_keeps_what_is_finished_and_continues(convrnn, gr
 
     said = convrnn(*arguments)
     assert said.code == 0, said.err
-    assert "1 of 2 runs had been finished before" in said.err
+    assert "1 of 2 runs were already finished" in said.err
     assert {path: path.stat().st_mtime_ns for path in before} == before
     for run in json.loads((tmp_path / "compare.json").read_text())["runs"]:
         ours, theirs = ((folder / "runs" / run["hash"] / "predictions.csv").read_text() for folder in (tmp_path, done))
@@ -295,7 +295,7 @@ def _without_times(text):
 
 
 def _without_training_time(text):
-    # The linear machines are fitted anew; the networks' times are those of their runs.
+    # The SVMs are fitted again; the networks' times come from their runs.
     anew = ("linear SVM", "probe of")
     return [
         re.sub(r"\d+\.\d s", "", line) if any(name in line for name in anew) else line for line in text.splitlines()

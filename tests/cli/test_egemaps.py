@@ -20,7 +20,7 @@ LICENCE = "computed by openSMILE (audEERING GmbH); its licence is for research a
 
 @pytest.fixture(autouse=True)
 def new_process():
-    """As in a process that has not loaded openSMILE."""
+    """The state of a process that has not loaded openSMILE."""
     _tell_licence.cache_clear()
     egemaps.load_opensmile.cache_clear()
     yield
@@ -39,7 +39,7 @@ def compared(convrnn, corpus, tmp_path_factory):
     return out, said
 
 
-def test_compare_extracts_trains_and_tells(compared):
+def test_compare_extracts_trains_and_names_the_features(compared):
     out, said = compared
     assert said.err.count(LICENCE) == 1
     assert "features: 32 of 32 in" in said.err
@@ -55,7 +55,7 @@ def test_compare_extracts_trains_and_tells(compared):
     }
 
 
-def test_evaluate_and_predict_read_the_bundle(convrnn, compared, corpus, tmp_path):
+def test_evaluate_and_predict_use_the_models_features(convrnn, compared, corpus, tmp_path):
     out, _ = compared
     [run] = (out / "runs").iterdir()
     assert json.loads((run / "result.json").read_text())["versions"]["opensmile"] == egemaps.opensmile_version()
@@ -80,7 +80,7 @@ def test_evaluate_and_predict_read_the_bundle(convrnn, compared, corpus, tmp_pat
     assert [row["prediction"] for row in rows] == [row["prediction"] for row in tested]
 
 
-def test_train_takes_them(convrnn, corpus, tmp_path):
+def test_train_accepts_egemaps(convrnn, corpus, tmp_path):
     said = convrnn(
         "train",
         corpus,
@@ -113,7 +113,7 @@ def test_train_takes_them(convrnn, corpus, tmp_path):
     ],
 )
 @pytest.mark.parametrize("command", [("compare", "--seeds", 1), ("train",)])
-def test_other_features_are_refused(convrnn, corpus, tmp_path, command, options, sentence):
+def test_unsupported_features_are_refused(convrnn, corpus, tmp_path, command, options, sentence):
     name, *others = command
     said = convrnn(name, corpus, "--task", "pitch", *others, *options, "--out", tmp_path / "out")
     assert said.code == 2
@@ -121,7 +121,7 @@ def test_other_features_are_refused(convrnn, corpus, tmp_path, command, options,
     assert not (tmp_path / "out").exists()
 
 
-def test_missing_opensmile_is_told_before_any_work(convrnn, compared, corpus, tmp_path, monkeypatch):
+def test_missing_opensmile_is_reported_before_any_work(convrnn, compared, corpus, tmp_path, monkeypatch):
     def missing(name):
         raise PackageNotFoundError(name)
 
@@ -142,14 +142,14 @@ def test_missing_opensmile_is_told_before_any_work(convrnn, compared, corpus, tm
     assert not (tmp_path / "out").exists()
 
 
-def test_log_mel_does_without_opensmile(convrnn, corpus, tmp_path, monkeypatch):
+def test_log_mel_needs_no_opensmile(convrnn, corpus, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "opensmile", None)
     said = convrnn("train", corpus, "--task", "pitch", "--max-epochs", 1, "--out", tmp_path)
     assert said.code == 0, said.err
     assert "openSMILE" not in said.err
 
 
-def test_egemaps_take_all_cores(monkeypatch):
+def test_egemaps_are_extracted_on_all_cores(monkeypatch):
     monkeypatch.setattr("os.sched_getaffinity", lambda _: range(6), raising=False)
     assert extraction_jobs(EgemapsConfig(sample_rate=8000)) == 6
     assert extraction_jobs(EgemapsConfig(sample_rate=8000), 9) == 9

@@ -1,4 +1,4 @@
-"""``convrnn export`` on a trained model, and what it refuses."""
+"""``convrnn export`` on a trained model, and its errors."""
 
 import ast
 import json
@@ -26,19 +26,19 @@ def folder_of(corpus):
 
 
 RECORDINGS = {"anna/001.wav": "s6-0", "anna/002.wav": "s6-1", "bob/001.wav": "s7-1"}
-"""What README's program is about, and which of the corpus's files they are here."""
+"""The file names in README's program, and the files of the corpus that replace them here."""
 
 
 @pytest.fixture(scope="module")
 def program():
-    """README's way from recordings to probabilities, with nothing of this package."""
+    """README's program, which computes probabilities from recordings without this package."""
     [code] = [block for block in re.findall(r"```python\n(.*?)```", README.read_text(), re.S) if "onnxruntime" in block]
     return code + "import sys\nassert not {'torch', 'convrnn'} & set(sys.modules)\n"
 
 
 @pytest.fixture(params=["speaker", "utterance", "corpus"])
 def bundle(request, trained, corpus, tmp_path):
-    """The trained model, as if it had been trained with the policy."""
+    """The trained model, changed as if it had been trained with the policy."""
     model = Bundle.load(trained / "best")
     statistics = None
     if request.param == "corpus":
@@ -79,7 +79,7 @@ def test_readmes_program_predicts_what_the_command_predicts(convrnn, bundle, cor
         assert done.stderr == "bob/001.wav: is not mono at 8000 Hz; convert it\n"
 
 
-def test_another_policy_than_the_models_is_warned_of(convrnn, trained, tmp_path, monkeypatch):
+def test_a_policy_other_than_the_models_gives_a_warning(convrnn, trained, tmp_path, monkeypatch):
     asked = []
 
     def written(_model, path, *, normalise):
@@ -93,16 +93,27 @@ def test_another_policy_than_the_models_is_warned_of(convrnn, trained, tmp_path,
     assert asked == ["utterance"]
 
 
+def test_ctrl_c_says_that_nothing_was_written(convrnn, trained, tmp_path, monkeypatch):
+    def pressed(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("convrnn.models.export.export_onnx", pressed)
+    said = convrnn("export", trained, tmp_path / "model.onnx")
+    assert said.code == 130
+    assert said.err.splitlines()[-1] == f"convrnn: error: interrupted; {tmp_path}/model.onnx was not written"
+
+
 @pytest.mark.parametrize(
     ("file", "options", "words"),
     [
         ("model.pt", (), "model.pt: the file to write must end in .onnx"),
-        ("folder/model.onnx", (), "folder/model.onnx: there is no folder"),
+        ("folder/model.onnx", (), "folder does not exist"),
+        ("/proc/model.onnx", (), "/proc/model.onnx: cannot be written ("),
         ("model.onnx", ("--normalise", "nobody"), "--normalise: unknown value 'nobody'; allowed: speaker, utterance"),
         ("model.onnx", ("--normalise", "corpus"), "normalisation 'corpus' needs training statistics"),
     ],
 )
-def test_what_cannot_be_is_one_sentence(convrnn, trained, tmp_path, file, options, words):
+def test_impossible_requests_give_one_sentence(convrnn, trained, tmp_path, file, options, words):
     said = convrnn("export", trained, tmp_path / file, *options)
     assert (said.code, said.out) == (2, "")
     [sentence] = [line for line in said.err.splitlines() if line.startswith("convrnn: error: ")]

@@ -1,4 +1,4 @@
-"""Any value of any option and argument ends in a result or in one sentence."""
+"""Every value of every option and argument gives a result or one sentence."""
 
 import pytest
 import typer
@@ -28,7 +28,7 @@ HOSTILE = [
 
 @pytest.fixture
 def nothing_is_done(monkeypatch):
-    """Training and export, which take longer, end the command instead."""
+    """Ends the command where training or export, which take long, would begin."""
 
     def done(*_, **__):
         raise typer.Exit(0)
@@ -38,7 +38,7 @@ def nothing_is_done(monkeypatch):
 
 
 def commands(corpus, trained, tmp_path):
-    """Every command with arguments that work; what stands in front of one is then replaced."""
+    """Every command with arguments that work, which the test then replaces one by one."""
     wav = corpus.removeprefix("csv:").replace("data.csv", "s0-0.wav")
     task, out = ["--task", "pitch"], ["--out", str(tmp_path / "out")]
     return {
@@ -55,7 +55,7 @@ def commands(corpus, trained, tmp_path):
 
 
 def calls(base, step):
-    """Arguments with hostile values in the place of each argument, or as each option's: every ``step``-th for each."""
+    """The arguments with hostile values in place of each argument and option: every ``step``-th value for each."""
     start = 0
     for name, command in typer.main.get_command(app).commands.items():
         given = base[name]
@@ -74,11 +74,11 @@ def calls(base, step):
 
 @pytest.mark.usefixtures("nothing_is_done")
 def test_no_value_ends_in_a_traceback(corpus, trained, tmp_path, monkeypatch):
-    inside = tmp_path / "one" / "two" / "three"  # so that what is written to ../../.. stays with the test
+    inside = tmp_path / "one" / "two" / "three"  # so that files written to ../../.. stay in the test's folder
     inside.mkdir(parents=True)
     monkeypatch.chdir(inside)
     faults, count = [], 0
-    # With 1 it takes a minute.
+    # With a step of 1 this takes a minute.
     for arguments in calls(commands(corpus, trained, tmp_path), step=6):
         count += 1
         result = CliRunner().invoke(app, arguments, input=b"")

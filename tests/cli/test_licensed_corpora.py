@@ -33,7 +33,7 @@ def test_train_and_evaluate_on_aibo(convrnn, aibo, tmp_path):
     assert spec["features"]["sample_rate"] == 16000
     assert spec["split"]["validation"] == ["Ohm_01", "Ohm_02", "Ohm_03", "Ohm_04", "Ohm_05"]
     assert spec["split"]["test"] == ["Mont_01", "Mont_02"]
-    # That this is not the whole corpus is told, but not of the other task.
+    # There is a warning that this is not the whole corpus, but only for this task.
     warnings = [line for line in said.err.splitlines() if line.startswith("warning: ")]
     assert warnings[0].startswith(f"warning: {aibo}: utterances differ from the published counts: Ohm has 40, not 9959")
     assert [line.partition(" differ")[0] for line in warnings] == [
@@ -50,7 +50,7 @@ def test_train_and_evaluate_on_agender(convrnn, agender, tmp_path):
     result = json.loads(said.out)
     spec = spec_of(result)
     assert (result["split"], spec["features"]["sample_rate"]) == ("partitions", 8000)
-    # One of three speakers per group; the other two are trained on.
+    # One of three speakers per group; the other two are for training.
     assert [speaker[0] for speaker in spec["split"]["validation"]] == list("1234567")
     assert [speaker[0] for speaker in spec["split"]["train"]] == list("11223344556677")
     [drawn] = make_splits(open_corpus(agender).for_task("age"), "partitions", seed=3)
@@ -59,7 +59,7 @@ def test_train_and_evaluate_on_agender(convrnn, agender, tmp_path):
     assert json.loads(tested.out)["ua_recall"] == pytest.approx(result["ua_recall"])
 
 
-def test_check_of_partly_copied_corpora(convrnn, tmp_path):
+def test_check_reports_an_incomplete_copy(convrnn, tmp_path):
     aibo = write_aibo(tmp_path / "aibo")
     (aibo / "wav" / "Ohm_07_001_00.wav").unlink()
     (aibo / "wav" / "Ohm_07_001_00 copy.wav").write_bytes(b"")
@@ -88,7 +88,7 @@ def test_check_of_agender(convrnn, agender):
     assert "held out" not in said.out
 
 
-def test_what_stops_training(convrnn, tmp_path):
+def test_missing_lists_and_audio_stop_training(convrnn, tmp_path):
     rows = agender_rows()
     there = [row[0] for name in (TRAIN, DEVEL) for row in rows[name][2:]]
     root = write_agender(tmp_path / "agender", rows, audio=there)
@@ -96,7 +96,7 @@ def test_what_stops_training(convrnn, tmp_path):
     aibo = write_aibo(tmp_path / "aibo")
     (aibo / LABEL_FOLDER / FIVE).unlink()
     for corpus, task, told in (
-        (f"aibo:{aibo}", "emotion5", f"task 'emotion5' needs {aibo / LABEL_FOLDER / FIVE}, which is not there"),
+        (f"aibo:{aibo}", "emotion5", f"task 'emotion5' needs {aibo / LABEL_FOLDER / FIVE}, which does not exist"),
         (f"aibo:{root}", "emotion2", f"aibo: {root} has neither"),
         (f"agender:{aibo}", "age", f"agender: {aibo} has no {TRAIN}"),
         (f"agender:{root}", "age", f"agender:{root}: 4 errors in 28 utterances: missing-file (4)"),
@@ -107,5 +107,5 @@ def test_what_stops_training(convrnn, tmp_path):
         assert error.startswith("convrnn: error: ")
         assert told in error
         assert not (tmp_path / "out").exists()
-    # What no list names is not left out silently, whatever comes after.
-    assert said.err.startswith(f"warning: agender:{root}: 1 audio file belongs to no row of a list and is left out: ")
+    # Files that no list names are reported even if an error follows.
+    assert said.err.startswith(f"warning: agender:{root}: 1 audio file is in no list and left out: ")

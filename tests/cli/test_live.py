@@ -1,4 +1,4 @@
-"""``convrnn live`` on samples from stdin, and what it refuses."""
+"""``convrnn live`` on samples from stdin, and its errors."""
 
 import csv
 import errno
@@ -38,7 +38,7 @@ def run(data, *arguments):
 
 
 def predicted(convrnn, trained, pcm, path, *options):
-    """What ``convrnn predict`` says of the samples as a file."""
+    """The prediction of ``convrnn predict`` for the samples in a file."""
     soundfile.write(path, pcm, RATE, subtype="PCM_16")
     said = convrnn("predict", trained, path, "--json", *options)
     assert said.code == 0, said.err
@@ -57,7 +57,7 @@ def test_every_line_is_a_prediction_of_the_last_seconds(convrnn, trained, pcm, t
         assert line == {key: expected[key] for key in ("prediction", "probabilities")}
 
 
-def test_lines_of_csv_have_a_heading(trained, pcm):
+def test_csv_has_a_header(trained, pcm):
     said = run(pcm[:3000].tobytes() + b"\0", trained, "--every", 0.2)
     assert said.exit_code == 0, said.stderr
     rows = list(csv.DictReader(io.StringIO(said.stdout)))
@@ -66,11 +66,11 @@ def test_lines_of_csv_have_a_heading(trained, pcm):
         shares = {name: float(row[f"p_{name}"]) for name in ("high", "low")}
         assert row["prediction"] == max(shares, key=shares.get)
         assert sum(shares.values()) == pytest.approx(1, abs=1e-5)
-    assert "warning: the model standardises features per speaker, and hears 10 s of this one" in said.stderr
-    assert "warning: stdin ends within a sample, which is left out" in said.stderr
+    assert "warning: the model standardises features per speaker, but has only 10 s of this one" in said.stderr
+    assert "warning: stdin ends in the middle of a sample, which is ignored" in said.stderr
 
 
-def test_other_recordings_of_the_speaker(convrnn, trained, pcm, tmp_path):
+def test_enrolment_adds_recordings_of_the_speaker(convrnn, trained, pcm, tmp_path):
     soundfile.write(tmp_path / "other.wav", pcm[::-1], RATE, subtype="PCM_16")
     said = run(pcm.tobytes(), trained, "--enrol", tmp_path / "other.wav", "--json")
     assert said.exit_code == 0, said.stderr
@@ -83,12 +83,12 @@ def test_other_recordings_of_the_speaker(convrnn, trained, pcm, tmp_path):
     assert json.loads(said.stdout)["probabilities"] == pytest.approx(expected["probabilities"], abs=1e-6)
 
 
-def test_another_sample_rate(trained, pcm):
+def test_another_sample_rate_is_resampled(trained, pcm):
     twice = np.repeat(pcm, 2)
     said = run(twice.tobytes(), trained, "--sample-rate", 2 * RATE, "--every", 0.5, "--json")
     assert said.exit_code == 0, said.stderr
     times = [json.loads(line)["time"] for line in said.stdout.splitlines()]
-    # The resampler holds some samples back until it knows those that follow.
+    # The resampler holds some samples back until the following ones arrive.
     assert 0.3 < times[0] < 0.5
     assert times[-1] == pytest.approx(1.0, abs=0.001)
 
@@ -115,14 +115,14 @@ def test_another_sample_rate(trained, pcm):
         (b"", ("--accept", "silence"), "--accept: unknown value 'silence'; allowed: narrow-band"),
     ],
 )
-def test_what_cannot_be_is_one_sentence(trained, data, options, sentence):
+def test_impossible_requests_give_one_sentence(trained, data, options, sentence):
     said = run(data, trained, *options)
     assert (said.exit_code, said.stdout) == (2, "")
     [line] = [line for line in said.stderr.splitlines() if line.startswith("convrnn: error: ")]
     assert sentence in line
 
 
-def test_it_speaks_while_it_listens_and_stops_when_nobody_reads(trained, pcm):
+def test_it_prints_while_it_reads_and_stops_when_its_reader_does(trained, pcm):
     program = "from convrnn.cli import main; main()"
     command = [sys.executable, "-c", program, "live", trained, "--every", "0.25", "--normalise", "utterance"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
@@ -137,7 +137,7 @@ def test_it_speaks_while_it_listens_and_stops_when_nobody_reads(trained, pcm):
         assert b"Error" not in process.stderr.read()
 
 
-def test_a_low_rate_may_be_accepted(trained, pcm):
+def test_a_low_sample_rate_can_be_accepted(trained, pcm):
     said = run(pcm[::2].tobytes(), trained, "--sample-rate", RATE // 2, "--accept", "narrow-band", "--json")
     assert said.exit_code == 0, said.stderr
     assert "warning: --sample-rate 4000: contains nothing above 2000 Hz" in said.stderr
@@ -157,7 +157,7 @@ def test_bad_recordings_of_the_speaker_are_refused(trained, pcm, tmp_path):
     assert "silent.wav is digital silence" in said.stderr
 
 
-def test_hours_between_predictions_are_read_in_pieces(trained, pcm):
+def test_long_intervals_between_predictions_are_read_in_pieces(trained, pcm):
     said = run(np.tile(pcm, 5).tobytes(), trained, "--every", 3600, "--seconds", 3600, "--json", *UTTERANCE)
     assert said.exit_code == 0, said.stderr
     [line] = said.stdout.splitlines()
@@ -166,7 +166,7 @@ def test_hours_between_predictions_are_read_in_pieces(trained, pcm):
     assert times == ["time", "2.00", "4.00", "5.00"]
 
 
-def test_the_longest_time_is_that_of_the_library():
+def test_the_longest_time_is_the_same_as_in_the_library():
     from convrnn.cli import live
     from convrnn.models.live import MOST_SECONDS
 
@@ -177,7 +177,7 @@ COMMAND = (sys.executable, "-c", "from convrnn.cli import main; main()", "live")
 
 
 @pytest.mark.parametrize("redirection", ["<&-", "1>&- </dev/zero"])
-def test_streams_that_are_closed(trained, redirection):
+def test_closed_streams_are_named(trained, redirection):
     command = f"{shlex.join(map(str, (*COMMAND, trained, *UTTERANCE)))} {redirection}"
     said = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, timeout=60)
     assert (said.returncode, said.stdout) == (2, "")
@@ -186,8 +186,8 @@ def test_streams_that_are_closed(trained, redirection):
     assert "Traceback" not in said.stderr
 
 
-def test_a_stream_that_does_not_wait(trained, pcm):
-    """As a parent may have left it: whatever is there is read, and then waited for more."""
+def test_a_non_blocking_stdin_is_read_to_its_end(trained, pcm):
+    """A parent may have made stdin non-blocking: what is there is read, and then more is awaited."""
     reading, writing = os.pipe()
     os.set_blocking(reading, False)
     command = (*COMMAND, trained, "--every", "0.25", *UTTERANCE)
@@ -202,7 +202,7 @@ def test_a_stream_that_does_not_wait(trained, pcm):
     assert [line.partition(",")[0] for line in lines] == ["time", "0.25", "0.50", "0.75", "1.00"]
 
 
-def test_a_stream_that_fails():
+def test_a_failing_stdin_gives_one_sentence():
     class Broken(io.BytesIO):
         def read(self, _size=-1):
             raise OSError(errno.EIO, "Input/output error")

@@ -1,4 +1,4 @@
-"""What only a process of its own shows: imports, pipes, signals, a full disk."""
+"""What can only be tested in a separate process: imports, pipes, signals, a full disk."""
 
 import os
 import resource
@@ -32,29 +32,32 @@ def test_every_command_has_help_with_an_example(convrnn, command):
     assert f"convrnn {command} " in said.out.partition("Examples:")[2]
 
 
-def test_help_tells_the_defaults_of_compare_whole():
+def test_help_shows_the_defaults_of_compare_in_full():
     said = " ".join(run("compare", "--help", env={**os.environ, "COLUMNS": "80"}).stdout.replace("│", " ").split())
-    assert "By default baseline, conv, clstm, extended-clstm, cblstm." in said
+    assert (
+        "By default baseline, conv, clstm, extended-clstm, cblstm, or those of them that can take the raw waveform."
+        in said
+    )
     assert "By default partitions if the corpus has any, else random." in said
 
 
-def test_no_arguments_is_help():
+def test_without_arguments_the_help_is_printed():
     said = run()
     assert "Usage: " in said.stdout + said.stderr
 
 
-def test_version():
+def test_version_is_printed():
     assert run("--version").stdout == f"convrnn {version('convrnn')}\n"
 
 
-def test_help_loads_nothing_heavy():
+def test_help_loads_no_heavy_library():
     heavy = ("torch", "pandas", "lightning_fabric", "sklearn", "matplotlib", "soundfile")
     code = f"import sys\nfrom convrnn.cli.app import app\nprint([name for name in {heavy} if name in sys.modules])"
     assert run(code=code).stdout == "[]\n"
 
 
 @pytest.mark.parametrize("missing", ["typer", "rich", "pandas"])
-def test_without_the_extra_one_sentence_says_what_to_install(missing):
+def test_without_the_extra_a_sentence_says_what_to_install(missing):
     said = run("check", "csv:x.csv", code=f"import sys; sys.modules[{missing!r}] = None; {MAIN}")
     assert said.returncode == 2
     assert said.stdout == ""
@@ -63,7 +66,7 @@ def test_without_the_extra_one_sentence_says_what_to_install(missing):
     ]
 
 
-def test_bad_input_is_one_sentence():
+def test_bad_input_gives_one_sentence():
     said = run("check", "csv:nowhere.csv")
     assert (said.returncode, said.stdout) == (2, "")
     assert said.stderr.startswith("convrnn: error: nowhere.csv: file does not exist")
@@ -77,26 +80,29 @@ def test_unknown_option_is_a_usage_error():
     assert "Traceback" not in said.stderr
 
 
-def test_defect_of_the_program_keeps_its_traceback():
+def test_a_bug_keeps_its_traceback():
     code = f"import json; json.dumps = None; {MAIN}"
     said = run("models", "--setting", "emotion", "--json", code=code)
     assert said.returncode == 1
     assert "Traceback" in said.stderr
 
 
-def test_ctrl_c_before_a_command_has_begun_is_one_sentence():
+def test_ctrl_c_before_a_command_begins_gives_one_sentence():
     code = "from typer.core import TyperGroup\ndef pressed(*_, **__): raise KeyboardInterrupt\n"
     said = run("models", code=f"{code}TyperGroup.make_context = pressed\n{MAIN}")
-    assert (said.returncode, said.stderr) == (2, "convrnn: error: interrupted\n")
+    assert said.returncode == 130
+    assert said.stderr == (
+        "convrnn: error: interrupted: finished work is kept; the same command continues from there\n"
+    )
 
 
-def test_reader_that_goes_away_is_no_error(tmp_path):
+def test_a_reader_that_stops_reading_is_no_error(tmp_path):
     command = f"sleep 0 | ( {sys.executable} -c '{MAIN}' models --json; echo $? >{tmp_path}/code ) | true"
     said = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120, check=False)
     assert said.stderr == ""
 
 
-def test_full_disk_is_one_sentence_and_keeps_what_was_there(corpus, tmp_path):
+def test_a_full_disk_gives_one_sentence_and_keeps_the_old_files(corpus, tmp_path):
     def no_large_files():
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 

@@ -1,4 +1,4 @@
-"""What the command line says of words and numbers that it cannot use: one sentence, and nothing is done."""
+"""Words and numbers that the command line cannot use: it prints one sentence and does nothing."""
 
 import os
 import re
@@ -15,7 +15,7 @@ from convrnn.training.config import MOST_EPOCHS, TrainingConfig
 
 @pytest.fixture
 def refused(convrnn):
-    """Run a command that has to be refused; gives its one line."""
+    """Runs a command that has to be refused; returns its one line."""
 
     def run(*arguments):
         said = convrnn(*arguments)
@@ -48,16 +48,16 @@ COMPARE = ("compare", *TRAIN[1:])
         *((("models",), "--in-features", value) for value in ("0", str(2**40))),
     ],
 )
-def test_numbers_have_bounds(refused, command, option, value):
+def test_numbers_out_of_bounds_are_refused(refused, command, option, value):
     assert re.match(rf"{option} \S+: must be a number from \S+ to \S+", refused(*command, option, value))
 
 
 @pytest.mark.parametrize("value", ["abc", "1.5", "", "9" * 5000])
-def test_what_is_no_whole_number(refused, value):
+def test_only_whole_numbers_are_accepted(refused, value):
     assert refused(*TRAIN, "--seed", value).startswith("--seed: ")
 
 
-def test_the_largest_values_are_those_of_a_runs_spec():
+def test_options_have_the_bounds_of_a_runs_spec():
     assert (LIMITS["seed"][1], LIMITS["max_epochs"][1]) == (spec.MOST_SEED, MOST_EPOCHS)
     largest = TrainingConfig(max_epochs=int(LIMITS["max_epochs"][1]), batch_size=2**16, lr=1.0)
     assert largest.batch_size == 2**16
@@ -86,13 +86,13 @@ def test_the_largest_values_are_those_of_a_runs_spec():
         (["train", "demo", "--out", "runs"], "--task"),
     ],
 )
-def test_words_that_make_no_command_are_one_line(refused, arguments, expected):
+def test_wrong_arguments_give_one_line(refused, arguments, expected):
     assert expected in refused(*arguments)
 
 
 @pytest.fixture
 def endless(tmp_path):
-    """Paths of what is no file, or one that nobody could have meant."""
+    """Paths that are not files, or are a file too large to be meant."""
     os.mkfifo(tmp_path / "pipe")
     with (tmp_path / "huge.csv").open("wb") as file:
         file.truncate(10 * 2**30)
@@ -105,15 +105,15 @@ def endless(tmp_path):
         ("pipe", "is a pipe or a device; give a file"),
         ("device", "is a pipe or a device; give a file"),
         ("folder", "cannot be read (Is a directory)"),
-        ("huge", "has more than 268435456 bytes, the most that is read"),
+        ("huge", "has more than 268435456 bytes, the most that is allowed"),
     ],
 )
-def test_a_table_is_a_file_of_some_size(refused, endless, what, expected):
+def test_tables_have_to_be_files_of_a_sensible_size(refused, endless, what, expected):
     assert refused("check", f"csv:{endless[what]}") == f"{endless[what]}: {expected}"
 
 
 @pytest.mark.parametrize("what", ["pipe", "device"])
-def test_splits_bundles_and_recordings_are_files(convrnn, endless, corpus, trained, tmp_path, what):
+def test_splits_models_and_recordings_have_to_be_files(convrnn, endless, corpus, trained, tmp_path, what):
     path = endless[what]
     for arguments in (
         ("train", corpus, "--task", "pitch", "--out", tmp_path / "out", "--split", f"file:{path}"),

@@ -1,4 +1,4 @@
-"""``convrnn predict`` on recordings of which some are bad: their rows tell, and the others are as if alone."""
+"""``convrnn predict`` with some bad recordings: their rows say why, and the others do not change."""
 
 import csv
 import json
@@ -16,7 +16,7 @@ from convrnn.models import Bundle
 
 @pytest.fixture
 def clips(corpus, tmp_path):
-    """Three good recordings of one speaker, and bad ones beside them."""
+    """Three good recordings of one speaker, and several bad ones."""
     folder = Path(corpus.removeprefix("csv:")).parent
     for number in range(3):
         shutil.copy(folder / f"s7-{number}.wav", tmp_path / f"good{number}.wav")
@@ -61,7 +61,7 @@ def test_a_bad_recording_does_not_stop_the_others(convrnn, trained, clips):
         assert (row["prediction"], row["p_high"], row["p_low"], row["warning"]) == ("", "", "", "")
     [sentence] = sentences(said)
     assert sentence.startswith("4 of 7 recordings without a prediction: ")
-    assert sentence.endswith("gone.wav: audio file does not exist, and 3 more; their rows say why")
+    assert sentence.endswith("gone.wav: audio file does not exist, and 3 more; see their rows")
     assert "warning: features of speaker a are standardised without 4 bad recordings" in said.err
 
 
@@ -93,10 +93,10 @@ def test_fail_fast_prints_nothing(convrnn, trained, clips):
     [
         ("silent.wav", "silence: {file} is digital silence: all 4000 samples are equal"),
         ("clipped.wav", "clipping: {file} is clipped: "),
-        ("stereo.wav", "stereo: {file}: has 2 channels, whose mean is taken"),
+        ("stereo.wav", "stereo: {file}: has 2 channels; their mean is used"),
     ],
 )
-def test_doubtful_recordings_are_predicted_with_a_warning(convrnn, trained, clips, name, warning):
+def test_suspicious_recordings_are_predicted_with_a_warning(convrnn, trained, clips, name, warning):
     said = convrnn("predict", trained, clips / name, clips / "good0.wav", "--normalise", "utterance")
     assert said.code == 0, said.err
     doubtful, good = read(said)
@@ -107,7 +107,7 @@ def test_doubtful_recordings_are_predicted_with_a_warning(convrnn, trained, clip
     assert (doubtful["error"], good["warning"]) == ("", "")
 
 
-def test_a_truncated_file_may_be_accepted(convrnn, trained, clips):
+def test_a_truncated_file_can_be_accepted(convrnn, trained, clips):
     said = convrnn("predict", trained, clips / "cut.wav", "--normalise", "utterance", "--accept", "truncated")
     assert said.code == 0, said.err
     [row] = read(said)
@@ -120,7 +120,7 @@ def test_a_truncated_file_may_be_accepted(convrnn, trained, clips):
 
 @pytest.fixture(scope="module")
 def wide(trained, tmp_path_factory):
-    """The tests' model as if it had been trained at 16 kHz, and without speakers."""
+    """The trained model, changed as if it had been trained at 16 kHz and without speakers."""
     bundle = Bundle.load(trained / "best")
     changes = {"features": LogMelConfig(sample_rate=16000), "normalise": "utterance"}
     path = tmp_path_factory.mktemp("wide") / "model"
@@ -133,7 +133,7 @@ def test_a_band_narrower_than_the_models_is_refused_unless_accepted(convrnn, wid
     assert said.code == 2
     [row] = read(said)
     assert "is sampled at 8000 Hz and has nothing above 4000 Hz, but the model uses up to 8000 Hz" in row["error"]
-    assert "--accept narrow-band" in row["error"]
+    assert "or accept narrow-band" in row["error"]
     said = convrnn("predict", wide, clips / "good0.wav", "--accept", "narrow-band")
     assert said.code == 0, said.err
     [row] = read(said)
@@ -144,7 +144,7 @@ def test_a_band_narrower_than_the_models_is_refused_unless_accepted(convrnn, wid
     assert "warning: narrow-band: " in said.err
 
 
-def test_audio_that_was_resampled_is_warned_of(convrnn, wide, trained, clips):
+def test_resampled_audio_gives_a_warning(convrnn, wide, trained, clips):
     noise = np.random.default_rng(0).uniform(-0.3, 0.3, 8000)
     soundfile.write(clips / "up.wav", soxr.resample(noise, 8000, 16000), 16000)
     soundfile.write(clips / "real.wav", np.random.default_rng(0).uniform(-0.3, 0.3, 16000), 16000)
@@ -154,19 +154,19 @@ def test_audio_that_was_resampled_is_warned_of(convrnn, wide, trained, clips):
     [warning] = up["warnings"]
     assert "has next to nothing above 4000 Hz, as if resampled from 8000 to 16000 Hz, but the model uses up" in warning
     assert real["warnings"] == []
-    # A model of that lower rate does not mind.
+    # A model of the lower rate gives no warning.
     said = convrnn("predict", trained, clips / "up.wav", "--normalise", "utterance", "--json")
     assert json.loads(said.out)[0]["warnings"] == []
 
 
-def test_a_part_outside_its_file_is_an_error_of_its_row(convrnn, trained, clips):
+def test_a_part_outside_its_file_is_an_error_in_its_row(convrnn, trained, clips):
     (clips / "list.csv").write_text("file,speaker,start\ngood0.wav,a,0.1\ngood1.wav,a,7\ngood2.wav,a,\n")
     said = convrnn("predict", trained, clips / "list.csv")
     assert said.code == 2
     assert ["start 7 s lies outside" in row["error"] for row in read(said)] == [False, True, False]
 
 
-def test_no_cell_is_run_by_a_spreadsheet(convrnn, trained, clips, monkeypatch):
+def test_no_cell_is_a_formula_for_a_spreadsheet(convrnn, trained, clips, monkeypatch):
     monkeypatch.chdir(clips)
     shutil.copy("good0.wav", "=1+1.wav")
     said = convrnn("predict", trained, "=1+1.wav", "+gone.wav", "--normalise", "utterance")
@@ -175,7 +175,7 @@ def test_no_cell_is_run_by_a_spreadsheet(convrnn, trained, clips, monkeypatch):
         assert not any(cell.startswith(("=", "+")) for cell in row.values())
 
 
-def test_all_of_them_bad(convrnn, trained, clips):
+def test_without_any_good_recording_every_row_has_an_error(convrnn, trained, clips):
     said = convrnn("predict", trained, clips / "gone.wav", clips / "noise.wav", "--speaker", "a")
     assert said.code == 2
     assert [bool(row["error"]) for row in read(said)] == [True, True]

@@ -1,4 +1,4 @@
-"""Streams that are closed, full or for ASCII alone, and names that are not UTF-8: each in a process of its own."""
+"""Streams that are closed, full or limited to ASCII, and names that are not UTF-8, each in a separate process."""
 
 import errno
 import json
@@ -32,20 +32,20 @@ def unread():
 
 @pytest.fixture
 def silent(tmp_path):
-    """``csv:PATH`` of a corpus whose recordings are not there."""
+    """``csv:PATH`` of a corpus whose recordings do not exist."""
     (tmp_path / "data.csv").write_text("file,speaker,mood\ngone.wav,anna,joy\nlost.wav,bert,anger\n")
     return f"csv:{tmp_path / 'data.csv'}"
 
 
-def test_a_reader_that_has_seen_enough_is_no_error(unread, silent):
+def test_a_reader_that_stops_reading_is_no_error(unread, silent):
     said = run("models", stdout=unread)
     assert (said.returncode, said.stderr) == (0, b"")
-    # Nor does it hide one.
+    # Nor does it hide an error.
     said = run("check", silent, stdout=unread)
     assert (said.returncode, b"Traceback" in said.stderr) == (1, False)
 
 
-def test_what_nobody_reads_of_stderr_changes_nothing(unread):
+def test_a_closed_pipe_on_stderr_changes_nothing(unread):
     said = run("models", "--json", stderr=unread)
     assert said.returncode == 0
     assert len(json.loads(said.stdout)) > 10
@@ -53,7 +53,7 @@ def test_what_nobody_reads_of_stderr_changes_nothing(unread):
 
 
 @pytest.mark.parametrize(("closed", "code"), [(">&-", 0), ("2>&-", 0), ("<&-", 0), ("<&- >&- 2>&-", 0)])
-def test_closed_streams(closed, code):
+def test_closed_streams_do_no_harm(closed, code):
     said = subprocess.run(
         ["sh", "-c", f'exec "$@" {closed}', "sh", *COMMAND, "models"], capture_output=True, timeout=120, check=False
     )
@@ -62,7 +62,7 @@ def test_closed_streams(closed, code):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full device here")
-def test_a_full_disk_behind_stdout_is_one_sentence():
+def test_a_full_disk_behind_stdout_gives_one_sentence():
     with Path("/dev/full").open("w") as full:
         said = run("models", stdout=full)
     assert said.returncode == 2
@@ -71,7 +71,7 @@ def test_a_full_disk_behind_stdout_is_one_sentence():
 
 
 @pytest.mark.parametrize("variables", [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONUTF8": "0"}])
-def test_ascii_is_enough(variables):
+def test_output_is_readable_in_ascii(variables):
     variables = {**variables, "PYTHONCOERCECLOCALE": "0"}
     table = run("models", **variables)
     assert (table.returncode, table.stderr) == (0, b"")
@@ -96,7 +96,7 @@ def folder(tmp_path):
     return folder
 
 
-def test_names_that_are_not_utf8(corpus, folder):
+def test_names_that_are_not_utf8_are_read_and_written(corpus, folder):
     for path in Path(corpus.removeprefix("csv:")).parent.iterdir():
         shutil.copy(path, folder)
     shutil.copy(folder / "s7-0.wav", folder / os.fsdecode(b"s7\xff.wav"))
@@ -106,7 +106,7 @@ def test_names_that_are_not_utf8(corpus, folder):
         said = run(*compare, "--cache", folder / "cache")
         assert said.returncode == 0, said.stderr.decode()
         assert "caf\\udce9 \\udcff/data.csv" in said.stdout.decode()
-    assert b"finished before" in said.stderr
+    assert b"1 of 1 runs were already finished" in said.stderr
     assert "udcff" in (out / "table.md").read_text()
     [bundle] = out.glob("runs/*/best")
     said = run("predict", bundle, folder / os.fsdecode(b"s7\xff.wav"), folder / "s7-0.wav", "--speaker", "a")

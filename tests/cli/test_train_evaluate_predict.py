@@ -21,11 +21,11 @@ def scores(convrnn, trained, corpus):
     return json.loads(said.out)
 
 
-def test_train_tells_the_result_and_the_bundle(convrnn, trained, corpus):
+def test_train_prints_the_result_and_the_models_folder(convrnn, trained, corpus):
     command = ("train", corpus, "--task", "pitch", "--model", "conv", "--max-epochs", 2, "--out", trained.parent)
     said = convrnn(*command)
     assert said.code == 0
-    assert "had been finished before" in said.err
+    assert "1 of 1 runs were already finished" in said.err
     assert f"saved model    {trained / 'best'}" in said.out.splitlines()
     facts = json.loads(convrnn(*command, "--json").out)
     saved = json.loads((trained / "result.json").read_text())
@@ -33,7 +33,7 @@ def test_train_tells_the_result_and_the_bundle(convrnn, trained, corpus):
     assert (facts["ua_recall"], facts["accuracy"], facts["epochs"]) == (saved["ua_recall"], saved["accuracy"], 2)
 
 
-def test_the_protocols_choices_can_be_changed(convrnn, corpus, tmp_path):
+def test_the_protocols_defaults_can_be_changed(convrnn, corpus, tmp_path):
     specs = []
     for split_seed in (0, 1):
         out = tmp_path / str(split_seed)
@@ -59,7 +59,7 @@ def test_evaluating_on_the_test_set_gives_the_runs_own_result(scores, trained):
     assert scores["recalls"] == pytest.approx(saved["recalls"])
 
 
-def test_speakers_seen_in_training_are_told(convrnn, trained, corpus):
+def test_evaluate_names_speakers_seen_in_training(convrnn, trained, corpus):
     quiet = convrnn("evaluate", trained / "best", corpus)
     assert "warning" not in quiet.err
     assert "pitch, 8 utterances" in quiet.out
@@ -68,7 +68,7 @@ def test_speakers_seen_in_training_are_told(convrnn, trained, corpus):
     assert "pitch, 32 utterances" in loud.out
 
 
-def test_same_names_in_another_corpus_are_told_as_names(convrnn, trained, corpus, tmp_path):
+def test_speakers_of_another_corpus_with_the_same_names_give_a_warning(convrnn, trained, corpus, tmp_path):
     for path in sorted(folder_of(corpus).iterdir())[:12]:
         shutil.copy(path, tmp_path)
     lines = (folder_of(corpus) / "data.csv").read_text().splitlines()[:9]
@@ -79,7 +79,7 @@ def test_same_names_in_another_corpus_are_told_as_names(convrnn, trained, corpus
     assert "warning: 2 of 2 speakers have names of speakers" in said.err
 
 
-def test_a_bundle_may_lie_anywhere(convrnn, trained, corpus, tmp_path, scores):
+def test_a_model_can_be_used_from_any_folder(convrnn, trained, corpus, tmp_path, scores):
     shutil.copytree(trained / "best", tmp_path / "model")
     said = convrnn("evaluate", tmp_path / "model", corpus, "--json")
     assert said.code == 0
@@ -88,7 +88,7 @@ def test_a_bundle_may_lie_anywhere(convrnn, trained, corpus, tmp_path, scores):
     assert "its training speakers are unknown" in said.err
 
 
-def test_file_names_are_no_formulas_in_the_csv_of_predict(convrnn, trained, corpus, tmp_path, monkeypatch):
+def test_file_names_are_not_formulas_in_the_csv_of_predict(convrnn, trained, corpus, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("=1+1.wav", "plain.wav"):
         shutil.copy(folder_of(corpus) / "s7-1.wav", name)
@@ -105,7 +105,7 @@ def flip(path, place=-10):
 
 
 @pytest.mark.parametrize("name", ["best/config.json", "best/model.safetensors", "spec.json", "result.json"])
-def test_a_model_that_was_changed_in_its_run_is_not_used(convrnn, trained, corpus, tmp_path, name):
+def test_a_model_changed_in_its_run_is_refused(convrnn, trained, corpus, tmp_path, name):
     run = tmp_path / trained.name
     shutil.copytree(trained, run)
     flip(run / name)
@@ -116,7 +116,7 @@ def test_a_model_that_was_changed_in_its_run_is_not_used(convrnn, trained, corpu
         assert "delete the folder to do the run again" in said.err
 
 
-def test_a_finished_run_without_result_is_told_before_any_work(convrnn, trained, corpus, tmp_path):
+def test_a_finished_run_without_a_result_is_refused_before_any_work(convrnn, trained, corpus, tmp_path):
     out = tmp_path / "runs"
     shutil.copytree(trained, out / trained.name)
     (out / trained.name / "result.json").unlink()
@@ -131,7 +131,7 @@ def test_a_finished_run_without_result_is_told_before_any_work(convrnn, trained,
     assert convrnn(*command).code == 0
 
 
-def test_another_policy_than_the_models_is_warned_of(convrnn, trained, corpus):
+def test_a_policy_other_than_the_models_gives_a_warning(convrnn, trained, corpus):
     for command in (("evaluate", trained, corpus), ("predict", trained, folder_of(corpus) / "s7-1.wav")):
         said = convrnn(*command, "--normalise", "utterance")
         assert said.code == 0, said.err
@@ -147,7 +147,7 @@ def test_evaluation_of_one_class_has_no_ua_recall(convrnn, trained, corpus, tmp_
     (tmp_path / "data.csv").write_text("file,speaker,pitch\ns7-0.wav,s7,low\ns7-2.wav,s7,low\n")
     said = convrnn("evaluate", trained, f"csv:{tmp_path / 'data.csv'}")
     assert said.code == 0, said.err
-    assert "UA recall  undefined, there is no example of high" in said.out
+    assert "UA recall  undefined, since there is no example of high" in said.out
     assert json.loads(convrnn("evaluate", trained, f"csv:{tmp_path / 'data.csv'}", "--json").out)["ua_recall"] is None
 
 
@@ -174,7 +174,7 @@ def test_predicting_the_test_set_gives_the_runs_own_predictions(convrnn, trained
         assert float(row["p_high"]) == pytest.approx(float(expected["p_high"]), abs=2e-6)
 
 
-def test_one_speaker_may_be_named_once(convrnn, trained, corpus, test_predictions):
+def test_one_speaker_can_be_named_for_all_recordings(convrnn, trained, corpus, test_predictions):
     names = [name for name, row in test_predictions.items() if row["speaker"] == "s7"]
     said = convrnn("predict", trained, *(folder_of(corpus) / name for name in names), "--speaker", "anyone", "--json")
     rows = json.loads(said.out)
@@ -182,21 +182,23 @@ def test_one_speaker_may_be_named_once(convrnn, trained, corpus, test_prediction
     assert all(sum(row["probabilities"].values()) == pytest.approx(1) for row in rows)
 
 
-def test_speaker_with_one_recording_is_warned_of(convrnn, trained, corpus, tmp_path):
+def test_a_speaker_with_one_recording_gives_a_warning(convrnn, trained, corpus, tmp_path):
     said = convrnn("predict", trained, folder_of(corpus) / "s7-1.wav", "--speaker", "anna")
-    assert said.err.startswith("warning: speaker anna has one recording only")
+    assert said.err.startswith("warning: speaker anna has only one recording")
     files = [f"{folder_of(corpus) / name}.wav" for name in ("s6-1", "s7-1", "s7-2", "s7-3")]
     rows = zip(files, ("a", "b", "c", "c"), strict=True)
     (tmp_path / "list.csv").write_text("\n".join(["file,speaker", *map(",".join, rows)]) + "\n")
-    assert convrnn("predict", trained, tmp_path / "list.csv").err.startswith("warning: 2 speakers have one recording")
+    assert convrnn("predict", trained, tmp_path / "list.csv").err.startswith(
+        "warning: 2 speakers have only one recording"
+    )
 
 
-def test_speaker_is_told_where_it_has_no_effect(convrnn, trained, corpus):
+def test_a_speaker_without_effect_gives_a_warning(convrnn, trained, corpus):
     said = convrnn("predict", trained, folder_of(corpus) / "s7-1.wav", "--speaker", "anna", "--normalise", "utterance")
     assert said.err.splitlines()[-1].startswith("--speaker anna has no effect")
 
 
-def test_another_policy_is_another_input(convrnn, trained, corpus):
+def test_another_policy_changes_the_predictions(convrnn, trained, corpus):
     from convrnn.features.extract import Segment
 
     clip = folder_of(corpus) / "s7-1.wav"
@@ -214,13 +216,13 @@ def test_parts_of_a_file_are_listed_with_their_times(convrnn, trained, corpus, t
     rows = list(csv.DictReader(said.out.splitlines()))
     assert [(row["start"], row["end"]) for row in rows] == [("", "0.2"), ("0.1", "")]
     assert rows[0]["p_low"] != rows[1]["p_low"]
-    # As a spreadsheet program may write it, and as a corpus's CSV may look.
+    # In the form that spreadsheet programs write, which a corpus's CSV may also have.
     (tmp_path / "list.csv").write_text("\ufefffile; speaker;start;end\nclip.wav ;a; ;0.2\n\nclip.wav;a;0.1;\n")
     assert convrnn("predict", trained, tmp_path / "list.csv").out == said.out
 
 
 def test_a_damaged_spec_beside_a_runs_model_is_an_error(convrnn, trained, corpus, tmp_path):
-    # Else nobody would know which speakers the model was trained on, and all of them would be its test.
+    # Otherwise nobody would know the training speakers, and the model could be tested on them.
     run = tmp_path / "run.partial"
     shutil.copytree(trained / "best", run / "best")
     (run / "spec.json").write_text("[" * 100_000)

@@ -13,7 +13,7 @@ from convrnn.corpora.corpus import Corpus
 
 @pytest.fixture
 def table_corpus() -> Callable[..., Corpus]:
-    """A corpus from (speaker, label, how many) triples, or (speaker, label, how many, partition)."""
+    """Makes a corpus from tuples (speaker, label, count) or (speaker, label, count, partition)."""
 
     def build(*groups: Sequence) -> Corpus:
         rows = [(speaker, label, *rest) for speaker, label, count, *rest in groups for _ in range(count)]
@@ -30,7 +30,7 @@ def table_corpus() -> Callable[..., Corpus]:
 
 @pytest.fixture
 def write_noise(tmp_path: Path) -> Callable[..., Path]:
-    """Write quiet noise under a name in tmp_path; the name decides the samples."""
+    """Writes quiet noise to a file in tmp_path; its name decides the samples."""
 
     def write(name: str, *, seconds: float = 0.2, rate: int = 8000, seed: int | None = None) -> Path:
         path = tmp_path / name

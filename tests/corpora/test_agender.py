@@ -13,20 +13,11 @@ from convrnn.corpora.splits import make_splits
 from convrnn.errors import InputError
 from convrnn.features.logmel import LogMelConfig
 from convrnn.features.store import FeatureStore
-from licensed_corpora import AGES, DEVEL, LETTERS, TRAIN, agender_rows, noise, write_agender
-
-
-def kinds(corpus):
-    return [remark.kind for remark in corpus.remarks]
-
-
-def message(corpus, kind):
-    [remark] = [remark for remark in corpus.remarks if remark.kind == kind]
-    return remark.message
+from licensed_corpora import AGES, DEVEL, LETTERS, TRAIN, agender_rows, kinds, message, noise, write_agender
 
 
 def published_rows():
-    """Both lists with every published number of utterances, dealt over as many speakers of each group."""
+    """Both lists with the published number of utterances, spread over the published number of speakers per group."""
     rows = {}
     for name, side, first in ((TRAIN, "train", 1), (DEVEL, "test", 501)):
         rows[name] = [
@@ -43,7 +34,7 @@ def write_riff(file, samples, rate=8000, **options):
         soundfile.write(stream, samples, rate, format="WAV", **options)
 
 
-def test_rows_speakers_partitions_and_classes(tmp_path):
+def test_rows_have_their_speakers_partitions_and_classes(tmp_path):
     corpus = open_corpus(f"agender:{write_agender(tmp_path / 'agender', agender_rows(files=2))}")
     assert corpus.name == f"agender:{tmp_path / 'agender'}"
     assert corpus.tasks == {"age": ("child", "youth", "adult", "senior"), "gender": ("female", "male", "child")}
@@ -64,14 +55,14 @@ def test_rows_speakers_partitions_and_classes(tmp_path):
     assert (corpus.headerless_rate, corpus.for_task("age").sample_rate) == (8000, 8000)
 
 
-def test_speaker_is_the_listed_one(tmp_path):
+def test_the_speaker_is_the_listed_one(tmp_path):
     rows = agender_rows()
     moved = ("wav_traindevel/4003/1/a14003s9.raw", "6400", "4002", "40", "f")
     corpus = open_agender(write_agender(tmp_path, {TRAIN: [*rows[TRAIN], moved], DEVEL: rows[DEVEL]}))
     assert corpus.table.set_index("id").loc[moved[0], "speaker"] == "4002"
 
 
-def test_the_number_is_trusted_over_age_and_gender(tmp_path):
+def test_the_speakers_number_overrides_age_and_gender(tmp_path):
     rows = agender_rows()
     listed = {"1001": ("15", "x"), "4002": ("55", "f"), "6501": ("70", "m"), "3001": ("24", "m"), "3002": ("15", "m")}
     changed = {name: [(*row[:3], *listed.get(row[2], row[3:])) for row in some] for name, some in rows.items()}
@@ -90,7 +81,7 @@ def test_the_number_is_trusted_over_age_and_gender(tmp_path):
     ("lists", "base"),
     [("lists", "."), ("lists", "lists"), (".", "data"), ("a/b/c", "wav_traindevel"), ("a", "b/c")],
 )
-def test_other_layouts_give_the_same_corpus(tmp_path, lists, base):
+def test_other_folder_layouts_give_the_same_corpus(tmp_path, lists, base):
     usual = open_agender(write_agender(tmp_path / "usual"))
     other = open_agender(write_agender(tmp_path / "other", lists=Path(lists), base=Path(base), end=" \r\n\r\n"))
     assert other.table.drop(columns="file").equals(usual.table.drop(columns="file"))
@@ -98,7 +89,7 @@ def test_other_layouts_give_the_same_corpus(tmp_path, lists, base):
     assert kinds(other) == kinds(usual) == ["published-utterances", "published-speakers", "published-classes"]
 
 
-def test_lists_may_lie_apart(tmp_path):
+def test_lists_can_be_in_different_folders(tmp_path):
     rows = agender_rows()
     write_agender(tmp_path, {TRAIN: rows[TRAIN]}, lists=Path("train"), base=Path("train"))
     write_agender(tmp_path, {DEVEL: rows[DEVEL]}, lists=Path("devel"), base=Path("devel"))
@@ -107,13 +98,13 @@ def test_lists_may_lie_apart(tmp_path):
     assert "unlisted-file" not in kinds(corpus)
 
 
-def test_header_or_none_is_told_by_the_first_bytes(tmp_path):
+def test_the_first_bytes_decide_whether_there_is_a_header(tmp_path):
     root = write_agender(tmp_path)
     files = [root / row[0] for row in agender_rows()[TRAIN]]
     plain = open_agender(root)
     whole = plain.segments()[0].read()[0]
     assert np.array_equal(whole * 32768, noise(plain.table["id"][0], 3200).astype(np.float32))
-    # Headers under .raw, headers under .wav, none under .wav, and the list still says .raw.
+    # With headers in .raw files, with and without in .wav files; the list always says .raw.
     for number, file in enumerate(files):
         samples = np.frombuffer(file.read_bytes(), dtype="<i2")
         if number % 3 == 0:
@@ -131,7 +122,7 @@ def test_header_or_none_is_told_by_the_first_bytes(tmp_path):
         samples, rate = after.read()
         assert rate == 8000
         assert np.array_equal(samples * 32768, rebuilt.astype(np.float32))
-    # A header is no difference in size, and a copy at another rate is resampled like any file.
+    # A header does not count as a different size, and a copy at another rate is resampled like any other file.
     assert kinds(mixed) == kinds(plain)
     assert mixed.for_task("age").sample_rate == 8000
     report = check_corpus(mixed)
@@ -139,19 +130,19 @@ def test_header_or_none_is_told_by_the_first_bytes(tmp_path):
     assert report.sample_rates == {8000: 28}
 
 
-def test_sizes_are_those_of_the_list(tmp_path):
+def test_sizes_that_differ_from_the_list_are_reported(tmp_path):
     root = write_agender(tmp_path)
     one, two, three, *_ = (root / row[0] for row in agender_rows()[TRAIN])
     one.write_bytes(one.read_bytes()[:-200])
     write_riff(two, np.frombuffer(two.read_bytes(), dtype="<i2")[:-50])
     write_riff(three, np.frombuffer(three.read_bytes(), dtype="<i2"))
     assert message(open_agender(root), "listed-size") == (
-        f"audio files of another size than the list gives, header aside: 2, the first is {one} with 6200 bytes instead "
-        "of 6400; a copy may have broken off"
+        f"audio files whose size, without a header, differs from the list: 2, the first is {one} with 6200 bytes "
+        "instead of 6400; they may have been copied incompletely"
     )
 
 
-def test_faults_of_headerless_audio(tmp_path):
+def test_defects_of_headerless_audio_are_reported(tmp_path):
     root = write_agender(tmp_path)
     odd, empty, short = (root / row[0] for row in agender_rows()[TRAIN][:3])
     odd.write_bytes(odd.read_bytes()[:-1])
@@ -176,7 +167,7 @@ def test_validation_is_drawn_per_group_by_the_split_seed(tmp_path):
     assert (len(split.train), len(split.test)) == (471 - 140, 299)
     assert {speaker[0] for speaker in split.train} == set(AGES)
     assert set(split.test) == set(corpus.table["speaker"][corpus.table["partition"] == "test"])
-    # The same for both tasks, as only the seed decides.
+    # The same for both tasks, as it depends only on the seed.
     assert make_splits(corpus.for_task("gender"), "partitions") == [split]
     [other] = make_splits(corpus.for_task("age"), "partitions", seed=1)
     assert 0 < len(set(other.validation) & set(split.validation)) < 140
@@ -192,13 +183,13 @@ def test_at_most_half_of_a_group_is_held_out(tmp_path, speakers, held):
 
 def test_groups_of_one_speaker_leave_no_validation(tmp_path):
     corpus = open_agender(write_agender(tmp_path, agender_rows(train=1)))
-    with pytest.raises(InputError, match="no two training speakers are of one group of 1, 2, 3, 4, 5, 6, 7; two are"):
+    with pytest.raises(InputError, match="no group has two training speakers; groups: 1, 2, 3, 4, 5, 6, 7; two are"):
         make_splits(corpus.for_task("age"), "partitions")
-    # Others than the paper's split need no groups.
+    # Only the paper's split needs groups.
     assert make_splits(corpus.for_task("age"), "random")
 
 
-def test_missing_and_unlisted_audio(tmp_path):
+def test_missing_and_unlisted_audio_is_reported(tmp_path):
     rows = agender_rows()
     root = write_agender(tmp_path, rows, audio=[row[0] for row in rows[TRAIN][:-2] + rows[DEVEL]])
     shutil.copytree(root / "wav_traindevel" / "1001", root / "wav_test" / "1001")
@@ -213,7 +204,7 @@ def test_missing_and_unlisted_audio(tmp_path):
         _ = corpus.for_task("age").sample_rate
 
 
-def test_published_counts(tmp_path):
+def test_numbers_that_differ_from_the_published_ones_are_reported(tmp_path):
     assert {side: sum(counts) for side, counts in PUBLISHED_UTTERANCES.items()} == {"train": 32527, "test": 20549}
     assert {side: sum(counts) for side, counts in PUBLISHED_SPEAKERS.items()} == {"train": 471, "test": 299}
     rows = published_rows()
@@ -231,10 +222,10 @@ def test_published_counts(tmp_path):
     ]
 
 
-def test_small_tree_in_check(tmp_path):
+def test_a_small_tree_gives_only_the_expected_reports(tmp_path):
     report = check_corpus(open_agender(write_agender(tmp_path)))
     assert report.errors == []
-    # That there is no validation is as it should be here.
+    # There is no error for the missing validation partition, which this corpus never has.
     assert {d.kind for d in report.warnings} - {"single-speaker"} == {
         "published-utterances",
         "published-speakers",
@@ -267,14 +258,14 @@ def test_broken_rows_are_named(tmp_path, row, told):
     assert f"{file}, line 8" in str(caught.value)
 
 
-def test_wrong_paths(tmp_path):
+def test_wrong_paths_are_refused(tmp_path):
     with pytest.raises(InputError, match=f"nowhere is not a folder; give the one that holds {TRAIN} and {DEVEL}"):
         open_agender(tmp_path / "nowhere")
     with pytest.raises(InputError, match=f"has no {TRAIN}; give the one that holds {TRAIN} and {DEVEL}"):
         open_agender(tmp_path)
     root = write_agender(tmp_path, audio=[])
     with pytest.raises(
-        InputError, match=r"no listed audio is in .*, such as wav_traindevel/1001/1/a11001s0\.raw; copy"
+        InputError, match=r"has none of the listed audio files, such as wav_traindevel/1001/1/a11001s0\.raw; copy"
     ):
         open_agender(root)
     (root / DEVEL).unlink()

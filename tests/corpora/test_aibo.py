@@ -8,20 +8,11 @@ from convrnn.corpora.check import check_corpus
 from convrnn.corpora.registry import open_corpus
 from convrnn.corpora.splits import make_splits
 from convrnn.errors import InputError
-from licensed_corpora import AIBO_SPEAKERS, FIVE, LABEL_FOLDER, TWO, aibo_rows, noise, write_aibo
-
-
-def kinds(corpus):
-    return [remark.kind for remark in corpus.remarks]
-
-
-def message(corpus, kind):
-    [remark] = [remark for remark in corpus.remarks if remark.kind == kind]
-    return remark.message
+from licensed_corpora import AIBO_SPEAKERS, FIVE, LABEL_FOLDER, TWO, aibo_rows, kinds, message, noise, write_aibo
 
 
 def published_rows():
-    """Both label files with every published number of utterances, dealt over the published speakers."""
+    """Both label files with the published number of utterances, spread over the published speakers."""
     rows = {FIVE: [], TWO: []}
     for name, task in ((FIVE, "emotion5"), (TWO, "emotion2")):
         for school, counts in PUBLISHED_CLASSES[task].items():
@@ -34,7 +25,7 @@ def published_rows():
     return rows
 
 
-def test_rows_speakers_partitions_and_classes(tmp_path):
+def test_rows_have_their_speakers_partitions_and_classes(tmp_path):
     corpus = open_corpus(f"aibo:{write_aibo(tmp_path / 'aibo')}")
     assert corpus.name == f"aibo:{tmp_path / 'aibo'}"
     assert corpus.tasks == {"emotion2": ("NEG", "IDL"), "emotion5": ("A", "E", "N", "P", "R")}
@@ -42,7 +33,7 @@ def test_rows_speakers_partitions_and_classes(tmp_path):
     row = corpus.table.set_index("id").loc["Ohm_06_001_00"]
     assert (row["speaker"], row["partition"], row["emotion5"], row["emotion2"]) == ("Ohm_06", "train", "E", "IDL")
     assert row["file"] == str(tmp_path / "aibo" / "wav" / "Ohm_06_001_00.wav")
-    # 01 is a child of either school, and not the same one.
+    # Each school has a speaker 01, and they are different children.
     assert corpus.speakers == tuple(sorted(AIBO_SPEAKERS))
     sides = dict(zip(corpus.table["speaker"], corpus.table["partition"], strict=True))
     assert {s for s, side in sides.items() if side == "validation"} == {f"Ohm_0{n}" for n in range(1, 6)}
@@ -50,7 +41,7 @@ def test_rows_speakers_partitions_and_classes(tmp_path):
     assert corpus.for_task("emotion2").sample_rate == 16000
 
 
-def test_split_is_the_papers(tmp_path):
+def test_the_split_is_the_papers(tmp_path):
     corpus = open_aibo(write_aibo(tmp_path))
     for task in corpus.tasks:
         for seed in (0, 7):
@@ -68,7 +59,7 @@ def test_each_task_has_its_own_labels(tmp_path):
     assert table.loc["Ohm_08_100_00", ["emotion5", "emotion2"]].tolist() == ["R", None]
     assert table.loc["Mont_02_100_00", ["emotion5", "emotion2"]].tolist() == [None, "IDL"]
     assert len(corpus.for_task("emotion2")) == len(corpus.for_task("emotion5")) == 51
-    # A word of two classes can be any of five.
+    # A label of two classes does not determine the label of five.
     assert len(set(zip(table["emotion5"], table["emotion2"], strict=True)) - {("R", None), (None, "IDL")}) == 10
 
 
@@ -81,7 +72,7 @@ def test_each_task_has_its_own_labels(tmp_path):
         ("IS2009EmotionChallenge", "wav/wav"),
     ],
 )
-def test_other_layouts_give_the_same_corpus(tmp_path, labels, wav):
+def test_other_folder_layouts_give_the_same_corpus(tmp_path, labels, wav):
     usual = open_aibo(write_aibo(tmp_path / "usual"))
     other = open_aibo(write_aibo(tmp_path / "other", labels=Path(labels), wav=wav, end="\r\n"))
     assert other.table.drop(columns="file").equals(usual.table.drop(columns="file"))
@@ -89,7 +80,7 @@ def test_other_layouts_give_the_same_corpus(tmp_path, labels, wav):
     assert kinds(other) == kinds(usual)
 
 
-def test_lists_are_read_with_blank_lines_and_other_white_space(tmp_path):
+def test_lists_may_have_blank_lines_and_any_white_space(tmp_path):
     usual = open_aibo(write_aibo(tmp_path)).table
     for file in (tmp_path / LABEL_FOLDER).iterdir():
         text = file.read_text().replace(" ", " \t ").replace("\n", "  \n\n")
@@ -103,15 +94,15 @@ def test_one_label_file_is_enough_for_its_task(tmp_path):
     corpus = open_aibo(tmp_path)
     assert list(corpus.tasks) == ["emotion2"]
     assert corpus.for_task("emotion2").fingerprint == whole.for_task("emotion2").fingerprint
-    with pytest.raises(InputError, match=f"task 'emotion5' needs .*{LABEL_FOLDER / FIVE}, which is not there"):
+    with pytest.raises(InputError, match=f"task 'emotion5' needs .*{LABEL_FOLDER / FIVE}, which does not exist"):
         make_splits(corpus.for_task("emotion5"), "partitions")
     assert [d.message for d in check_corpus(corpus).defects if d.kind == "missing-list"] == [
-        f"task 'emotion5' needs {tmp_path / LABEL_FOLDER / FIVE}, which is not there"
+        f"task 'emotion5' needs {tmp_path / LABEL_FOLDER / FIVE}, which does not exist"
     ]
     assert not [d for d in check_corpus(corpus, "emotion2").defects if d.kind == "missing-list"]
 
 
-def test_missing_audio_is_told_by_check_and_stops_training(tmp_path):
+def test_missing_audio_is_reported_by_check_and_stops_training(tmp_path):
     corpus = open_aibo(write_aibo(tmp_path))
     for name in ("Mont_01_001_00", "Ohm_07_002_00"):
         (tmp_path / "wav" / f"{name}.wav").unlink()
@@ -128,24 +119,24 @@ def test_missing_audio_is_told_by_check_and_stops_training(tmp_path):
             getattr(corpus.for_task("emotion2"), name)
 
 
-def test_unlisted_audio_is_told(tmp_path):
+def test_unlisted_audio_is_reported(tmp_path):
     write_aibo(tmp_path)
     assert "unlisted-file" not in kinds(open_aibo(tmp_path))
     shutil.copy(tmp_path / "wav" / "Ohm_01_000_00.wav", tmp_path / "wav" / "Ohm_01_900_00.wav")
     (tmp_path / "wav" / "._Ohm_01_000_00.wav").write_bytes(b"what another system leaves behind")
     corpus = open_aibo(tmp_path)
     assert len(corpus) == 50
-    one = f"1 audio file belongs to no row of a list and is left out: {tmp_path / 'wav' / 'Ohm_01_900_00.wav'}"
+    one = f"1 audio file is in no list and left out: {tmp_path / 'wav' / 'Ohm_01_900_00.wav'}"
     assert message(corpus, "unlisted-file") == one
-    # The nearer of two files is the one that is used.
+    # Of two files the nearer one is used.
     (tmp_path / "wav" / "copy").mkdir()
     shutil.copy(tmp_path / "wav" / "Ohm_01_000_00.wav", tmp_path / "wav" / "copy")
     corpus = open_aibo(tmp_path)
-    assert message(corpus, "unlisted-file").startswith("2 audio files belong to no row of a list and are left out: the")
+    assert message(corpus, "unlisted-file").startswith("2 audio files are in no list and left out: the")
     assert corpus.table["file"][corpus.table["id"] == "Ohm_01_000_00"].item().endswith("wav/Ohm_01_000_00.wav")
 
 
-def test_published_counts(tmp_path):
+def test_numbers_that_differ_from_the_published_ones_are_reported(tmp_path):
     assert {task: {s: sum(c) for s, c in by.items()} for task, by in PUBLISHED_CLASSES.items()} == {
         "emotion2": PUBLISHED_UTTERANCES,
         "emotion5": PUBLISHED_UTTERANCES,
@@ -156,7 +147,7 @@ def test_published_counts(tmp_path):
     assert whole.remarks == ()
     assert (len(whole), len(whole.speakers)) == (18216, 51)
     assert whole.table["partition"].value_counts().to_dict() == {"train": 8043, "test": 8257, "validation": 1916}
-    # One chunk is another child's, one is gone, one has another label.
+    # One chunk has another speaker, one is missing, one has another label.
     changed = [("Ohm_09_000_00", *row[1:]) if row[0] == "Ohm_08_000_00" else row for row in rows[FIVE][:-1]]
     write_aibo(tmp_path, {FIVE: changed, TWO: [("Ohm_01_000_00", "IDL", "1"), *rows[TWO][1:]]}, audio=[])
     differing = open_aibo(root)
@@ -175,7 +166,7 @@ def test_published_counts(tmp_path):
     ]
 
 
-def test_small_tree_in_check(tmp_path):
+def test_a_small_tree_gives_only_the_expected_reports(tmp_path):
     report = check_corpus(open_aibo(write_aibo(tmp_path)))
     assert report.errors == []
     assert sorted(defect.kind for defect in report.warnings) == [
@@ -204,7 +195,7 @@ def test_small_tree_in_check(tmp_path):
     ],
 )
 def test_broken_rows_are_named(tmp_path_factory, row, told):
-    # A short name: a sentence is cut where the file's path, twice in it, is long.
+    # A short folder name, as a sentence that contains a long path twice would be shortened.
     root = tmp_path_factory.mktemp("a")
     file = write_aibo(root, audio=["Ohm_01_000_00"]) / LABEL_FOLDER / FIVE
     with file.open("a") as stream:
@@ -214,7 +205,7 @@ def test_broken_rows_are_named(tmp_path_factory, row, told):
     assert f"{file}, line 51" in str(caught.value)
 
 
-def test_lists_of_another_encoding_or_empty(tmp_path):
+def test_lists_in_another_encoding_or_empty_are_refused(tmp_path):
     file = write_aibo(tmp_path) / LABEL_FOLDER / FIVE
     text = file.read_text()
     for content, told in (
@@ -229,29 +220,29 @@ def test_lists_of_another_encoding_or_empty(tmp_path):
         assert str(caught.value).startswith(f"{file}: ")
 
 
-def test_wrong_paths(tmp_path):
+def test_wrong_paths_are_refused(tmp_path):
     with pytest.raises(InputError, match="nowhere is not a folder; give the one that holds wav/ and labels/IS2009"):
         open_aibo(tmp_path / "nowhere")
     with pytest.raises(InputError, match=f"has neither {TWO} nor {FIVE}; give the folder that holds wav/ and labels"):
         open_aibo(tmp_path)
     write_aibo(tmp_path, audio=[])
     for _ in range(2):
-        with pytest.raises(InputError, match=r"no listed chunk has audio in .*wav, such as Mont_01_000_00\.wav; copy"):
+        with pytest.raises(InputError, match=r"wav has none of the listed chunks, such as Mont_01_000_00\.wav; copy"):
             open_aibo(tmp_path)
         shutil.rmtree(tmp_path / "wav", ignore_errors=True)
 
 
-def test_two_different_label_files(tmp_path):
+def test_two_different_label_files_are_refused(tmp_path):
     root = write_aibo(tmp_path)
     rows = aibo_rows()
     for folder in ("one", "two"):
         write_aibo(root, {TWO: rows[TWO]}, labels=Path("labels", folder), audio=[])
-    # Those of one content are one; those that differ are nobody's to choose from.
+    # Equal files count as one; between different ones the program cannot choose.
     assert len(open_aibo(root)) == 50
     (root / "labels" / "two" / TWO).write_text("Ohm_01_000_00 NEG 1\n")
     with pytest.raises(InputError, match=r"corpus\.txt and .*corpus\.txt differ; remove the one that is not"):
         open_aibo(root)
-    # The nearest one wins over all others.
+    # The nearest one overrides all others.
     write_aibo(root, {TWO: rows[TWO][:-1]}, labels=Path(), audio=[])
     assert len(open_aibo(root).for_task("emotion2")) == 49
 

@@ -1,4 +1,4 @@
-"""Copies of recordings are found whatever was done to them, and different recordings are not called copies."""
+"""Copies of recordings are found however they were changed, and different recordings do not count as copies."""
 
 import io
 
@@ -24,7 +24,7 @@ SAMPLE_RATE = 16000
 
 
 def voice(seed, seconds=2.0, rate=SAMPLE_RATE):
-    """Something like speech: a gliding pitch with moving formants, in syllables."""
+    """Speech-like sound: a gliding pitch with moving formants, in syllables."""
     rng = np.random.default_rng([7, int(seed)])
     time = np.arange(int(seconds * rate)) / rate
     knots = np.linspace(0, seconds, int(6 * seconds) + 2)
@@ -113,8 +113,8 @@ def test_different_recordings_are_not_copies(originals):
     assert groups(originals) == []
 
 
-def test_another_speed_is_another_recording_unless_it_is_certain(tmp_path):
-    # That 2 % are not found and 0.5 % only from 2.6 s on is said in the documentation.
+def test_a_copy_at_another_speed_is_found_only_if_it_is_certain(tmp_path):
+    # The documentation says that 2 % are not found, and 0.5 % only from 2.6 s on.
     for name, seconds in (("brief", 1.5), ("long", 5.0)):
         for number in (98, 99.5, 100):
             samples = soxr.resample(voice(seconds, seconds=seconds), 100, number)
@@ -149,21 +149,21 @@ def test_silence_tones_and_noise_do_not_match(tmp_path):
 
 
 def test_zeros_around_a_short_recording_do_not_hide_it(tmp_path):
-    # Too short for a fingerprint: the hash leaves zeros at both ends out.
+    # Too short for a fingerprint: the hash ignores zeros at both ends.
     short = voice(0, seconds=0.2)
     for name, samples in (("a", short), ("b", np.concatenate([np.zeros(3000), short, np.zeros(7)]))):
         soundfile.write(tmp_path / f"{name}.wav", samples, SAMPLE_RATE, subtype="FLOAT")
     assert groups([tmp_path / "a.wav", tmp_path / "b.wav"]) == [[0, 1]]
 
 
-def test_an_excerpt_does_not_join_what_is_different(originals, tmp_path):
-    # A recording of two voices holds both; the two are still not one.
+def test_an_excerpt_does_not_join_different_recordings(originals, tmp_path):
+    # A recording of two voices contains both, but this does not make the two the same.
     both = np.concatenate([soundfile.read(file, dtype="float32")[0] for file in originals[:2]])
     soundfile.write(tmp_path / "both.wav", both, SAMPLE_RATE)
     assert groups([originals[0], originals[1], tmp_path / "both.wav"]) == [[0, 2], [1, 2]]
 
 
-def test_parts_of_a_file_that_overlap_on_purpose(originals):
+def test_overlapping_parts_of_a_file_are_no_copies_for_one_speaker(originals):
     starts, ends = [0.0, 0.1], [1.5, 1.6]
     files = [originals[0]] * 2
 
@@ -192,7 +192,7 @@ def test_fingerprints_do_not_depend_on_blocks(sizes, rate):
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.001, 0.02])
-def test_fingerprints_of_hardly_anything(seconds):
+def test_very_short_recordings_have_no_characteristic_fingerprint(seconds):
     listener = Fingerprinter(8000)
     listener.add(np.ones(int(8000 * seconds), np.float32))
     assert not is_characteristic(listener.finish())
@@ -203,7 +203,7 @@ def test_many_copies_are_all_linked():
     listener.add(voice(3))
     one = listener.finish()
     rng = np.random.default_rng(0)
-    # A tenth of the bits turned at random in each of thirty copies, and strangers between them.
+    # Thirty copies with 4 % of their bits flipped at random, and other recordings between them.
     fingerprints = []
     for _ in range(30):
         turned = (rng.random((len(one), 32)) < 0.04) @ (1 << np.arange(32, dtype=np.uint64))
@@ -213,19 +213,19 @@ def test_many_copies_are_all_linked():
     assert len({linked.of(number) for number in range(1, 60, 2)}) == 30
 
 
-def test_coherence_tells_copies_from_others():
+def test_coherence_distinguishes_copies_from_other_recordings():
     one, other = (soxr.resample(voice(seed), SAMPLE_RATE, RATE) for seed in (0, 1))
     assert coherence(one, other) < 0.3 < LEAST_COHERENCE
     assert coherence(one, np.concatenate([np.zeros(999, np.float32), -0.01 * one])) == pytest.approx(1, abs=0.02)
     assert coherence(one, np.zeros(100, np.float32)) == 0.0
 
 
-# --- the rules on it
+# --- the rules for copies
 
 
 @pytest.fixture
 def shared(originals, tmp_path):
-    """Files of five speakers, of whom 46 and 53 have two recordings in common, one of them as MP3."""
+    """Files of five speakers; 46 and 53 have two recordings in common, one of them as MP3."""
     samples, rate = soundfile.read(originals[0], dtype="float32")
     coded_samples, _ = COPIES["MP3"](samples, rate)
     soundfile.write(tmp_path / "53-a.wav", coded_samples, rate)
@@ -247,14 +247,14 @@ def test_one_person_under_two_names_is_one_error(shared):
     [error] = report.errors
     assert error.message == (
         "speakers '46' and '53' have 2 recordings in common: 0.wav = 53-a.wav, 1.wav = 53-b.flac; if they are one "
-        "person, join them (--same-speaker 46=53, or a column person)"
+        "person, join them with same-speaker 46=53, or a column person"
     )
     joined = corpus.join_speakers([("46", "53")])
     assert joined.speakers == ("1", "2", "3", "46")
     assert kinds(check_corpus(joined)) == [("warning", "repeated-content")] * 2
 
 
-def test_labels_that_contradict_each_other_are_told_too(shared):
+def test_contradicting_labels_are_reported_too(shared):
     files, speakers = shared
     report = check_corpus(corpus_of(files, speakers, list("xyxyxyy")))
     assert kinds(report) == [("error", "shared-speaker"), ("error", "conflicting-labels")]
@@ -267,13 +267,13 @@ def test_copies_are_left_out(shared):
     assert left_out == ["53-a.wav", "53-b.flac"]
     assert rest.table["id"].tolist() == ["0.wav", "1.wav", "2.wav", "3.wav", "4.wav"]
     assert kinds(check_corpus(rest)) == []
-    # Which of two labels is right is not for a program to say.
+    # A program cannot know which of two labels is right.
     rest, left_out = drop_duplicates(corpus_of(files, speakers, list("xyxyxyy")))
     assert left_out == ["53-b.flac"]
     assert ("error", "conflicting-labels") in kinds(check_corpus(rest))
 
 
-def test_sides_of_splits_decide(shared):
+def test_splits_decide_whether_copies_are_an_error(shared):
     files, speakers = shared
     corpus = corpus_of(files, speakers, list("xyxyxxy"))
     apart = Split("apart", train=("46", "1"), validation=("2",), test=("53", "3"))
@@ -286,12 +286,12 @@ def test_sides_of_splits_decide(shared):
     assert {d.kind for d in report.errors} == {"absent-class"}
     both = check_corpus(corpus.for_task("task"), splits=[together, apart])
     assert [d.severity for d in both.defects if d.kind == "shared-speaker"] == ["error"]
-    # Rows that no split uses are not looked at.
+    # Rows that no split uses are not checked.
     few = corpus_of([*files, files[0].with_name("gone.wav")], [*speakers, "9"], list("xyxyxxyx"))
     assert "missing-file" not in {d.kind for d in check_corpus(few.for_task("task"), splits=[together]).defects}
 
 
-def test_many_splits_tell_it_once(shared):
+def test_copies_in_many_splits_are_reported_once(shared):
     files, speakers = shared
     corpus = corpus_of(files, speakers, list("xyxyxxy")).for_task("task")
     report = check_corpus(corpus, splits=make_splits(corpus, "loso"))
@@ -299,7 +299,7 @@ def test_many_splits_tell_it_once(shared):
     assert "2 recordings in common" in told
 
 
-def test_overlapping_parts_on_two_sides_of_a_split(originals):
+def test_overlapping_parts_in_two_parts_of_a_split_are_reported(originals):
     def told(speakers):
         table = {
             "id": list("abcde"),

@@ -27,7 +27,7 @@ def make(*, classes=None, **changes):
     return Corpus.from_table(pd.DataFrame(columns | changes), name="three", classes=classes)
 
 
-def test_from_table_gives_the_documented_table():
+def test_from_table_makes_the_documented_table():
     corpus = make()
     assert list(corpus.table.columns) == ["id", "file", "start", "end", "speaker", "partition", "mood", "grade"]
     assert corpus.table["id"].tolist() == ["a.wav", "b.wav#0.5-2.0", "b.wav#2.0-"]
@@ -40,7 +40,7 @@ def test_from_table_gives_the_documented_table():
     assert corpus.segments()[1:] == [Segment(file, 0.5, 2.0), Segment(file, 2.0, None)]
 
 
-def test_from_table_takes_any_table_of_pandas(tmp_path):
+def test_from_table_accepts_any_data_frame(tmp_path):
     (tmp_path / "data.csv").write_text("file,speaker,grade,mood\na.wav,7,2,\nb.wav,8,10,calm\n")
     table = pd.read_csv(tmp_path / "data.csv").set_index(pd.Index([5, 3]))
     corpus = Corpus.from_table(table)
@@ -64,7 +64,7 @@ def test_from_table_joins_the_names_of_a_person(tmp_path):
     table.to_csv(tmp_path / "data.csv", index=False)
     listed = open_corpus(f"csv:{tmp_path / 'data.csv'}")
     assert (listed.table["speaker"].tolist(), list(listed.tasks)) == (["46", "46", "1", "46"], ["mood"])
-    with pytest.raises(ValueError, match=r"speaker '53' is the persons 'anna' and 'eve'"):
+    with pytest.raises(ValueError, match=r"speaker '53' is two persons, 'anna' and 'eve'"):
         Corpus.from_table(table.assign(person=["anna", "anna", None, "eve"]))
 
 
@@ -95,7 +95,7 @@ def test_for_task_drops_unlabelled_rows_and_renumbers():
     assert make().for_task("grade").labels == ["10", "9", "x"]
 
 
-def test_a_labelled_corpus_keeps_what_is_known_of_the_corpus():
+def test_a_labelled_corpus_keeps_the_properties_of_its_corpus():
     facts = {"synthetic": True, "headerless_rate": 8000}
     remarks = tuple(Remark("kind", f"of {task}", task) for task in (None, "mood", "grade"))
     corpus = replace(make(), **facts, remarks=remarks).for_task("mood")
@@ -110,11 +110,11 @@ def test_the_default_split_is_by_partitions_where_there_are_any():
     assert make().for_task("grade").default_split == "random"
     some = make(partition=["train", None, None])
     assert some.for_task("grade").default_split == "partitions"
-    # No row with a label for it has one.
+    # No row with a label for this task has a partition.
     assert make(partition=[None, "train", None]).for_task("mood").default_split == "random"
 
 
-def test_missing_labels_and_unknown_tasks_are_told():
+def test_missing_labels_and_unknown_tasks_are_refused():
     table = make().for_task("mood").table
     for label, told in ((None, "rows without 'label'"), ("bored", r"'label' has \['bored'\]; allowed: angry, calm")):
         with pytest.raises(ValueError, match=told):
@@ -126,7 +126,7 @@ def test_missing_labels_and_unknown_tasks_are_told():
         make(mood=[None] * 3).for_task("mood")
 
 
-def test_adapter_mistakes_are_value_errors():
+def test_mistakes_of_an_adapter_are_value_errors():
     with pytest.raises(ValueError, match="lacks the columns"):
         Corpus("x", pd.DataFrame({"id": ["a"]}), {})
     with pytest.raises(ValueError, match="repeats the ids"):
@@ -139,7 +139,7 @@ def test_adapter_mistakes_are_value_errors():
         Corpus("x", make().table, {"mood": ("calm",)})
 
 
-def test_pickles():
+def test_a_corpus_can_be_pickled():
     for corpus in (make(), make().for_task("mood")):
         copy = pickle.loads(pickle.dumps(corpus))  # noqa: S301
         pd.testing.assert_frame_equal(copy.table, corpus.table)
@@ -152,7 +152,7 @@ def write_csv(folder, text="file,speaker,mood,noise\na.wav,1,x,p\nb.wav,2,y,q\n"
     return open_csv(folder / "data.csv")
 
 
-def test_sample_rate_is_the_lowest_of_the_labelled_files(tmp_path, write_noise):
+def test_the_sample_rate_is_the_lowest_of_the_labelled_files(tmp_path, write_noise):
     write_noise("a.wav", rate=16000)
     write_noise("b.wav", rate=11025)
     write_noise("c.wav", rate=8000)
@@ -168,7 +168,7 @@ def fingerprint_of(corpus, task="mood"):
     return corpus.for_task(task).fingerprint
 
 
-def test_fingerprint_is_free_of_place_and_sees_content(tmp_path, write_noise):
+def test_the_fingerprint_depends_on_content_and_not_on_the_folder(tmp_path, write_noise):
     write_noise("a.wav")
     write_noise("b.wav")
     corpus = write_csv(tmp_path)
@@ -192,7 +192,7 @@ def test_fingerprint_is_free_of_place_and_sees_content(tmp_path, write_noise):
         fingerprint_of(write_csv(moved))
 
 
-def test_fingerprint_reads_audio_once_but_sees_a_change(tmp_path, write_noise, monkeypatch):
+def test_the_fingerprint_reads_audio_once_but_notices_a_change(tmp_path, write_noise, monkeypatch):
     write_noise("a.wav")
     write_noise("b.wav")
     corpus = write_csv(tmp_path)
@@ -208,21 +208,21 @@ def test_fingerprint_reads_audio_once_but_sees_a_change(tmp_path, write_noise, m
     assert labelled.compute_fingerprint() != original
 
 
-def test_fingerprint_ignores_unlabelled_rows(tmp_path, write_noise):
+def test_the_fingerprint_ignores_unlabelled_rows(tmp_path, write_noise):
     write_noise("a.wav")
     write_noise("b.wav")
     one = write_csv(tmp_path, "file,speaker,mood\na.wav,1,x\n").for_task("mood").fingerprint
     assert write_csv(tmp_path, "file,speaker,mood\na.wav,1,x\nb.wav,2,\n").for_task("mood").fingerprint == one
 
 
-def test_fingerprint_stays_what_it_was(tmp_path):
-    # Run directories are named by it: it may change only where results do.
+def test_the_fingerprint_never_changes(tmp_path):
+    # It is part of the names of run directories, so it may change only if results do.
     for name in ("a", "b"):
         (tmp_path / f"{name}.wav").write_bytes(b"RIFF" + 100 * name.encode())
     corpus = write_csv(tmp_path, "file,speaker,mood,partition,end\na.wav,1,x,train,0.5\nb.wav,2,y,test,\n")
     fixed = "39d88d3f212a5668502359535e310222c4354bc223e336b1d06089ed87128ae6"
     assert corpus.for_task("mood").fingerprint == fixed
-    # Other samples come out of the same bytes.
+    # At another rate the same bytes give other samples.
     assert replace(corpus, headerless_rate=8000).for_task("mood").fingerprint != fixed
 
 
@@ -236,7 +236,7 @@ def test_missing_files_are_counted(tmp_path, write_noise):
             getattr(corpus.for_task("mood"), name)
 
 
-def test_speakers_are_joined(table_corpus):
+def test_speakers_can_be_joined(table_corpus):
     corpus = table_corpus(("46", "x", 1), ("53", "y", 1), ("60", "x", 1), ("7", "y", 1))
     assert corpus.join_speakers([]).table.equals(corpus.table)
     assert corpus.join_speakers([("46", "53"), ("53", "60")]).table["speaker"].tolist() == ["46", "46", "46", "7"]
@@ -244,5 +244,5 @@ def test_speakers_are_joined(table_corpus):
     assert corpus.join_speakers([("46", "53"), ("53", "46")]).speakers == ("46", "60", "7")
     with pytest.raises(InputError, match="no speaker is called '9'; speakers: 46, 53, 60, 7"):
         corpus.join_speakers([("46", "9")])
-    # Results are about other speakers, so they are other results.
+    # The results have other speakers, so the fingerprint differs.
     assert corpus.table["speaker"].tolist() == ["46", "53", "60", "7"]

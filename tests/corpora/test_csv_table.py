@@ -39,7 +39,7 @@ def test_reads_text_paths_and_partitions(read, tmp_path):
     assert corpus.name == f"csv:{tmp_path / 'data.csv'}"
 
 
-def test_segments(read):
+def test_segments_have_their_times(read):
     table = read("file,speaker,start,end,c\na.wav,1,,1.5,x\na.wav,1,1.5,3,y\nb.wav,2,,,x\n").table
     assert table["id"].tolist() == ["a.wav#-1.5", "a.wav#1.5-3.0", "b.wav"]
     assert math.isnan(table["start"][0])
@@ -55,12 +55,12 @@ def test_segments(read):
     ],
     ids=["crlf", "bom-semicolon", "tab-blank-lines"],
 )
-def test_dialects(read, content):
+def test_every_dialect_of_csv_is_read(read, content):
     table = read(content).table
     assert table[["id", "speaker", "c"]].to_numpy().tolist() == [["a.wav", "1", "x"], ["b.wav", "2", "y"]]
 
 
-def test_which_columns_are_tasks(read):
+def test_columns_with_labels_are_tasks(read):
     lines = [f"{i}.wav,{i},{20 + i % 30},{i / 7},some text {i},{'word' + str(i % 55)},n{i % 2}," for i in range(120)]
     corpus = read("file,speaker,age,loudness,transcript,word,id,empty\n" + "\n".join(lines).replace(",n", ",n"))
     assert list(corpus.tasks) == ["age", "word", "empty"]
@@ -97,26 +97,26 @@ def test_which_columns_are_tasks(read):
         ("file,speaker,c,end\na.wav,1,x,1\na.wav,1,y,1.0\n", "lines 2 and 3: both give a.wav#-1.0"),
     ],
 )
-def test_bad_tables_are_told_in_one_sentence(read, content, message):
+def test_bad_tables_give_one_sentence(read, content, message):
     with pytest.raises(InputError, match=message) as caught:
         read(content)
     assert "data.csv" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_no_column_can_be_a_task(read):
+def test_a_table_without_a_possible_task_is_refused(read):
     with pytest.raises(InputError, match="no column can be a task; level have more than 50"):
         read("file,speaker,level\n" + "".join(f"{i}.wav,1,{i}\n" for i in range(60)))
 
 
-def test_missing_file_and_folder(tmp_path):
+def test_a_missing_file_and_a_folder_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"nothing\.csv: file does not exist"):
         open_csv(tmp_path / "nothing.csv")
     with pytest.raises(InputError, match="cannot be read"):
         open_csv(tmp_path)
 
 
-def test_all_defects_are_told_at_once(read):
+def test_all_defects_are_reported_at_once(read):
     lines = [
         "file,speaker,c,partition,start,end",
         "a.wav,1,x,training,-1,",
@@ -136,11 +136,11 @@ def test_all_defects_are_told_at_once(read):
     first = caught.value.defects[0].message
     assert str(caught.value).startswith(first)
     assert "the table has 5 more defects" in str(caught.value)
-    # What is wrong with a row does not make up other defects, and an error survives its way from a worker process.
+    # A defect of a row causes no others, and an error survives the way from a worker process.
     assert copy.copy(caught.value).defects == caught.value.defects
 
 
-def test_both_missing_columns_are_told(read):
+def test_both_missing_columns_are_named(read):
     with pytest.raises(CsvError) as caught:
         read("path,name,c\na,1,x\n")
     assert [defect.column for defect in caught.value.defects] == ["file", "speaker"]
@@ -150,11 +150,11 @@ def test_persons_join_speakers(read):
     corpus = read("file,speaker,person,c\na.wav,46,anna,x\nb.wav,53,anna,y\nc.wav,7,,x\nd.wav,53,,x\ne.wav,8,ben,y\n")
     assert corpus.table["speaker"].tolist() == ["46", "46", "7", "46", "8"]
     assert list(corpus.tasks) == ["c"]
-    with pytest.raises(CsvError, match="lines 2 and 3: speaker '46' is the persons 'anna' and 'ben'"):
+    with pytest.raises(CsvError, match="lines 2 and 3: speaker '46' is two persons, 'anna' and 'ben'"):
         read("file,speaker,person,c\na.wav,46,anna,x\nb.wav,46,ben,y\n")
 
 
-def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+def test_a_pipe_is_refused_without_waiting_for_it(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(InputError, match="pipe: is a pipe or a device; give a file"):
         open_csv(tmp_path / "pipe")

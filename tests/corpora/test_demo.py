@@ -44,7 +44,7 @@ def hashes(folder):
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.glob("*.wav")}
 
 
-def test_composition(cache):
+def test_the_corpus_has_the_documented_composition(cache):
     corpus = open_demo(cache)
     assert corpus.synthetic
     assert corpus.name == "demo"
@@ -85,7 +85,7 @@ def test_aroused_is_louder_and_faster_on_average_but_not_always(cache):
         seconds.append(samples.size / rate)
     aroused = (table["arousal"] == "aroused").to_numpy()
     for values, sign in ((np.array(level), 1), (np.array(seconds), -1)):
-        # The two renderings of one sentence are neighbours.
+        # The two renderings of a sentence follow each other.
         difference = sign * (values[aroused] - values[~aroused])
         assert difference.mean() > 0
         assert 0.6 < (difference > 0).mean() < 1.0
@@ -97,17 +97,17 @@ def test_groups_differ_in_pitch_and_overlap():
     assert min(pitch["child"]) < max(pitch["female"])
 
 
-def test_second_use_only_reads(cache, monkeypatch):
+def test_a_second_use_only_reads(cache, monkeypatch):
     monkeypatch.setattr(demo, "_make", lambda *_: pytest.fail("synthesised again"))
     assert len(open_demo(cache)) == 432
 
 
-def test_cache_holds_the_corpus_and_nothing_else(cache):
+def test_the_cache_holds_nothing_but_the_corpus(cache):
     assert [path.name for path in cache.iterdir()] == ["demo-1"]
     assert len(list((cache / "demo-1").iterdir())) == 433
 
 
-def test_two_processes_give_the_same_bytes_in_any_order_and_company(cache, tmp_path):
+def test_two_processes_give_the_same_bytes_in_any_order_and_selection(cache, tmp_path):
     folder = tmp_path / "out"
     folder.mkdir()
     # The library has buffers of 160 bytes for file names.
@@ -121,7 +121,7 @@ def test_two_processes_give_the_same_bytes_in_any_order_and_company(cache, tmp_p
     assert subset.items() <= hashes(cache / "demo-1").items()
 
 
-def test_damaged_corpus_is_made_again(cache, tmp_path, monkeypatch):
+def test_a_damaged_corpus_is_made_again(cache, tmp_path, monkeypatch):
     shutil.copytree(cache / "demo-1", tmp_path / "demo-1")
     (tmp_path / "demo-1" / "male01-01-calm.wav").unlink()
 
@@ -134,7 +134,7 @@ def test_damaged_corpus_is_made_again(cache, tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["demo-1"]
 
 
-def test_killed_synthesis_leaves_nothing_under_the_name(tmp_path):
+def test_a_killed_synthesis_leaves_no_corpus(tmp_path):
     code = "import sys, pathlib; from convrnn.corpora.demo import open_demo; open_demo(pathlib.Path(sys.argv[1]))"
     process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], start_new_session=True)
     deadline = time.monotonic() + 60
@@ -151,13 +151,13 @@ def test_killed_synthesis_leaves_nothing_under_the_name(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_recent_work_of_another_process_is_not_swept(tmp_path):
+def test_recent_files_of_another_process_are_not_deleted(tmp_path):
     (tmp_path / "demo-1.partial-x").mkdir()
     demo._sweep(tmp_path / "demo-1")
     assert (tmp_path / "demo-1.partial-x").is_dir()
 
 
-def test_failing_synthesis_is_told_in_one_sentence_and_leaves_nothing(tmp_path, monkeypatch):
+def test_a_failing_synthesis_gives_one_sentence_and_leaves_nothing(tmp_path, monkeypatch):
     broken = tmp_path / "python"
     broken.write_text("#!/bin/sh\necho 1 432\necho 'RuntimeError: no voice' >&2\nexit 1\n")
     broken.chmod(0o755)
@@ -169,7 +169,7 @@ def test_failing_synthesis_is_told_in_one_sentence_and_leaves_nothing(tmp_path, 
     assert not list((tmp_path / "cache").iterdir())
 
 
-def test_crash_of_the_library_does_not_take_the_caller_along(tmp_path, monkeypatch):
+def test_a_crash_of_the_library_does_not_end_the_caller(tmp_path, monkeypatch):
     crashing = tmp_path / "python"
     crashing.write_text("#!/bin/sh\nkill -SEGV $$\n")
     crashing.chmod(0o755)
@@ -178,7 +178,7 @@ def test_crash_of_the_library_does_not_take_the_caller_along(tmp_path, monkeypat
         open_demo(tmp_path / "cache")
 
 
-def test_interrupt_stops_the_synthesis_and_cleans_up(tmp_path):
+def test_an_interrupt_stops_the_synthesis_and_cleans_up(tmp_path):
     def interrupt(*_):
         raise KeyboardInterrupt
 
@@ -187,7 +187,7 @@ def test_interrupt_stops_the_synthesis_and_cleans_up(tmp_path):
     assert not list((tmp_path / "cache").iterdir())
 
 
-def test_missing_package_names_the_extra(tmp_path, monkeypatch):
+def test_an_error_about_a_missing_package_names_the_extra(tmp_path, monkeypatch):
     find_spec = importlib.util.find_spec
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name: None if name == "espeakng_loader" else find_spec(name)
@@ -196,13 +196,13 @@ def test_missing_package_names_the_extra(tmp_path, monkeypatch):
         open_demo(tmp_path)
 
 
-def test_cache_dir_that_cannot_be_made(tmp_path):
+def test_a_cache_folder_that_cannot_be_created_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="demo corpus cannot be written there"):
         open_demo(tmp_path / "file" / "cache")
 
 
-def test_finished_by_another_process_meanwhile(cache, tmp_path):
+def test_a_corpus_that_another_process_finished_meanwhile_is_used(cache, tmp_path):
     partial = tmp_path / "partial"
     partial.mkdir()
     inode = (cache / "demo-1").stat().st_ino
@@ -211,7 +211,7 @@ def test_finished_by_another_process_meanwhile(cache, tmp_path):
     assert partial.is_dir()
 
 
-def test_version_is_raised_when_the_plan_changes():
+def test_the_version_rises_when_the_plan_changes():
     content = "\n".join(
         f"{u.name} {u.text} {u.rate} {u.pitch} {u.pitch_range} {u.gain_db:.6f} {u.seed} {u.speaker.partition} "
         f"{u.speaker.noise_db:.6f} {u.speaker.voice_file()}"
@@ -227,7 +227,7 @@ def test_utterances_do_not_depend_on_each_other():
         assert whole[utterance.name] == utterance
 
 
-def test_sentences_stay_with_both_renderings():
+def test_every_sentence_has_both_renderings():
     texts = {}
     for utterance in plan():
         texts.setdefault(utterance.name.rsplit("-", 1)[0], set()).add(utterance.text)
@@ -235,6 +235,6 @@ def test_sentences_stay_with_both_renderings():
     assert len(texts) == 216
 
 
-def test_plain_folder_is_readable_as_a_csv_corpus(cache):
+def test_the_folder_can_be_read_as_a_csv_corpus(cache):
     header = Path(cache / "demo-1" / "demo.csv").read_text(encoding="utf-8").splitlines()[0]
     assert header == "file,speaker,partition,gender,arousal,text"

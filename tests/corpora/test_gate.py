@@ -1,4 +1,4 @@
-"""Which errors stop an experiment, which may be let through, and what is told of it."""
+"""Which errors stop an experiment, which can be accepted, and how this is reported."""
 
 import shutil
 
@@ -32,23 +32,23 @@ def test_warnings_stop_nothing():
     assert require_sound(report(SILENT)) == []
 
 
-def test_every_error_has_to_be_accepted():
+def test_every_kind_of_error_has_to_be_accepted():
     assert require_sound(report(TRUNCATED, TRUNCATED, SILENT), ["truncated"]) == [TRUNCATED, TRUNCATED]
     with pytest.raises(
         UnsoundCorpusError, match=r"^csv:data\.csv: 3 errors in 8 utterances: truncated \(2\), missing-file \(1\)$"
     ) as error:
         require_sound(report(TRUNCATED, TRUNCATED, MISSING))
     assert error.value.defects == [TRUNCATED, TRUNCATED, MISSING]
-    # To accept one of them would not help.
+    # Accepting one of them would not help.
     assert "accept=" not in str(error.value)
 
 
-def test_of_one_error_its_own_sentence_is_told():
+def test_a_single_error_is_raised_with_its_own_sentence():
     with pytest.raises(UnsoundCorpusError, match=r"^b\.wav: file does not exist$"):
         require_sound(report(TRUNCATED, MISSING), ["truncated"])
 
 
-def test_only_what_leaves_results_can_be_accepted():
+def test_only_errors_that_still_allow_results_can_be_accepted():
     with pytest.raises(
         InputError, match=r"accept=\['missing-file'\]: cannot be accepted; kinds that can: " + next(iter(ACCEPTABLE))
     ):
@@ -83,7 +83,7 @@ def test_rows_are_joined_and_copies_left_out_among_those_with_a_label(folder):
     assert provisos.sentences() == ["Left out as copies of other recordings: 1 (s2-0.wav)."]
 
 
-def test_only_what_concerns_a_test_stops_one(folder):
+def test_only_errors_in_the_tested_rows_stop_an_evaluation(folder):
     corpus = open_csv(folder / "data.csv").for_task("pitch")
     # Two rows of one class and one speaker: enough to test on.
     assert check_tested_rows(corpus, [6]).errors == []
@@ -93,7 +93,7 @@ def test_only_what_concerns_a_test_stops_one(folder):
     assert [defect.kind for defect in check_tested_rows(corpus, [4, 5]).errors] == ["truncated"]
 
 
-def test_a_test_on_what_was_seen_is_a_leak(folder):
+def test_testing_on_training_recordings_is_a_leak(folder):
     shutil.copy(folder / "s0-0.wav", folder / "s3-0.wav")
     corpus = open_csv(folder / "data.csv").for_task("pitch")
     split = Split("mine", train=("s0", "s1"), validation=("s2",), test=("s3",))
@@ -101,5 +101,5 @@ def test_a_test_on_what_was_seen_is_a_leak(folder):
     found = check_tested_rows(corpus, [6, 7], split).errors
     assert {defect.kind for defect in found} == {"shared-speaker"}
     assert all("s0-0.wav" in defect.message and "s3-0.wav" in defect.message for defect in found)
-    # Whoever tests on the training rows knows that.
+    # Testing on the training rows themselves is no leak, as it is intended.
     assert check_tested_rows(corpus, [0, 1, 2, 3], split).errors == []

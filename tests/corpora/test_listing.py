@@ -15,7 +15,7 @@ def test_the_nearest_list_is_found(tmp_path):
         assert find_list(tmp_path, "list.txt") == (tmp_path / folder / "list.txt" if found else None)
 
 
-def test_lines_end_as_on_any_system(tmp_path):
+def test_all_line_endings_are_accepted(tmp_path):
     path = tmp_path / "list.txt"
     path.write_bytes(b"\xef\xbb\xbfa  1\r\n\r\n\tb 2 \rc\t3")
     rows = read_list(path, ("name", "number"))
@@ -23,7 +23,7 @@ def test_lines_end_as_on_any_system(tmp_path):
     assert [row.where for row in rows] == [f"{path}, line {number}" for number in (1, 3, 4)]
 
 
-def test_audio_is_found_nearest_first(tmp_path):
+def test_the_nearest_audio_is_found(tmp_path):
     for name in ("b/a.wav", "b/z/a.WAV", "z.raw", "a.wav", "notes.txt", ".a.wav", ".trash/a.wav", "b/wav"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
@@ -33,7 +33,7 @@ def test_audio_is_found_nearest_first(tmp_path):
     assert audio_files(tmp_path / "nowhere", {".wav"}) == []
 
 
-def test_what_cannot_be_read_is_named(tmp_path, monkeypatch):
+def test_folders_and_files_that_cannot_be_read_are_named(tmp_path, monkeypatch):
     (tmp_path / "closed").mkdir()
     (tmp_path / "list.txt").touch()
 

@@ -12,7 +12,7 @@ from convrnn.corpora.riff import data_bytes, missing_bytes
 
 @pytest.fixture
 def wav(tmp_path):
-    """A WAV file of 4000 bytes of samples with an odd chunk before them, and where its data size stands."""
+    """A WAV file of 4000 bytes of samples after a chunk of odd length, and the position of its data size."""
     path = tmp_path / "a.wav"
     soundfile.write(path, np.arange(2000, dtype=np.int16), 8000)
     content = path.read_bytes()
@@ -21,20 +21,20 @@ def wav(tmp_path):
     return path, place + 12 + 4
 
 
-def test_whole_file_lacks_nothing(wav):
+def test_a_complete_file_lacks_nothing(wav):
     assert missing_bytes(wav[0]) == 0
     wav[0].write_bytes(wav[0].read_bytes() + b"LIST\0\0\0\0")
     assert missing_bytes(wav[0]) == 0
 
 
-def test_broken_copy_lacks_what_was_cut(wav):
+def test_a_truncated_copy_lacks_the_bytes_cut_off(wav):
     wav[0].write_bytes(wav[0].read_bytes()[:-1500])
     assert missing_bytes(wav[0]) == 1500
     assert data_bytes(wav[0]) == 4000
 
 
 @pytest.mark.parametrize("size", [0, 0x7FFFF000, 0x80000000, 0xFFFFFFFF])
-def test_size_of_a_stream_says_nothing(wav, size):
+def test_the_size_in_the_header_of_a_stream_is_ignored(wav, size):
     path, place = wav
     content = path.read_bytes()
     path.write_bytes(content[:place] + struct.pack("<I", size) + content[place + 4 :])
@@ -43,7 +43,7 @@ def test_size_of_a_stream_says_nothing(wav, size):
 
 @pytest.mark.parametrize("kind", ["WAV", "WAVEX", "RIFX", "RF64", "W64", "AIFF", "AU", "CAF", "NIST"])
 @pytest.mark.parametrize("channels", [1, 2])
-def test_broken_copies_of_every_uncompressed_format(tmp_path, kind, channels):
+def test_truncated_copies_of_every_uncompressed_format_are_found(tmp_path, kind, channels):
     path = tmp_path / "a"
     form = {"format": "WAV", "endian": "BIG"} if kind == "RIFX" else {"format": kind}
     soundfile.write(path, np.arange(1, 2001, dtype=np.int16).repeat(channels).reshape(-1, channels), 8000, **form)
@@ -51,24 +51,24 @@ def test_broken_copies_of_every_uncompressed_format(tmp_path, kind, channels):
     content = path.read_bytes()
     path.write_bytes(content[:-1000])
     assert missing_bytes(path) == 1000
-    # libsndfile says nothing of it.
+    # libsndfile does not report it.
     assert soundfile.info(path).frames == pytest.approx(2000 - 500 / channels, abs=5)
     path.write_bytes(content + b"more")
     assert missing_bytes(path) == 0
 
 
 @pytest.mark.parametrize("missing", [1, 10, 300])
-def test_a_broken_copy_of_ogg(tmp_path, missing):
+def test_a_truncated_copy_of_ogg_is_found(tmp_path, missing):
     path = tmp_path / "a.ogg"
     soundfile.write(path, np.random.default_rng(0).uniform(-0.5, 0.5, 80_000), 8000)
     assert missing_bytes(path) == 0
     path.write_bytes(path.read_bytes()[:-missing])
-    # libsndfile gives the whole pages without a word.
+    # libsndfile returns the complete pages without an error.
     assert 0 < soundfile.info(path).frames < 80_000
     assert missing_bytes(path) == missing
 
 
-def test_a_large_file_has_its_length_in_another_place(tmp_path):
+def test_the_length_of_a_large_file_is_read_from_its_own_chunk(tmp_path):
     path = tmp_path / "a.rf64"
     soundfile.write(path, np.arange(2000, dtype=np.int16), 8000, format="RF64")
     content = bytearray(path.read_bytes())
@@ -83,7 +83,7 @@ def test_a_large_file_has_its_length_in_another_place(tmp_path):
     ("kind", "sign", "unknown"),
     [("AU", b".snd", b"\xff\xff\xff\xff"), ("RIFX", b"data", b"\xff\xff\xff\xff")],
 )
-def test_streams_of_other_formats(tmp_path, kind, sign, unknown):
+def test_streams_of_other_formats_lack_nothing(tmp_path, kind, sign, unknown):
     form = {"format": "WAV", "endian": "BIG"} if kind == "RIFX" else {"format": kind}
     soundfile.write(tmp_path / "a", np.arange(2000, dtype=np.int16), 8000, **form)
     content = bytearray((tmp_path / "a").read_bytes())

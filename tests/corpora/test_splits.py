@@ -14,7 +14,7 @@ from convrnn.errors import InputError
 
 
 def even(table_corpus, speakers=20):
-    """Speakers with one class each: half of them a, a quarter b, a quarter c."""
+    """Speakers with one class each: half with a, a quarter with b, a quarter with c."""
     return table_corpus(*((f"s{i:02}", "aabc"[i % 4], 5) for i in range(speakers)))
 
 
@@ -25,7 +25,7 @@ def per_class(corpus, rows):
     }
 
 
-def test_random_is_60_20_20_and_stratified(table_corpus):
+def test_a_random_split_is_60_20_20_and_stratified(table_corpus):
     corpus = even(table_corpus)
     for seed in range(5):
         (split,) = make_splits(corpus.for_task("task"), "random", seed=seed)
@@ -34,7 +34,7 @@ def test_random_is_60_20_20_and_stratified(table_corpus):
         assert counts == {"train": [30, 15, 15], "validation": [10, 5, 5], "test": [10, 5, 5]}
 
 
-def test_splits_depend_on_the_seed_alone(table_corpus):
+def test_splits_depend_only_on_the_seed(table_corpus):
     corpus = even(table_corpus)
     backwards = Corpus(corpus.name, corpus.table[::-1], corpus.tasks)
     for kind in ("random", "folds:4", "loso"):
@@ -63,7 +63,7 @@ def test_folds_test_every_speaker_once(table_corpus, kind, count):
         assert (splits[2].name, splits[2].test) == ("loso-s02", ("s02",))
 
 
-def test_partitions_as_given(table_corpus):
+def test_given_partitions_are_used(table_corpus):
     corpus = table_corpus(
         ("1", "x", 2, "train"), ("1", "y", 1, "train"), ("2", "x", 1, "validation"), ("3", "y", 1, "test")
     )
@@ -72,7 +72,7 @@ def test_partitions_as_given(table_corpus):
     assert split.rows(corpus) == {"train": [0, 1, 2], "validation": [3], "test": [4]}
 
 
-def test_partitions_take_validation_from_training(table_corpus):
+def test_partitions_without_validation_take_it_from_training(table_corpus):
     groups = [(f"r{i}", "xy"[i % 2], 3, "train") for i in range(10)]
     corpus = table_corpus(*groups, ("t1", "x", 2, "test"), ("t2", "y", 2, "test"))
     (split,) = make_splits(corpus.for_task("task"), "partitions")
@@ -103,7 +103,7 @@ def test_unlabelled_rows_and_their_speakers_are_left_out(table_corpus):
         split.rows(corpus)
 
 
-def test_files_give_splits_back(table_corpus, tmp_path):
+def test_a_written_split_is_read_back(table_corpus, tmp_path):
     corpus = even(table_corpus)
     splits = make_splits(corpus.for_task("task"), "folds:5")
     path = tmp_path / "new" / "splits.json"
@@ -113,7 +113,7 @@ def test_files_give_splits_back(table_corpus, tmp_path):
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_files_must_fit_the_corpus(table_corpus, tmp_path):
+def test_split_files_must_fit_the_corpus(table_corpus, tmp_path):
     path = tmp_path / "s.json"
     save_splits(make_splits(even(table_corpus, 8).for_task("task"), "random"), path)
     with pytest.raises(InputError, match="does not name speaker 's08' of small"):
@@ -150,13 +150,13 @@ GOOD = {"name": "a", "train": ["1"], "validation": ["2"], "test": ["3"]}
         (json.dumps({"format_version": 1, "splits": [GOOD, GOOD]}), "two splits have the same name"),
     ],
 )
-def test_bad_split_files(tmp_path, content, message):
+def test_bad_split_files_are_refused(tmp_path, content, message):
     (tmp_path / "s.json").write_text(content)
     with pytest.raises(InputError, match=message):
         load_splits(tmp_path / "s.json")
 
 
-def test_unreadable_and_unwritable_split_files(tmp_path):
+def test_unreadable_and_unwritable_split_files_are_named(tmp_path):
     with pytest.raises(InputError, match="file does not exist"):
         load_splits(tmp_path / "none.json")
     (tmp_path / "file").touch()
@@ -165,13 +165,13 @@ def test_unreadable_and_unwritable_split_files(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["half", "folds", "random:2", "file:", "partition"])
-def test_unknown_kinds(table_corpus, kind):
+def test_unknown_kinds_of_splits_are_refused(table_corpus, kind):
     with pytest.raises(InputError, match=r"unknown split .*; allowed: partitions, random, folds:K, loso, file:PATH"):
         make_splits(even(table_corpus).for_task("task"), kind)
 
 
 @pytest.mark.parametrize("folds", ["", "1", "0", "-3", "21", "2.0", "x", "²"])
-def test_bad_numbers_of_folds(table_corpus, folds):
+def test_bad_numbers_of_folds_are_refused(table_corpus, folds):
     with pytest.raises(InputError, match="the number of folds must be from 2 to 20"):
         make_splits(even(table_corpus).for_task("task"), f"folds:{folds}")
 
@@ -181,11 +181,11 @@ def test_bad_numbers_of_folds(table_corpus, folds):
     [
         ([("1", "x", 2), ("1", "y", 2)], "has 1 speaker.s.; at least three"),
         ([("1", "x", 2), ("2", "y", 2)], "has 2 speaker.s.; at least three"),
-        ([("1", "x", 2), ("2", "x", 2), ("3", "x", 1)], "has one class only, 'x'"),
+        ([("1", "x", 2), ("2", "x", 2), ("3", "x", 1)], "has only one class, 'x'"),
     ],
 )
 @pytest.mark.parametrize("kind", ["random", "loso", "folds:2", "partitions"])
-def test_too_few_speakers_or_classes(table_corpus, groups, message, kind):
+def test_too_few_speakers_or_classes_are_refused(table_corpus, groups, message, kind):
     with pytest.raises(InputError, match=message):
         make_splits(table_corpus(*groups).for_task("task"), kind)
 
@@ -194,29 +194,29 @@ def test_too_few_speakers_or_classes(table_corpus, groups, message, kind):
     ("sides", "message"),
     [
         ([None, None, None, None], "has no partitions; split by random"),
-        (["train", "train", "test", None], "6.wav has no partition, but others have"),
+        (["train", "train", "test", None], "6.wav has no partition, although others have one"),
         (["train", "train", "validation", "validation"], "the partition 'test' has no speaker"),
         (["validation", "test", "test", "test"], "the partition 'train' has no speaker"),
-        (["train", "test", "test", "test"], "one training speaker only, '1'; a second one"),
+        (["train", "test", "test", "test"], "only one training speaker, '1'; another one"),
         (
             ["train", "validation", "train", "test"],
             r"class 'y' of task has no training example \(2 in validation and 2 in test",
         ),
     ],
 )
-def test_bad_partitions(table_corpus, sides, message):
+def test_bad_partitions_are_refused(table_corpus, sides, message):
     corpus = table_corpus(*((str(i + 1), "xyxy"[i], 2, side) for i, side in enumerate(sides)))
     with pytest.raises(InputError, match=message):
         make_splits(corpus.for_task("task"), "partitions")
 
 
-def test_speaker_in_two_partitions(table_corpus):
+def test_a_speaker_in_two_partitions_is_refused(table_corpus):
     corpus = table_corpus(("1", "x", 1, "train"), ("2", "y", 1, "train"), ("3", "x", 1, "test"), ("1", "x", 1, "test"))
     with pytest.raises(InputError, match="speaker '1' is in the partitions train and test"):
         make_splits(corpus.for_task("task"), "partitions")
 
 
-def test_class_of_one_speaker_cannot_be_left_out(table_corpus):
+def test_the_only_speaker_of_a_class_cannot_be_left_out(table_corpus):
     corpus = table_corpus(("1", "x", 3), ("2", "y", 3), ("3", "y", 3), ("4", "y", 3))
     (split,) = make_splits(corpus.for_task("task"), "random")
     assert "1" in split.train
@@ -224,7 +224,7 @@ def test_class_of_one_speaker_cannot_be_left_out(table_corpus):
         make_splits(corpus.for_task("task"), "loso")
 
 
-def test_unknown_task(table_corpus):
+def test_an_unknown_task_is_refused(table_corpus):
     with pytest.raises(InputError, match="unknown task 'age'; tasks of this corpus: task"):
         make_splits(even(table_corpus).for_task("age"), "random")
 
@@ -234,7 +234,7 @@ counts_of_speakers = st.lists(st.lists(st.integers(0, 6), min_size=3, max_size=3
 
 @settings(max_examples=150, deadline=None)
 @given(counts_of_speakers, st.integers(0, 1000), st.sampled_from(["random", "folds:3", "loso"]))
-def test_any_corpus_splits_soundly_or_says_why(counts, seed, kind):
+def test_every_corpus_gets_a_valid_split_or_an_explanation(counts, seed, kind):
     rows = [(f"s{i}", "abc"[c]) for i, own in enumerate(counts) for c, n in enumerate(own) for _ in range(n)]
     assume(rows)
     table = {
@@ -253,7 +253,7 @@ def test_any_corpus_splits_soundly_or_says_why(counts, seed, kind):
     if message:
         told = "at least" if not enough else "no training example|has no speaker|one training speaker"
         assert re.search(told, message)
-        # Where there plainly is a way, it is found.
+        # If a split clearly exists, it is found.
         roomy = enough and len(corpus.speakers) >= len(owners) + 2
         assert not (roomy and kind == "random")
         assert not (roomy and kind == "loso" and min(map(len, owners.values())) >= 2)

@@ -12,7 +12,7 @@ RATE = 8000
 
 @pytest.fixture(scope="module", autouse=True)
 def workers():
-    """Runs are trained in this process; ``tests/cli/test_compare.py`` has the processes."""
+    """Trains runs in this process; ``tests/cli/test_compare.py`` tests worker processes."""
     with in_threads():
         yield
 
@@ -27,7 +27,7 @@ def all_tones(tmp_path_factory):
         partition = "train" if speaker < 6 else "validation" if speaker < 8 else "test"
         for number, name in enumerate(("low", "low", "low", "high")):
             time = np.arange(int(generator.uniform(0.25, 0.35) * RATE)) / RATE
-            # Every clip begins the same, or standardising would leave nothing to tell the two apart by.
+            # All clips begin alike; otherwise nothing would distinguish the two pitches after standardising.
             hertz = np.where(time < 0.1, 700, 300 if name == "low" else 1500)
             noise = 0.05 * generator.standard_normal(len(time))
             file = f"s{speaker:02}-{number}.wav"
@@ -40,5 +40,5 @@ def all_tones(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def tones(all_tones):
-    """The same with their pitch as the label."""
+    """The same corpus with the pitch as the label."""
     return all_tones.for_task("pitch")

@@ -1,4 +1,4 @@
-"""Which columns a table has on which corpora."""
+"""The columns that a table has on given corpora."""
 
 import pytest
 
@@ -11,11 +11,11 @@ def described(requests):
     return [(r.corpus, r.column.heading, r.column.task, r.column.setting, r.column.features) for r in requests]
 
 
-def test_tasks_of_the_papers_corpora():
+def test_the_papers_corpora_have_known_tasks():
     assert PAPER_TASKS == {"aibo": ("emotion2", "emotion5"), "agender": ("gender", "age")}
 
 
-def test_the_papers_columns_on_its_corpora():
+def test_the_papers_corpora_give_the_papers_columns():
     assert choose_columns(TABLES["table1"], ["aibo:a"])[0].column is not None
     assert [r.column for r in choose_columns(TABLES["table1"], ["aibo:a"])] == list(TABLES["table1"].columns)
     both = choose_columns(TABLES["table4"], ["aibo:a", "agender:b"])
@@ -29,7 +29,7 @@ def test_a_corpus_that_is_not_given_leaves_its_columns_out():
     assert [c.task for c in missing_columns(TABLES["table4"], requests)] == ["emotion2", "emotion5"]
 
 
-def test_nothing_is_missing_on_other_corpora():
+def test_other_corpora_leave_no_columns_out():
     requests = choose_columns(TABLES["table1"], ["demo"], tasks=["gender"])
     assert missing_columns(TABLES["table1"], requests) == []
 
@@ -54,12 +54,12 @@ def test_other_corpora_take_the_tables_setting_and_features():
     ]
 
 
-def test_several_other_corpora_are_told_apart():
+def test_several_other_corpora_have_distinct_headings():
     requests = choose_columns(TABLES["table1"], ["demo", "csv:d.csv"], tasks=["mood"])
     assert [r.column.heading for r in requests] == ["demo, mood", "csv:d.csv, mood"]
 
 
-def test_the_papers_and_other_corpora_together():
+def test_the_papers_and_other_corpora_can_be_combined():
     requests = choose_columns(TABLES["table1"], ["aibo:a", "emodb:e"], tasks=["emotion"])
     assert [(r.corpus, r.column.task) for r in requests] == [
         ("aibo:a", "emotion2"),
@@ -79,11 +79,11 @@ def test_the_papers_and_other_corpora_together():
             {"tasks": ["gender"]},
             r"tasks=\['gender'\]: unknown; tasks of aibo:a: emotion2, emotion5",
         ),
-        ("table1", ["demo"], {}, r"'tasks': name the label column of demo that table1 is to be done on"),
+        ("table1", ["demo"], {}, r"'tasks': name the label column of demo to use for table1"),
         ("table4", ["demo"], {"tasks": ["age"]}, r"'setting': table4 has columns of both settings; choose emotion or"),
         ("table4", ["agender:b"], {"features": ["egemaps"]}, r"it needs aibo:PATH and agender:PATH"),
     ],
 )
-def test_refusals(table, corpora, options, sentence):
+def test_requests_that_no_table_fits_are_refused(table, corpora, options, sentence):
     with pytest.raises(InputError, match=sentence):
         choose_columns(TABLES[table], corpora, **options)

@@ -1,4 +1,4 @@
-"""The report of a comparison: a table of one column without the paper's values."""
+"""The report of a comparison: a table with one column and without the paper's values."""
 
 import csv
 import json
@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
+from convrnn.experiments.outcomes import Outcome
 from convrnn.experiments.paper import TABLES, Column
-from convrnn.experiments.results import Experiment, Outcome, Results
+from convrnn.experiments.results import Experiment, Results
 from convrnn.experiments.statistics import paired_test
 from convrnn.experiments.summary import COLUMNS
 from pages import Page
@@ -20,9 +21,9 @@ SVM = "linear SVM"
 
 
 def with_svm(done):
-    """An experiment with the outcomes of the standard convolution once more, as those of a model without runs."""
+    """An experiment in which the standard convolution's outcomes are repeated for a model without runs."""
     again = [replace(it, model=SVM, run=None, parameters=77) for it in done.outcomes if it.model == "conv"]
-    # One prediction is another, or nothing were left to tell the two apart by.
+    # One prediction is changed, as otherwise nothing would distinguish the two models.
     wrong = next(label for label in done.classes if label != again[0].prediction[0])
     again[0] = replace(again[0], prediction=(wrong, *again[0].prediction[1:]))
     return replace(done, outcomes=(*done.outcomes, *again))
@@ -33,7 +34,7 @@ def comparison(tmp_path_factory):
     runs = tmp_path_factory.mktemp("runs")
     column = replace(OTHER, heading="words & <more>, mood")
     done = experiment(runs, TABLES["table1"], column, corpus="csv:words.csv", seeds=3, folds=2)
-    return Results.of([with_svm(done)], command=("convrnn", "compare", "csv:words.csv"))
+    return Results.of([with_svm(done)], commands=[("convrnn", "compare", "csv:words.csv")])
 
 
 @pytest.fixture(scope="module")
@@ -43,12 +44,12 @@ def folder(comparison, tmp_path_factory):
     return out
 
 
-def test_rows_are_the_models_in_their_order(comparison):
+def test_rows_are_the_models_in_order(comparison):
     assert [row.heading for row in comparison.rows] == ["baseline", "conv", "clstm", "extended-clstm", SVM]
     assert comparison.title == "Comparison of models on words & <more>, mood"
 
 
-def test_files(folder):
+def test_every_format_is_written(folder):
     assert sorted(path.name for path in folder.iterdir()) == [
         "confusion-baseline.png",
         "confusion-clstm.png",
@@ -65,9 +66,9 @@ def test_files(folder):
 
 
 @pytest.mark.parametrize("ending", ["html", "md", "tex"])
-def test_pages_say_nothing_of_the_paper(folder, ending):
+def test_pages_do_not_mention_the_paper(folder, ending):
     text = (folder / f"report.{ending}").read_text()
-    # LaTeX's first lines say how to take it in.
+    # The first lines of the LaTeX file say how to include it.
     said = Page(text).all("body")[0]["text"] if ending == "html" else re.sub(r"^%.*", "", text, flags=re.MULTILINE)
     for word in ("paper", "ours", "Ours", "challenge", "Table "):
         assert word not in said
@@ -88,7 +89,7 @@ def test_csv_has_no_empty_columns_of_the_paper(folder, comparison):
     assert [bool(line["conv_p_holm"]) for line in lines] == [True, False, True, True, True]
 
 
-def test_table_is_a_data_frame_of_the_unrounded_numbers(comparison):
+def test_the_table_is_a_data_frame_of_unrounded_numbers(comparison):
     table = comparison.table
     [column] = comparison.columns
     assert table["model"].tolist() == [row.front_end for row in comparison.rows]
@@ -99,14 +100,24 @@ def test_table_is_a_data_frame_of_the_unrounded_numbers(comparison):
     assert "paper_mean" not in table
 
 
-def test_a_model_without_runs_is_tested_and_told_of_but_has_no_curves(folder, comparison):
+def test_numbers_that_do_not_exist_are_nan(tmp_path):
+    done = experiment(tmp_path, TABLES["table1"], OTHER, seeds=1)
+    for results in (Results.of([done]), Results.of([done], paper=TABLES["table1"])):
+        table = results.table
+        missing = ["ua_recall_std", *(["difference"] if results.paper else [])]
+        assert table[missing].dtypes.tolist() == [np.dtype(float)] * len(missing)
+        assert np.isnan(table["ua_recall_std"]).all()
+        assert table["seeds"].dtype == (float if results.paper else int)
+
+
+def test_a_model_without_runs_is_tested_and_described_but_has_no_curves(folder, comparison):
     page = Page((folder / "report.html").read_text())
     labels = [it["aria-label"] for it in page.all("svg")]
     assert [label.startswith("Learning curves of") for label in labels] == [True] * 4 + [False]
     assert f"{SVM}: UA recall" in labels[-1]
     assert len(page.all("table", class_="confusion")) == 5
     heading = [it["text"] for it in page.all("th", scope="row")]
-    # The overview, recalls of classes, times; a specification only where there is a run.
+    # The overview, recalls of classes, times; a specification only if there is a run.
     assert heading.count(SVM) == 3
     assert heading.count("clstm") == 3 + 6
     entry = comparison.columns[0].entries[-1]
@@ -114,7 +125,7 @@ def test_a_model_without_runs_is_tested_and_told_of_but_has_no_curves(folder, co
     assert entry.test.difference == pytest.approx(entry.measured.mean - comparison.columns[0].entries[1].measured.mean)
 
 
-def test_the_only_column_has_no_heading_of_its_own(folder):
+def test_the_only_column_has_no_heading(folder):
     page = Page((folder / "report.html").read_text())
     assert not page.all("th", scope="colgroup")
     assert "multicolumn{1}{c|}{words" not in (folder / "report.tex").read_text()
@@ -132,7 +143,7 @@ def test_json_has_the_same_form_as_a_table_of_the_paper(comparison):
     assert set(json.loads(comparison.summary().to_json())) == {"caption", "classes", "rows"}
 
 
-def test_models_with_other_seeds_are_tested_over_those_they_share(tmp_path):
+def test_models_with_different_seeds_are_compared_over_common_seeds(tmp_path):
     done = experiment(tmp_path, TABLES["table1"], OTHER, seeds=3)
     fewer = replace(done, outcomes=tuple(it for it in done.outcomes if (it.model, it.seed) != ("clstm", 1)))
     alone = [it for it in done.outcomes if it.model != "baseline" or it.seed == 2]
@@ -146,12 +157,12 @@ def test_models_with_other_seeds_are_tested_over_those_they_share(tmp_path):
     assert Results.of([none]).columns[0].entries[0].test is None
     results.report(tmp_path / "fewer")
     whole.report(tmp_path / "whole")
-    said = "compared over the seeds that they share"
+    said = "compared over their common seeds"
     assert said in (tmp_path / "fewer" / "report.md").read_text()
     assert said not in (tmp_path / "whole" / "report.md").read_text()
 
 
-def test_runs_of_other_machines_are_told_in_one_sentence(comparison, folder, tmp_path):
+def test_runs_from_several_machines_give_one_sentence(comparison, folder, tmp_path):
     said = "not all runs were computed by the same processor and software"
     assert said not in (folder / "report.md").read_text()
     [(_, done)] = comparison.done
@@ -176,11 +187,11 @@ def test_several_columns_stand_side_by_side(tmp_path):
     page = Page((tmp_path / "out" / "report.html").read_text())
     assert [it["text"] for it in page.all("th", scope="colgroup")] == ["one, mood", "two, mood"]
     assert "| one, mood: UA recall | two, mood: UA recall |" in (tmp_path / "out" / "report.md").read_text()
-    with pytest.raises(ValueError, match="of one column, and this table has 2"):
+    with pytest.raises(ValueError, match="a summary needs one measured column, not 2; use the table"):
         results.summary()
 
 
-def test_a_comparison_of_nothing_is_refused():
+def test_a_comparison_without_outcomes_is_refused():
     with pytest.raises(ValueError, match="needs an experiment"):
         Results.of([])
 
@@ -212,7 +223,7 @@ def many_folder(many, tmp_path_factory):
 
 
 class TestMany:
-    def test_the_page_is_small_and_shows_a_picture_per_model(self, many_folder):
+    def test_the_page_is_small_and_has_a_picture_per_model(self, many_folder):
         text = (many_folder / "report.html").read_text()
         assert len(text) < 3_000_000
         page = Page(text)
@@ -227,7 +238,7 @@ class TestMany:
         assert not page.all("circle")
         assert len(page.all("rect")) > 50
 
-    def test_pictures_are_bounded(self, many_folder):
+    def test_the_size_of_pictures_is_bounded(self, many_folder):
         for model in ("conv", "clstm"):
             assert max(imread(many_folder / f"confusion-{model}.png").shape) <= 2000
 
@@ -260,7 +271,7 @@ class TestMany:
         assert f"{100 * confusion[true, wrong] / 20:.2f}" in first
 
 
-def test_many_runs_are_drawn_in_part(tmp_path):
+def test_only_some_of_many_runs_are_drawn(tmp_path):
     done = experiment(tmp_path, TABLES["table1"], OTHER, seeds=2)
     # The same run directories under other seeds.
     more = [replace(it, seed=it.seed + 2 * number) for number in range(60) for it in done.outcomes]

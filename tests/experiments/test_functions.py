@@ -1,11 +1,13 @@
-"""The commands' work as functions: the same files as the commands leave, typed results, progress, errors."""
+"""The commands as functions: the same files, typed results, progress and errors."""
 
 import inspect
+import json
 import logging
 import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -31,7 +33,7 @@ from tones import write_tone
 
 @pytest.fixture(scope="module")
 def spec(tmp_path_factory):
-    """``csv:PATH`` of six speakers with two low and two high tones each; own partitions."""
+    """``csv:PATH`` of six speakers with two low and two high tones each, and partitions."""
     folder = tmp_path_factory.mktemp("corpus")
     lines = ["file,speaker,pitch,partition"]
     for speaker, side in enumerate(("train", "train", "train", "validation", "test", "test")):
@@ -49,10 +51,11 @@ def cache(tmp_path_factory):
 
 
 class Told(Progress):
-    """Everything that was told, in order."""
+    """Records everything that is reported, in order."""
 
     def __init__(self):
         self.events = []
+        self.finished = []
 
     def note(self, sentence):
         self.events.append(("note", sentence))
@@ -68,6 +71,7 @@ class Told(Progress):
 
     def run_finished(self, run, finished):
         self.events.append(("finished", str(run), finished.found))
+        self.finished.append(finished)
 
     def grid_ended(self):
         self.events.append(("ended",))
@@ -78,7 +82,7 @@ class Told(Progress):
 
 
 def command(*words, cache):
-    """Run a command that has to succeed; what it said on stdout and stderr."""
+    """Runs a command that has to succeed; returns its stdout and stderr."""
     result = CliRunner().invoke(app, [*map(str, words), "--cache", str(cache)])
     assert result.exit_code == 0, result.stderr
     return result.stdout, result.stderr
@@ -89,7 +93,7 @@ GRID = {"models": ["conv", "baseline"], "seeds": 1, "max_epochs": 1, "batch_size
 
 @pytest.fixture(scope="module")
 def compared(spec, cache, tmp_path_factory):
-    """A comparison on a corpus that is an object, and what was told meanwhile."""
+    """A comparison on a corpus object, and what was reported meanwhile."""
     told = Told()
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("CONVRNN_CACHE", raising=False)
@@ -100,20 +104,20 @@ def compared(spec, cache, tmp_path_factory):
     return comparison, told
 
 
-def test_a_comparison_is_the_commands(spec, cache, compared, tmp_path):
+def test_a_comparison_equals_the_commands(spec, cache, compared, tmp_path):
     comparison, _ = compared
     assert isinstance(comparison, Comparison)
     shutil.copytree(comparison.folder / "runs", tmp_path / "runs")
     options = ("--models", "conv,baseline", "--seeds", 1, "--max-epochs", 1, "--batch-size", 8)
     _, err = command("compare", spec, "--task", "pitch", *options, "--out", tmp_path, cache=cache)
-    assert "2 of 2 runs had been finished before" in err
+    assert "2 of 2 runs were already finished" in err
     for name in ("table.csv", "table.md", "split.json", "report.csv"):
         assert (tmp_path / name).read_bytes() == (comparison.folder / name).read_bytes(), name
-    # A page also names the command that it is of, and here there is none.
+    # A command's page also names the command; here there is none.
     assert {path.name for path in tmp_path.iterdir()} == {path.name for path in comparison.folder.iterdir()}
 
 
-def test_a_comparison_has_its_table_and_writes_its_report_anywhere(compared, tmp_path):
+def test_a_comparison_has_a_table_and_writes_its_report_to_any_folder(compared, tmp_path):
     comparison, _ = compared
     assert comparison.table["model"].tolist() == ["conv", "baseline"]
     assert comparison.provisos.sentences() == []
@@ -121,18 +125,32 @@ def test_a_comparison_has_its_table_and_writes_its_report_anywhere(compared, tmp
     assert (tmp_path / "copy" / "table.csv").read_bytes() == (comparison.folder / "table.csv").read_bytes()
 
 
-def test_progress_is_told_in_order(spec, compared):
+def test_results_are_short_in_a_notebook(spec, compared):
+    comparison, told = compared
+    [conv, baseline] = comparison.results.measured
+    assert repr(comparison).splitlines() == [
+        f"Comparison on {spec}, task pitch, in {comparison.folder}; UA recall [%]:",
+        f"  conv      {conv.mean:.2f}",
+        f"  baseline  {baseline.mean:.2f}",
+    ]
+    assert repr(comparison.results) == f"Results({comparison.results.title}; 2 models, 1 of 1 columns measured)"
+    run = conv.runs[0].result
+    scores = f"UA recall {100 * run.ua_recall:.1f} %, accuracy {100 * run.accuracy:.1f} %, best epoch 1 of 1"
+    assert repr(told.finished[0]) == f"FinishedRun({run.directory}: {scores})"
+
+
+def test_progress_is_reported_in_order(spec, compared):
     runs = ["conv, seed 0", "baseline, seed 0"]
     *before, grid = compared[1].events[:5]
     assert before == [
         ("counting", "looking for copies"),
-        ("counting", "listening"),
+        ("counting", "checking recordings"),
         ("note", f"{spec}: sample rate 8000 Hz, the lowest of the files"),
         ("counting", "features"),
     ]
     assert grid == ("grid", runs)
     *during, last = compared[1].events[5:]
-    # The next run may start before the end of the last one is told.
+    # The next run may start before the end of the last one is reported.
     assert [event for event in during if event[0] == "started"] == [("started", run) for run in runs]
     assert [event for event in during if event[0] == "finished"] == [("finished", run, False) for run in runs]
     assert len(during) == 4
@@ -151,14 +169,14 @@ def test_without_progress_notes_and_warnings_are_logged(caplog):
     ]
 
 
-def test_a_table_of_ones_own_is_a_corpus(compared, spec, cache, tmp_path):
+def test_a_data_frame_can_be_the_corpus(compared, spec, cache, tmp_path):
     table = open_corpus(spec).table.drop(columns=["id", "start", "end"])
     corpus = Corpus.from_table(table, name="mine")
     told = Told()
     shutil.copytree(compared[0].folder / "runs", tmp_path / "runs")
     again = compare(corpus, "pitch", **GRID, out=tmp_path, cache=cache, progress=told)
-    # A run is named by its content, whatever the corpus is called.
-    assert ("note", "2 of 2 runs had been finished before and were not done again") in told.events
+    # A run is named by its content, regardless of the corpus's name.
+    assert ("note", "2 of 2 runs were already finished") in told.events
     assert again.results.done[0][1].corpus == "mine"
     assert again.table["ua_recall_mean"].tolist() == compared[0].table["ua_recall_mean"].tolist()
 
@@ -170,7 +188,7 @@ def planned(spec, cache, tmp_path_factory):
     return plan_reproduction("table1", out=tmp_path_factory.mktemp("tables") / "out", **options), options
 
 
-def test_a_reproduction_is_the_commands(spec, planned, tmp_path):
+def test_a_reproduction_equals_the_commands(spec, planned, tmp_path):
     plan, options = planned
     told = estimate(plan)
     assert (told.runs, told.left, told.jobs, told.epochs, told.max_epochs) == (4, 4, 1, 1, 1)
@@ -186,22 +204,26 @@ def test_a_reproduction_is_the_commands(spec, planned, tmp_path):
     shutil.copytree(plan.out / "runs", tmp_path / "runs")
     words = ("--corpus", spec, "--task", "pitch", "--seeds", 1, "--max-epochs", 1, "--out", tmp_path)
     command("reproduce", "table1", *words, cache=options["cache"])
-    for name in ("table1.csv", "table1.columns.json", "table1.tex"):
+    for name in ("table1.csv", "table1.tex"):
         assert (tmp_path / name).read_bytes() == (plan.out / name).read_bytes(), name
+    [theirs], [ours] = (json.loads((folder / "table1.columns.json").read_text()) for folder in (tmp_path, plan.out))
+    assert theirs.pop("commands") == [["convrnn", *sys.argv[1:]]]
+    assert ours.pop("commands") == [[]]
+    assert theirs == ours
 
     progress = Told()
     [again] = reproduce("table1", out=plan.out, progress=progress, **options)
     assert again.to_json() == results.to_json()
-    assert ("note", "4 of 4 runs had been finished before and were not done again") in progress.events
+    assert ("note", "4 of 4 runs were already finished") in progress.events
 
 
-def test_reproduce_shows_its_arguments():
+def test_reproduce_has_a_complete_signature():
     ours, theirs = inspect.signature(reproduce).parameters, inspect.signature(plan_reproduction).parameters
     assert list(ours.values()) == list(theirs.values())
     assert "corpora" in ours
 
 
-def test_a_training_is_the_commands(spec, cache, tmp_path):
+def test_a_training_equals_the_commands(spec, cache, tmp_path):
     options = {"model": "conv", "split": "folds:3", "fold": 2, "max_epochs": 1, "batch_size": 8}
     trained = train(spec, "pitch", out=tmp_path, cache=cache, **options)
     assert trained.run.fold == 1
@@ -209,12 +231,16 @@ def test_a_training_is_the_commands(spec, cache, tmp_path):
     assert Bundle.load(trained.path).config.task == "pitch"
     words = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", value)]
     out, err = command("train", spec, "--task", "pitch", *words, "--out", tmp_path, cache=cache)
-    assert "1 of 1 runs had been finished before" in err
+    assert "1 of 1 runs were already finished" in err
     assert str(trained.path) in out
     assert f"{100 * trained.result.accuracy:.2f} %" in out
+    assert repr(trained).startswith(f"TrainedModel(conv, seed 0, fold 2 of 3 on {spec}, task pitch: UA recall ")
+    assert repr(trained).endswith(f", best epoch 1 of 1; {trained.path})")
+    again = train(Path(spec.removeprefix("csv:")), "pitch", out=tmp_path, cache=cache, **options)
+    assert again.run.spec == trained.run.spec
 
 
-def test_ctrl_c_stays_an_interrupt_and_says_what_is_kept(spec, cache, compared, tmp_path):
+def test_ctrl_c_stays_an_interrupt_and_says_which_runs_are_kept(spec, cache, compared, tmp_path):
     class Impatient(Told):
         def run_started(self, _run):
             raise KeyboardInterrupt
@@ -252,6 +278,7 @@ def test_ctrl_c_stays_an_interrupt_and_says_what_is_kept(spec, cache, compared, 
         ({"task": "mood"}, "unknown task 'mood'"),
         ({"seeds": "3"}, "'seeds': a number is expected, not '3'"),
         ({"jobs": True}, "'jobs': a number is expected, not True"),
+        ({"out": "/proc/results"}, "out='/proc/results': /proc cannot be written ("),
     ],
 )
 def test_errors_name_arguments(spec, cache, tmp_path, changes, sentence):
@@ -263,16 +290,23 @@ def test_errors_name_arguments(spec, cache, tmp_path, changes, sentence):
 
 
 def test_corpora_are_names_or_objects(cache, tmp_path):
-    with pytest.raises(InputError, match=r"^'corpus': a Corpus or a name such as 'csv:PATH' is expected, not a list$"):
-        compare([], "pitch", out=tmp_path, cache=cache)
+    for wrong, found in (([], "a list"), (tmp_path, f"the path {tmp_path}")):
+        sentence = (
+            rf"^'corpus': a Corpus, the Path of a \.csv file or a name is expected, not {found}; names: csv:PATH, "
+        )
+        with pytest.raises(InputError, match=sentence):
+            compare(wrong, "pitch", out=tmp_path, cache=cache)
+        with pytest.raises(InputError, match=rf"^'corpora': a Corpus, .* is expected, not {found}"):
+            reproduce("table1", corpora=[wrong], tasks=["pitch"], out=tmp_path, cache=cache)
     with pytest.raises(InputError, match=r"^'corpora': no corpus is given$"):
         reproduce("table1", corpora=[], tasks=["pitch"], out=tmp_path, cache=cache)
 
 
-def test_another_folder_is_asked_for(spec, cache, compared, tmp_path):
+def test_an_occupied_folder_is_refused(spec, cache, compared, tmp_path):
     shutil.copytree(compared[0].folder, tmp_path / "out", ignore=shutil.ignore_patterns("runs"))
-    with pytest.raises(InputError, match=r"^out='.*' holds another comparison: .*; choose another 'out'$"):
-        compare(spec, "pitch", **GRID, split="random", out=tmp_path / "out", cache=cache)
+    differences = r"learning_rate=0\.002 \(now 0\.01\), max_epochs=1 \(now 2\)"
+    with pytest.raises(InputError, match=rf"^out='.*' holds another comparison: {differences}; choose another 'out'$"):
+        compare(spec, "pitch", **GRID | {"max_epochs": 2, "learning_rate": 0.01}, out=tmp_path / "out", cache=cache)
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"^'out' .*file is a file; give a folder$"):
         compare(spec, "pitch", **GRID, out=tmp_path / "file", cache=cache)
@@ -285,7 +319,7 @@ def test_folds_have_to_be_chosen(spec, cache, tmp_path):
         train(spec, "pitch", split="folds:2", fold=3, out=tmp_path, cache=cache)
 
 
-def test_the_old_name_of_the_svm_baseline_is_known_for_a_release(spec, cache, tmp_path):
+def test_the_old_name_of_the_svm_baseline_still_works(spec, cache, tmp_path):
     words = [
         "compare",
         spec,
@@ -305,7 +339,7 @@ def test_the_old_name_of_the_svm_baseline_is_known_for_a_release(spec, cache, tm
     assert "yardstick" not in CliRunner().invoke(app, ["compare", "--help"]).stdout
 
 
-def test_experiments_load_nothing_before_they_are_used():
+def test_importing_experiments_loads_no_heavy_library():
     heavy = ("torch", "pandas", "lightning_fabric", "sklearn", "matplotlib", "soundfile")
     code = f"import sys, convrnn.experiments\nprint([name for name in {heavy} if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

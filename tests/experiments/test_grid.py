@@ -42,7 +42,7 @@ def grid(tones):
     return make
 
 
-def test_plan_is_every_model_seed_and_fold_seed_by_seed(grid):
+def test_the_plan_has_every_model_seed_and_fold_in_order_of_seeds(grid):
     runs = grid()
     assert [str(run) for run in runs] == [
         "conv, seed 0, fold 1 of 2",
@@ -63,19 +63,19 @@ def test_the_split_does_not_depend_on_the_seed(grid):
     assert speakers[0, 0] == speakers[0, 1] != speakers[1, 0]
 
 
-def test_class_absent_from_all_test_sets_is_refused(all_tones):
+def test_a_class_absent_from_all_test_sets_is_refused(all_tones):
     speakers = all_tones.speakers
     split = Split("mine", train=(*speakers[:6], *speakers[9:]), validation=speakers[6:8], test=speakers[8:9])
     with pytest.raises(InputError, match=r"no test example of class 'x' of task 'other'"):
         check_test_classes(all_tones.for_task("other"), [split])
 
 
-def test_class_absent_from_one_fold_only_is_fine(all_tones):
+def test_a_class_may_be_absent_from_one_fold(all_tones):
     other = all_tones.for_task("other")
     check_test_classes(other, make_splits(other, "loso"))
 
 
-def test_grid_trains_reports_and_finds_what_is_finished(grid, tones, tmp_path):
+def test_the_grid_trains_and_finds_finished_runs_again(grid, tones, tmp_path):
     runs = grid(models=("conv",), seeds=(0,), splits=make_splits(tones, "partitions"))
     places = {"cache_dir": tmp_path / "cache", "runs_dir": tmp_path / "runs"}
     told, [run] = Recorded(), runs
@@ -97,13 +97,13 @@ def test_grid_trains_reports_and_finds_what_is_finished(grid, tones, tmp_path):
     told = Recorded()
     assert run_grid(runs, tones, **places, progress=told) == [replace(finished, found=True)]
     assert told.events == [("begin", 1), ("found", run), ("end", None)]
-    assert told.notes == ["1 of 1 runs had been finished before and were not done again"]
+    assert told.notes == ["1 of 1 runs were already finished"]
 
     [outcome] = outcomes(runs, [finished])
     assert (outcome.model, outcome.seed, outcome.fold) == ("conv", 0, 0)
     assert (outcome.truth, outcome.parameters) == (finished.truth, result.parameters)
 
-    # Kept elsewhere in between, so that every case costs no training.
+    # Kept elsewhere in between, so that no case has to train again.
     whole = tmp_path / "whole"
     shutil.copytree(result.directory, whole)
     for damage, told in DAMAGES.items():
@@ -115,7 +115,7 @@ def test_grid_trains_reports_and_finds_what_is_finished(grid, tones, tmp_path):
         assert told.events == [("begin", 1), ("end", None)]
 
 
-def test_labels_that_look_like_formulas_come_back_from_the_predictions(tmp_path):
+def test_labels_that_look_like_formulas_are_read_back_from_predictions(tmp_path):
     classes = ("=1+1", "'=1+1", "-5", "+x", "@cmd", "NA", 'a,"b"')
     split = Split("mine", ("t",), ("v",), ("=HYPERLINK(1)", "-s"))
     spec = spec_of(TABLES["table1"].columns[0], "conv", 0, split, classes)
@@ -168,7 +168,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_two_names_of_one_model_are_trained_once_and_both_served(grid, tones, tmp_path, jobs):
+def test_two_names_of_one_model_are_trained_once_and_both_reported(grid, tones, tmp_path, jobs):
     [run] = grid(models=("conv",), seeds=(0,), splits=make_splits(tones, "partitions"))
     twin = replace(run, spec=run.spec.model_copy(update={"model_name": "twin"}))
     places = {"cache_dir": tmp_path / "cache", "runs_dir": tmp_path / "runs", "jobs": jobs}
@@ -184,7 +184,7 @@ def test_two_names_of_one_model_are_trained_once_and_both_served(grid, tones, tm
     assert [finished.found for finished in again] == [True, True]
 
 
-def test_failed_run_is_told_in_a_sentence_that_names_it(grid, tones, tmp_path):
+def test_a_failed_run_is_named_in_one_sentence(grid, tones, tmp_path):
     runs = grid(models=("conv",), seeds=(0,), splits=make_splits(tones, "partitions"))
     partial = tmp_path / "runs" / f"{runs[0].spec.hash}.partial"
     partial.mkdir(parents=True)
@@ -193,9 +193,9 @@ def test_failed_run_is_told_in_a_sentence_that_names_it(grid, tones, tmp_path):
         run_grid(runs, tones, cache_dir=tmp_path / "cache", runs_dir=tmp_path / "runs")
 
 
-def test_defect_in_a_worker_leaves_its_traceback_in_a_file(grid, tones, tmp_path):
+def test_a_bug_in_a_worker_leaves_its_traceback_in_a_file(grid, tones, tmp_path):
     [run] = grid(models=("conv",), seeds=(0,), splits=make_splits(tones, "partitions"))
-    # A spec that make_spec would not give: the model does not fit the features.
+    # A spec that make_spec would not make: the model does not fit the features.
     broken = replace(run, spec=run.spec.model_copy(update={"features": LogMelConfig(sample_rate=8000, num_bands=5)}))
     with pytest.raises(RunFailedError, match=r"^conv, seed 0: \w+: .*traceback in .*failed-") as caught:
         run_grid([broken], tones, cache_dir=tmp_path / "cache", runs_dir=tmp_path / "runs")
@@ -204,7 +204,7 @@ def test_defect_in_a_worker_leaves_its_traceback_in_a_file(grid, tones, tmp_path
     assert "Traceback" in report.read_text()
 
 
-def test_caption_tells_what_limits_the_numbers(grid, tones):
+def test_the_caption_states_the_conditions_of_the_numbers(grid, tones):
     text = caption(tones, "folds:2", grid())
     assert text.startswith(
         "tones, task pitch (high, low); setting emotion; split folds:2 (2 folds pooled per seed); 2 seeds;"
@@ -222,13 +222,13 @@ def test_caption_tells_what_limits_the_numbers(grid, tones):
     assert "at most" not in one
 
 
-def test_caption_tells_of_another_optimisation(grid, tones):
+def test_the_caption_states_changed_training_options(grid, tones):
     training = TrainingConfig(patience=3, batch_size=8, lr=0.01)
     text = caption(tones, "random", grid(training=training))
     assert "patience 3; batches of 8; learning rate 0.01." in text
 
 
-def test_caption_tells_of_validation_speakers_that_the_corpus_did_not_name(tones, grid):
+def test_the_caption_states_validation_speakers_held_out(tones, grid):
     said = "training speakers held out for validation"
     assert said not in caption(tones, "partitions", grid(splits=make_splits(tones, "partitions")))
     table = tones.table.replace({"partition": {"validation": "train"}})
@@ -239,7 +239,7 @@ def test_caption_tells_of_validation_speakers_that_the_corpus_did_not_name(tones
 
 
 class Recorded(Progress):
-    """Notes what happened to runs, but not within an epoch."""
+    """Records what happens to runs, except within an epoch."""
 
     def __init__(self):
         self.events = []

@@ -1,4 +1,4 @@
-"""The tables as the paper prints them."""
+"""The values printed in the paper's tables."""
 
 import statistics
 
@@ -33,8 +33,8 @@ def test_every_table_has_a_value_for_every_model_and_column(table):
     assert all(column.task in CHALLENGE for column in table.columns)
 
 
-def test_averages_of_table_4_are_those_that_the_paper_prints():
-    # Were a cell mistyped, one of these would be off: the paper rounds, hence the hundredth.
+def test_the_averages_of_table_4_are_the_printed_ones():
+    # A typing error in a cell would show in one of these; the tolerance of a hundredth is for the paper's rounding.
     table = TABLES["table4"]
     for row, values in zip(table.rows, table.values, strict=True):
         mean = statistics.fmean(value.mean for value in values)
@@ -48,7 +48,7 @@ def test_averages_of_table_4_are_those_that_the_paper_prints():
 
 
 def test_tables_agree_where_they_show_the_same_model():
-    # Table IV's variants that the other tables call CLSTM.
+    # The variants of Table IV that the other tables call CLSTM.
     first, second, third, fourth = TABLES.values()
     emotion = dict(zip((row.front_end for row in fourth.rows), fourth.values, strict=True))
     assert emotion["clstm-cell-last"][:2] == first.values[2]
@@ -59,7 +59,7 @@ def test_tables_agree_where_they_show_the_same_model():
         assert preset(variant, setting, **sizes) == preset("clstm", setting, **sizes)
 
 
-def test_own_column_is_found_whatever_its_heading_and_frames():
+def test_a_column_is_found_whatever_its_heading_and_frames():
     table = TABLES["table2"]
     again = Column("other words", "agender", "gender", "paralinguistic", "egemaps-25ms")
     assert table.own(again) is table.columns[1]
@@ -68,7 +68,7 @@ def test_own_column_is_found_whatever_its_heading_and_frames():
     assert table.value(table.rows[0], Column("gender", "csv", "gender", "paralinguistic")) is None
 
 
-def test_best_values_are_the_ones_that_the_paper_prints_bold():
+def test_best_values_are_those_printed_in_bold():
     bold = {
         "table1": (70.59, 39.72),
         "table2": (76.03, 78.23),

@@ -1,4 +1,4 @@
-"""What a linear machine makes of a trained front end."""
+"""The probe: a linear SVM on the features of a trained front end."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import pytest
 from convrnn.corpora.splits import make_splits
 from convrnn.experiments.grid import plan, run_grid
 from convrnn.experiments.probe import linear_probe, probe_name
-from convrnn.experiments.svm_baseline import fit_machine, utterance_functionals
+from convrnn.experiments.svm_baseline import fit_svm, utterance_functionals
 from convrnn.features.logmel import LogMelConfig
 from convrnn.features.store import FeatureStore
 from convrnn.models.bundle import Bundle
@@ -31,7 +31,7 @@ def grid(tones, tmp_path_factory):
     return runs, finished, [store.load(segment) for segment in tones.segments()]
 
 
-def test_models_with_a_front_end_are_probed_on_every_fold(tones, grid):
+def test_every_model_with_a_front_end_is_probed_on_every_fold(tones, grid):
     told = []
     outcomes = linear_probe(*grid[:2], tones, grid[2], on_progress=lambda *progress: told.append(progress))
     assert [(o.model, o.seed, o.fold) for o in outcomes] == [(probe_name("conv"), 1, 0), (probe_name("conv"), 1, 1)]
@@ -40,7 +40,7 @@ def test_models_with_a_front_end_are_probed_on_every_fold(tones, grid):
     assert told == [(1, 2), (2, 2)]
 
 
-def test_the_probe_sees_the_front_ends_features_and_nothing_else(tones, grid):
+def test_the_probe_sees_only_the_front_ends_features(tones, grid):
     runs, finished, raw = grid
     [run, found] = next(pair for pair in zip(runs, finished, strict=True) if pair[0].spec.model_name == "conv")
     bundle = Bundle.load(found.result.directory / BEST)
@@ -53,6 +53,6 @@ def test_the_probe_sees_the_front_ends_features_and_nothing_else(tones, grid):
         ]
     )
     assert utterance_functionals(bundle.extract_features(normalised)) == pytest.approx(by_hand, rel=1e-4, abs=1e-5)
-    expected = fit_machine("m", by_hand, tones, run.spec.split, fold=0, seed=1)
+    expected = fit_svm("m", by_hand, tones, run.spec.split, fold=0, seed=1)
     [outcome, *_] = linear_probe(runs, finished, tones, raw)
     assert outcome.prediction == expected.prediction

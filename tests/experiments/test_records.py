@@ -1,4 +1,4 @@
-"""A folder's table is about all runs of one experiment that were finished in it, and about nothing else."""
+"""A folder's table covers all finished runs of one experiment, and nothing else."""
 
 import itertools
 import json
@@ -39,7 +39,7 @@ def grid(tones, splits):
 
 @pytest.fixture(scope="module")
 def every(grid):
-    """All that is ever asked for, by model and seed."""
+    """All runs that the tests request, by model and seed."""
     runs = grid(MODELS, range(3))
     return {
         cell: [run for run in runs if (run.spec.model_name, run.spec.seed) == cell]
@@ -51,10 +51,10 @@ cells = st.sets(st.sampled_from(list(itertools.product(MODELS, range(3)))))
 
 
 @given(before=cells, finished=cells, asked=cells.filter(bool), whole=st.booleans())
-def test_the_runs_of_a_table(every, before, finished, asked, whole):
+def test_a_table_has_all_finished_runs_of_the_experiment(every, before, finished, asked, whole):
     with tempfile.TemporaryDirectory() as folder:
         for number, cell in enumerate(sorted(before)):
-            # Of those that are not finished, every other has one fold.
+            # Of the unfinished ones, every other has one finished fold.
             for run in every[cell] if cell in finished else every[cell][: number % 2]:
                 (Path(folder) / run.spec.hash).mkdir()
         known = [RecordedRun.of(run) for cell in sorted(before) for run in every[cell]]
@@ -67,12 +67,12 @@ def test_the_runs_of_a_table(every, before, finished, asked, whole):
         seeds = {seed for seed in range(3) if {(model, seed) for model in models} <= earlier}
         earlier = {(model, seed) for model, seed in earlier if model in models and seed in seeds}
     assert found == asked | earlier
-    # Each is there once with every fold, and is the run that planning gives.
+    # Each appears once with every fold, and is the planned run.
     assert sorted(run.spec.hash for run in runs) == sorted(run.spec.hash for cell in found for run in every[cell])
     assert [run.spec.seed for run in runs] == sorted(run.spec.seed for run in runs)
 
 
-def test_what_is_asked_for_is_added_and_kept(tmp_path, grid, splits):
+def test_requested_runs_are_added_to_the_record(tmp_path, grid, splits):
     first = ComparisonRecord.of(grid(["conv"], [0, 1]), "folds:2", Provisos(), svm_baseline=True)
     assert open_folder(tmp_path, first, grid(["conv"], [0, 1]), splits) == first
     second = ComparisonRecord.of(grid(["clstm", "conv"], [0]), "folds:2", Provisos((), ("a.wav",), (("truncated", 1),)))
@@ -108,7 +108,7 @@ def test_files_of_earlier_versions_are_read(tmp_path, grid, splits):
         {"fingerprint": None},
     ],
 )
-def test_a_damaged_record_is_one_sentence(tmp_path, grid, splits, damage):
+def test_a_damaged_record_gives_one_sentence(tmp_path, grid, splits, damage):
     runs = grid(["conv"], [0])
     asked = ComparisonRecord.of(runs, "folds:2", Provisos())
     open_folder(tmp_path, asked, runs, splits)
@@ -121,23 +121,57 @@ def test_a_damaged_record_is_one_sentence(tmp_path, grid, splits, damage):
     assert path.read_bytes() == before
 
 
-def test_a_reproduced_table_keeps_to_its_training(tmp_path, grid):
+def test_a_reproduced_table_keeps_its_training_options(tmp_path, grid):
     runs = grid(["conv"], [0, 1], TrainingConfig(max_epochs=5))
     [column] = open_table(tmp_path, "table1", [TableColumn.of("csv:a.csv", "folds:2", runs)])
     assert len(column.runs) == 4
-    # Fewer seeds are no loss: the others are still noted.
+    # Requesting fewer seeds loses nothing: the others are still recorded.
     fewer = grid(["conv"], [0], TrainingConfig(max_epochs=5))
     [column] = open_table(tmp_path, "table1", [TableColumn.of("csv:a.csv", "folds:2", fewer)])
     assert len(column.runs) == 4
     other = TableColumn.of("csv:a.csv", "folds:2", grid(["conv"], [0], TrainingConfig(max_epochs=6)))
-    with pytest.raises(InputError, match=r"holds table1 of csv:a\.csv with max-epochs 5 \(now 6\); choose another"):
+    with pytest.raises(InputError, match=r"holds table1 of csv:a\.csv with max_epochs=5 \(now 6\); choose another"):
         open_table(tmp_path, "table1", [other])
-    with pytest.raises(InputError, match=r"holds table1 of csv:a\.csv, task pitch, .* which is not asked for now"):
+    with pytest.raises(InputError, match=r"holds table1 of csv:a\.csv, task pitch, .* which is not requested now"):
         open_table(tmp_path, "table1", [TableColumn.of("csv:a.csv", "random", runs)])
 
 
+def test_commands_are_those_that_added_something(tmp_path, grid, splits):
+    def opened(models, *command):
+        runs = grid(models, [0])
+        return open_folder(tmp_path, ComparisonRecord.of(runs, "folds:2", Provisos(), command=command), runs, splits)
+
+    opened(["conv"], "convrnn", "compare", "a")
+    assert opened(["conv", "clstm"], "convrnn", "compare", "b").commands[0] == ("convrnn", "compare", "a")
+    opened(["baseline"])
+    last = opened(["conv"], "convrnn", "compare", "c")
+    assert last == recorded(tmp_path)
+    assert last.commands == (("convrnn", "compare", "a"), ("convrnn", "compare", "b"), ())
+
+
+def test_commands_have_the_current_names_of_options(tmp_path, grid, splits):
+    runs = grid(["conv"], [0])
+    command = ("convrnn", "compare", "csv:a.csv", "--yardstick")
+    asked = ComparisonRecord.of(runs, "folds:2", Provisos(), svm_baseline=True, command=command)
+    assert asked.command[-1] == "--svm-baseline"
+    open_folder(tmp_path, asked, runs, splits)
+    path = tmp_path / COMPARISON
+    path.write_text(path.read_text().replace("--svm-baseline", "--yardstick"))
+    assert recorded(tmp_path) == asked
+
+
+def test_a_table_keeps_the_commands_of_its_seeds(tmp_path, grid):
+    def opened(seeds, *command):
+        column = TableColumn.of("csv:a.csv", "folds:2", grid(["conv"], range(seeds)), command)
+        return open_table(tmp_path, "table1", [column])[0].commands
+
+    assert opened(1, "reproduce", "1") == (("reproduce", "1"),)
+    assert opened(3, "reproduce", "3") == (("reproduce", "1"), ("reproduce", "3"))
+    assert opened(2, "reproduce", "2") == (("reproduce", "1"), ("reproduce", "3"))
+
+
 @pytest.mark.parametrize("content", ["{}", "[{}]", "[" * 100_000, "null", '[{"corpus": 1}]'])
-def test_a_damaged_table_is_one_sentence(tmp_path, grid, content):
+def test_a_damaged_table_gives_one_sentence(tmp_path, grid, content):
     path = tmp_path / "table1.columns.json"
     path.write_text(content)
     column = TableColumn.of("csv:a.csv", "folds:2", grid(["conv"], [0]))
@@ -158,5 +192,5 @@ def test_damaged_splits_of_a_folder_are_named(tmp_path, grid, splits):
         open_folder(tmp_path, asked, runs, splits)
 
 
-def test_runs_lie_where_they_always_lay():
+def test_the_folders_of_runs_never_change():
     assert RUNS == "runs"

@@ -13,7 +13,7 @@ from convrnn.experiments.results import Results
 from reproductions import OTHER, experiment, reproduction
 
 PRINTED = {
-    # Table IV as printed: its last column, and its last lines.
+    # The last column and the last lines of Table IV as printed.
     "hidden states, mean": "57.42",
     "hidden states, max": "57.64",
     "hidden states, last": "57.70",
@@ -30,14 +30,14 @@ PRINTED = {
 
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory):
-    """Table I with one of the paper's columns done, and one on another, synthetic corpus."""
+    """Table I with runs for one of the paper's columns and for a synthetic corpus."""
     table = TABLES["table1"]
     folder = tmp_path_factory.mktemp("mixed")
     runs = (
         experiment(folder, table, table.columns[0], seeds=3, folds=2),
         experiment(folder, table, OTHER, corpus="csv:my_data & more.csv", synthetic=True),
     )
-    return Results.of(runs, paper=table, command=("convrnn", "reproduce", "table1", "--corpus", "aibo:my data"))
+    return Results.of(runs, paper=table, commands=[("convrnn", "reproduce", "table1", "--corpus", "aibo:my data")])
 
 
 @pytest.fixture(scope="module")
@@ -52,23 +52,23 @@ def written(mixed, tmp_path_factory):
     return folder
 
 
-def test_files_of_a_report(written, mixed, tmp_path):
+def test_a_report_has_a_file_per_format(written, mixed, tmp_path):
     names = ["table1.csv", "table1.html", "table1.md", "table1.tex"]
     assert sorted(path.name for path in written.iterdir()) == names
     Results.of(
-        [column.done for column in mixed.columns if column.done], paper=mixed.paper, command=mixed.command
+        [column.done for column in mixed.columns if column.done], paper=mixed.paper, commands=mixed.commands
     ).report(tmp_path)
     for name in names:
         assert (tmp_path / name).read_bytes() == (written / name).read_bytes()
 
 
-def test_folder_that_cannot_be_written_is_told(mixed, tmp_path):
+def test_a_folder_that_cannot_be_written_is_named(mixed, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="file: cannot be written"):
         mixed.report(tmp_path / "file")
 
 
-def test_run_whose_curves_are_damaged_is_told(tmp_path):
+def test_a_run_with_damaged_curves_is_named(tmp_path):
     done = reproduction(tmp_path, "table1", columns=(OTHER,))
     damaged = done.measured[0].runs[0].result.directory / "metrics.jsonl"
     damaged.write_text("{")
@@ -77,8 +77,8 @@ def test_run_whose_curves_are_damaged_is_told(tmp_path):
 
 
 class TestAverages:
-    def test_of_the_papers_values_are_the_printed_ones_but_for_the_papers_rounding(self):
-        layout = lay_out(Results.of((), paper=TABLES["table4"], command=("convrnn",)))
+    def test_of_the_papers_values_equal_the_printed_ones_up_to_rounding(self):
+        layout = lay_out(Results.of((), paper=TABLES["table4"], commands=[("convrnn",)]))
         lines = {line.heading: line for line in layout.lines}
         off = []
         for heading, printed in PRINTED.items():
@@ -97,7 +97,7 @@ class TestAverages:
             place = lines[row.heading].places[-1]
             assert place.ours.mean == pytest.approx(average)
             assert place.difference == pytest.approx(average - place.paper.mean)
-        # Rows are hidden mean, max, last, then cell mean, max, last.
+        # The rows are hidden mean, max, last, then cell mean, max, last.
         assert lines["max"].places[2].ours.mean == pytest.approx((means[2][1] + means[2][4]) / 2)
         assert lines["hidden states"].places[0].ours.mean == pytest.approx(sum(means[0][:3]) / 3)
         assert lines["cell states"].places[-1].ours.mean == pytest.approx(sum(sum(c[3:]) for c in means) / 12)
@@ -107,7 +107,7 @@ class TestAverages:
         one = experiment(tmp_path, table, table.columns[0])
         two = experiment(tmp_path, table, table.columns[3])
         for runs, there in (((one,), False), ((one, two), True)):
-            layout = lay_out(Results.of(runs, paper=table, command=("convrnn",)))
+            layout = lay_out(Results.of(runs, paper=table, commands=[("convrnn",)]))
             assert [heading.text for heading in layout.headings][-1] == "Average"
             last = layout.lines[0].places[-1]
             assert last.paper is not None
@@ -119,7 +119,7 @@ class TestAverages:
         assert len(lay_out(mixed).headings) == 3
 
 
-def test_best_values_are_marked_for_the_paper_and_for_us_apart(mixed):
+def test_best_values_are_marked_separately_for_the_paper_and_for_us(mixed):
     models = lay_out(mixed).lines[:4]
     for column in range(3):
         paper = [line.places[column].paper for line in models]
@@ -143,7 +143,7 @@ class TestMarkdown:
             if line.startswith("|")
         ]
 
-    def test_overview_is_the_papers_layout(self, text, mixed):
+    def test_the_overview_has_the_papers_layout(self, text, mixed):
         rows = self.rows(text)
         assert rows[0] == [
             "",
@@ -163,7 +163,7 @@ class TestMarkdown:
         assert rows[6] == ["challenge's baseline", "67.70", "–", "–", "38.20", "–"]
         assert {len(row) for row in rows[:7]} == {6}
 
-    def test_details_have_a_line_per_model_and_column_that_was_done(self, text, mixed):
+    def test_details_have_a_line_per_finished_model_and_column(self, text, mixed):
         rows = self.rows(text)[7:]
         assert len(rows) == 2 + 8
         assert {len(row) for row in rows} == {10}
@@ -176,7 +176,7 @@ class TestMarkdown:
         assert line["p"] == p_value(cell.corrected_p)
         assert rows[3][4:7] == ["–", "–", "–"]  # the convolution itself
 
-    def test_notes_name_methods_and_limits(self, text):
+    def test_the_notes_name_methods_and_limits(self, text):
         for said in (
             "ddof = 1",
             "folds of a seed are pooled",
@@ -184,20 +184,20 @@ class TestMarkdown:
             "Obuchowski and Rockette (1995)",
             "Banerjee (1960); corrected by Holm's method for 6 comparisons",
             "The paper does not say how many runs",
-            "not done here: 5 labels on FAU-Aibo",
+            "not measured here: 5 labels on FAU-Aibo",
             r"Synthetic speech, not recordings of people: mood & \<pitch\>\_1",
             r"csv:my\_data & more.csv, task mood; 2 seeds.",
         ):
             assert said in text
 
-    def test_one_seed_and_single_speakers_are_told(self, tmp_path):
+    def test_one_seed_and_single_speakers_are_noted(self, tmp_path):
         table = TABLES["table1"]
         runs = experiment(tmp_path, table, OTHER, seeds=1, speakers=1)
-        report = Results.of((runs,), paper=table, command=("convrnn",))
+        report = Results.of((runs,), paper=table, commands=[("convrnn",)])
         report.report(tmp_path)
         text = (tmp_path / "table1.md").read_text()
-        assert "Ours are of one seed" in text
-        assert "no interval and no test where a class has a single test speaker" in text
+        assert "Ours are from one seed" in text
+        assert "no interval and no test if a class has only one test speaker" in text
         assert "Banerjee" not in text
         assert "pooled" not in text
 
@@ -206,12 +206,12 @@ class TestMarkdown:
         text = (tmp_path / "table4.md").read_text()
         assert "has no standard convolutional layer, so nothing is tested" in text
         assert "to standard convolution" not in text
-        assert "but for 0.01 in four places" in text
+        assert "four of them differ from its printed averages by 0.01" in text
         assert "| Average: paper | Average: ours | difference |" in text
 
 
 class TestCsv:
-    def test_has_a_line_per_cell_with_the_documented_columns(self, written, mixed):
+    def test_there_is_a_line_per_cell_with_the_documented_columns(self, written, mixed):
         lines = list(csv.DictReader((written / "table1.csv").read_text().splitlines()))
         assert list(lines[0]) == list(COLUMNS)
         assert [(line["column"], line["model"]) for line in lines] == [
@@ -255,7 +255,7 @@ class TestLatex:
         table4.report(tmp_path)
         return (tmp_path / "table4.tex").read_text()
 
-    def test_uses_nothing_that_needs_a_package(self, text):
+    def test_no_latex_package_is_needed(self, text):
         commands = set(re.findall(r"\\([A-Za-z]+)", text[text.index(r"\begin") :]))
         layout = {
             "begin",
@@ -272,14 +272,14 @@ class TestLatex:
         assert commands <= layout | {"scriptsize", "hline", "multicolumn", "textbf", "pm"}
         assert text.isascii()
 
-    def test_escapes_what_has_a_meaning(self, text):
+    def test_special_characters_are_escaped(self, text):
         body = "\n".join(line for line in text.splitlines() if not line.startswith("%"))
         assert not re.search(r"(?<!\\)[%#_~^]", body)
         outside = re.sub(r"\$[^$]*\$", "", body)
         assert not re.search(r"[<>|](?![lr|]*\})", outside)
         assert body.replace("\\$", "").count("$") % 2 == 0
 
-    def test_is_balanced(self, text):
+    def test_braces_and_environments_are_balanced(self, text):
         depth = 0
         for mark in re.findall(r"(?<!\\)[{}]", text):
             depth += 1 if mark == "{" else -1
@@ -290,7 +290,7 @@ class TestLatex:
         assert sorted(opened) == sorted(closed)
         assert opened[0] == closed[-1] == "table*"
 
-    def test_every_line_has_the_columns_that_its_tabular_announces(self, text):
+    def test_every_line_has_the_columns_of_its_tabular(self, text):
         for columns, body in re.findall(r"\\begin\{tabular\}\{([|lr]+)\}\n(.*?)\\end\{tabular\}", text, re.DOTALL):
             expected = len(columns.replace("|", ""))
             rows = [line for line in body.splitlines() if line.endswith(r"\\")]
@@ -300,7 +300,7 @@ class TestLatex:
                 spans = [int(span) for entry in entries for span in re.findall(r"multicolumn\{(\d)\}", entry)]
                 assert len(entries) - len(spans) + sum(spans) == expected
 
-    def test_holds_the_numbers(self, written, mixed):
+    def test_the_numbers_are_those_of_the_report(self, written, mixed):
         text = (written / "table1.tex").read_text()
         cell = mixed.columns[0].entries[2]
         assert rf"\textbf{{70.59$\pm$0.58}} & {cell.measured.mean:.2f}$\pm${cell.measured.std:.2f}" in text
@@ -332,7 +332,7 @@ def test_json_of_table_four_has_its_averages(table4):
     assert averages["max", "Gender"]["paper"] == pytest.approx(75.35)
 
 
-def test_grid_has_the_columns_that_were_done(mixed, table4):
+def test_the_grid_has_the_finished_columns(mixed, table4):
     header, rows = lay_out(mixed).grid()
     assert header == ["model", "2 labels", "paper", "difference", "p", "mood & <pitch>_1", "p"]
     assert {len(row) for row in rows} == {7}

@@ -15,14 +15,14 @@ def page_of(report, folder):
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
-    """Table I with one of the paper's columns done, and one on another, synthetic corpus."""
+    """Table I with runs for one of the paper's columns and for a synthetic corpus."""
     table = TABLES["table1"]
     folder = tmp_path_factory.mktemp("mixed")
     runs = (
         experiment(folder, table, table.columns[0], seeds=3, folds=2, epochs=5),
         experiment(folder, table, OTHER, corpus="csv:my_data & more.csv", synthetic=True),
     )
-    return Results.of(runs, paper=table, command=("convrnn", "reproduce", "table1", "--corpus", "aibo:my data"))
+    return Results.of(runs, paper=table, commands=[("convrnn", "reproduce", "table1", "--corpus", "aibo:my data")])
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def page(text):
     return Page(text)
 
 
-def test_page_needs_nothing_else(page, text):
+def test_the_page_needs_no_other_file(page, text):
     assert not page.all("script")
     assert not page.all("img")
     for element in page.elements:
@@ -48,7 +48,7 @@ def test_page_needs_nothing_else(page, text):
     assert policy["content"].startswith("default-src 'none'")
 
 
-def test_page_is_outlined_and_its_links_lead_somewhere(page):
+def test_the_page_has_headings_and_its_links_have_targets(page):
     [html] = page.all("html")
     assert html["lang"] == "en"
     [title] = [it for it in page.all("title") if "svg" not in it["inside"]]
@@ -70,14 +70,14 @@ def test_page_is_outlined_and_its_links_lead_somewhere(page):
 
 def test_every_table_has_a_caption_and_scoped_headings(page):
     tables = page.all("table")
-    # The overview; per column recalls, a confusion matrix per model, speakers, times; runs.
+    # The overview; for each column recalls, a confusion matrix per model, speakers and times; the runs.
     assert len(tables) == 1 + 2 * (1 + 4 + 1 + 1) + 2
     assert len(page.all("caption")) == len(tables)
     assert all(caption["text"].strip() for caption in page.all("caption"))
     assert all(heading.get("scope") in ("row", "col", "colgroup") for heading in page.all("th"))
 
 
-def test_every_picture_tells_in_words_what_it_shows(page, report):
+def test_every_picture_is_described_in_words(page, report):
     pictures = page.all("svg")
     assert len(pictures) == 2 * (4 + 1)
     assert all(picture["role"] == "img" for picture in pictures)
@@ -101,7 +101,18 @@ def test_curves_have_a_line_per_run_and_a_corner_per_epoch(page):
     assert max(numbers) <= 340
 
 
-def test_every_speaker_is_a_dot_under_every_model_and_a_line_of_numbers(page, report):
+def test_the_axis_of_a_single_epoch_ends_at_it(tmp_path):
+    done = experiment(tmp_path, TABLES["table1"], OTHER, epochs=1)
+    page = Page(page_of(Results.of([done]), tmp_path / "out"))
+    curves = [it for it in page.all("svg") if it["aria-label"].startswith("Learning curves")]
+    assert len(curves) == 4
+    # Below the area of the lines; other drawings have percentages there.
+    below = [it["text"] for it in page.all("text", **{"text-anchor": "middle", "y": "191"})]
+    assert below == ["1"] * 4
+    assert {float(it["cx"]) for it in page.all("circle", class_="best")} == {185.0}
+
+
+def test_every_speaker_has_a_dot_for_every_model_and_a_line_of_numbers(page, report):
     dots = page.all("circle", class_="speaker")
     assert len(dots) == 2 * 4 * 6
     titles = [it["text"] for it in page.all("title") if it["text"].startswith("speaker_")]
@@ -112,7 +123,7 @@ def test_every_speaker_is_a_dot_under_every_model_and_a_line_of_numbers(page, re
     ]
 
 
-def test_overview_holds_paper_ours_difference_interval_and_test(text, report):
+def test_the_overview_has_paper_ours_difference_interval_and_test(text, report):
     cell = report.columns[0].entries[2]
     row = text[text.index('<th scope="row">CLSTM</th>') :].partition("</tr>")[0]
     shown = re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", row))
@@ -134,7 +145,7 @@ def test_recalls_and_confusions_are_those_of_the_runs(text, report):
         assert f"<small>{count:,}</small>" in section
 
 
-def test_what_it_was_made_with_is_told(page, report):
+def test_the_page_says_how_it_was_made(page, report):
     told = page.all("section", id="made")[0]["text"]
     assert "convrnn reproduce table1 --corpus 'aibo:my data'" in told
     assert "A processor <of 2026> (32 runs)" in told
@@ -152,13 +163,29 @@ def test_what_it_was_made_with_is_told(page, report):
     assert "test (3): speaker_00, speaker_02, speaker_04" in told
 
 
-def test_names_of_users_are_shown_as_they_are(text, page):
+def test_every_command_that_made_the_results_is_told(tmp_path):
+    done = experiment(tmp_path, TABLES["table1"], OTHER)
+    commands = [("convrnn", "compare", "my data"), (), ("convrnn", "compare", "more")]
+    for number, (given, told) in enumerate(
+        (
+            (commands, ["convrnn compare 'my data'", "a call from Python", "convrnn compare more"]),
+            (commands[:1], ["convrnn compare 'my data'"]),
+            ([()], []),
+        )
+    ):
+        page = Page(page_of(Results.of([done], commands=given), tmp_path / str(number)))
+        names = [it["text"] for it in page.all("dt") if it["text"].startswith("Command")]
+        assert names == (["Commands"] if len(told) > 1 else ["Command"] if told else [])
+        assert [it["text"] for it in page.all("dd")][: len(told)] == told
+
+
+def test_names_are_shown_unchanged(text, page):
     assert "<yes>" not in text
     assert [it["text"] for it in page.all("th", scope="col") if "yes" in it["text"]] == ["<yes>"] * 5
     assert "csv:my_data & more.csv, task mood; 2 seeds." in page.all("section", id="column-3")[0]["text"]
 
 
-def test_folders_of_this_machine_are_not_told(report, text):
+def test_the_page_does_not_show_folders_of_this_machine(report, text):
     assert str(report.measured[0].runs[0].result.directory.parent) not in text
 
 
@@ -173,7 +200,7 @@ def test_table_four_has_its_averages_and_no_tests(tmp_path):
     assert len(page.all("svg")) == 4 * (6 + 1)
 
 
-def test_difference_to_the_paper_is_only_told_where_there_is_one(tmp_path, text):
+def test_the_difference_to_the_paper_is_shown_only_if_there_is_one(tmp_path, text):
     assert ", and the difference" in text
     table = TABLES["table1"]
     other = Results.of((experiment(tmp_path, table, OTHER, corpus="csv:other.csv"),), paper=table)
@@ -181,21 +208,21 @@ def test_difference_to_the_paper_is_only_told_where_there_is_one(tmp_path, text)
     assert "difference to the paper" not in (tmp_path / "page/table1.tex").read_text()
 
 
-def test_page_with_nothing_done_shows_the_papers_values(tmp_path):
-    text = page_of(Results.of((), paper=TABLES["table2"], command=("convrnn",)), tmp_path)
+def test_a_page_without_runs_shows_the_papers_values(tmp_path):
+    text = page_of(Results.of((), paper=TABLES["table2"], commands=[("convrnn",)]), tmp_path)
     assert "76.03 ± 1.28" in text
-    assert "not done here: log mel filter-banks on aGender, eGeMAPS on aGender" in text
+    assert "not measured here: log mel filter-banks on aGender, eGeMAPS on aGender" in text
 
 
-def test_page_of_many_runs_stays_small(tmp_path):
+def test_a_page_of_many_runs_stays_small(tmp_path):
     table = TABLES["table1"]
     runs = experiment(tmp_path / "runs", table, OTHER, seeds=5, folds=5, speakers=25, epochs=60)
-    text = page_of(Results.of((runs,), paper=table, command=("convrnn",)), tmp_path)
-    # A table IV of the same kind has six times as many runs.
+    text = page_of(Results.of((runs,), paper=table, commands=[("convrnn",)]), tmp_path)
+    # Table IV has six times as many runs.
     assert len(text) < 400_000
 
 
 def test_the_lead_says_whether_it_is_the_papers_experiment(report, tmp_path):
     same = reproduction(tmp_path / "same", "table1", seeds=1, epochs=1)
-    assert "the same experiment done again" in page_of(same, tmp_path)
+    assert "a repetition of the same experiment" in page_of(same, tmp_path)
     assert "the same models on other data" in page_of(report, tmp_path)

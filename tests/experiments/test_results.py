@@ -20,7 +20,7 @@ def columns(table1):
     return table1.columns
 
 
-def test_the_papers_columns_come_first_done_or_not(columns):
+def test_the_papers_columns_come_first_with_or_without_runs(columns):
     assert [(column.column.heading, column.in_paper, column.done is not None) for column in columns] == [
         ("2 labels", True, False),
         ("5 labels", True, True),
@@ -93,16 +93,16 @@ def test_table_without_a_convolution_has_no_tests(tmp_path):
     assert all(cell.measured is not None and cell.test is None for cell in column.entries)
 
 
-def test_other_frames_of_the_same_features_stand_beside_the_papers_column(tmp_path):
+def test_other_frames_of_the_same_features_get_a_column_next_to_the_papers(tmp_path):
     table = TABLES["table2"]
     reframed = Column("eGeMAPS, 25 ms", "agender", "gender", "paralinguistic", "egemaps-25ms")
     runs = tuple(experiment(tmp_path, table, column) for column in (reframed, table.columns[1]))
-    columns = Results.of(runs, paper=table, command=("convrnn",)).columns
+    columns = Results.of(runs, paper=table, commands=[("convrnn",)]).columns
     assert [column.column.heading for column in columns] == ["log mel filter-banks", "eGeMAPS, 25 ms", "eGeMAPS"]
     assert [cell.paper for cell in columns[1].entries] == [cell.paper for cell in columns[2].entries]
 
 
-def test_class_without_test_example_is_refused(tmp_path):
+def test_a_class_without_test_example_is_refused(tmp_path):
     table = TABLES["table1"]
     runs = experiment(tmp_path, table, OTHER, classes=("x", "y", "z"), speakers=1, per_speaker=1)
     with pytest.raises(ValueError, match=r"baseline: no test example of class \w, \w, so its recall does not exist"):

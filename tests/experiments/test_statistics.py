@@ -11,13 +11,13 @@ from convrnn.experiments.statistics import SMALLEST_P, Tally, bootstrap_interval
 
 
 def tally(hits, totals):
-    """Counts as they are, for [seeds, speakers, classes] and [speakers, classes]."""
+    """A tally of given counts, [seeds, speakers, classes] and [speakers, classes]."""
     hits, totals = np.array(hits, dtype=np.int64), np.array(totals, dtype=np.int64)
     assert hits.shape[1:] == totals.shape
     return Tally(tuple(f"s{number:03}" for number in range(len(totals))), hits, totals)
 
 
-# Standard deviations of the log-odds that a model has for a speaker's class, a seed, and a speaker with a seed.
+# Standard deviations of a model's log-odds over speakers' classes, seeds, and speakers with seeds.
 NULLS = {
     "speakers matter": {"speaker": 0.5, "seed": 0.0, "both": 0.0},
     "seeds matter": {"speaker": 0.0, "seed": 0.3, "both": 0.0},
@@ -59,7 +59,7 @@ class TestTally:
 
 
 class TestInterval:
-    def test_is_that_of_all_resamples(self):
+    def test_the_interval_is_that_of_all_resamples(self):
         totals = [[4, 1], [2, 3], [0, 6], [5, 2]]
         hits = [[[3, 1], [2, 1], [0, 4], [1, 2]], [[4, 0], [0, 3], [0, 2], [2, 1]]]
         means = []
@@ -72,7 +72,7 @@ class TestInterval:
         found = bootstrap_interval(tally(hits, totals), resamples=40_000)
         assert found == pytest.approx(np.quantile(means, [0.025, 0.975]), abs=0.8)
 
-    def test_is_the_same_every_time_and_close_to_that_of_other_draws(self):
+    def test_the_interval_is_reproducible_and_close_to_that_of_other_draws(self):
         generator = np.random.default_rng(1)
         totals = generator.integers(1, 20, (30, 3))
         counted = tally(generator.binomial(totals, 0.6, (5, 30, 3)), totals)
@@ -82,7 +82,7 @@ class TestInterval:
         assert first == pytest.approx(bootstrap_interval(counted, seed=1), abs=0.2)
         assert first[0] < counted.ua_recalls.mean() < first[1]
 
-    def test_follows_the_normal_distribution_for_many_like_speakers(self):
+    def test_the_interval_is_nearly_normal_for_many_similar_speakers(self):
         generator = np.random.default_rng(2)
         shares = generator.integers(20, 81, (1, 400, 1))
         found = bootstrap_interval(tally(shares, np.full((400, 1), 100)))
@@ -97,7 +97,7 @@ class TestInterval:
 
 
 class TestPairedTest:
-    def test_with_one_seed_and_like_speakers_is_the_paired_t_test_over_speakers(self):
+    def test_with_one_seed_it_is_the_paired_t_test_over_similar_speakers(self):
         generator = np.random.default_rng(3)
         totals = np.full((12, 2), 10)
         first, second = generator.binomial(totals, 0.6, (2, 12, 2))
@@ -107,7 +107,7 @@ class TestPairedTest:
         assert found.p == pytest.approx(expected.pvalue, rel=1e-6)
         assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
 
-    def test_with_speakers_that_do_not_matter_is_the_t_test_over_seeds(self):
+    def test_with_identical_speakers_it_is_the_t_test_over_seeds(self):
         totals = np.full((6, 2), 10)
         right = np.array([9, 6, 8, 7, 8])
         first = np.broadcast_to(right[:, None, None], (5, 6, 2))
@@ -119,7 +119,7 @@ class TestPairedTest:
         assert found.p == pytest.approx(expected.pvalue, rel=1e-6)
         assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
 
-    def test_two_seeds_and_three_speakers_by_hand(self):
+    def test_two_seeds_and_three_speakers_agree_with_a_calculation_by_hand(self):
         # One class with 10 utterances per speaker; the other model gets nothing right. Differences of the seeds: 50 and
         # 60. Left-out means: seed one (55, 50, 45), seed two (65, 60, 55); deviations (5, 0, -5) in both. Covariance
         # over speakers: 2/3 * 50 = 100/3, the variance of the seeds' mean: 50 / 2 = 25.
@@ -130,11 +130,11 @@ class TestPairedTest:
         half = (25 * quantiles[0] ** 2 + 100 / 3 * quantiles[1] ** 2) ** 0.5
         assert found.difference == pytest.approx(55)
         assert (found.low, found.high) == (pytest.approx(55 - half), 100)
-        # p is where the interval of confidence 1 - p ends at 0.
+        # At confidence 1 - p, the interval ends at 0.
         ends = [scipy.stats.t.isf(found.p / 2, freedom) for freedom in (1, 2)]
         assert (25 * ends[0] ** 2 + 100 / 3 * ends[1] ** 2) ** 0.5 == pytest.approx(55)
 
-    def test_swapping_the_models_turns_the_sign_only(self):
+    def test_swapping_the_models_only_changes_the_sign(self):
         generator = np.random.default_rng(4)
         totals = generator.integers(1, 9, (9, 3))
         first, second = (tally(generator.binomial(totals, 0.5, (4, 9, 3)), totals) for _ in range(2))
@@ -151,27 +151,27 @@ class TestPairedTest:
         totals = [[3], [3], [3]]
         assert paired_test(tally([totals] * 2, totals), tally(np.zeros((2, 3, 1)), totals)) is None
 
-    def test_p_has_a_floor(self):
+    def test_p_has_a_lower_limit(self):
         totals = np.full((400, 1), 100)
         hits = np.random.default_rng(5).binomial(totals, 0.9, (1, 400, 1))
         assert paired_test(tally(hits, totals), tally(np.zeros_like(hits), totals)).p == SMALLEST_P
 
-    def test_other_utterances_or_numbers_of_seeds_are_refused(self):
+    def test_different_utterances_or_numbers_of_seeds_are_refused(self):
         one = tally([[[1], [1]]], [[2], [2]])
         for other in (tally([[[1], [1]]], [[3], [2]]), tally([[[1], [1]]] * 2, [[2], [2]])):
             with pytest.raises(ValueError, match="same test utterances and the same number of seeds"):
                 paired_test(one, other)
 
-    # One seed cannot tell how much seeds scatter, which the report says.
+    # One seed cannot show how much seeds vary, which the report says.
     @pytest.mark.parametrize(
         ("name", "seeds"),
         [(name, seeds) for name, effects in NULLS.items() for seeds in (1, 2, 5) if seeds > 1 or not effects["seed"]],
     )
-    def test_rejects_a_true_null_hypothesis_in_five_percent_at_most(self, name, seeds):
+    def test_a_true_null_hypothesis_is_rejected_in_at_most_five_percent(self, name, seeds):
         # 6.2 % is 1.75 standard errors of 1000 draws above 5 %.
         assert self.rejections(1000, NULLS[name], seeds, gain=0.0) <= 0.062
 
-    def test_finds_a_difference_that_is_there(self):
+    def test_a_real_difference_is_found(self):
         assert self.rejections(200, NULLS["all matter"], 5, gain=0.5) > 0.9
 
     def rejections(self, count, effects, seeds, *, gain):
@@ -195,7 +195,7 @@ class TestPairedTest:
 
 
 class TestHolm:
-    def test_by_hand(self):
+    def test_corrected_values_agree_with_a_calculation_by_hand(self):
         # Sorted: 0.005 * 4, 0.01 * 3, 0.03 * 2, 0.04 * 1 raised to 0.06.
         assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
         assert holm([0.4, 0.9]) == pytest.approx([0.8, 0.9])
@@ -203,7 +203,7 @@ class TestHolm:
         assert holm([]) == []
 
     @given(st.lists(st.floats(0, 1), max_size=12))
-    def test_lies_between_the_raw_and_bonferronis_and_keeps_the_order(self, raw):
+    def test_corrected_values_lie_between_raw_and_bonferroni_and_keep_the_order(self, raw):
         corrected = holm(raw)
         for before, after in zip(raw, corrected, strict=True):
             assert before <= after <= min(1, len(raw) * before)
@@ -212,7 +212,7 @@ class TestHolm:
 
 
 def test_an_interval_needs_resamples_with_every_class():
-    # Forty classes of two speakers each: about four in a thousand resamples have them all.
+    # Forty classes of two speakers each: only about four in a thousand resamples have all of them.
     totals = np.kron(np.eye(40, dtype=int), np.ones((2, 1), dtype=int))
     counted = tally([totals], totals)
     assert counted.speakers_suffice

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from convrnn.errors import InputError
+from convrnn.experiments.outcomes import Outcome
 from convrnn.experiments.paper import Column
 from convrnn.experiments.report.numbers import format_seconds
-from convrnn.experiments.results import Experiment, Outcome, Results
+from convrnn.experiments.results import Experiment, Results
 from convrnn.experiments.summary import COLUMNS
 
 CLASSES = ("a", "b", "c")
@@ -52,7 +53,7 @@ def test_folds_are_pooled_per_seed_before_the_mean(table):
 
 def test_pooling_is_not_the_mean_of_the_folds_recalls():
     runs = [outcome(0, 0, "ab" * 9 + "c", "ab" * 9 + "c"), outcome(0, 1, "abc", "bca")]
-    # Pooled a and b 9 of 10, c 1 of 2; the folds' own recalls would average to 50 %.
+    # Pooled, a and b have 9 of 10 and c 1 of 2; the recalls of the folds would average to 50 %.
     assert summary_of(runs).rows[0].ua_recall_mean == pytest.approx(100 * (0.9 + 0.9 + 0.5) / 3)
 
 
@@ -61,17 +62,17 @@ def test_a_fold_may_lack_a_class_that_another_has():
     assert summary_of(runs).rows[0].ua_recall_mean == 100.0
 
 
-def test_class_without_test_example_has_no_recall():
+def test_a_class_without_test_example_has_no_recall():
     with pytest.raises(ValueError, match="m: no test example of class b, c"):
         summary_of([outcome(0, 0, "aa", "ab")])
 
 
-def test_confusion_sums_over_seeds_and_folds(table):
+def test_the_confusion_matrix_sums_over_seeds_and_folds(table):
     expected = np.array([[5, 2, 1], [1, 3, 0], [1, 0, 1]])
     np.testing.assert_array_equal(table.rows[0].confusion, expected)
 
 
-def test_csv_has_exactly_the_promised_columns(table, tmp_path):
+def test_csv_has_exactly_the_documented_columns(table, tmp_path):
     table.save(tmp_path)
     text = (tmp_path / "table.csv").read_text()
     assert text.splitlines()[0] == "model,ua_recall_mean,ua_recall_std,accuracy,parameters,seconds,seeds"
@@ -119,17 +120,17 @@ def test_one_seed_shows_no_deviation(table):
     ("seconds", "text"),
     [(0.04, "0.0 s"), (59.94, "59.9 s"), (59.97, "1 min 00 s"), (61, "1 min 01 s"), (3599.7, "1 h 00 min")],
 )
-def test_durations_carry_over(seconds, text):
+def test_durations_are_rounded_to_whole_units(seconds, text):
     assert format_seconds(seconds) == text
 
 
-def test_table_that_cannot_be_written_is_told_in_a_sentence(table, tmp_path):
+def test_a_table_that_cannot_be_written_gives_a_sentence(table, tmp_path):
     (tmp_path / "table.csv").mkdir()
     with pytest.raises(InputError, match="cannot be written"):
         table.save(tmp_path)
 
 
-def test_names_run_nowhere(table):
+def test_names_are_escaped_in_every_format(table):
     rows = tuple(
         replace(row, model=name) for row, name in zip(table.rows, ("=cmd|'/C calc'!A1", "<script>"), strict=True)
     )

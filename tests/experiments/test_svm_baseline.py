@@ -15,7 +15,7 @@ def features(tones):
 
 
 @pytest.mark.parametrize("policy", ["speaker", "corpus"])
-def test_it_learns_what_is_easy(tones, features, policy):
+def test_it_learns_an_easy_task(tones, features, policy):
     splits = make_splits(tones, "folds:3")
     found = linear_svm(features, tones, splits, normalise=policy, seeds=(0, 1))
     assert [(one.model, one.seed, one.fold) for one in found] == [
@@ -26,12 +26,12 @@ def test_it_learns_what_is_easy(tones, features, policy):
     assert found[0].parameters == 2 * 26 + 1
 
 
-def test_test_utterances_have_no_say_in_the_model(tones, features):
+def test_test_utterances_do_not_influence_the_model(tones, features):
     [split] = make_splits(tones, "partitions")
     first, high = (split.rows(tones)["test"][position] for position in (0, 3))
     changed = list(features)
     changed[first] = features[high]
-    # Under "corpus" nothing is standardised over test frames, so only the changed one may change.
+    # Under "corpus" nothing is standardised over test frames, so only the changed utterance's prediction may change.
     before, after = (
         linear_svm(x, tones, [split], normalise="corpus", seeds=(0,))[0].prediction for x in (features, changed)
     )
@@ -39,7 +39,7 @@ def test_test_utterances_have_no_say_in_the_model(tones, features):
     assert after == ("high", *before[1:])
 
 
-def test_c_is_chosen_on_validation_and_learnt_on_training_rows(tones, features, monkeypatch):
+def test_c_is_chosen_on_validation_rows_and_the_svm_trained_on_training_rows(tones, features, monkeypatch):
     seen = []
 
     def record(functionals, numbers, train, validation, seed):
@@ -54,7 +54,7 @@ def test_c_is_chosen_on_validation_and_learnt_on_training_rows(tones, features, 
     assert seen == [(set(rows["train"]), sorted(rows["validation"]), 2)]
 
 
-def test_same_seed_same_predictions(tones, features):
+def test_the_same_seed_gives_the_same_predictions(tones, features):
     noisy = [x + 30 * np.random.default_rng(len(x)).normal(size=x.shape) for x in features]
     split = make_splits(tones, "random")
     first, second = (linear_svm(noisy, tones, split, normalise="corpus", seeds=(3,)) for _ in range(2))
@@ -69,6 +69,6 @@ def test_rows_without_a_label_are_left_out(all_tones, features):
     assert len(one.truth) == len(one.prediction) > 0
 
 
-def test_policy_that_leaves_nothing_to_see_is_refused(tones, features):
+def test_a_policy_that_leaves_nothing_to_learn_is_refused(tones, features):
     with pytest.raises(InputError, match="normalise='utterance' makes 0 and 1"):
         linear_svm(features, tones, [], normalise="utterance", seeds=(0,))

@@ -32,7 +32,7 @@ def noise():
         ("a.au", {}, 4e-5),
     ],
 )
-def test_reads_what_was_written(tmp_path, noise, name, options, tolerance):
+def test_the_written_samples_are_read(tmp_path, noise, name, options, tolerance):
     soundfile.write(tmp_path / name, noise, 8000, **options)
     samples, rate = read_audio(tmp_path / name)
     assert (samples.dtype, rate) == (np.float32, 8000)
@@ -82,7 +82,7 @@ def test_start_and_end_are_seconds(tmp_path, noise, name):
     np.testing.assert_array_equal(read_audio(tmp_path / name, start=0.9, end=1.004)[0], whole[7200:])
 
 
-def test_only_the_part_asked_for_is_read(tmp_path, monkeypatch):
+def test_only_the_requested_part_is_read(tmp_path, monkeypatch):
     soundfile.write(tmp_path / "a.wav", np.zeros(80000), 8000)
     asked = []
     read = soundfile.SoundFile.read
@@ -146,7 +146,7 @@ def broken_files(folder):
         ("inf.wav", r"sample 4000 \(0.500 s\) is NaN or infinite"),
     ],
 )
-def test_bad_files_are_named_in_one_sentence(tmp_path, name, message):
+def test_an_error_about_a_bad_file_names_it_in_one_sentence(tmp_path, name, message):
     broken_files(tmp_path)
     with pytest.raises(InputError, match=message) as caught:
         read_audio(tmp_path / name)
@@ -158,7 +158,7 @@ def test_a_file_shorter_than_its_header_says_is_refused(tmp_path, monkeypatch, n
     soundfile.write(tmp_path / "a.wav", noise, 8000)
     read = soundfile.SoundFile.read
     monkeypatch.setattr(soundfile.SoundFile, "read", lambda self, frames=-1, **kw: read(self, frames, **kw)[:3000])
-    with pytest.raises(InputError, match="its header announces 8000 samples, 3000 could be read"):
+    with pytest.raises(InputError, match="its header announces 8000 samples, only 3000 could be read"):
         read_audio(tmp_path / "a.wav")
 
 
@@ -176,7 +176,7 @@ def test_a_file_shorter_than_its_header_says_is_refused(tmp_path, monkeypatch, n
     ],
 )
 @pytest.mark.parametrize("sample_rate", [None, 8000, 16000, 44100])
-def test_blocks_have_the_bits_of_one_reading(tmp_path, name, options, channels, sample_rate):
+def test_blocks_are_bitwise_equal_to_the_whole(tmp_path, name, options, channels, sample_rate):
     sound = tone(440, 1.5, 16000) + np.random.default_rng(0).uniform(-0.1, 0.1, 24000)
     sounds = np.stack([sound * k / channels for k in range(channels, 0, -1)], axis=1)
     soundfile.write(tmp_path / name, sounds, 16000, **options)
@@ -197,7 +197,7 @@ def test_blocks_have_the_bits_of_one_reading(tmp_path, name, options, channels, 
 
 @settings(max_examples=25, deadline=None)
 @given(rates=st.tuples(*[st.integers(1000, 768_000)] * 2), count=st.integers(1, 3000), block=st.integers(1, 1000))
-def test_resampling_in_blocks_has_the_bits_of_one_resampling(tmp_path_factory, rates, count, block):
+def test_resampling_in_blocks_is_bitwise_equal_to_resampling_the_whole(tmp_path_factory, rates, count, block):
     path = tmp_path_factory.mktemp("blocks") / "a.wav"
     samples = np.random.default_rng(count).uniform(-0.5, 0.5, count).astype(np.float32)
     soundfile.write(path, samples, rates[0], subtype="FLOAT")
@@ -230,7 +230,7 @@ def headerless(folder, name="a.raw", count=8000):
 
 
 @pytest.mark.parametrize("name", ["a.raw", "a.wav", "a.flac", "a"])
-def test_headerless_audio_at_the_rate_that_is_told(tmp_path, name):
+def test_headerless_audio_has_the_given_rate(tmp_path, name):
     expected = headerless(tmp_path, name)
     samples, rate = read_audio(tmp_path / name, headerless_rate=8000)
     assert rate == 8000
@@ -250,10 +250,10 @@ def test_headerless_audio_needs_a_rate(tmp_path, name):
 
 
 @pytest.mark.parametrize("kind", ["WAV", "WAVEX", "RF64", "AIFF", "AU", "FLAC", "OGG", "NIST"])
-def test_a_header_counts_whatever_the_name_says(tmp_path, noise, kind):
+def test_a_header_counts_whatever_the_file_name(tmp_path, noise, kind):
     with (tmp_path / "a.raw").open("wb") as stream:
         soundfile.write(stream, np.stack([noise, noise], axis=1), 11025, format=kind)
-    # Also without a rate: it is the content that has to be headerless, not the name.
+    # Even without a rate: the content has to be headerless, not the name.
     for rate in (8000, None):
         assert audio_info(tmp_path / "a.raw", headerless_rate=rate) == AudioInfo(11025, 2, 8000)
         samples, found = read_audio(tmp_path / "a.raw", headerless_rate=rate)
@@ -261,7 +261,7 @@ def test_a_header_counts_whatever_the_name_says(tmp_path, noise, kind):
         assert np.corrcoef(samples, noise)[0, 1] > 0.95
 
 
-def test_half_a_sample_is_a_fault(tmp_path):
+def test_half_a_sample_is_an_error(tmp_path):
     headerless(tmp_path)
     with (tmp_path / "a.raw").open("ab") as stream:
         stream.write(b"x")
@@ -275,7 +275,7 @@ def test_half_a_sample_is_a_fault(tmp_path):
 @pytest.mark.parametrize(
     ("content", "told"), [(b"", "is empty"), (b"RIFF\x24\0\0\0WAVEfmt ", "cannot be read as audio")]
 )
-def test_broken_files_stay_broken_where_headerless_ones_are_allowed(tmp_path, content, told):
+def test_broken_files_are_refused_even_if_headerless_ones_are_allowed(tmp_path, content, told):
     (tmp_path / "a.raw").write_bytes(content)
     with pytest.raises(InputError, match=told):
         read_audio(tmp_path / "a.raw", headerless_rate=8000)
@@ -293,18 +293,18 @@ def test_rates_that_no_recording_has_are_refused(tmp_path, noise, rate):
     with pytest.raises(InputError, match=f"{rate} Hz"):
         read_audio(tmp_path / "a.raw", headerless_rate=rate)
     soundfile.write(tmp_path / "b.wav", noise, 8000)
-    with pytest.raises(InputError, match=f"resampled to has a sample rate of {rate} Hz"):
+    with pytest.raises(InputError, match=f"Resampled audio has a sample rate of {rate} Hz"):
         read_audio(tmp_path / "b.wav", sample_rate=rate)
 
 
 @pytest.mark.parametrize("rate", [1000, 768_000])
-def test_the_rates_at_the_ends_are_read(tmp_path, noise, rate):
+def test_the_lowest_and_highest_sample_rates_are_read(tmp_path, noise, rate):
     soundfile.write(tmp_path / "a.wav", noise, rate, subtype="FLOAT")
     np.testing.assert_array_equal(read_audio(tmp_path / "a.wav")[0], noise)
 
 
 @pytest.mark.parametrize(("value", "allowed"), [(256, True), (-256, True), (257, False), (-1e30, False)])
-def test_samples_have_a_limit(tmp_path, value, allowed):
+def test_samples_beyond_the_limit_are_refused(tmp_path, value, allowed):
     samples = np.zeros((8000, 2), np.float32)
     samples[3000, 1] = value
     soundfile.write(tmp_path / "a.wav", samples, 8000, subtype="FLOAT")
@@ -315,7 +315,7 @@ def test_samples_have_a_limit(tmp_path, value, allowed):
         read_audio(tmp_path / "a.wav")
 
 
-def test_more_samples_than_are_read_at_once_are_refused(tmp_path, noise, monkeypatch):
+def test_too_many_samples_for_one_read_are_refused(tmp_path, noise, monkeypatch):
     soundfile.write(tmp_path / "a.wav", noise, 8000)
     monkeypatch.setattr(audio, "MOST_SAMPLES", 15_000)
     assert len(read_audio(tmp_path / "a.wav", sample_rate=15_000)[0]) == 15_000
@@ -326,7 +326,7 @@ def test_more_samples_than_are_read_at_once_are_refused(tmp_path, noise, monkeyp
     assert sum(map(len, audio_blocks(tmp_path / "a.wav", sample_rate=16_000))) == 16_000
 
 
-def test_longer_pieces_than_are_read_are_refused(tmp_path, noise, monkeypatch):
+def test_parts_that_are_too_long_are_refused(tmp_path, noise, monkeypatch):
     soundfile.write(tmp_path / "a.wav", noise, 8000)
     monkeypatch.setattr(audio, "LONGEST_SECONDS", 0.5)
     with pytest.raises(InputError, match=r"more than the .* h that are read in one piece; give a start and an end"):
@@ -341,7 +341,7 @@ def test_names_that_are_not_unicode_are_read(tmp_path, noise):
     assert len(read_audio(name)[0]) == 8000
 
 
-def test_a_decoder_that_writes_on_stdout_is_not_used(tmp_path, noise, capfd):
+def test_a_decoder_that_writes_to_stdout_is_not_used(tmp_path, noise, capfd):
     soundfile.write(tmp_path / "a.sds", noise, 8000, format="SDS", subtype="PCM_16")
     content = bytearray((tmp_path / "a.sds").read_bytes())
     content[21] = 0

@@ -1,4 +1,4 @@
-"""Audio that was resampled is told from audio that was not."""
+"""Resampled audio is distinguished from audio recorded at its sample rate."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def at_16_bits(samples):
 
 @pytest.mark.parametrize("rate", [8000, 11025, 16000, 44100, 48000])
 @pytest.mark.parametrize("seconds", [0.03, 1.0])
-def test_what_was_recorded_at_its_rate_is_not_suspected(rate, seconds):
+def test_audio_recorded_at_its_rate_is_not_suspected(rate, seconds):
     assert resampled_from([at_16_bits(voice(rate, seconds))], rate) is None
 
 
@@ -35,9 +35,9 @@ def test_the_lower_rate_is_found(lower, rate, quality):
 
 
 @pytest.mark.parametrize("blocks", [[], [np.zeros(100)], [np.zeros(5000)], [np.full(5000, 0.25)]])
-def test_silence_tells_nothing(blocks):
+def test_silence_is_not_suspected(blocks):
     assert resampled_from([block.astype(np.float32) for block in blocks], 16000) is None
 
 
-def test_rates_below_all_others():
+def test_the_lowest_rate_is_never_suspected():
     assert resampled_from([voice(1000)], 1000) is None

@@ -26,13 +26,13 @@ from convrnn.features.store import FeatureStore
 FRAMER = Path("gemaps/v01b/GeMAPSv01b_core.lld.conf.inc")
 LARGEST = 1 - 2**-15
 
-# What comes from the frames of 60 ms alone. H1-A3 and the formants' amplitudes need formants, which do not.
+# Descriptors that depend only on the 60 ms frames. H1-A3 and the formants' amplitudes also depend on formants.
 OF_LONG_FRAMES = {"F0semitoneFrom27.5Hz", "jitterLocal", "shimmerLocaldB", "HNRdBACF", "logRelF0-H1-H2"}
 
 
 @pytest.fixture(scope="module", autouse=True)
 def cache(tmp_path_factory):
-    """A cache with a blank in its path."""
+    """A cache with a space in its path."""
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path_factory.mktemp("a cache")
         patch.setenv("CONVRNN_CACHE", str(folder))
@@ -55,7 +55,7 @@ def whole_signal():
 
 @pytest.fixture
 def fresh():
-    """openSMILE is loaded anew in the test and after it."""
+    """Makes openSMILE load again in the test and after it."""
     load_opensmile.cache_clear()
     yield
     load_opensmile.cache_clear()
@@ -69,7 +69,7 @@ def voice(rate, seconds=1.0, hertz=220.0):
     return (0.2 * tone * (time < 2 * seconds / 3) + 0.002 * noise).astype(np.float32)
 
 
-def test_is_what_opensmile_makes_of_the_file(tmp_path):
+def test_features_equal_those_of_opensmile_on_the_file(tmp_path):
     soundfile.write(tmp_path / "a.wav", voice(16000), 16000)
     smile = opensmile.Smile(opensmile.FeatureSet.eGeMAPSv02, opensmile.FeatureLevel.LowLevelDescriptors)
     want = smile.process_file(tmp_path / "a.wav")
@@ -82,7 +82,7 @@ def test_is_what_opensmile_makes_of_the_file(tmp_path):
 
 @pytest.mark.parametrize("rate", [8000, 11025, 16000, 44100])
 @pytest.mark.parametrize("seconds", [0.06, 1.0, 23.7])
-def test_blocks_of_any_size_give_the_bits_of_the_whole_signal(whole_signal, rate, seconds):
+def test_blocks_of_any_size_are_bitwise_equal_to_the_whole_signal(whole_signal, rate, seconds):
     samples = voice(rate, seconds)
     want = whole_signal(samples, rate)
     config = EgemapsConfig(sample_rate=rate)
@@ -91,7 +91,7 @@ def test_blocks_of_any_size_give_the_bits_of_the_whole_signal(whole_signal, rate
         np.testing.assert_array_equal(config.compute(np.split(samples, cuts)), want)
 
 
-def test_blocks_that_cannot_be_read_end_it(whole_signal):
+def test_blocks_that_cannot_be_read_end_the_extraction(whole_signal):
     def blocks():
         yield voice(16000, 12)
         raise InputError("a.wav: ends here")
@@ -135,12 +135,12 @@ def test_finds_the_pitch(rate):
 
 
 @pytest.mark.parametrize("rate", [8000, 16000])
-def test_25_ms_change_what_comes_from_short_frames_alone(rate):
+def test_frames_of_25_ms_change_only_descriptors_of_short_frames(rate):
     stock, paper = (features_of(voice(rate), EgemapsConfig(sample_rate=rate, frame_ms=ms)) for ms in (20, 25))
     assert stock.shape == paper.shape
     same = {name for i, name in enumerate(DESCRIPTORS) if np.array_equal(stock[:, i], paper[:, i])}
     assert same == OF_LONG_FRAMES
-    # The same sound in slightly longer frames: other values, but close ones.
+    # The same sound in slightly longer frames: different values, but close ones.
     loudness = [features[5:60, DESCRIPTORS.index("Loudness")].mean() for features in (stock, paper)]
     assert loudness[1] == pytest.approx(loudness[0], rel=0.1)
 
@@ -210,12 +210,12 @@ def test_less_than_a_short_frame_is_refused(tmp_path, frame_ms):
         extract_features(Segment(str(tmp_path / "a.wav")), config)
 
 
-def test_only_mono_is_taken():
+def test_only_mono_is_accepted():
     with pytest.raises(ValueError, match=r"expected mono samples \[samples\]; got shape \(16000, 2\)"):
         features_of(np.zeros((16000, 2)), EgemapsConfig(sample_rate=16000))
 
 
-def test_what_is_not_finite_never_gets_out(tmp_path, monkeypatch):
+def test_features_that_are_not_finite_are_refused(tmp_path, monkeypatch):
     broken = np.zeros((96, 25), np.float32)
     broken[7, 10] = np.nan
     monkeypatch.setattr(egemaps_module, "_run", lambda *_: broken)
@@ -227,7 +227,7 @@ def test_what_is_not_finite_never_gets_out(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("frame_ms", [20, 25])
-def test_same_bits_in_any_order_and_any_process(tmp_path, frame_ms):
+def test_features_are_bitwise_equal_in_any_order_and_process(tmp_path, frame_ms):
     config = EgemapsConfig(sample_rate=8000, frame_ms=frame_ms)
     segments = []
     for number in range(5):
@@ -258,7 +258,7 @@ def test_keys_depend_on_frames_rate_and_the_version_of_opensmile(tmp_path, monke
 
 
 @pytest.mark.usefixtures("fresh")
-def test_missing_opensmile_is_one_sentence(tmp_path, monkeypatch):
+def test_missing_opensmile_gives_one_sentence(tmp_path, monkeypatch):
     def missing(name):
         raise PackageNotFoundError(name)
 
@@ -273,7 +273,7 @@ def test_missing_opensmile_is_one_sentence(tmp_path, monkeypatch):
 
 
 @pytest.mark.usefixtures("fresh")
-def test_opensmile_that_cannot_be_loaded_is_one_sentence(monkeypatch):
+def test_opensmile_that_cannot_be_loaded_gives_one_sentence(monkeypatch):
     monkeypatch.setitem(sys.modules, "opensmile", None)
     with pytest.raises(
         InputError, match=r"^openSMILE \S+ cannot be loaded \(.*\); run: pip install 'convrnn\[egemaps\]'$"
@@ -312,7 +312,7 @@ def test_the_copy_differs_in_one_number(configuration, cache):
     assert changed == [(b"frameSize = 0.020", b"frameSize = 0.025")]
 
 
-def test_a_damaged_copy_is_made_whole(configuration):
+def test_a_damaged_copy_is_replaced(configuration):
     copy = copy_with_25_ms(configuration)
     whole = copy.read_bytes()
     copy.write_bytes(whole[:100])
@@ -349,7 +349,7 @@ def test_a_cache_that_opensmile_cannot_read_is_named(configuration, tmp_path, mo
 
 
 @pytest.mark.usefixtures("fresh")
-def test_opensmile_in_a_folder_that_it_cannot_read_is_told(monkeypatch):
+def test_a_folder_of_opensmile_that_it_cannot_read_is_named(monkeypatch):
     monkeypatch.setattr(opensmile, "__file__", "/home/jürgen/opensmile/__init__.py")
     with pytest.raises(InputError, match=r"^/home/jürgen/opensmile: openSMILE reads .*; install it in another folder$"):
         features_of(np.zeros(16000), EgemapsConfig(sample_rate=16000))

@@ -16,7 +16,7 @@ def noise(tmp_path):
     return samples
 
 
-def test_is_the_log_mel_of_the_mixed_down_part(tmp_path, noise):
+def test_features_are_the_log_mel_of_the_mono_part(tmp_path, noise):
     config = LogMelConfig(sample_rate=16000)
     got = extract_features(Segment(str(tmp_path / "a.wav"), 0.25, 0.75), config)
     want = features_of(noise[4000:12000].mean(axis=1), config)
@@ -24,7 +24,7 @@ def test_is_the_log_mel_of_the_mixed_down_part(tmp_path, noise):
 
 
 @pytest.mark.usefixtures("noise")
-def test_resamples_to_the_rate_of_the_config(tmp_path):
+def test_audio_is_resampled_to_the_rate_of_the_config(tmp_path):
     got = extract_features(Segment(str(tmp_path / "a.wav")), LogMelConfig(sample_rate=8000))
     assert got.shape == (98, 26)
     assert np.isfinite(got).all()
@@ -44,7 +44,7 @@ def test_a_long_file_takes_little_memory(tmp_path):
     extract_features(Segment(str(tmp_path / "a.wav")), LogMelConfig(sample_rate=8000))
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    # Of all samples there are 5.8 MB in float32, and 46 as Python's numbers; the frames are 1.9 MB, twice.
+    # All samples take 5.8 MB in float32 and 46 MB as Python numbers; the frames take 1.9 MB, twice.
     assert most < 10e6
 
 

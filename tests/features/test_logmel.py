@@ -1,4 +1,4 @@
-"""Log-mel against its definition, written here in numpy without looking at the library."""
+"""Log-mel against its definition, implemented here in numpy independently of the library."""
 
 import hashlib
 import subprocess
@@ -48,7 +48,7 @@ def speechlike(rate, seconds=1.0, seed=0):
 
 @pytest.mark.parametrize("rate", [8000, 16000])
 @pytest.mark.parametrize("seed", [0, 1])
-def test_agrees_with_the_definition(rate, seed):
+def test_features_agree_with_the_definition(rate, seed):
     samples = speechlike(rate, seed=seed)
     got = features_of(samples, LogMelConfig(sample_rate=rate))
     want = defined(samples, rate)
@@ -73,7 +73,7 @@ def test_silence_and_constants_give_the_floor():
         np.testing.assert_allclose(got, np.log(FLOOR), rtol=1e-6)
 
 
-def test_the_scale_is_that_of_16_bits():
+def test_samples_are_scaled_to_16_bits():
     samples = speechlike(16000)
     config = LogMelConfig(sample_rate=16000)
     np.testing.assert_allclose(
@@ -101,7 +101,7 @@ def test_stereo_is_an_error():
 
 
 def at_once(samples, config):
-    """All samples given to the library in one piece."""
+    """The library's features of all samples at once."""
     fbank = kaldi_native_fbank.OnlineFbank(_options(config))
     fbank.accept_waveform(config.sample_rate, (samples * np.float32(32768)).tolist())
     fbank.input_finished()
@@ -122,7 +122,7 @@ def test_blocks_of_any_size_give_the_same_bits(config, count, edges):
     np.testing.assert_array_equal(found, at_once(samples, config))
 
 
-def test_long_recordings_give_the_bits_of_one_piece():
+def test_long_recordings_are_bitwise_equal_to_one_piece():
     samples = speechlike(16000, seconds=31.7)
     config = LogMelConfig(sample_rate=16000)
     np.testing.assert_array_equal(features_of(samples, config), at_once(samples, config))
@@ -140,7 +140,7 @@ def test_blocks_of_another_kind_are_an_error(block):
         LogMelConfig(sample_rate=16000).compute([np.zeros(500, np.float32), block])
 
 
-def test_the_same_bits_in_every_run_and_process():
+def test_features_are_bitwise_equal_in_every_run_and_process():
     samples = (np.random.default_rng(3).integers(-3000, 3000, 16000) / 32768).astype(np.float32)
     config = LogMelConfig(sample_rate=16000)
     here = features_of(samples, config)

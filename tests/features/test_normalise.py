@@ -45,7 +45,7 @@ def test_each_speaker_gets_mean_0_and_deviation_1(seed, offset, scale):
         np.testing.assert_allclose(frames.std(axis=0, dtype=np.float64), 1, atol=1e-5)
 
 
-def test_speakers_do_not_see_each_other():
+def test_speakers_do_not_affect_each_other():
     arrays = utterances(0, 4)
     together = Normaliser("speaker").transform(arrays, ["a", "b", "a", "b"])
     alone = Normaliser("speaker").transform([arrays[0], arrays[2]], ["a", "a"])
@@ -53,13 +53,13 @@ def test_speakers_do_not_see_each_other():
     np.testing.assert_array_equal(together[2], alone[1])
 
 
-def test_utterance_uses_its_own_frames_only():
+def test_policy_utterance_uses_only_the_utterances_frames():
     arrays = utterances(1, 3)
     for x, y in zip(arrays, Normaliser("utterance").transform(arrays, ["a", "a", "a"]), strict=True):
         np.testing.assert_allclose(y, Statistics.of([x]).apply(x))
 
 
-def test_corpus_uses_the_training_data_only():
+def test_policy_corpus_uses_only_the_training_data():
     train, test = utterances(2, 5), utterances(3, 2, offset=-50.0)
     normaliser = Normaliser("corpus").fit(train)
     frames = np.concatenate(train).astype(np.float64)
@@ -96,7 +96,7 @@ def test_one_frame_gives_0():
     assert Normaliser("utterance").transform([np.array([[3.0, -2.0]])])[0].tolist() == [[0.0, 0.0]]
 
 
-def test_inputs_stay_as_they_were():
+def test_inputs_are_not_changed():
     arrays = utterances(5, 2)
     copies = [x.copy() for x in arrays]
     Normaliser("speaker").transform(arrays, ["a", "b"])
@@ -104,23 +104,23 @@ def test_inputs_stay_as_they_were():
         np.testing.assert_array_equal(x, copy)
 
 
-def test_a_large_mean_costs_no_digits():
+def test_a_large_mean_costs_no_precision():
     rng = np.random.default_rng(0)
     arrays = [1e8 + rng.standard_normal((50, 1)) for _ in range(20)]
     assert Statistics.of(arrays).std[0] == pytest.approx(np.concatenate(arrays).std(), rel=1e-6)
 
 
-def test_speaker_without_speakers_says_what_to_do():
+def test_policy_speaker_without_speakers_says_what_to_do():
     with pytest.raises(InputError, match="give them or choose 'utterance' or 'corpus'"):
         Normaliser("speaker").transform(utterances(0, 2))
 
 
-def test_corpus_before_fit_is_an_error():
+def test_policy_corpus_before_fit_is_an_error():
     with pytest.raises(RuntimeError, match="call fit"):
         Normaliser("corpus").transform(utterances(0, 2))
 
 
-def test_unknown_policy_names_those_there_are():
+def test_an_unknown_policy_is_refused_with_the_known_ones():
     with pytest.raises(InputError, match="'file'; choose speaker, utterance, corpus"):
         Normaliser("file")
 
@@ -140,7 +140,7 @@ def test_speakers_and_utterances_must_match():
         ([np.array([[np.nan]])], "not finite"),
     ],
 )
-def test_statistics_of_nonsense_are_refused(arrays, message):
+def test_statistics_of_invalid_arrays_are_refused(arrays, message):
     with pytest.raises(ValueError, match=message):
         Statistics.of(arrays)
 
@@ -158,7 +158,7 @@ def test_damaged_statistics_are_refused(mean, std, message):
         Statistics(mean, std)
 
 
-def test_statistics_accept_lists_as_json_gives_them():
+def test_statistics_accept_lists_from_json():
     assert Statistics([1.0], [2.0]).apply(np.array([[5.0]])).tolist() == [[2.0]]
 
 
@@ -167,7 +167,7 @@ def test_apply_refuses_another_width():
         Statistics([0.0, 0.0], [1.0, 1.0]).apply(np.zeros((3, 1)))
 
 
-def test_a_recording_of_hours_has_the_bits_of_one_piece():
+def test_a_recording_of_hours_is_bitwise_equal_to_one_piece():
     x = np.random.default_rng(0).normal(-5, 3, (200_003, 5)).astype(np.float32)
     found = Statistics.of([x])
     whole = x.astype(np.float64)

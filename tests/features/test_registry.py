@@ -1,4 +1,4 @@
-"""What has to hold of all input features, and of any that are added to the registry."""
+"""The contract of all input features, including any that are added to the registry."""
 
 import subprocess
 import sys
@@ -22,7 +22,7 @@ def samples() -> np.ndarray:
     return np.random.default_rng(0).uniform(-0.5, 0.5, 16000).astype(np.float32)
 
 
-def test_features_have_the_shape_that_is_promised(config, samples):
+def test_features_have_the_documented_shape(config, samples):
     features = features_of(samples, config)
     assert features.dtype == np.float32
     assert features.shape[1] == config.num_features <= MOST_FEATURES
@@ -40,7 +40,7 @@ def test_less_than_a_frame_is_refused(config, samples):
         features_of(samples[: int(16 * config.frame_ms) - 1], config)
 
 
-def test_what_is_told_of_them(config):
+def test_features_have_a_description(config):
     config.load()
     assert config.description
     assert 0 < config.highest_hz <= 8000
@@ -48,12 +48,12 @@ def test_what_is_told_of_them(config):
     assert all(config.versions().values())
 
 
-def test_kinds_are_of_one_class_each():
+def test_every_kind_has_a_class_of_its_own():
     classes = {entry.load() for entry in FEATURES.values()}
     assert len({cls.model_fields["kind"].default for cls in classes}) == len(classes)
 
 
-def test_the_registries_load_nothing():
+def test_the_registries_load_no_library():
     code = (
         "import sys, convrnn.errors; before = set(sys.modules);"
         "import convrnn.features.registry, convrnn.corpora.registry;"

@@ -1,4 +1,4 @@
-"""Samples of every kind become those that features are computed from, or are refused."""
+"""Samples of every dtype are converted to those that features are computed from, or are refused."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def test_whole_numbers_are_scaled_as_libsndfile_does(tmp_path, dtype, subtype):
     np.testing.assert_array_equal(full_scale_one(whole.astype(whole.dtype.newbyteorder(">"))), expected)
 
 
-def test_bytes_are_those_of_8_bit_wav_files(tmp_path):
+def test_bytes_are_read_as_in_8_bit_wav_files(tmp_path):
     soundfile.write(tmp_path / "a.wav", SIGNAL, 16000, subtype="PCM_U8")
     expected, _ = soundfile.read(tmp_path / "a.wav", dtype="float32")
     stored = np.frombuffer((tmp_path / "a.wav").read_bytes()[-len(SIGNAL) :], np.uint8)
@@ -30,7 +30,7 @@ def test_bytes_are_those_of_8_bit_wav_files(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, ">f4"])
-def test_floating_point_samples_stay(dtype):
+def test_floating_point_samples_are_not_scaled(dtype):
     samples = SIGNAL.astype(dtype)
     found = full_scale_one(samples)
     assert found.dtype == np.float32
@@ -67,6 +67,6 @@ def test_features_do_not_depend_on_the_dtype(values):
         (np.array([1e300] * 400), r"sample 0 is 1e\+300"),
     ],
 )
-def test_what_has_no_scale_is_refused(samples, sentence):
+def test_samples_without_a_known_scale_are_refused(samples, sentence):
     with pytest.raises(ValueError, match=sentence):
         features_of(samples, LogMelConfig(sample_rate=16000))

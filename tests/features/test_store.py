@@ -23,7 +23,7 @@ CONFIG = LogMelConfig(sample_rate=8000)
 
 @pytest.fixture
 def segments(tmp_path):
-    """Six files of different content."""
+    """Segments of six different files."""
     rng = np.random.default_rng(0)
     found = []
     for number in range(6):
@@ -43,7 +43,7 @@ def stored(store):
     return sorted(path for path in store.root.rglob("*") if path.is_file())
 
 
-def test_holds_the_features_of_each_segment(store, segments):
+def test_the_store_holds_the_features_of_each_segment(store, segments):
     parts = [*segments, Segment(segments[0].file, 0.1, 0.3), Segment(segments[0].file, 0.1)]
     store.extract(parts)
     for segment in parts:
@@ -54,7 +54,7 @@ def test_holds_the_features_of_each_segment(store, segments):
     assert all(path.suffix == ".npy" and path.parent.name == path.name[:2] for path in stored(store))
 
 
-def test_progress_counts_what_is_there_and_what_is_made(store, segments):
+def test_progress_counts_existing_and_new_features(store, segments):
     seen = []
     store.extract(segments[:3], on_progress=lambda done, total: seen.append((done, total)))
     assert seen == [(1, 3), (2, 3), (3, 3)]
@@ -63,7 +63,7 @@ def test_progress_counts_what_is_there_and_what_is_made(store, segments):
     assert seen == [(done, 6) for done in range(1, 7)]
 
 
-def test_what_is_there_is_not_computed_again(store, segments, monkeypatch):
+def test_existing_features_are_not_computed_again(store, segments, monkeypatch):
     store.extract(segments)
     monkeypatch.setattr(store_module, "extract_features", lambda *_: pytest.fail("computed again"))
     store.extract(segments)
@@ -99,12 +99,12 @@ def test_keys_depend_on_everything_that_matters(store, segments, monkeypatch):
     assert store.key(Segment(file, 0, 1)) == store.key(Segment(file, 0.0, 1.0))
 
 
-def test_log_mel_lies_where_earlier_versions_put_it(store, segments):
-    # A change here makes everybody extract everything again.
+def test_log_mel_is_found_where_earlier_versions_put_it(store, segments):
+    # If this changes, all users have to extract everything again.
     assert store.path(segments[0]).parent.parent == store.root / "c5e8f114ae01a3c8"
 
 
-def test_audio_is_hashed_once_but_a_change_is_seen(store, segments):
+def test_audio_is_hashed_once_but_a_change_is_noticed(store, segments):
     file = Path(segments[0].file)
     before = store.key(segments[0])
     opened = []
@@ -118,7 +118,7 @@ def test_audio_is_hashed_once_but_a_change_is_seen(store, segments):
     assert store.key(segments[0]) != before
 
 
-def test_configs_do_not_mix(store, segments):
+def test_features_of_different_configs_are_kept_apart(store, segments):
     other = FeatureStore(store.root, LogMelConfig(sample_rate=8000, num_bands=20))
     store.extract(segments[:1])
     other.extract(segments[:1])
@@ -127,7 +127,7 @@ def test_configs_do_not_mix(store, segments):
     assert len(list(store.root.iterdir())) == 2
 
 
-def test_processes_give_the_same_bits(store, segments, tmp_path):
+def test_features_from_worker_processes_are_bitwise_equal(store, segments, tmp_path):
     store.extract(segments)
     seen = []
     parallel = FeatureStore(tmp_path / "parallel", CONFIG)
@@ -152,7 +152,7 @@ DAMAGES = {
     "header": lambda whole: b"\0" * 128 + whole[128:],
     "empty": lambda _: b"",
     "text": lambda _: b"not an array",
-    # With a header and a length that are right, nothing but the digest tells.
+    # The header and the length are right, so only the digest reveals it.
     "one bit": lambda whole: whole[:1000] + bytes([whole[1000] ^ 1]) + whole[1001:],
     "zeroed": lambda whole: whole[:128] + bytes(len(whole) - 160) + whole[-32:],
     "not a number": lambda whole: whole[:128] + np.float32(np.nan).tobytes() + whole[132:],
@@ -181,12 +181,12 @@ def test_a_file_under_the_name_of_another_is_computed_again(store, segments):
     np.testing.assert_array_equal(store.load(one), extract_features(one, CONFIG))
 
 
-def test_a_file_is_an_array_that_numpy_reads(store, segments):
+def test_a_file_can_be_read_by_numpy(store, segments):
     store.extract(segments[:1])
     np.testing.assert_array_equal(np.load(store.path(segments[0])), store.load(segments[0]))
 
 
-def test_what_is_loaded_may_be_written_to(store, segments):
+def test_loaded_features_are_writable(store, segments):
     store.extract(segments[:1])
     features = store.load(segments[0])
     features[:] = 0
@@ -210,7 +210,7 @@ def test_temporary_files_of_killed_extractions_are_removed(store, segments):
     assert not left.exists()
 
 
-def test_load_computes_what_is_missing(store, segments):
+def test_load_computes_missing_features(store, segments):
     np.testing.assert_array_equal(store.load(segments[2]), extract_features(segments[2], CONFIG))
     assert stored(store) == [store.path(segments[2])]
 
@@ -240,7 +240,7 @@ def test_an_interrupted_extraction_continues(store, segments, error):
     assert all(path.stat().st_mtime_ns == changed for path, changed in kept.items())
 
 
-def test_interrupted_processes_leave_whole_files_only(store, segments):
+def test_interrupted_processes_leave_only_complete_files(store, segments):
     def stop(done, _total):
         if done == 2:
             raise KeyboardInterrupt
@@ -252,20 +252,20 @@ def test_interrupted_processes_leave_whole_files_only(store, segments):
     assert all(store._is_whole(path) for path in left)
 
 
-def test_a_killed_process_is_told_in_a_sentence(store, segments):
+def test_a_killed_process_gives_a_sentence(store, segments):
     def kill(_done, _total):
         for process in worker_processes(os.getpid()):
             os.kill(process, signal.SIGKILL)
 
     with pytest.raises(
-        InputError, match=r"^.*\.wav: its worker process was killed, .* with fewer jobs continues there$"
+        InputError, match=r"^.*\.wav: its worker process was killed, .* run the same command again with fewer jobs$"
     ):
         store.extract(segments, jobs=2, on_progress=kill)
     store.extract(segments)
     assert len([path for path in stored(store) if path.suffix == ".npy"]) == 6
 
 
-def test_a_defect_in_a_process_keeps_its_traceback(store, segments):
+def test_a_bug_in_a_process_keeps_its_traceback(store, segments):
     with pytest.raises(WorkFailedError, match="TypeError") as caught:
         store.extract([segments[0], Segment(segments[1].file, start="0")], jobs=2)
     assert "extract_features" in caught.value.details
@@ -282,7 +282,7 @@ def test_an_interruption_while_writing_leaves_nothing(store, segments, monkeypat
     assert stored(store) == []
 
 
-def test_a_full_disk_is_one_sentence_and_stops(store, segments, monkeypatch):
+def test_a_full_disk_stops_with_one_sentence(store, segments, monkeypatch):
     replace = Path.replace
 
     def full(path, target):
@@ -299,7 +299,7 @@ def test_a_full_disk_is_one_sentence_and_stops(store, segments, monkeypatch):
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_a_root_that_is_no_folder_is_named(tmp_path, segments, jobs):
+def test_a_root_that_is_not_a_folder_is_named(tmp_path, segments, jobs):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"file/store/[^;]*: cannot be written \(Not a directory\); [^;]* kept$"):
         FeatureStore(tmp_path / "file" / "store", CONFIG).extract(segments, jobs=jobs)
@@ -370,7 +370,7 @@ def test_a_killed_extraction_continues_and_leaves_no_process(tmp_path, sent):
         process.kill()
     _, errors = process.communicate(timeout=30)
     assert process.returncode != 0
-    # One traceback at most: the parent's own, which a command line turns into a sentence.
+    # At most one traceback: the parent's own, which the command line turns into a sentence.
     assert errors.count("Traceback") == (1 if sent == signal.SIGINT else 0)
     deadline = time.monotonic() + 20
     while any(map(is_running, workers)) and time.monotonic() < deadline:

@@ -1,4 +1,4 @@
-"""A recording that is classified in blocks has the log-probabilities that it has as a whole."""
+"""A recording has the same log-probabilities whether it is classified in blocks or as a whole."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ NATIVE = ("baseline", "clstm", "extended-clstm", "cblstm")
 
 
 def small(front_end, setting):
-    """The preset's structure with few features, and parameters that are none of them zero."""
+    """The preset's structure with few features and without zero parameters."""
     torch.manual_seed(0)
     content = preset(front_end, setting, in_features=26, num_classes=3).model_dump()
     for layer in content["front_end"]:
@@ -44,7 +44,7 @@ def test_blocks_change_nothing(name, frames, block):
 
 @pytest.mark.parametrize("name", [*NATIVE, "conv", "crnn", "cgru", "clstm-hidden-max", "cblstm-states"])
 @pytest.mark.parametrize("setting", ["emotion", "paralinguistic"])
-def test_every_front_end_on_the_reference(name, setting):
+def test_every_front_end_runs_in_blocks_on_the_reference(name, setting):
     model, x = small(name, setting), torch.randn(1, 500, 26)
     with torch.inference_mode(), ops.use_backend("reference"):
         np.testing.assert_allclose(classify_in_blocks(model, x, block=9), model(x), rtol=0, atol=2e-6)
@@ -52,8 +52,8 @@ def test_every_front_end_on_the_reference(name, setting):
 
 @pytest.mark.parametrize("instruction_set", library.instruction_sets())
 @pytest.mark.parametrize("name", NATIVE)
-def test_the_kernel_gives_the_same_bits(instruction_set, name):
-    """Of the states; the dense layers are PyTorch's."""
+def test_blocks_are_bitwise_equal_on_the_kernel(instruction_set, name):
+    """This holds for the states; the dense layers are PyTorch's."""
     torch.manual_seed(1)
     model = SequenceClassifier(preset(name, "emotion", in_features=26, num_classes=3)).eval()
     x = torch.randn(1, 2000, 26)
@@ -62,7 +62,7 @@ def test_the_kernel_gives_the_same_bits(instruction_set, name):
         assert torch.equal(classify_in_blocks(model, x, block=37), model(x))
 
 
-def test_what_it_refuses():
+def test_inputs_that_cannot_be_split_are_refused():
     model = MODELS["clstm", "emotion"]
     with pytest.raises(
         ValueError, match=r"\[1, frames, features\] with 31 frames or more, but has shape \[1, 30, 26\]"
@@ -74,11 +74,11 @@ def test_what_it_refuses():
     content["front_end"][0]["features"]["padding"] = "same"
     padded = SequenceClassifier(type(model.config).model_validate(content))
     assert not works_in_blocks(padded)
-    with pytest.raises(ValueError, match=r"given x as a whole: .* has layers with padding 'same'"):
+    with pytest.raises(ValueError, match=r"cannot process x in blocks: .* has layers with padding 'same'"):
         classify_in_blocks(padded, torch.randn(1, 40, 26))
 
 
-def test_long_recordings_go_in_blocks_and_batches_have_bounds(monkeypatch):
+def test_long_recordings_run_in_blocks_and_batches_are_bounded(monkeypatch):
     model = make_bundle(normalise="utterance")
     features = utterances(400, 20, 60, 900, 61, 62)
     expected = model.log_probabilities(features)

@@ -1,4 +1,4 @@
-"""A trained model on disk, whole, damaged or someone else's."""
+"""A saved model, whole, damaged or from someone else."""
 
 import json
 import os
@@ -27,7 +27,7 @@ def edit(bundle, **changes):
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
-def test_what_is_loaded_is_what_was_saved(tmp_path):
+def test_the_loaded_model_equals_the_saved_one(tmp_path):
     bundle = make_bundle()
     bundle.save(tmp_path / "runs" / "model")
     loaded = Bundle.load(tmp_path / "runs" / "model")
@@ -39,22 +39,22 @@ def test_what_is_loaded_is_what_was_saved(tmp_path):
     assert np.array_equal(loaded.log_probabilities(features), bundle.log_probabilities(features))
 
 
-def test_a_bundle_is_two_files_and_nothing_to_execute(saved):
+def test_a_saved_model_is_two_files_without_code(saved):
     assert sorted(path.name for path in saved.iterdir()) == ["config.json", "model.safetensors"]
     assert [path.name for path in saved.parent.iterdir()] == ["model"]
     for path in saved.iterdir():
-        # Pickles and the archives that torch.save writes begin so.
+        # The first bytes of pickles and of the archives that torch.save writes.
         assert not re.match(rb"\x80[\x00-\x05]|PK", path.read_bytes())
 
 
-def test_saving_again_replaces_the_bundle(saved):
+def test_saving_again_replaces_the_model(saved):
     bundle = make_bundle(task="age")
     bundle.save(saved)
     assert Bundle.load(saved).config.task == "age"
     assert [path.name for path in saved.parent.iterdir()] == ["model"]
 
 
-def test_a_failed_save_leaves_the_old_bundle(saved, monkeypatch):
+def test_a_failed_save_keeps_the_old_model(saved, monkeypatch):
     def full_disk(path, *_):
         path.touch()
         raise OSError(28, "No space left on device")
@@ -66,7 +66,7 @@ def test_a_failed_save_leaves_the_old_bundle(saved, monkeypatch):
     assert [path.name for path in saved.parent.iterdir()] == ["model"]
 
 
-def test_a_failed_renaming_leaves_the_old_bundle(saved, monkeypatch):
+def test_a_failed_renaming_keeps_the_old_model(saved, monkeypatch):
     rename, renamed = Path.rename, []
 
     def fail(path, target):
@@ -82,7 +82,7 @@ def test_a_failed_renaming_leaves_the_old_bundle(saved, monkeypatch):
     assert [path.name for path in saved.parent.iterdir()] == ["model"]
 
 
-def test_a_bundle_is_readable_by_whom_the_umask_lets(tmp_path):
+def test_the_permissions_of_a_saved_model_follow_the_umask(tmp_path):
     before = os.umask(0o027)
     try:
         make_bundle().save(tmp_path / "model")
@@ -92,7 +92,7 @@ def test_a_bundle_is_readable_by_whom_the_umask_lets(tmp_path):
     assert {path.stat().st_mode & 0o777 for path in (tmp_path / "model").iterdir()} == {0o640}
 
 
-def test_a_bundle_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+def test_a_saved_model_is_flushed_before_it_is_renamed(tmp_path, monkeypatch):
     happened = []
     fsync, rename = os.fsync, Path.rename
 
@@ -118,7 +118,7 @@ def test_a_bundle_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
     ]
 
 
-def test_a_link_in_the_place_of_a_bundle_is_replaced_and_not_followed(tmp_path):
+def test_a_link_in_place_of_a_saved_model_is_replaced_and_not_followed(tmp_path):
     make_bundle().save(tmp_path / "other")
     (tmp_path / "model").symlink_to(tmp_path / "other")
     make_bundle(task="age").save(tmp_path / "model")
@@ -132,21 +132,21 @@ def test_one_flipped_bit_of_the_weights_is_noticed(saved, place):
     path = saved / "model.safetensors"
     content = bytearray(path.read_bytes())
     start = 8 + int.from_bytes(content[:8], "little")
-    # The lowest bit of a value: nothing else would tell.
+    # The lowest bit of a value, which nothing else would reveal.
     content[start + 4 * int(place * (len(content) - start) / 4)] ^= 1
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"model\.safetensors: the weights are damaged"):
         Bundle.load(saved)
 
 
-def test_weights_of_earlier_versions_without_a_digest_are_read(saved):
+def test_weights_without_a_digest_from_earlier_versions_are_read(saved):
     weights = load_file(saved / "model.safetensors")
     save_file(weights, saved / "model.safetensors")
     loaded = Bundle.load(saved).model.state_dict()
     assert all(torch.equal(loaded[name], value) for name, value in weights.items())
 
 
-def test_predictions_do_not_depend_on_company_or_order():
+def test_predictions_do_not_depend_on_the_batch_or_its_order():
     bundle = make_bundle()
     features = utterances(80, 3, 41, 41, 7)
     y = bundle.log_probabilities(features)
@@ -158,7 +158,7 @@ def test_predictions_do_not_depend_on_company_or_order():
     np.testing.assert_allclose(bundle.log_probabilities(features[::-1], batch_size=2), y[::-1], rtol=0, atol=1e-5)
 
 
-def test_corpus_statistics_travel_with_the_model(tmp_path):
+def test_corpus_statistics_are_saved_with_the_model(tmp_path):
     make_bundle(normalise="corpus", statistics=STATISTICS).save(tmp_path / "model")
     normaliser = Bundle.load(tmp_path / "model").normaliser()
     x = np.full((2, 26), 4.0, dtype=np.float32)
@@ -166,7 +166,7 @@ def test_corpus_statistics_travel_with_the_model(tmp_path):
     np.testing.assert_allclose(y[0], (4.0 - np.arange(26)) / 2.0, rtol=1e-6)
 
 
-def test_normaliser_of_another_policy():
+def test_a_normaliser_of_another_policy_needs_its_statistics():
     bundle = make_bundle()
     x = utterances(50)
     (y,) = bundle.normaliser("utterance").transform(x, None)
@@ -211,7 +211,10 @@ def truncate_config(bundle):
 DAMAGES = [
     (damage_weights, "weights are damaged .*incomplete"),
     (replace_weights, r"weights are damaged \(their header announces \d+ bytes for itself"),
-    (other_weights, r"weights do not fit config.json \(dense.weight has shape \[6, 10\], the model takes \[7, 10\]"),
+    (
+        other_weights,
+        r"dense.weight has shape \[6, 10\], but the model takes \[7, 10\]",
+    ),
     (lambda bundle: (bundle / "model.safetensors").unlink(), "model.safetensors is missing"),
     (truncate_config, "is not valid JSON"),
     (lambda bundle: (bundle / "config.json").write_bytes(b"\xff\xfe\x00"), "is not UTF-8"),
@@ -224,12 +227,12 @@ DAMAGES = [
         lambda bundle: edit(bundle, features={"kind": "logmel"}),
         r"not valid at features\.logmel\.sample_rate: Field requ",
     ),
-    (lambda bundle: edit(bundle, classes=["a", "b"]), "2 classes are named, but the model tells 3 apart"),
+    (lambda bundle: edit(bundle, classes=["a", "b"]), "there are 2 class names, but the model has 3 classes"),
     (lambda bundle: edit(bundle, normalise="none"), "not valid at normalise"),
-    (lambda bundle: edit(bundle, normalise="corpus"), "statistics belong to the normalisation policy 'corpus'"),
+    (lambda bundle: edit(bundle, normalise="corpus"), "statistics are required for the normalisation policy 'corpus'"),
     (
         lambda bundle: edit(bundle, normalise="corpus", statistics={"mean": [0.0], "std": [1.0]}),
-        "statistics have 1 mean.* the features 26",
+        "statistics have 1 mean.* there are 26 features",
     ),
     (
         lambda bundle: edit(bundle, normalise="corpus", statistics={"mean": [0.0] * 26, "std": [float("nan")] * 26}),
@@ -239,7 +242,7 @@ DAMAGES = [
         lambda bundle: edit(bundle, normalise="corpus", statistics={"mean": [0.0] * 26, "std": [-1.0] * 26}),
         "not valid at statistics.std",
     ),
-    (lambda bundle: edit(bundle, classes=["a", "a", "b"]), "a class is named twice among a, a, b"),
+    (lambda bundle: edit(bundle, classes=["a", "a", "b"]), "a class is repeated: a, a, b"),
     (lambda bundle: change_weights(bundle, lambda w: w * torch.nan), "has values that are not finite"),
     (lambda bundle: change_weights(bundle, lambda w: w.double()), "has type F64, not F32"),
     (huge_layer, "not valid at model.dense_features: Input should be less than or equal to 1048576"),
@@ -248,7 +251,7 @@ DAMAGES = [
 
 
 @pytest.mark.parametrize(("damage", "sentence"), DAMAGES, ids=[row[1][:45] for row in DAMAGES])
-def test_damage_is_told_in_a_sentence(saved, damage, sentence):
+def test_damage_gives_one_sentence(saved, damage, sentence):
     damage(saved)
     with pytest.raises(InputError, match=sentence) as caught:
         Bundle.load(saved)
@@ -256,18 +259,18 @@ def test_damage_is_told_in_a_sentence(saved, damage, sentence):
     assert "\n" not in str(caught.value)
 
 
-def test_what_is_no_bundle_is_told(saved, tmp_path):
+def test_folders_without_a_model_are_refused(saved, tmp_path):
     for path in (tmp_path / "nothing", saved / "config.json"):
         with pytest.raises(InputError, match=r"not a saved model; it must be a folder with config\.json"):
             Bundle.load(path)
 
 
-def test_feature_count_must_be_the_models():
-    with pytest.raises(ValueError, match="features have 40 values, the model takes 26"):
+def test_the_number_of_features_must_match_the_model():
+    with pytest.raises(ValueError, match="features have 40 values, but the model takes 26"):
         make_bundle(features=LogMelConfig(sample_rate=16000, num_bands=40))
 
 
-def test_extracted_features_are_the_front_ends_whatever_the_batches():
+def test_extracted_features_are_the_front_ends_in_any_batches():
     bundle = make_bundle()
     features = utterances(60, 9, 33, 7)
     found = bundle.extract_features(features, batch_size=3)

@@ -14,7 +14,7 @@ NAMES = ("baseline", "conv", "clstm", "cblstm")
 
 
 def small(name="clstm", setting="emotion"):
-    """A preset of the paper, narrower, with no parameter at zero, in float64."""
+    """A narrower preset of the paper in float64, without zero parameters."""
     config = preset(name, setting, in_features=3, num_classes=4)
     content = config.model_dump()
     for layer in content["front_end"]:
@@ -35,19 +35,19 @@ def batch(*lengths):
 
 @pytest.mark.parametrize("setting", ["emotion", "paralinguistic"])
 @pytest.mark.parametrize("name", NAMES)
-def test_no_prediction_depends_on_padding_or_on_the_rest_of_the_batch(name, setting):
+def test_predictions_do_not_depend_on_padding_or_the_rest_of_the_batch(name, setting):
     model = small(name, setting)
     x, lengths = batch(120, 57, 9, 1)
     inside = geometry.frame_mask(lengths, 120).unsqueeze(-1)
     y = model(torch.where(inside, x, torch.nan), lengths)
     assert torch.equal(y, model(torch.where(inside, x, 1e30), lengths))
     for row, length in enumerate(lengths):
-        # float64: sums may run in another order in a smaller batch.
+        # float64: a smaller batch may sum in another order.
         torch.testing.assert_close(model(x[row : row + 1, :length])[0], y[row], rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("setting", ["emotion", "paralinguistic"])
-def test_a_clip_shorter_than_the_receptive_field_is_followed_by_zeros(setting):
+def test_a_clip_shorter_than_the_receptive_field_is_padded_with_zeros(setting):
     model = small("clstm", setting)
     shortest = model.receptive_field
     x, lengths = batch(shortest - 1, 2)
@@ -77,7 +77,7 @@ def test_extracted_features_come_every_stride_frames(setting, field, stride):
     torch.testing.assert_close(without[3], features[3], rtol=1e-12, atol=1e-12)
 
 
-def test_baseline_takes_the_frames_as_they_are():
+def test_the_baseline_uses_the_frames_unchanged():
     model = small("baseline")
     x, lengths = batch(9, 4)
     features, feature_lengths = model.extract_features(x, lengths)
@@ -85,7 +85,7 @@ def test_baseline_takes_the_frames_as_they_are():
     assert torch.equal(feature_lengths, lengths)
 
 
-def test_prediction_is_the_mean_of_the_last_four_softmax_outputs():
+def test_the_prediction_is_the_mean_of_the_last_four_softmax_outputs():
     model = small("clstm", "emotion")
     x, _ = batch(31 + 16 * 6)
     features, _ = model.extract_features(x)
@@ -107,7 +107,7 @@ def test_both_directions_are_combined_as_in_equation_8():
 
 
 @pytest.mark.parametrize("setting", ["emotion", "paralinguistic"])
-def test_compiles(setting):
+def test_the_classifier_compiles(setting):
     model = small("clstm", setting)
     x, lengths = batch(90, 40, 8)
     torch._dynamo.reset()
@@ -124,7 +124,7 @@ def test_compiles(setting):
 
 
 @pytest.mark.parametrize("name", ["baseline", "clstm"])
-def test_exports_with_free_batch_and_length(name):
+def test_the_classifier_exports_with_dynamic_batch_and_length(name):
     model = small(name, "paralinguistic").eval()
     free = ({0: Dim.AUTO, 1: Dim.AUTO}, {0: Dim.AUTO})
     program = export(model, batch(90, 40, 8), dynamic_shapes=free)
@@ -133,7 +133,7 @@ def test_exports_with_free_batch_and_length(name):
         torch.testing.assert_close(program.module()(x, lengths), model(x, lengths), rtol=1e-10, atol=1e-10)
 
 
-def test_copies_and_state_dicts():
+def test_copies_and_state_dicts_give_the_same_predictions():
     model = small("cblstm")
     x, lengths = batch(70, 40)
     restored = SequenceClassifier(model.config).double()
@@ -142,7 +142,7 @@ def test_copies_and_state_dicts():
     assert torch.equal(copy.deepcopy(model)(x, lengths), model(x, lengths))
 
 
-def test_autocast_changes_little():
+def test_autocast_changes_predictions_little():
     model = small("clstm").float()
     x, lengths = batch(70, 40)
     with torch.no_grad():
@@ -151,7 +151,7 @@ def test_autocast_changes_little():
         exact = model(x.float(), lengths)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             y = model(x.float(), lengths)
-    # Rounding of 2^-9 in a chain of some twenty products.
+    # Roundings of 2^-9 in a chain of about twenty products.
     torch.testing.assert_close(y.float(), exact, rtol=0.05, atol=0.05)
 
 
@@ -159,8 +159,11 @@ def test_autocast_changes_little():
     ("arguments", "sentence"),
     [
         ((torch.zeros(2, 9, 4).double(),), "x must be .* 3 features"),
-        ((torch.zeros(9, 3).double(),), r"x must be \[batch, frames, features\] with a frame, .* \[9, 3\]"),
-        ((torch.zeros(2, 0, 3).double(),), r"x must be \[batch, frames, features\] with a frame, .* \[2, 0, 3\]"),
+        ((torch.zeros(9, 3).double(),), r"x must be \[batch, frames, features\] with at least one frame, .* \[9, 3\]"),
+        (
+            (torch.zeros(2, 0, 3).double(),),
+            r"x must be \[batch, frames, features\] with at least one frame, .* \[2, 0, 3\]",
+        ),
         ((torch.zeros(2, 9, 3),), "x is torch.float32, but the layer's parameters are torch.float64"),
         ((torch.zeros(2, 9, 3).double(), torch.tensor([9, 12])), r"between 0 and 9.*lengths\[1\] is 12"),
     ],
@@ -174,12 +177,12 @@ def test_wrong_input_is_refused(name, arguments, sentence):
 @pytest.mark.parametrize(
     "change", [{"num_classes": 1}, {"in_features": 0}, {"last_frames": 0}, {"dense_features": -1}, {"unknown": 1}]
 )
-def test_configs_refuse_what_makes_no_sense(change):
+def test_invalid_configs_are_refused(change):
     with pytest.raises(ValueError, match=next(iter(change))):
         SequenceClassifierConfig.model_validate({"in_features": 3, "num_classes": 2} | change)
 
 
-def test_configs_cannot_be_changed():
+def test_configs_are_frozen():
     with pytest.raises(ValueError, match="frozen"):
         RecurrentConfig().hidden_size = 3
 

@@ -1,4 +1,4 @@
-"""Trained models as ONNX files: what ONNX Runtime makes of them is what PyTorch makes of them."""
+"""Trained models as ONNX files: ONNX Runtime computes the same as PyTorch."""
 
 import json
 import subprocess
@@ -13,14 +13,16 @@ from torch import nn
 
 from bundles import STATISTICS, make_bundle, utterances
 from convrnn.errors import InputError
+from convrnn.features.extract import features_of
 from convrnn.features.normalise import Normaliser
+from convrnn.features.waveform import WaveformConfig
 from convrnn.models import export, export_onnx, preset
 
 FRAMES = (80, 3, 41, 41, 1)
 
 
 def small(front_end, setting):
-    """The preset's structure at a size that is exported in no time."""
+    """The preset's structure, small enough to be exported in no time."""
     content = preset(front_end, setting, in_features=26, num_classes=3).model_dump()
     for layer in content["front_end"]:
         layer["features"]["out_features"] = 4
@@ -28,7 +30,7 @@ def small(front_end, setting):
 
 
 def make(model, **changes):
-    """A bundle with a model none of whose parameters is zero."""
+    """A saved model without zero parameters."""
     bundle = make_bundle(model=model, **changes)
     for parameter in bundle.model.parameters():
         if not parameter.any():
@@ -38,7 +40,7 @@ def make(model, **changes):
 
 
 def run(path, features, **more):
-    """Log-probabilities from the file, of one padded batch."""
+    """The log-probabilities of one padded batch, computed from the file."""
     batch = np.full((len(features), max(map(len, features)), features[0].shape[1]), 9.0, np.float32)
     for row, x in zip(batch, features, strict=True):
         row[: len(x)] = x
@@ -48,7 +50,7 @@ def run(path, features, **more):
 
 
 def check(bundle, path, **options):
-    """The file's answers beside the bundle's own way from features to predictions."""
+    """Compares the file's predictions with those of the saved model."""
     written = export_onnx(bundle, path, **options)
     assert (written.path, written.size) == (path, path.stat().st_size)
     features = [3.0 + 2.0 * x for x in utterances(*FRAMES)]
@@ -64,14 +66,14 @@ def check(bundle, path, **options):
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    """A model of both directions that standardises each recording by itself, and its file."""
+    """A bidirectional model that standardises each recording by itself, and its ONNX file."""
     bundle = make(small("cblstm", "paralinguistic"), task="gefühl", normalise="utterance")
     path = tmp_path_factory.mktemp("onnx") / "model.onnx"
     check(bundle, path)
     return bundle, path
 
 
-def test_whole_sequence_lstms_are_onnx_s_own(exported):
+def test_whole_sequence_lstms_become_lstm_operators(exported):
     model = onnx.load(exported[1])
     kinds = [node.op_type for node in model.graph.node]
     assert kinds.count("LSTM") == 2
@@ -80,7 +82,40 @@ def test_whole_sequence_lstms_are_onnx_s_own(exported):
     assert not model.functions
 
 
-def test_other_options_and_statistics_of_the_training_data(tmp_path):
+def of_waveform(front_end, setting, window, frame_length, **changes):
+    """A model of the raw waveform at 8 kHz."""
+    content = preset(front_end, setting, in_features=frame_length, num_classes=3, waveform_window=window).model_dump()
+    for layer in content["front_end"]:
+        layer["features"]["out_features"] = 4
+    content |= {"recurrent": content["recurrent"] | {"hidden_size": 5}, "dense_features": 6}
+    frame = "sample" if frame_length == 1 else "millisecond"
+    return make(content, features=WaveformConfig(sample_rate=8000, frame=frame), **changes)
+
+
+@pytest.mark.parametrize(
+    ("front_end", "window", "frame_length"),
+    [("clstm", (40, 16), 1), ("extended-clstm", (5, 2), 8), ("conv", (40, 16), 1)],
+)
+def test_a_model_of_the_waveform_takes_samples(tmp_path, front_end, window, frame_length):
+    bundle = of_waveform(front_end, "paralinguistic", window, frame_length, normalise="utterance")
+    path = tmp_path / "model.onnx"
+    export_onnx(bundle, path)
+    rng = np.random.default_rng(0)
+    # The second one is shorter than the receptive field, and the last samples of the third fill no frame.
+    recordings = [rng.uniform(-0.5, 0.9, count).astype(np.float32) for count in (3000, 20, 1003)]
+    frames = [features_of(samples, bundle.config.features) for samples in recordings]
+    expected = bundle.log_probabilities(bundle.normaliser().transform(frames))
+    batch = np.full((3, 3000), 9.0, np.float32)
+    for row, samples in zip(batch, recordings, strict=True):
+        row[: len(samples)] = samples
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    [found] = session.run(None, {"samples": batch, "lengths": np.array([len(samples) for samples in recordings])})
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+    loops = [node.op_type for node in onnx.load(path).graph.node].count("Scan")
+    assert loops == (front_end == "clstm")
+
+
+def test_other_options_and_training_statistics_are_exported(tmp_path):
     content = small("clstm", "emotion")
     first = small("cgru", "emotion")["front_end"][0]["features"]
     options = {"padding": "same", "reset_after": True, "num_layers": 2, "bidirectional": True, "reduce": "mean"}
@@ -95,13 +130,13 @@ def test_features_of_a_speaker_are_standardised_together(tmp_path):
     export_onnx(bundle, path)
     features = [3.0 + 2.0 * x for x in utterances(*FRAMES)]
     for x in features[1:]:
-        x[:, 7] = -3.3  # constant, but for one recording of anna's
+        x[:, 7] = -3.3  # constant, except in one of anna's recordings
     numbers = np.array([7, -2, 7, -2, 7])
     expected = bundle.log_probabilities(Normaliser("speaker").transform(features, [str(n) for n in numbers]))
     np.testing.assert_allclose(run(path, features, speakers=numbers), expected, rtol=0, atol=1e-5)
     bobs = run(path, [features[1], features[3]], speakers=np.array([0, 0]))
     np.testing.assert_allclose(bobs, expected[[1, 3]], rtol=0, atol=1e-5)
-    # A recording that is not finite has no answer, and counts for nothing in the others of its speaker.
+    # A recording that is not finite gets no prediction and does not affect others of its speaker.
     found = run(path, [*features, np.full((9, 26), np.nan, np.float32)], speakers=np.append(numbers, 7))
     assert np.isnan(found[5]).all()
     np.testing.assert_allclose(found[:5], expected, rtol=0, atol=1e-5)
@@ -111,7 +146,7 @@ def test_features_of_a_speaker_are_standardised_together(tmp_path):
     assert (facts["normalise"], facts["standardised_within"]) == ("speaker", True)
 
 
-def test_the_file_says_what_it_is(exported):
+def test_the_file_describes_itself(exported):
     bundle, path = exported
     model = onnx.load(path)
     onnx.checker.check_model(model, full_check=True)
@@ -120,7 +155,7 @@ def test_the_file_says_what_it_is(exported):
     assert facts["features"] == bundle.config.features.model_dump(mode="json")
     assert facts["fbank"] == bundle.config.features.fbank_options
     assert (facts["task"], facts["normalise"], facts["standardised_within"]) == ("gefühl", "utterance", True)
-    # Nor does it say where the source lay that it was made from.
+    # Nor does it contain paths of the source code.
     assert b".py" not in path.read_bytes()
     [features, lengths] = onnxruntime.InferenceSession(path).get_inputs()
     assert (features.name, features.type, features.shape) == ("features", "tensor(float)", ["batch", "frames", 26])
@@ -141,7 +176,7 @@ assert "torch" not in sys.modules
     assert found.stdout.strip() == "(1, 3)"
 
 
-def test_exporting_leaves_the_model_as_it_was(tmp_path, monkeypatch, exported):
+def test_exporting_does_not_change_the_model(tmp_path, monkeypatch, exported):
     bundle = make(small("cblstm", "paralinguistic"), normalise="utterance")
     bundle.model.train()
     monkeypatch.setattr(export, "_to_onnx", lambda _: onnx.load(exported[1]))
@@ -151,7 +186,7 @@ def test_exporting_leaves_the_model_as_it_was(tmp_path, monkeypatch, exported):
     assert torch.is_grad_enabled()
 
 
-def test_nothing_is_written_where_the_answers_differ(exported, tmp_path, monkeypatch):
+def test_nothing_is_written_if_the_predictions_differ(exported, tmp_path, monkeypatch):
     model = onnx.load(exported[1])
     [relu] = [node for node in model.graph.node if node.op_type == "Relu"]
     relu.op_type = "Sigmoid"
@@ -161,7 +196,7 @@ def test_nothing_is_written_where_the_answers_differ(exported, tmp_path, monkeyp
     assert not list(tmp_path.iterdir())
 
 
-def test_training_statistics_have_to_be_there(exported, tmp_path):
+def test_training_statistics_are_required(exported, tmp_path):
     with pytest.raises(InputError, match="'corpus' needs training statistics"):
         export_onnx(exported[0], tmp_path / "model.onnx", normalise="corpus")
     assert not list(tmp_path.iterdir())
@@ -187,22 +222,22 @@ def test_a_missing_package_is_named(exported, tmp_path, monkeypatch, error, word
         export_onnx(exported[0], tmp_path / "model.onnx")
 
 
-def test_a_folder_is_refused_before_the_work(exported, tmp_path):
+def test_a_folder_is_refused_before_any_work(exported, tmp_path):
     with pytest.raises(InputError, match=f"{tmp_path}: is a folder; give a file to write"):
         export_onnx(exported[0], tmp_path)
 
 
-def test_a_model_without_answers_is_damaged(exported, tmp_path, monkeypatch):
+def test_a_model_whose_probabilities_are_not_numbers_is_refused(exported, tmp_path, monkeypatch):
     bundle = make(small("cblstm", "paralinguistic"), normalise="utterance")
     with torch.no_grad():
         bundle.model.output.weight.fill_(3e38)
     monkeypatch.setattr(export, "_to_onnx", lambda _: onnx.load(exported[1]))
-    with pytest.raises(InputError, match="own probabilities are not numbers; its weights are damaged"):
+    with pytest.raises(InputError, match="the model's probabilities are not numbers; its weights are damaged"):
         export_onnx(bundle, tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
 
 
-def test_lengths_beyond_the_frames_are_all_of_them(exported):
+def test_lengths_beyond_the_frames_are_clamped(exported):
     session = onnxruntime.InferenceSession(exported[1])
     features = np.stack(utterances(50, 50))
     found, expected = (
@@ -212,7 +247,7 @@ def test_lengths_beyond_the_frames_are_all_of_them(exported):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_what_is_not_finite_gives_no_answer_for_its_recording_alone(exported, value):
+def test_only_a_recording_that_is_not_finite_gets_no_prediction(exported, value):
     features = utterances(50, 30, 40)
     expected = run(exported[1], features)
     features[1][7, 3] = value

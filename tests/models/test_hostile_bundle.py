@@ -1,4 +1,4 @@
-"""Configs and weights that anybody may have written: a model or a sentence, whatever is in them."""
+"""Configs and weights from untrusted sources: whatever they contain, they give a model or a sentence."""
 
 import copy
 import json
@@ -36,7 +36,7 @@ def saved(tmp_path_factory):
 
 
 def places(content):
-    """Every place within a content, as keys one after the other."""
+    """The path of every value in the content, as a sequence of keys."""
     inner = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
     return [(key, *rest) for key, value in inner for rest in [(), *places(value)]]
 
@@ -48,7 +48,7 @@ def change(content, place, value):
 
 
 def load(folder, config, weights):
-    """Load a bundle, or check that the refusal is a sentence."""
+    """Loads a model, or checks that it is refused in a sentence."""
     (folder / "config.json").write_bytes(config)
     (folder / "model.safetensors").write_bytes(weights)
     try:
@@ -64,7 +64,7 @@ def is_sentence(text):
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
-def test_any_value_in_any_field_of_the_config(saved, data):
+def test_any_value_in_the_config_gives_a_model_or_a_sentence(saved, data):
     folder, config, weights = saved
     config = copy.deepcopy(config)
     for _ in range(data.draw(st.integers(1, 2))):
@@ -75,7 +75,7 @@ def test_any_value_in_any_field_of_the_config(saved, data):
 
 @settings(max_examples=100, deadline=None)
 @given(st.data())
-def test_any_value_in_the_header_of_the_weights(saved, data):
+def test_any_value_in_the_header_of_the_weights_gives_a_model_or_a_sentence(saved, data):
     folder, config, weights = saved
     length = int.from_bytes(weights[:8], "little")
     header = json.loads(weights[8 : 8 + length])
@@ -88,7 +88,7 @@ def test_any_value_in_the_header_of_the_weights(saved, data):
 
 @settings(max_examples=100, deadline=None)
 @given(st.integers(0, 4000), st.binary(min_size=1, max_size=8))
-def test_any_bytes_in_the_weights(saved, place, value):
+def test_any_bytes_in_the_weights_give_a_model_or_a_sentence(saved, place, value):
     folder, config, weights = saved
     place %= len(weights)
     found = load(folder, json.dumps(config).encode(), weights[:place] + value + weights[place + len(value) :])
@@ -106,17 +106,17 @@ def test_any_bytes_in_the_weights(saved, place, value):
         ({"front_end": [{"features": {"kind": "conv", "out_features": 1, "kernel_size": 1}}] * 33}, "at most 32 items"),
         (
             {"front_end": [{"features": {"kind": "conv", "out_features": 1, "kernel_size": 300, "stride": 200}}] * 3},
-            "sees 12020100 frames of 26 features, more than 8388608 values",
+            "depends on 12020100 frames of 26 features, more than 8388608 values",
         ),
     ],
 )
-def test_a_model_has_bounds(fields, told):
+def test_models_beyond_the_bounds_are_refused(fields, told):
     with pytest.raises(ValidationError, match=told):
         SequenceClassifierConfig.model_validate({"in_features": 26, "num_classes": 2} | fields)
 
 
 def test_large_models_are_within_the_bounds():
-    # A thousand classes, waveform sample by sample with windows of a second, and pictures of 224 by 224 in colour.
+    # A thousand classes, raw waveforms with windows of one second, and colour pictures of 224 by 224 pixels.
     windows = {"front_end": [{"features": {"kind": "conv", "out_features": 100, "kernel_size": 16000, "stride": 160}}]}
     SequenceClassifierConfig.model_validate({"in_features": 1, "num_classes": 1000} | windows)
     windows = {
@@ -126,20 +126,20 @@ def test_large_models_are_within_the_bounds():
 
 
 @pytest.mark.parametrize("value", [1e10, -1e10, float("inf"), float("nan")])
-def test_statistics_have_bounds(value):
+def test_statistics_beyond_the_bounds_are_refused(value):
     with pytest.raises(ValidationError):
         StatisticsConfig(mean=(value,), std=(1.0,))
     with pytest.raises(ValidationError):
         StatisticsConfig(mean=(1.0,), std=(value,))
 
 
-def test_a_deviation_that_features_overflow_at_is_refused():
-    with pytest.raises(ValidationError, match="std holds 1e-300, less than any feature deviates by"):
+def test_a_deviation_that_makes_features_overflow_is_refused():
+    with pytest.raises(ValidationError, match="std holds 1e-300, less than the deviation of any feature"):
         StatisticsConfig(mean=(0.0,), std=(1e-300,))
     StatisticsConfig(mean=(0.0,), std=(0.0,))
 
 
-def test_weights_that_overflow_are_told_when_they_are_used(saved):
+def test_weights_that_overflow_are_reported_at_prediction(saved):
     folder, config, weights = saved
     load(folder, json.dumps(config).encode(), weights)
     path = folder / "model.safetensors"

@@ -1,4 +1,4 @@
-"""Predictions while a recording is going on are those of what has been heard, as a recording of its own."""
+"""Predictions during a recording equal those for a file with the samples so far."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ SAMPLES = (0.1 * np.random.default_rng(0).standard_normal(2 * RATE)).astype(np.f
 
 
 def predict(bundle, samples, enrolment=(), policy=None):
-    """What the bundle says of samples as a recording of their own."""
+    """The model's prediction for the samples as a recording of their own."""
     features = [*enrolment, features_of(samples, bundle.config.features)]
     standardised = bundle.normaliser(policy).transform(features, ["anna"] * len(features))
     return bundle.log_probabilities(standardised)[-1]
@@ -24,7 +24,7 @@ def predict(bundle, samples, enrolment=(), policy=None):
 
 @pytest.mark.parametrize("block", [80, 1234, RATE])
 @pytest.mark.parametrize("policy", ["speaker", "utterance", "corpus"])
-def test_everything_heard_is_one_recording(policy, block):
+def test_all_samples_so_far_are_one_recording(policy, block):
     bundle = make_bundle(normalise=policy, statistics=STATISTICS if policy == "corpus" else None)
     live = LivePredictor(bundle)
     for start in range(0, RATE, block):
@@ -32,13 +32,13 @@ def test_everything_heard_is_one_recording(policy, block):
     assert live.heard == 1.0
     found = live.log_probabilities()
     np.testing.assert_array_equal(found, predict(bundle, SAMPLES[:RATE]))
-    # Asking changes nothing.
+    # Predicting changes nothing.
     np.testing.assert_array_equal(live.log_probabilities(), found)
     live.push(SAMPLES[RATE:])
     np.testing.assert_array_equal(live.log_probabilities(), predict(bundle, SAMPLES))
 
 
-def test_only_the_last_seconds_are_looked_at():
+def test_only_the_last_seconds_are_used():
     bundle = make_bundle(normalise="utterance")
     live = LivePredictor(bundle, seconds=0.5)
     for end in range(4000, 2 * RATE, 4000):
@@ -47,7 +47,7 @@ def test_only_the_last_seconds_are_looked_at():
     assert live.heard == pytest.approx(1.75)
 
 
-def test_samples_that_were_never_looked_at_are_forgotten_too():
+def test_old_samples_are_dropped_even_without_a_prediction():
     bundle = make_bundle(normalise="utterance")
     live = LivePredictor(bundle, seconds=0.5)
     for block in SAMPLES.reshape(-1, 100):
@@ -56,7 +56,7 @@ def test_samples_that_were_never_looked_at_are_forgotten_too():
     np.testing.assert_array_equal(live.log_probabilities(), predict(bundle, SAMPLES[-8000:]))
 
 
-def test_other_recordings_of_the_speaker():
+def test_enrolment_adds_recordings_of_the_speaker():
     bundle = make_bundle()
     enrolment = [features_of(3.0 * SAMPLES[:9000], bundle.config.features)]
     live = LivePredictor(bundle, enrolment=enrolment)
@@ -64,12 +64,12 @@ def test_other_recordings_of_the_speaker():
     found = live.log_probabilities()
     np.testing.assert_array_equal(found, predict(bundle, SAMPLES, enrolment))
     assert not np.array_equal(found, predict(bundle, SAMPLES))
-    with pytest.raises(InputError, match="enrolment is for features standardised per speaker, but they are per utt"):
+    with pytest.raises(InputError, match="enrolment needs features standardised per speaker, but they are per utt"):
         LivePredictor(bundle, normalise="utterance", enrolment=enrolment)
 
 
 @pytest.mark.parametrize("features", [LogMelConfig(sample_rate=RATE), EgemapsConfig(sample_rate=RATE)])
-def test_nothing_is_said_before_a_whole_frame(features):
+def test_there_is_no_prediction_before_a_whole_frame(features):
     model = preset("baseline", "emotion", in_features=features.num_features, num_classes=3).model_dump()
     bundle = make_bundle(normalise="utterance", features=features, model=model | {"recurrent": {"hidden_size": 4}})
     live = LivePredictor(bundle)
@@ -81,14 +81,14 @@ def test_nothing_is_said_before_a_whole_frame(features):
     np.testing.assert_array_equal(live.log_probabilities(), predict(bundle, SAMPLES[:whole]))
 
 
-def test_what_it_refuses():
+def test_impossible_arguments_are_refused():
     bundle = make_bundle()
     with pytest.raises(InputError, match=r"seconds is 0\.02, less than one frame of 25 ms"):
         LivePredictor(bundle, seconds=0.02)
     with pytest.raises(InputError, match="'corpus' needs training statistics"):
         LivePredictor(bundle, normalise="corpus")
     for seconds in (float("inf"), float("nan"), 1e308, 3600.1):
-        with pytest.raises(InputError, match=r"seconds is .*; at most 3600 can be looked at each time"):
+        with pytest.raises(InputError, match=r"seconds is .*; at most 3600 can be used"):
             LivePredictor(bundle, seconds=seconds)
     with pytest.raises(InputError, match=r"seconds is -1, less than one frame"):
         LivePredictor(bundle, seconds=-1)
@@ -105,7 +105,7 @@ def test_what_it_refuses():
     assert live.heard == 10 / RATE
 
 
-def test_samples_of_16_bits_are_scaled_and_copied():
+def test_16_bit_samples_are_scaled_and_copied():
     bundle = make_bundle(normalise="corpus", statistics=STATISTICS)
     whole = np.round(32767 * SAMPLES[:RATE]).astype(np.int16)
     live = LivePredictor(bundle)

@@ -11,12 +11,12 @@ TABLE_IV = [f"clstm-{sequence}-{reduce}" for sequence in ("hidden", "cell") for 
 
 
 def lstm(n, h):
-    """Four gates with n + h weights and a bias for each of h units, three peepholes, two learned initial states."""
+    """Parameters of four gates, each with n + h weights and a bias for h units, peepholes and initial states."""
     return 4 * h * (n + h + 1) + 3 * h + 2 * h
 
 
 def front_end(name, n):
-    """Of one layer of 100 features on windows of five frames with n values."""
+    """Parameters of one layer of 100 features on windows of five frames with n values."""
     if name == "baseline":
         return 0
     if name == "conv":
@@ -52,7 +52,7 @@ PAPER = (
 )
 
 
-def test_the_models_of_the_paper_are_there_and_those_of_other_cells():
+def test_presets_are_the_papers_models_and_those_of_other_cells():
     others = {f"c{name}" for name in CELLS} - {"crnn", "cgru", "clstm"}
     assert tuple(name for name in FRONT_ENDS if name not in others) == PAPER
     assert others <= set(FRONT_ENDS)
@@ -77,7 +77,7 @@ def test_every_preset_has_the_papers_size_and_learns(name, setting):
 
 
 @pytest.mark.parametrize("name", FRONT_ENDS[1:])
-def test_emotion_is_section_iv_a(name):
+def test_the_setting_emotion_is_section_iv_a(name):
     config = preset(name, "emotion", in_features=26, num_classes=2)
     assert len(config.front_end) == 2
     for layer in config.front_end:
@@ -88,13 +88,13 @@ def test_emotion_is_section_iv_a(name):
     assert (config.recurrent.hidden_size, config.recurrent.bidirectional) == (256, False)
     assert (config.dense_features, config.last_frames) == (400, 4)
     model = SequenceClassifier(config)
-    # A pooled output of the first layer sees 7 frames and they come every 4; five of them see 7 + 4 * 4, every 8; two
-    # of those see 8 more, every 16.
+    # A pooled output of the first layer sees 7 frames, one every 4; five of them see 7 + 4 * 4, one every 8; two
+    # of those see 8 more, one every 16.
     assert (model.receptive_field, model.frame_stride) == (7 + 4 * 4 + 8, 16)
 
 
 @pytest.mark.parametrize("name", FRONT_ENDS[1:])
-def test_paralinguistic_is_section_iv_b(name):
+def test_the_setting_paralinguistic_is_section_iv_b(name):
     config = preset(name, "paralinguistic", in_features=26, num_classes=7)
     (layer,) = config.front_end
     assert (layer.features.out_features, layer.features.kernel_size, layer.features.stride) == (100, 5, 2)
@@ -108,7 +108,7 @@ def test_paralinguistic_is_section_iv_b(name):
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
-def test_feature_layers_are_what_their_names_say(setting):
+def test_feature_layers_match_their_names(setting):
     def features(name):
         layer = SequenceClassifier(preset(name, setting, in_features=26, num_classes=5)).front_end[0]
         return (layer.rnn_type, layer.sequence, layer.position_weights, layer.bidirectional, layer.projection)
@@ -130,7 +130,7 @@ def test_configs_survive_json(name, setting):
     assert SequenceClassifierConfig.model_validate_json(config.model_dump_json()) == config
 
 
-def test_unknown_names_are_told_with_those_that_exist():
+def test_unknown_names_are_refused_with_the_known_ones():
     with pytest.raises(InputError, match="model 'lstm' does not exist; choose from baseline, conv, crnn"):
         preset("lstm", "emotion", in_features=26, num_classes=5)
     with pytest.raises(InputError, match="setting 'age' does not exist; choose from emotion, paralinguistic"):

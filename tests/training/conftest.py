@@ -1,4 +1,4 @@
-"""A corpus of short tones that a tiny model learns in a few epochs."""
+"""A corpus of short tones, which a tiny model learns in a few epochs."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -39,7 +39,7 @@ def tone(generator: np.random.Generator, pitch: float, seconds: float) -> np.nda
 
 @pytest.fixture(scope="session")
 def tones_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """49 tones: per speaker one high, four low and two middle ones; every second has a label for "partial"."""
+    """49 tones: one high, four low and two middle ones per speaker; every second has a label for "partial"."""
     folder = tmp_path_factory.mktemp("tones")
     generator = np.random.default_rng(5)
     lines = ["file,speaker,pitch,partial"]
@@ -125,7 +125,7 @@ Finished = tuple[RunResult, list[EpochReport], list[StepReport]]
 def finished(
     tones: Corpus, make: SpecMaker, learns: TrainingConfig, cache: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Finished:
-    """A run that learns, and the reports it gave."""
+    """A finished run that has learnt, and its reports."""
     reports: list[EpochReport] = []
     steps: list[StepReport] = []
     result = run(

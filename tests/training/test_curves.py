@@ -21,7 +21,7 @@ def picture(content: bytes, tmp_path):
     return matplotlib.image.imread(tmp_path / "curves.png")
 
 
-def test_picture(tmp_path):
+def test_the_picture_shows_the_curves(tmp_path):
     image = picture(draw_curves(REPORTS, "a title"), tmp_path)
     assert image.shape[:2] == (600, 1350)
     pixels = np.round(image[..., :3] * 255).astype(int)
@@ -34,25 +34,25 @@ def test_the_best_epoch_is_marked():
     assert draw_curves(REPORTS) != draw_curves(other)
 
 
-def test_the_same_epochs_give_the_same_picture():
+def test_the_picture_is_reproducible():
     assert draw_curves(REPORTS, "a") == draw_curves(REPORTS, "a")
     assert draw_curves(REPORTS, "a") != draw_curves(REPORTS, "b")
 
 
-def test_a_single_epoch():
+def test_a_single_epoch_can_be_drawn():
     assert draw_curves(REPORTS[:1]).startswith(b"\x89PNG")
 
 
-def test_a_title_is_no_formula(tmp_path):
+def test_a_title_is_not_read_as_a_formula(tmp_path):
     reports = [report(1, 0.5, True)]
     assert picture(draw_curves(reports, "task $\\frac{"), tmp_path).shape[:2] == (600, 1350)
 
 
-def test_no_epoch_is_refused():
+def test_curves_without_an_epoch_are_refused():
     with pytest.raises(ValueError, match="at least one epoch"):
         draw_curves([])
 
 
-def test_pyplot_is_left_alone():
+def test_pyplot_is_not_imported():
     program = "import sys, convrnn.training.curves; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -1,4 +1,4 @@
-"""Files of a run that were cut, changed or made by somebody else: one sentence, and nothing is executed."""
+"""Files of a run that were truncated, changed or made by someone else give one sentence and execute nothing."""
 
 import io
 import json
@@ -19,7 +19,7 @@ from convrnn.training.run_directory import DamagedRunError, RunDirectory
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
-def test_a_damaged_checkpoint_is_told_and_never_executed(tones, make, folders):
+def test_a_damaged_checkpoint_is_refused_and_never_executed(tones, make, folders):
     class Evil:
         def __reduce__(self):
             return Path.touch, (folders["runs_dir"] / "executed",)
@@ -55,19 +55,19 @@ def test_a_damaged_checkpoint_is_told_and_never_executed(tones, make, folders):
         lambda content: content.update({"pytorch-lightning_version": "2.6.6"}),
     ],
 )
-def test_a_checkpoint_that_does_not_fit_the_run_is_told(finished, tones, make, learns, folders, damage):
+def test_a_checkpoint_that_does_not_fit_the_run_is_refused(finished, tones, make, learns, folders, damage):
     spec = make(training=learns)
     partial = RunDirectory(folders["runs_dir"], spec.hash).partial
     shutil.copytree(finished[0].directory, partial)
     content = torch.load(partial / "last.ckpt", weights_only=True)
     damage(content)
     torch.save(content, partial / "last.ckpt")
-    with pytest.raises(InputError, match=r"last\.ckpt: is damaged and the run cannot go on from it"):
+    with pytest.raises(InputError, match=r"last\.ckpt: is damaged, so the run cannot continue"):
         run(spec, tones, **folders)
 
 
-def test_no_flipped_bit_of_a_checkpoint_is_continued_from(finished, tmp_path):
-    """Either it is noticed, or it is where nothing stands: padding, dates."""
+def test_no_run_continues_from_a_checkpoint_with_a_flipped_bit(finished, tmp_path):
+    """The flipped bit is either noticed or in unused bytes such as padding and dates."""
     content = (finished[0].directory / "last.ckpt").read_bytes()
     expected = str(torch.load(io.BytesIO(content), weights_only=True))
     tensors = _tensors(torch.load(io.BytesIO(content), weights_only=True))
@@ -94,7 +94,7 @@ def _tensors(content):
     return [tensor for value in values for tensor in _tensors(value)]
 
 
-def test_a_result_that_is_missing_or_damaged_is_told(tmp_path):
+def test_a_missing_or_damaged_result_is_named(tmp_path):
     with pytest.raises(DamagedRunError, match=r"result\.json is missing"):
         RunResult.load(tmp_path)
     (tmp_path / "result.json").write_text('{"hash": 1}')
@@ -102,14 +102,14 @@ def test_a_result_that_is_missing_or_damaged_is_told(tmp_path):
         RunResult.load(tmp_path)
 
 
-def test_a_run_under_the_name_of_another_is_told(finished, tmp_path):
+def test_a_run_under_the_name_of_another_is_refused(finished, tmp_path):
     result, _, _ = finished
     shutil.copytree(result.directory, tmp_path / "0123456789abcdef")
     with pytest.raises(DamagedRunError, match=f"result.json is of run '{result.hash}'"):
         RunResult.load(tmp_path / "0123456789abcdef")
 
 
-def test_learning_curves_that_were_changed_are_not_read(finished, tmp_path):
+def test_changed_learning_curves_are_refused(finished, tmp_path):
     result, _, _ = finished
     copy = tmp_path / result.hash
     shutil.copytree(result.directory, copy)
@@ -130,7 +130,7 @@ def test_learning_curves_that_were_changed_are_not_read(finished, tmp_path):
         (None, "not valid at 1.epoch: Input should be greater than or equal to 1"),
     ],
 )
-def test_damaged_learning_curves_are_told_in_a_sentence(finished, tmp_path, line, told):
+def test_damaged_learning_curves_give_a_sentence(finished, tmp_path, line, told):
     result, _, _ = finished
     first = (result.directory / "metrics.jsonl").read_text().splitlines()[0]
     line = json.dumps(json.loads(first) | {"epoch": -3}) if line is None else line

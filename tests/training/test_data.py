@@ -22,7 +22,7 @@ def test_an_epoch_has_every_example_once(count, batch_size, seed, epoch):
     assert len(batches) == -(-count // batch_size)
 
 
-def test_order_depends_on_seed_and_epoch_alone():
+def test_the_order_depends_only_on_seed_and_epoch():
     first = as_lists(training_batches(LENGTHS, 32, seed=4, epoch=2))
     np.random.seed(99)  # noqa: NPY002 - the global state is what must not matter
     torch.manual_seed(99)
@@ -32,12 +32,12 @@ def test_order_depends_on_seed_and_epoch_alone():
     assert as_lists(training_batches(LENGTHS, 32, seed=5, epoch=2)) != first
 
 
-def test_order_is_pinned():
-    # Results of finished runs depend on it: a change needs a new PROTOCOL_VERSION.
+def test_the_order_never_changes():
+    # The results of runs depend on it: a change needs a new PROTOCOL_VERSION.
     assert as_lists(training_batches(np.array([5, 3, 9, 1, 7]), 2, seed=0, epoch=1)) == [[0, 4], [2], [3, 1]]
 
 
-def test_buckets_waste_little_and_mix_much():
+def test_batches_have_little_padding_and_are_well_mixed():
     def padded(batches):
         return sum(LENGTHS[batch].max() * len(batch) for batch in batches)
 

@@ -28,7 +28,7 @@ def bundle(finished) -> Bundle:
     return Bundle.load(finished.directory / "best")
 
 
-def test_evaluation_of_the_test_set_is_the_runs_result(finished, bundle, tones, cache):
+def test_evaluating_the_test_set_gives_the_runs_result(finished, bundle, tones, cache):
     rows = [row for row, speaker in enumerate(tones.table["speaker"]) if speaker in ("s5", "s6")]
     for folder in (cache, None):
         found = evaluate(bundle, tones, rows=rows, cache_dir=folder)
@@ -55,14 +55,14 @@ def test_a_label_unknown_to_the_model_is_refused(bundle, tones):
         evaluate(bundle, other)
 
 
-def test_a_corpus_with_some_of_the_classes(bundle, tones, cache):
+def test_a_corpus_may_have_only_some_of_the_classes(bundle, tones, cache):
     found = evaluate(bundle, relabelled(tones, ["high", "low"] + [None] * 47), cache_dir=cache)
     assert found.scores.ua_recall is None
     assert len(found.predictions) == 2
     assert found.scores.recalls[2] is None
 
 
-def test_no_labelled_row_is_told(bundle, tones, all_tones):
+def test_a_corpus_without_labels_is_refused(bundle, tones, all_tones):
     with pytest.raises(InputError, match="no example has a label for 'pitch'"):
         evaluate(bundle, tones, rows=[])
     with pytest.raises(InputError, match="nothing"):
@@ -80,7 +80,7 @@ def test_predict_needs_speakers_or_another_policy(bundle, tones):
     np.testing.assert_allclose(np.exp(result).sum(axis=1), 1, rtol=1e-5)
 
 
-def test_predictions_come_in_the_order_asked_for(bundle, tones, cache):
+def test_predictions_come_in_the_requested_order(bundle, tones, cache):
     segments = tones.segments()[:9]
     store = FeatureStore(cache / "features", bundle.config.features)
     whole = log_probabilities(bundle, segments, normalise="utterance", store=store, batch_size=4)
@@ -91,7 +91,7 @@ def test_predictions_come_in_the_order_asked_for(bundle, tones, cache):
     assert log_probabilities(bundle, [], normalise="utterance").shape == (0, 3)
 
 
-def test_speaker_policy_uses_all_of_a_speakers_recordings(bundle, tones):
+def test_the_policy_speaker_uses_all_recordings_of_a_speaker(bundle, tones):
     segments, speakers = tones.segments()[:7], ["s0"] * 7
     together = log_probabilities(bundle, segments, speakers=speakers)
     apart = log_probabilities(bundle, segments, speakers=[str(i) for i in range(7)])

@@ -1,4 +1,4 @@
-"""What a run leaves, selection, bad input; interruption and damage are in test_resume.py and test_damaged_run.py."""
+"""Files of a run, selection and bad input; see test_resume.py for interruptions and test_damaged_run.py for damage."""
 
 import csv
 import dataclasses
@@ -35,7 +35,7 @@ from convrnn.training.spec import RunSpec
 FILES = {"spec.json", "metrics.jsonl", "last.ckpt", "best", "predictions.csv", "result.json", "curves.png"}
 
 
-def test_the_directory(finished, make, learns):
+def test_a_run_leaves_the_documented_files(finished, make, learns):
     result, _, _ = finished
     directory = result.directory
     spec = make(training=learns)
@@ -47,14 +47,14 @@ def test_the_directory(finished, make, learns):
     assert (directory / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_it_learns(finished):
+def test_the_model_learns(finished):
     result, reports, _ = finished
     assert result.ua_recall == result.accuracy == 1.0
     assert reports[0].validation_misclassification > 0.2
     assert reports[-1].train_loss < 0.7 * reports[0].train_loss
 
 
-def test_selection_takes_the_first_best_epoch_and_stops_in_time(finished, learns):
+def test_the_first_best_epoch_is_selected_and_training_stops_in_time(finished, learns):
     result, reports, _ = finished
     rates = [report.validation_misclassification for report in reports]
     assert result.best_epoch == 1 + rates.index(min(rates))
@@ -63,7 +63,7 @@ def test_selection_takes_the_first_best_epoch_and_stops_in_time(finished, learns
     assert [report.is_best for report in reports] == [rate < min(rates[:i], default=2) for i, rate in enumerate(rates)]
 
 
-def test_metrics_are_the_reports(finished):
+def test_metrics_equal_the_reports(finished):
     result, reports, _ = finished
     assert read_metrics(result.directory) == reports
     rows = [json.loads(line) for line in (result.directory / "metrics.jsonl").read_text().splitlines()]
@@ -81,7 +81,7 @@ def test_metrics_are_the_reports(finished):
     assert result.seconds == pytest.approx(sum(row["seconds"] for row in rows))
 
 
-def test_predictions_belong_to_the_result(finished):
+def test_predictions_agree_with_the_result(finished):
     result, _, _ = finished
     with (result.directory / "predictions.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -100,7 +100,7 @@ def test_predictions_belong_to_the_result(finished):
     assert [list(row) for row in result.confusion] == confusion
 
 
-def test_predictions_are_the_selected_models_not_the_last_ones(finished, tones, cache):
+def test_predictions_are_made_by_the_selected_model_and_not_the_last(finished, tones, cache):
     result, _, _ = finished
     assert result.best_epoch < result.epochs
     table = evaluate(Bundle.load(result.directory / "best"), tones, cache_dir=cache).predictions
@@ -128,7 +128,7 @@ def test_the_seed_decides_balancing_and_order(tones, make, cache, tmp_path, monk
     assert seeds == [41, 41, 41]  # balancing once, the order in each of two epochs
 
 
-def test_result_says_how_it_came_about(finished):
+def test_a_result_says_how_it_was_made(finished):
     result, _, _ = finished
     assert set(result.versions) == {"convrnn", "torch", "numpy", "lightning", "python"}
     assert result.device_name
@@ -142,7 +142,7 @@ def test_result_says_how_it_came_about(finished):
     assert result.computed_by == str(here)
 
 
-def test_results_from_before_backends_were_recorded_load_and_tell_none(finished):
+def test_results_without_recorded_backends_can_be_loaded(finished):
     result, _, _ = finished
     older = result.model_dump(mode="json", exclude={"backends"})
     again = RunResult(**older, directory=result.directory)
@@ -150,7 +150,7 @@ def test_results_from_before_backends_were_recorded_load_and_tell_none(finished)
     assert again.model_dump(mode="json", exclude={"backends"}) == older
 
 
-def test_a_result_names_operations_only_where_they_ran_on_different_code(finished):
+def test_a_result_names_operations_only_if_they_ran_on_different_code(finished):
     result, _, _ = finished
     parts = {"kernel": "1", "instruction_set": "avx2"}
     native_one = RanOn(operation="lstm_hidden", backend="native", compiler="GCC 12.2.0", **parts)
@@ -159,7 +159,7 @@ def test_a_result_names_operations_only_where_they_ran_on_different_code(finishe
     assert told == "lstm_hidden: native (avx2, kernel 1, GCC 12.2.0); windowed_gru: reference (avx2, kernel 1)"
 
 
-def test_training_set_is_balanced_and_validation_set_is_not(finished, tones, make, folders):
+def test_the_training_set_is_balanced_and_the_validation_set_is_not(finished, tones, make, folders):
     _, reports, steps = finished
     # 4 speakers with 1, 4 and 2 examples: 28, and 3 x 16 after balancing, in batches of 8
     assert {step.num_batches for step in steps} == {6}
@@ -172,7 +172,7 @@ def test_training_set_is_balanced_and_validation_set_is_not(finished, tones, mak
     assert {step.num_batches for step in unbalanced} == {4}
 
 
-def test_a_finished_run_is_not_done_again(finished, tones, make, cache, learns):
+def test_a_finished_run_is_not_trained_again(finished, tones, make, cache, learns):
     result, _, _ = finished
     before = {path: path.stat().st_mtime_ns for path in result.directory.rglob("*")}
 
@@ -191,7 +191,7 @@ def test_a_finished_run_is_not_done_again(finished, tones, make, cache, learns):
     assert {path: path.stat().st_mtime_ns for path in result.directory.rglob("*")} == before
 
 
-def test_test_set_is_read_once_at_the_end(tones, make, folders, monkeypatch):
+def test_the_test_set_is_read_once_at_the_end(tones, make, folders, monkeypatch):
     events = []
     load = FeatureStore.load
 
@@ -219,7 +219,7 @@ def test_corpus_statistics_are_of_the_unbalanced_training_set(tones, make, folde
     np.testing.assert_allclose(saved.std, expected.std)
 
 
-def test_a_class_absent_from_test_or_validation_leaves_ua_recall_open(all_tones, make, folders):
+def test_ua_recall_is_undefined_if_a_class_is_absent(all_tones, make, folders):
     partial = all_tones.for_task("partial")
 
     def with_split(validation, test):
@@ -237,7 +237,7 @@ def test_a_class_absent_from_test_or_validation_leaves_ua_recall_open(all_tones,
     assert reports[-1].validation_ua_recall is None
 
 
-def test_surroundings_are_left_as_they_were(tones, make, folders, monkeypatch, tmp_path, capfd):
+def test_training_does_not_change_its_surroundings(tones, make, folders, monkeypatch, tmp_path, capfd):
     monkeypatch.chdir(tmp_path)
     threads = torch.get_num_threads()
     torch.manual_seed(3)
@@ -257,7 +257,7 @@ def test_surroundings_are_left_as_they_were(tones, make, folders, monkeypatch, t
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tones, make, folders):
-    # No config may have such a rate; it is what gets there soonest.
+    # No config allows such a rate, but it is the fastest way to an infinite loss.
     training = TrainingConfig(batch_size=8, max_epochs=5).model_copy(update={"lr": 1e30})
     spec = make(training=training)
     with pytest.raises(NonFiniteLossError, match=r"batch \d in epoch 1"):
@@ -268,7 +268,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tones, make, folders):
     assert not (directory.partial / "result.json").exists()
 
 
-def test_gradient_clipping_is_off_unless_asked_for(tones, make, folders):
+def test_gradient_clipping_is_off_by_default(tones, make, folders):
     losses = {}
     for norm in (None, 1e-6):
         training = TrainingConfig(batch_size=8, lr=0.01, eps=1.0, max_epochs=2, gradient_clip_norm=norm)
@@ -279,7 +279,7 @@ def test_gradient_clipping_is_off_unless_asked_for(tones, make, folders):
     assert losses[1e-6][1] == pytest.approx(losses[1e-6][0], abs=1e-5)
 
 
-def test_mixed_precision_trains_too(tones, make, folders):
+def test_mixed_precision_trains(tones, make, folders):
     reports = []
     training = TrainingConfig(batch_size=8, lr=0.01, max_epochs=3)
     mixed = run(make(training=training, precision="bf16-mixed"), tones, **folders, on_epoch=reports.append)
@@ -309,7 +309,7 @@ def test_another_corpus_is_refused(tones, make, folders):
     table = tones.table.copy()
     table.loc[0, "label"] = "low"
     other = dataclasses.replace(tones, table=table)
-    with pytest.raises(InputError, match="is not the data that the run's spec was made for"):
+    with pytest.raises(InputError, match="is not the data for which the run's spec was made"):
         run(make(), other, **folders)
 
 
@@ -319,12 +319,12 @@ def test_another_protocol_is_refused(tones, make, folders):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_missing_gpu_is_told(tones, make, folders):
+def test_a_missing_gpu_gives_an_error(tones, make, folders):
     with pytest.raises(InputError, match="'cuda'"):
         run(make(device="cuda"), tones, **folders)
 
 
-def test_one_process_at_a_time(tones, make, folders):
+def test_only_one_process_works_on_a_run(tones, make, folders):
     spec = make()
     with (
         RunDirectory(folders["runs_dir"], spec.hash).locked(),
@@ -334,7 +334,7 @@ def test_one_process_at_a_time(tones, make, folders):
     assert run(spec, tones, **folders).epochs == 3
 
 
-def test_an_unreadable_recording_is_told_before_training(tmp_path, make, folders):
+def test_an_unreadable_recording_is_named_before_training(tmp_path, make, folders):
     (tmp_path / "noise.wav").write_bytes(b"not audio")
     names = "abc"
     table = {
@@ -354,13 +354,13 @@ def test_an_unreadable_recording_is_told_before_training(tmp_path, make, folders
         run(spec, corpus, **folders)
 
 
-def test_a_folder_that_cannot_be_made_is_told(tones, make, cache, tmp_path):
+def test_a_folder_that_cannot_be_created_is_named(tones, make, cache, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"file.* cannot be written"):
         run(make(), tones, cache_dir=cache, runs_dir=tmp_path / "file")
 
 
-def test_a_full_disk_keeps_what_is_finished(tones, make, folders):
+def test_a_full_disk_keeps_finished_epochs(tones, make, folders):
     spec = make()
     reference = run(spec, tones, cache_dir=folders["cache_dir"], runs_dir=folders["runs_dir"] / "reference")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -381,7 +381,7 @@ def test_a_full_disk_keeps_what_is_finished(tones, make, folders):
     assert result.confusion == reference.confusion
 
 
-def test_a_full_disk_under_the_best_model_is_told(tones, make, folders, monkeypatch):
+def test_a_full_disk_while_saving_the_best_model_is_reported(tones, make, folders, monkeypatch):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     append = RunDirectory.append_json
 
@@ -414,7 +414,7 @@ def test_ctrl_c_reaches_the_caller(tones, make, folders, where):
     assert result.epochs == 3
 
 
-def test_a_run_in_another_thread(tones, make, folders):
+def test_a_run_works_in_another_thread(tones, make, folders):
     results = []
     thread = threading.Thread(target=lambda: results.append(run(make(), tones, **folders)))
     thread.start()

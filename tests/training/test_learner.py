@@ -1,4 +1,4 @@
-"""What one step of training and one of validation compute."""
+"""What a training step and a validation step compute."""
 
 import os
 
@@ -37,7 +37,7 @@ def test_loss_is_the_cross_entropy_of_the_averaged_prediction(learner, batch, ki
     assert not log_probabilities.requires_grad
 
 
-def test_training_moves_all_parameters_and_validation_none(learner, batch):
+def test_training_changes_all_parameters_and_validation_none(learner, batch):
     before = learner.weights()
     learner.validation_step(batch)
     assert not learner.model.training
@@ -48,7 +48,7 @@ def test_training_moves_all_parameters_and_validation_none(learner, batch):
     assert moved == {name for name, _ in learner.model.named_parameters()}
 
 
-def test_a_step_is_adams_on_the_gradient_of_the_loss(learner, batch, make):
+def test_a_step_is_that_of_adam_on_the_gradient_of_the_loss(learner, batch, make):
     spec = make(training=TrainingConfig(batch_size=4, lr=0.01, betas=(0.8, 0.99), eps=1e-6))
     other = Learner(spec).model
     adam = torch.optim.Adam(other.parameters(), lr=0.01, betas=(0.8, 0.99), eps=1e-6)
@@ -63,7 +63,7 @@ def test_a_step_is_adams_on_the_gradient_of_the_loss(learner, batch, make):
     assert all(torch.equal(value, weights[name]) for name, value in other.state_dict().items())
 
 
-def test_adam_has_the_specs_parameters(learner):
+def test_adam_has_the_parameters_of_the_spec(learner):
     assert type(learner.optimizer) is torch.optim.Adam
     (group,) = learner.optimizer.param_groups
     assert (group["lr"], group["betas"], group["eps"], group["weight_decay"]) == (0.01, (0.8, 0.99), 1e-6, 0)
@@ -87,7 +87,7 @@ def test_weights_are_copies(learner, batch):
 
 
 def test_mixed_precision_sums_the_gradients_of_a_weight_in_float32(make, batch):
-    """A layer of weights used in every frame; autocast's cache would sum their gradients in bfloat16."""
+    """Weights that are used in every frame; autocast's cache would sum their gradients in bfloat16."""
     learner = Learner(make(precision="bf16-mixed"))
     loss, log_probabilities = learner.train_step(batch)
     exact, _ = Learner(make()).train_step(batch)
@@ -102,7 +102,7 @@ def test_mixed_precision_sums_the_gradients_of_a_weight_in_float32(make, batch):
     assert all(torch.equal(p.grad, gradients[name]) for name, p in uncached.named_parameters())
 
 
-def test_what_the_environment_says_of_fabric_does_not_count(make, monkeypatch):
+def test_variables_for_fabric_are_ignored(make, monkeypatch):
     settings = {"LT_PRECISION": "bf16-true", "LT_DEVICES": "3", "LT_STRATEGY": "ddp", "LT_ACCELERATOR": "nonsense"}
     for name, value in settings.items():
         monkeypatch.setenv(name, value)

@@ -1,4 +1,4 @@
-"""The rules of the training loop, apart from files: what it tells, what it adds up, when it stops."""
+"""The rules of the training loop without files: what it reports, how it averages, when it stops."""
 
 import itertools
 
@@ -20,7 +20,7 @@ def examples(labels) -> Examples:
 
 
 class Scripted:
-    """A learner whose validation errors are given, one number for each epoch; training counts the batches."""
+    """A learner with given numbers of validation errors, one per epoch; training counts the batches."""
 
     def __init__(self, errors):
         self.errors = iter(errors)
@@ -40,7 +40,7 @@ class Scripted:
 
 
 def follow(make, errors, **training):
-    """Runs the loop over given numbers of validation errors of 8 examples."""
+    """Runs the loop with given numbers of validation errors among 8 examples."""
     spec = make(training=TrainingConfig(batch_size=8, **training))
     learner, state, events = Scripted(errors), TrainingState(), []
     train(
@@ -64,7 +64,7 @@ def test_the_first_of_equally_good_epochs_is_selected(make):
     assert [report.validation_misclassification for report in state.reports] == [5 / 8, 3 / 8, 3 / 8, 4 / 8]
 
 
-def test_an_epoch_that_gets_everything_wrong_can_be_the_best(make):
+def test_an_epoch_with_only_errors_can_be_the_best(make):
     _, state, _ = follow(make, [8, 8], max_epochs=2)
     assert state.best == state.reports[0]
 
@@ -73,23 +73,23 @@ def test_an_epoch_that_gets_everything_wrong_can_be_the_best(make):
     ("errors", "max_epochs", "patience", "epochs"),
     [
         ([4, 4, 4, 4, 4], 100, 3, 4),  # nothing better in three epochs
-        ([4, 5, 5, 3, 5, 5, 5, 0], 100, 3, 7),  # the count begins anew with the fourth
+        ([4, 5, 5, 3, 5, 5, 5, 0], 100, 3, 7),  # the count starts again with the fourth
         ([4, 3, 2], 3, 3, 3),
         ([4, 4], 100, 1, 2),
     ],
 )
-def test_it_stops_in_time(make, errors, max_epochs, patience, epochs):
+def test_training_stops_in_time(make, errors, max_epochs, patience, epochs):
     _, state, _ = follow(make, errors, max_epochs=max_epochs, patience=patience)
     assert len(state.reports) == epochs
 
 
-def test_a_state_that_is_done_is_not_trained_further(make):
+def test_a_finished_state_is_not_trained_further(make):
     spec = make(training=TrainingConfig(max_epochs=2, patience=1))
     _, state, _ = follow(make, [4, 4], max_epochs=2, patience=1)
     train(spec, Scripted([]), examples([0, 1, 2]), examples([0]), state, lambda: pytest.fail("trained"))
 
 
-def test_the_training_set_is_balanced_unless_told_otherwise(make):
+def test_the_training_set_is_balanced_by_default(make):
     learner, _, _ = follow(make, [1], max_epochs=1)
     assert sum(learner.seen) == 9
     spec = make(balance=False, training=TrainingConfig(batch_size=8, max_epochs=1))
@@ -98,7 +98,7 @@ def test_the_training_set_is_balanced_unless_told_otherwise(make):
     assert sum(learner.seen) == 6
 
 
-def test_everything_is_kept_before_it_is_told(make):
+def test_everything_is_saved_before_it_is_reported(make):
     _, _, events = follow(make, [5, 6], max_epochs=2)
     epochs = [[("step", n, 1, 2), ("step", n, 2, 2), ("save", n, 1), ("epoch", n, n == 1)] for n in (1, 2)]
     assert events == list(itertools.chain(*epochs))
@@ -116,7 +116,7 @@ def test_a_loss_that_is_not_finite_is_named(make, kind):
         train(spec, learner, examples([0, 1, 2]), examples([0, 1, 2]), TrainingState(), lambda: None)
 
 
-def test_tally_weighs_batches_by_their_size():
+def test_batches_are_weighted_by_their_size():
     tally = Tally("batch {}")
     log_probabilities = torch.log(torch.tensor([[0.9, 0.1], [0.9, 0.1], [0.9, 0.1]]))
     tally.add(torch.tensor(1.0), log_probabilities, torch.tensor([0, 0, 1]))

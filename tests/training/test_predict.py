@@ -1,4 +1,4 @@
-"""Predictions as a library function: what each recording's result tells, and what is raised."""
+"""Prediction as a library function: the result of each recording, and the errors raised."""
 
 import numpy as np
 import pytest
@@ -6,15 +6,15 @@ import soundfile
 
 from bundles import make_bundle
 from convrnn.errors import InputError
-from convrnn.features.extract import Segment
+from convrnn.features.extract import Segment, extract_features
 from convrnn.features.logmel import LogMelConfig
-from convrnn.features.store import FeatureStore
+from convrnn.processes import Event, WorkFailedError, _Failure
 from convrnn.training.predict import log_probabilities, predict
 
 
 @pytest.fixture
 def segments(tmp_path):
-    """Two sound recordings, and one that is longer than 25 ms and shorter than 50 ms, in their midst."""
+    """Two good recordings, and between them one that is longer than 25 ms and shorter than 50 ms."""
     rng = np.random.default_rng(0)
     for name, count in (("a", 9000), ("b", 640), ("c", 12000)):
         soundfile.write(tmp_path / f"{name}.wav", rng.uniform(-0.3, 0.3, count), 16000)
@@ -25,7 +25,7 @@ LONG_FRAMES = LogMelConfig(sample_rate=16000, frame_ms=50.0)
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_what_has_no_features_is_left_out(segments, jobs):
+def test_recordings_without_features_are_left_out(segments, jobs):
     bundle = make_bundle(features=LONG_FRAMES)
     listened, extracted = [], []
     found = predict(
@@ -56,11 +56,11 @@ def test_fail_fast_raises_the_first_error(segments):
         predict(bundle, missing, fail_fast=True)
 
 
-def test_nothing_to_predict():
+def test_no_recordings_give_no_predictions():
     assert predict(make_bundle(normalise="utterance"), []) == []
 
 
-def test_what_is_wrong_with_the_question_is_raised(segments):
+def test_wrong_arguments_raise_an_error(segments):
     with pytest.raises(InputError, match="needs the speaker of every recording"):
         predict(make_bundle(), segments)
     with pytest.raises(InputError, match="'corpus' needs training statistics"):
@@ -69,11 +69,24 @@ def test_what_is_wrong_with_the_question_is_raised(segments):
         predict(make_bundle(), segments, speakers=["s"] * 3, accept=["clipping"])
 
 
-def test_a_store_that_cannot_be_written_is_not_the_recordings_fault(segments, monkeypatch):
-    def full(*_, **__):
-        raise InputError("no room for features")
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_nothing_is_written(segments, monkeypatch, jobs):
+    # A killed process would leave what it has written.
+    monkeypatch.setattr("tempfile.tempdir", "/nowhere")
+    assert [one.error for one in predict(make_bundle(), segments, speakers=["s"] * 3, jobs=jobs)] == [None] * 3
 
-    monkeypatch.setattr(FeatureStore, "extract", full)
-    monkeypatch.setattr(FeatureStore, "load", full)
-    with pytest.raises(InputError, match="no room for features"):
-        predict(make_bundle(normalise="utterance"), segments)
+
+def test_a_killed_worker_does_not_stop_the_others(segments, monkeypatch):
+    bundle = make_bundle(normalise="utterance")
+    expected = [one.log_probabilities for one in predict(bundle, segments)]
+
+    def killed(_work, config, items, *, on_event, **_):
+        on_event(Event("started", 1))
+        on_event(Event("done", 1, extract_features(items[1], config)))
+        raise WorkFailedError(0, _Failure("its worker process was killed", "", is_input_error=False))
+
+    monkeypatch.setattr("convrnn.training.predict.run_in_processes", killed)
+    extracted = []
+    found = predict(bundle, segments, jobs=2, on_extracted=lambda *n: extracted.append(n))
+    np.testing.assert_array_equal([one.log_probabilities for one in found], expected)
+    assert extracted == [(1, 3), (2, 3), (3, 3)]

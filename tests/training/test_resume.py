@@ -38,14 +38,14 @@ if __name__ == "__main__":
 
 
 def numbers(directory: Path) -> dict[str, object]:
-    """Everything in a run directory that must not depend on when and where it was made."""
+    """Everything in a run directory that must not depend on the time and place of the run."""
     metrics = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
     result = json.loads((directory / "result.json").read_text())
     for row in metrics:
         del row["seconds"]
     for name in ("seconds", "finished"):
         del result[name]
-    # The digests of what holds times, and of the result itself.
+    # The digests of files with times, and of the result itself.
     for name in ("metrics.jsonl", "last.ckpt", "curves.png", "result.json"):
         del result["digests"][name]
     return {
@@ -68,7 +68,7 @@ def expected(spec, tones, cache, tmp_path_factory):
     return numbers(result.directory)
 
 
-def test_again_in_this_process(spec, tones, folders, expected):
+def test_a_second_run_in_this_process_gives_the_same_numbers(spec, tones, folders, expected):
     torch.manual_seed(1234)
     np.random.seed(1)  # noqa: NPY002 - the global state is what must not matter
 
@@ -93,7 +93,7 @@ def start(spec, corpus: Path, cache: Path, runs: list[Path], die_after: int) -> 
     )
 
 
-def test_killed_resumed_and_in_another_process(spec, tones_csv, cache, tmp_path, expected):
+def test_a_killed_and_resumed_run_in_another_process_gives_the_same_numbers(spec, tones_csv, cache, tmp_path, expected):
     killed, fresh = tmp_path / "killed", tmp_path / "fresh"
     process = start(spec, tones_csv, cache, [killed], die_after=2)
     assert process.returncode == -signal.SIGKILL
@@ -113,7 +113,7 @@ class Stop(Exception):
 
 @pytest.mark.parametrize("epoch", [1, 3, 5])
 @pytest.mark.parametrize("where", ["on_step", "on_epoch"])
-def test_stopped_anywhere(spec, tones, folders, expected, where, epoch):
+def test_a_run_stopped_anywhere_gives_the_same_numbers(spec, tones, folders, expected, where, epoch):
     def stop(report):
         if report.epoch == epoch and getattr(report, "batch", 2) == 2:
             raise Stop
@@ -127,7 +127,7 @@ def test_stopped_anywhere(spec, tones, folders, expected, where, epoch):
     assert numbers(result.directory) == expected
 
 
-def test_files_that_are_ahead_of_the_checkpoint_are_put_right(spec, tones, folders, expected):
+def test_files_ahead_of_the_checkpoint_are_corrected(spec, tones, folders, expected):
     def stop(report):
         if report.epoch == 2:
             raise Stop
@@ -156,7 +156,7 @@ def test_patience_survives_interruption(make, tones, folders):
     assert (result.best_epoch, result.epochs) == (1, 4)
 
 
-def test_a_killed_test_phase_is_done_again(spec, tones, folders, expected, monkeypatch):
+def test_a_killed_test_phase_is_repeated(spec, tones, folders, expected, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("convrnn.training.fit.draw_curves", lambda *_: (_ for _ in ()).throw(Stop))
         with pytest.raises(Stop):
@@ -167,7 +167,7 @@ def test_a_killed_test_phase_is_done_again(spec, tones, folders, expected, monke
     assert numbers(result.directory) == expected
 
 
-def test_checkpoint_holds_all_that_is_needed(spec, tones, folders):
+def test_a_checkpoint_holds_everything_needed(spec, tones, folders):
     def stop(report):
         if report.epoch == 2:
             raise Stop
@@ -182,7 +182,7 @@ def test_checkpoint_holds_all_that_is_needed(spec, tones, folders):
 
 
 def as_lightning_wrote_it(content: dict[str, Any]) -> dict[str, Any]:
-    """A checkpoint in the format of convrnn's runs that were trained by Lightning's trainer."""
+    """A checkpoint in the format of earlier versions, which trained with Lightning's trainer."""
     epochs, steps = len(content["reports"]), int(content["optimizer"]["state"][0]["step"])
     best = {"best_epoch": epochs, "fewest_errors": 0}
     progress = {"total": {"ready": epochs, "completed": epochs}, "current": {"ready": epochs, "completed": epochs}}
@@ -199,7 +199,7 @@ def as_lightning_wrote_it(content: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("epoch", [1, 3, 5])
-def test_a_run_that_an_earlier_version_began_goes_on(spec, tones, folders, expected, epoch):
+def test_a_run_begun_by_an_earlier_version_continues(spec, tones, folders, expected, epoch):
     def stop(report):
         if report.epoch == epoch:
             raise Stop

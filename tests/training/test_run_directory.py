@@ -30,7 +30,7 @@ with RunDirectory(Path(sys.argv[1]), "run").locked():
 """
 
 
-def test_a_lock_falls_with_its_process(tmp_path):
+def test_a_lock_ends_with_its_process(tmp_path):
     directory = RunDirectory(tmp_path, "run")
     holder = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert holder.stdout is not None
@@ -76,13 +76,13 @@ def test_a_lock_whose_file_was_removed_is_not_taken(tmp_path, monkeypatch):
 
 
 def fill(directory):
-    """Files as a run leaves them, of no meaning."""
+    """Writes the files of a run with meaningless content."""
     (directory.partial / "best").mkdir()
     for name in FILES:
         (directory.partial / name).write_text(f"content of {name}")
 
 
-def test_finish_renames_without_left_overs(tmp_path):
+def test_finishing_renames_the_folder_and_leaves_nothing_else(tmp_path):
     directory = RunDirectory(tmp_path, "run")
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
@@ -104,7 +104,7 @@ def test_finish_renames_without_left_overs(tmp_path):
     files.check("best", *FILES)
 
 
-def test_everything_is_on_the_disk_before_a_run_has_its_name(tmp_path, monkeypatch):
+def test_everything_is_flushed_before_a_run_is_renamed(tmp_path, monkeypatch):
     directory = RunDirectory(tmp_path, "run")
     happened = []
     fsync, rename = os.fsync, Path.rename
@@ -154,7 +154,7 @@ def test_a_missing_file_is_named(finished, name):
         RunFiles(finished)
 
 
-def test_the_checkpoint_of_a_finished_run_may_be_deleted(finished):
+def test_the_checkpoint_of_a_finished_run_can_be_deleted(finished):
     (finished / "last.ckpt").unlink()
     assert RunFiles(finished).result == {"accuracy": 0.5, "epochs": 3}
     with pytest.raises(DamagedRunError, match=r"last\.ckpt is missing"):
@@ -182,7 +182,7 @@ def test_a_changed_result_is_noticed(finished, change):
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\xff", b"{", b"[" * 100_000])
-def test_a_result_that_is_none_is_told(finished, content):
+def test_an_invalid_result_is_named(finished, content):
     path = finished / "result.json"
     path.unlink()
     if content is not None:
@@ -204,7 +204,7 @@ def test_files_of_a_run_without_digests_are_read(finished):
 
 
 @pytest.mark.parametrize("link", [Path.symlink_to, Path.hardlink_to])
-def test_a_lock_that_is_a_link_is_refused_and_its_target_kept(tmp_path, link):
+def test_a_lock_that_is_a_link_is_refused_and_its_target_not_changed(tmp_path, link):
     (tmp_path / "precious").write_text("mine")
     runs = tmp_path / "runs"
     runs.mkdir()
@@ -218,7 +218,7 @@ def test_a_lock_that_is_a_link_is_refused_and_its_target_kept(tmp_path, link):
 
 
 @pytest.mark.parametrize("kind", ["dangling", "folder", "fifo"])
-def test_a_lock_that_is_no_file_is_refused(tmp_path, kind):
+def test_a_lock_that_is_not_a_file_is_refused(tmp_path, kind):
     lock = tmp_path / ".run.lock"
     {"dangling": lambda: lock.symlink_to("nowhere"), "folder": lock.mkdir, "fifo": lambda: os.mkfifo(lock)}[kind]()
     with pytest.raises(InputError, match=r"\.run\.lock: is .*remove it$"), RunDirectory(tmp_path, "run").locked():
@@ -233,7 +233,7 @@ def test_a_partial_that_is_a_link_is_refused_and_nothing_deleted_through_it(tmp_
     runs = tmp_path / "runs"
     runs.mkdir()
     (runs / "run.partial").symlink_to(precious)
-    refused = pytest.raises(InputError, match=r"run\.partial: is a symbolic link, .*remove it$")
+    refused = pytest.raises(InputError, match=r"run\.partial: is a symbolic link; .*remove it$")
     with refused, RunDirectory(runs, "run").locked():
         pass
     assert [path.name for path in precious.iterdir()] == [".hidden"]
@@ -256,7 +256,7 @@ def test_links_within_a_partial_are_not_followed(tmp_path):
     assert (directory.partial / ".of-another-program").is_symlink()
 
 
-def test_json_lines(tmp_path):
+def test_json_lines_are_appended(tmp_path):
     directory = RunDirectory(tmp_path, "run")
     with directory.locked():
         directory.append_json("metrics.jsonl", {"a": 1})
@@ -266,7 +266,7 @@ def test_json_lines(tmp_path):
             directory.append_json("metrics.jsonl", {"a": float("nan")})
 
 
-def test_the_lock_of_a_finished_run_goes_unless_someone_holds_it(tmp_path):
+def test_the_lock_of_a_finished_run_is_removed_unless_it_is_held(tmp_path):
     directory, lock = RunDirectory(tmp_path, "run"), tmp_path / ".run.lock"
     lock.touch()
     directory.remove_old_lock()

@@ -11,6 +11,7 @@ from convrnn.corpora.labelled import LabelledCorpus
 from convrnn.corpora.splits import Split
 from convrnn.errors import InputError
 from convrnn.features.logmel import LogMelConfig
+from convrnn.features.waveform import WaveformConfig
 from convrnn.training.config import TrainingConfig
 from convrnn.training.spec import PROTOCOL_VERSION, RunSpec, make_spec, split_rows
 
@@ -39,19 +40,19 @@ def raw_hash(data: dict[str, Any]) -> str:
     return spec.hash
 
 
-def test_hash_is_pinned(make):
-    # A change here makes every finished run of every user be done again: raise PROTOCOL_VERSION instead if results
+def test_the_hash_never_changes(make):
+    # If the hash changes, every user's finished runs are trained again. Raise PROTOCOL_VERSION instead if results
     # change, and otherwise keep the hash.
     assert make(fingerprint="f" * 64).hash == "06ecaa5a5179dba3"
 
 
 @pytest.mark.filterwarnings("ignore:Pydantic serializer")
-def test_hash_ignores_names_alone(make):
+def test_the_hash_ignores_only_names(make):
     spec = make()
-    assert make(corpus="csv:elsewhere/data.csv", model_name="other", setting="other").hash == spec.hash
+    assert make(corpus="csv:elsewhere/data.csv", model_name="other", setting="other", window_ms=50).hash == spec.hash
     data = spec.model_dump(mode="json")
     assert raw_hash(data) == spec.hash
-    paths = [path for path in leaves(data) if path not in {("corpus",), ("model_name",), ("setting",)}]
+    paths = [path for path in leaves(data) if path not in {("corpus",), ("model_name",), ("setting",), ("window_ms",)}]
     assert len(paths) > 40
     hashes = {spec.hash}
     for path in paths:
@@ -64,7 +65,7 @@ def test_hash_ignores_names_alone(make):
     assert len(hashes) == len(paths) + 1
 
 
-def test_spec_survives_json(make):
+def test_a_spec_survives_json(make):
     spec = make(training=TrainingConfig(lr=1 / 3, max_epochs=7))
     again = RunSpec.model_validate_json(spec.model_dump_json())
     assert again == spec
@@ -102,7 +103,7 @@ def test_defaults_are_the_papers():
         {"momentum": 0.9},
     ],
 )
-def test_impossible_training_is_refused(field):
+def test_invalid_training_options_are_refused(field):
     with pytest.raises(ValidationError):
         TrainingConfig(**field)
 
@@ -120,7 +121,52 @@ def test_make_spec(tones: LabelledCorpus):
     assert make_spec(tones, SPLIT, front_end="clstm", setting="emotion", seed=3).hash == spec.hash
 
 
-def test_recordings_without_a_label_do_not_decide_the_sample_rate(tones: LabelledCorpus, tmp_path):
+@pytest.mark.parametrize("front_end", ["conv", "extended-clstm", "cblstm"])
+@pytest.mark.parametrize("setting", ["emotion", "paralinguistic"])
+def test_models_of_the_waveform_have_one_more_layer(tones: LabelledCorpus, front_end, setting):
+    features = WaveformConfig(sample_rate=8000, frame="millisecond")
+    spec = make_spec(tones, SPLIT, front_end=front_end, setting=setting, features=features, window_ms=50)
+    usual = make_spec(tones, SPLIT, front_end=front_end, setting=setting)
+    lowest, *others = spec.model.front_end
+    assert (spec.window_ms, spec.model.in_features) == (50, 8)
+    assert tuple(others) == usual.model.front_end
+    assert lowest.features == others[0].features.model_copy(update={"kernel_size": 50, "stride": 10})
+    assert lowest.pool is None
+    assert spec.model.model_copy(update={"front_end": tuple(others), "in_features": 26}) == usual.model
+    assert RunSpec.model_validate_json(spec.model_dump_json()) == spec
+
+
+def test_windows_on_the_waveform_are_25_ms_by_default(tones: LabelledCorpus):
+    features = WaveformConfig(sample_rate=8000)
+    spec = make_spec(tones, SPLIT, front_end="clstm", setting="emotion", features=features)
+    assert (spec.window_ms, spec.model.front_end[0].features.kernel_size) == (25, 200)
+    given = make_spec(tones, SPLIT, front_end="clstm", setting="emotion", features=features, window_ms=25)
+    assert given.hash == spec.hash
+    longer = make_spec(tones, SPLIT, front_end="clstm", setting="emotion", features=features, window_ms=30)
+    assert longer.hash != spec.hash
+
+
+@pytest.mark.parametrize(
+    ("front_end", "features", "window_ms", "sentence"),
+    [
+        (
+            "baseline",
+            WaveformConfig(sample_rate=8000),
+            None,
+            "'baseline' cannot take .* frames of 1 sample; these can: ",
+        ),
+        ("extended-clstm", WaveformConfig(sample_rate=8000), None, "'extended-clstm' cannot take the raw waveform"),
+        ("clstm", LogMelConfig(sample_rate=8000), 25, "window_ms=25: only for the raw waveform, not for logmel"),
+        ("clstm", None, 25, "window_ms=25: only for the raw waveform, not for logmel"),
+        ("clstm", WaveformConfig(sample_rate=8000), 2000, "window_ms: Input should be less than or equal to 1000"),
+    ],
+)
+def test_what_the_waveform_cannot_do_is_refused(tones: LabelledCorpus, front_end, features, window_ms, sentence):
+    with pytest.raises(InputError, match=sentence):
+        make_spec(tones, SPLIT, front_end=front_end, setting="emotion", features=features, window_ms=window_ms)
+
+
+def test_recordings_without_a_label_do_not_affect_the_sample_rate(tones: LabelledCorpus, tmp_path):
     soundfile.write(tmp_path / "slow.wav", [0.0] * 400, 4000)
     table = tones.table[["id", "file", "speaker", "label"]].rename(columns={"label": "pitch"})
     table.loc[len(table)] = ["slow.wav", tmp_path / "slow.wav", "s0", None]
@@ -134,7 +180,7 @@ def test_recordings_without_a_label_do_not_decide_the_sample_rate(tones: Labelle
     ("field", "told"),
     [({"seed": 2**70}, "seed: Input should be"), ({"seed": -1}, "seed"), ({"threads": 10**6}, "threads")],
 )
-def test_values_beyond_their_bounds_are_told_in_a_sentence(tones: LabelledCorpus, field, told):
+def test_values_beyond_their_bounds_give_a_sentence(tones: LabelledCorpus, field, told):
     with pytest.raises(InputError, match=f"data.csv: no run is possible at {told}") as caught:
         make_spec(tones, SPLIT, front_end="conv", setting="emotion", **field)
     assert len(str(caught.value).splitlines()) == 1
@@ -181,5 +227,5 @@ def test_a_class_without_training_example_is_refused():
 
 def test_a_single_class_is_refused():
     split = Split("s", train=("a",), validation=("b",), test=("c",))
-    with pytest.raises(InputError, match="one class only, 'x'"):
+    with pytest.raises(InputError, match="only one class, 'x'"):
         split_rows(corpus_of(["x", "x", "x"]), split)

@@ -8,7 +8,7 @@ from convrnn.training.timing import seconds_per_epoch
 
 @pytest.mark.parametrize(("balance", "training_examples"), [(True, 4 * 3 * 4), (False, 4 * 7)])
 def test_a_few_steps_are_scaled_up_to_the_epoch(make, tones, monkeypatch, balance, training_examples):
-    # A clock that a step moves by the number of its examples: an epoch then lasts as long as it has examples.
+    # Every step advances this clock by its number of examples, so an epoch takes as long as it has examples.
     seconds = 0
     original = timing.Examples.batch
 

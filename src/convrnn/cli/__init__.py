@@ -17,7 +17,6 @@ _EXTRAS = frozenset(
         "soxr",
         "kaldi_native_fbank",
         "pandas",
-        "audmetric",
         "sklearn",
         "matplotlib",
     }
@@ -25,18 +24,18 @@ _EXTRAS = frozenset(
 
 
 INTERRUPTED = 130
-"""The exit code with which typer answers Ctrl-C while it reads the command line."""
+"""The exit code after Ctrl-C, as shells have it: 128 and the number of SIGINT."""
 
-SECONDS_TO_TIDY = 5.0
+SECONDS_TO_CLEAN_UP = 5.0
 """Seconds after Ctrl-C in which another one is ignored, since it would interrupt the clean-up."""
 
 
 def main() -> None:
     """Run the command line; the entry point of the console script.
 
-    Results go to stdout, everything else to stderr. Exit codes: 0; 1 if ``convrnn check`` finds an error; 2 for bad
-    input, a full disk or Ctrl-C, with one sentence. A traceback is a bug. If the reader of stdout goes away, as in
-    ``convrnn models | head -1``, that is no error.
+    Results go to stdout, everything else to stderr. Exit codes: 0 for success; 1 if ``convrnn check`` finds an error; 2
+    for bad input or a full disk, and 130 for Ctrl-C, each with one sentence. A traceback is a bug. If the reader of
+    stdout goes away, as in ``convrnn models | head -1``, that is no error.
     """
     streams.prepare()
     interrupt = _Interrupt()
@@ -52,11 +51,9 @@ def main() -> None:
             raise
         _stop(f"the command line needs {error.name}, which is not installed; run: pip install 'convrnn[speech]'")
     except KeyboardInterrupt:
-        _stop("interrupted")
+        _stop("interrupted", INTERRUPTED)
     except SystemExit as ended:
-        if ended.code == INTERRUPTED:
-            _stop("interrupted")
-        # Here, since Python would report a full disk at exit in its own words.
+        # Flushed here, since Python would report a full disk at exit in its own words.
         if (fault := streams.finish()) and not ended.code:
             _stop(fault)
         raise
@@ -79,11 +76,11 @@ class _Interrupt:
 
     def __call__(self, *_: object) -> None:
         now = time.monotonic()
-        if now - self._last >= SECONDS_TO_TIDY:
+        if now - self._last >= SECONDS_TO_CLEAN_UP:
             self._last = now
             raise KeyboardInterrupt
 
 
-def _stop(sentence: str) -> NoReturn:
+def _stop(sentence: str, code: int = 2) -> NoReturn:
     print(f"convrnn: error: {sentence}", file=sys.stderr)
-    sys.exit(2)
+    sys.exit(code)

@@ -10,11 +10,11 @@ from convrnn.cli import check, compare, console, evaluate, export, live, models,
 
 
 class Commands(TyperGroup):
-    """All commands; an error that the user can correct ends as one sentence on stderr and exit code 2."""
+    """All commands; an error that the user can correct becomes one sentence on stderr, with exit code 2."""
 
     def make_context(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - as of the class above
         """Parse the options before the command."""
-        with console.usage_errors_as_sentences():
+        with console.errors_as_sentences():
             return super().make_context(*args, **options)
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]  # noqa: ANN401 - whatever a command returns
@@ -29,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Convolutional recurrent layers (CRNN, CLSTM, CBLSTM) and the paper's whole speech experiment around them.",
+    help="Convolutional recurrent layers (CRNN, CLSTM, CBLSTM) and the paper's whole speech experiment.",
     epilog=options.examples(
         "convrnn compare demo --task gender --setting paralinguistic --seeds 1 --max-epochs 15 --out demo-results"
     ),
@@ -45,10 +45,10 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def before_command(
     _version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Take the options before a command."""
+    """Read the options that come before a command."""
 
 
 for _module in (check, compare, reproduce, train, evaluate, predict, live, export, models):

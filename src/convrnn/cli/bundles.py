@@ -15,7 +15,7 @@ from convrnn.training.spec import RunSpec
 
 
 def open_bundle(path: Path) -> tuple[Bundle, RunSpec | None]:
-    """The saved model at ``path``, or in the run directory ``path``, and the spec of its run if it lies in one.
+    """The saved model at ``path``, or in the run directory ``path``, and the spec of its run if it is in one.
 
     Raises:
         InputError: if there is no saved model, if it is damaged, of another version or not as its finished run wrote
@@ -24,7 +24,7 @@ def open_bundle(path: Path) -> tuple[Bundle, RunSpec | None]:
     if not (path / "config.json").exists() and (path / BEST / "config.json").exists():
         path = path / BEST
     run = path.absolute().parent
-    # Without its spec nobody would know which speakers the model was trained on, and the result has the spec's digest.
+    # The spec says which speakers the model was trained on, and the result has its digest.
     is_finished = path.absolute().name == BEST and not run.name.endswith(PARTIAL)
     if is_finished and any((run / name).exists() for name in (RESULT, SPEC)):
         RunFiles(run).check(BEST, SPEC)
@@ -36,18 +36,18 @@ def open_bundle(path: Path) -> tuple[Bundle, RunSpec | None]:
         return bundle, validate(RunSpec, read_json(beside), beside, "the run's spec")
     except InputError:
         if path.absolute().name == BEST:
-            # Without it nobody would know any more which speakers the model was trained on.
+            # Only the spec says which speakers the model was trained on.
             raise
-        # A saved model may be anywhere, next to an unrelated file.
+        # Elsewhere it may be an unrelated file of the same name.
         return bundle, None
 
 
 def choose_policy(bundle: Bundle, normalise: str | None) -> NormalisePolicy:
-    """The policy to use: the one asked for, with a warning if the model was trained with another, or the model's.
+    """The policy to use: the given one, with a warning if the model was trained with another, or else the model's.
 
     Args:
         bundle: the model.
-        normalise: what was asked for, if anything.
+        normalise: the given policy, if any.
 
     Raises:
         InputError: for a policy that does not exist.
@@ -58,13 +58,13 @@ def choose_policy(bundle: Bundle, normalise: str | None) -> NormalisePolicy:
         return trained
     warn(
         f"the model was trained with features standardised per {trained}, not per {policy}: accuracy can drop to "
-        f"chance; train with --normalise {policy} for that"
+        f"chance; to use {policy}, train with --normalise {policy}"
     )
     return policy
 
 
 def training_split(spec: RunSpec | None, corpus: LabelledCorpus) -> Split | None:
-    """The split that the model was trained on, if it is known and this is the corpus that it was trained on."""
+    """The model's split, if it is known and this is the corpus that the model was trained on."""
     if spec is None or spec.task != corpus.task:
         return None
     if not set(spec.split.train) & set(corpus.speakers):
@@ -77,15 +77,15 @@ def training_split(spec: RunSpec | None, corpus: LabelledCorpus) -> Split | None
 
 
 def partition_rows(corpus: LabelledCorpus, partition: str, split: Split | None) -> list[int]:
-    """The rows of a partition: of the training split where it is known, else of the corpus.
+    """The rows of a partition: that of the model's split if it is known, else that of the corpus.
 
     Args:
         corpus: the corpus.
         partition: ``"train"``, ``"validation"``, ``"test"``, ``"all"``, or "" for test if there is one, else all.
-        split: what :func:`training_split` gave.
+        split: from :func:`training_split`.
 
     Raises:
-        InputError: if nothing is in that partition.
+        InputError: if no row is in that partition.
     """
     table = corpus.table
     if split is not None:
@@ -99,7 +99,7 @@ def partition_rows(corpus: LabelledCorpus, partition: str, split: Split | None) 
     if not rows:
         raise InputError(
             Argument("partition", wanted),
-            f": {corpus.name} has no such rows; choose ",
+            f": {corpus.name} has no rows in it; choose ",
             Argument("partition", "all"),
         )
     return rows

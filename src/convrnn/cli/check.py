@@ -29,7 +29,7 @@ _EXAMPLES = options.examples(
 )
 
 MOST_SHOWN = 20
-"""Defects of one kind that are listed one by one."""
+"""How many defects of one kind are listed."""
 
 
 def check(
@@ -46,11 +46,10 @@ def check(
     cache: options.CacheOption = None,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Show classes, speakers, durations and sample rates of a corpus, and every defect, before any training.
+    """Show the classes, speakers, durations and sample rates of a corpus, and its defects.
 
     Every audio file is read once; the findings are kept in the cache. The exit code is 1 if a defect would make results
-    wrong, and 2 if the corpus cannot be opened. A CSV table with defects cannot be opened, since the meaning of its
-    rows is unclear; all its defects are then listed.
+    wrong, and 2 if the corpus cannot be opened. A CSV table with errors cannot be opened; all of them are listed.
     """
     from convrnn.cli.console import Counter
     from convrnn.corpora.check import check_corpus
@@ -64,18 +63,20 @@ def check(
         with Counter("synthesis") as counter:
             data = open_corpus(corpus, on_progress=counter).join_speakers(pairs)
     except CsvError as error:
-        # A reader who has seen enough of the defects still gets the error.
+        # The error below is printed even if nobody reads stdout any more.
         with contextlib.suppress(BrokenPipeError):
             _show_table(corpus, error, as_json=as_json, most=None if everything else MOST_SHOWN)
         if len(error.defects) == 1:
             raise
         count = len(error.defects)
-        raise InputError(f"{corpus}: the table has {count} defects; fix them, and the audio is checked next") from error
+        raise InputError(
+            f"{corpus}: the table has {count} defects; the audio is checked once they are fixed"
+        ) from error
     if task is not None:
         data.classes(task)
     if drop_duplicates:
         data = _without_copies(data, task, folder, jobs)
-    with Counter("listening") as counter:
+    with Counter("checking recordings") as counter:
         report = check_corpus(data, task, cache_dir=folder, jobs=jobs, on_progress=counter)
     with contextlib.suppress(BrokenPipeError):
         if as_json:
@@ -91,7 +92,7 @@ def _without_copies(corpus: "Corpus", task: str | None, cache: "Path", jobs: int
     from convrnn.corpora.check import drop_duplicates
     from convrnn.corpora.names import some
 
-    with Counter("listening for copies") as counter:
+    with Counter("looking for copies") as counter:
         rest, left_out = drop_duplicates(corpus, task, cache_dir=cache, jobs=jobs, on_progress=counter)
     copies = f"{len(left_out)} cop{'y' if len(left_out) == 1 else 'ies'}"
     say(f"{corpus.name}: {copies} left out" + (f": {some(left_out, MOST_SHOWN)}" if left_out else ""))
@@ -99,7 +100,7 @@ def _without_copies(corpus: "Corpus", task: str | None, cache: "Path", jobs: int
 
 
 def _show_table(corpus: str, error: "CsvError", *, as_json: bool, most: int | None) -> None:
-    """Print the defects of a CSV table on stdout; the error on stderr then says how many there are."""
+    """Print the defects of a CSV table on stdout; the error on stderr says how many there are."""
     if as_json:
         defects = [{"severity": "error", "kind": "table", **asdict(defect)} for defect in error.defects]
         typer.echo(json.dumps({"corpus": corpus, "defects": defects}, indent=2))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from convrnn.cli import options
-from convrnn.experiments.arguments import MODELS, SEEDS
+from convrnn.experiments.arguments import SEEDS
 from convrnn.training.config import DEFAULTS
 
 if TYPE_CHECKING:
@@ -18,14 +18,12 @@ _EXAMPLES = options.examples(
     "convrnn compare emodb:emodb --task emotion --split loso --models baseline,clstm --svm-baseline --out results",
 )
 
-_MODELS = ",".join(MODELS)
-
 
 def compare(
     corpus: options.CorpusArgument,
     task: options.TaskOption,
     out: options.OutOption,
-    models: options.ModelsOption = _MODELS,
+    models: options.ModelsOption = None,
     setting: options.SettingOption = "emotion",
     split: options.SplitOption = "",
     split_seed: options.SplitSeedOption = 0,
@@ -37,6 +35,7 @@ def compare(
     batch_size: options.BatchSizeOption = DEFAULTS.batch_size,
     learning_rate: options.LearningRateOption = DEFAULTS.lr,
     features: options.FeaturesOption = "logmel",
+    window_ms: options.WindowOption = None,
     sample_rate: options.SampleRateOption = None,
     same_speaker: options.SameSpeakerOption = None,
     drop_duplicates: options.DropDuplicatesOption = False,
@@ -47,19 +46,20 @@ def compare(
     cache: options.CacheOption = None,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Train every model with every seed on every fold, and print the table of UA recall.
+    """Train every model with every seed on every fold, and print a table of their UA recall.
 
-    Before any work the recordings are checked as by `convrnn check`; an error stops the command.
+    The recordings are checked first, as by `convrnn check`; an error stops the command.
 
-    In every run, smaller classes of the training set are filled up to the size of the largest (section IV-A).
+    In every run, examples of the smaller training classes are repeated until all classes are equally large (section
+    IV-A).
 
-    Each run has a directory of its own under OUT/runs, named by its content: a finished one is never done twice, and an
-    interrupted comparison continues with the same command. The table (models × UA recall as mean ± standard deviation
-    over seeds, folds pooled into one recall per seed; accuracy; parameters; training time of a seed) is also written to
-    OUT/table.csv (percent, seconds) and OUT/table.md, with a confusion matrix per model as a picture. OUT/report.html,
-    .md, .csv and .tex add 95 % confidence intervals over speakers, paired tests against the standard convolution,
-    learning curves and recalls of speakers. They cover everything compared in OUT so far: other models or seeds are
-    added, and another experiment needs another folder.
+    Each run has its own directory in OUT/runs. Finished runs are never repeated, and the same command continues an
+    interrupted comparison. The table is also written to OUT/table.csv (percent, seconds) and OUT/table.md: UA recall as
+    mean ± standard deviation over seeds (all folds of a seed pooled), accuracy, parameters and training time of a seed.
+    There is a picture of each model's confusion matrix. OUT/report.html, .md, .csv and .tex add 95 % confidence
+    intervals over speakers, paired tests against the standard convolution, learning curves and the recall of each
+    speaker. All of them cover everything compared in OUT so far: further models and seeds are added; a comparison with
+    other settings needs another folder.
     """
     from convrnn.cli.console import warn
     from convrnn.cli.progress import ShownProgress
@@ -71,7 +71,7 @@ def compare(
         corpus,
         task,
         out=out,
-        models=options.names(models),
+        models=None if models is None else options.names(models),
         setting=setting,
         split=split or None,
         split_seed=split_seed,
@@ -83,6 +83,7 @@ def compare(
         batch_size=batch_size,
         learning_rate=learning_rate,
         features=features,
+        window_ms=window_ms,
         sample_rate=sample_rate,
         same_speaker=same_speaker or (),
         drop_duplicates=drop_duplicates,

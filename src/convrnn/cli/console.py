@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
+from convrnn.cli import INTERRUPTED
 from convrnn.cli.streams import has_lost_its_reader
 from convrnn.errors import Argument, InputError, one_sentence
 
@@ -31,8 +32,8 @@ _USER_ERRNOS = frozenset(
         errno.ELOOP,
     }
 )
-_OPTIONS = {"corpora": "--corpus", "tables": "TABLE", "tasks": "--task"}
-"""What commands call arguments that have another name in Python."""
+_OPTIONS = {"corpora": "--corpus", "corpus": "CORPUS", "tables": "TABLE", "tasks": "--task"}
+"""Arguments in Python to their options, if these have another name."""
 
 _PREFIX = re.compile(r"^Invalid value for '([^']+)': ")
 _NO_NUMBER = re.compile(r"Input should be a valid (integer|number).*")
@@ -45,7 +46,7 @@ def talk() -> Console:
 
 class _Results(Console):
     def on_broken_pipe(self) -> None:
-        """Leave it to the command; Rich would end the process with code 1."""
+        """Let the command handle it; Rich would end the process with code 1."""
         raise BrokenPipeError
 
 
@@ -74,14 +75,14 @@ def warn(message: str) -> None:
 
 
 def tell_error(message: str) -> None:
-    """Print one line that begins with ``error:`` on stderr; the command is not stopped by it."""
+    """Print one line that begins with ``error:`` on stderr, without stopping the command."""
     talk().print(Text.assemble(("error: ", "bold red"), one_sentence(message)))
 
 
-def stop(message: str) -> typer.Exit:
-    """Print an error in one sentence; raise what it returns to end the command with exit code 2."""
+def stop(message: str, code: int = 2) -> typer.Exit:
+    """Print an error in one sentence; raise what it returns to end the command with this exit code."""
     talk().print(Text.assemble(("convrnn: error: ", "bold red"), one_sentence(message)))
-    return typer.Exit(2)
+    return typer.Exit(code)
 
 
 def as_option(argument: Argument) -> str:
@@ -100,34 +101,27 @@ def as_option(argument: Argument) -> str:
 
 @contextlib.contextmanager
 def errors_as_sentences() -> Iterator[None]:
-    """Turn errors that the user can correct into one sentence and exit code 2; others keep their traceback.
+    """Print errors that the user can correct as one sentence, with exit code 2; others keep their traceback.
 
-    If the reader of stdout has seen enough, the command ends quietly with exit code 0.
+    Ctrl-C also becomes a sentence, with exit code 130. If nobody reads stdout any more, the command ends silently with
+    exit code 0.
     """
     try:
-        with usage_errors_as_sentences():
-            yield
+        yield
     except InputError as error:
         raise stop(error.naming(as_option)) from None
     except KeyboardInterrupt as interrupt:
-        kept = f": {interrupt};" if str(interrupt) else "; whatever was finished is kept, and"
-        raise stop(f"interrupted{kept} the same command continues from there") from None
+        kept = str(interrupt) or "finished work is kept"
+        raise stop(f"interrupted: {kept}; the same command continues from there", INTERRUPTED) from None
     except OSError as error:
         if isinstance(error, BrokenPipeError) and has_lost_its_reader(sys.stdout):
             raise typer.Exit(0) from None
         place = f"{error.filename}: " if error.filename else ""
         if error.errno in _FULL_ERRNOS:
-            raise stop(f"{place}{error.strerror}; whatever was finished is kept: make room and run it again") from None
+            raise stop(f"{place}{error.strerror}; finished work is kept: free some space and run it again") from None
         if error.errno in _USER_ERRNOS and error.filename:
             raise stop(f"{place}{error.strerror}") from None
         raise
-
-
-@contextlib.contextmanager
-def usage_errors_as_sentences() -> Iterator[None]:
-    """Turn Typer's errors about the command line into one sentence and exit code 2."""
-    try:
-        yield
     except Exception as error:
         if (sentence := _usage_error(error)) is None:
             raise
@@ -136,7 +130,7 @@ def usage_errors_as_sentences() -> Iterator[None]:
 
 def _usage_error(error: Exception) -> str | None:
     """Typer's error about the command line in one sentence; None for any other exception."""
-    # Typer's versions differ in where this class comes from, and none makes it public.
+    # Where this class comes from depends on Typer's version, and it is not public.
     describe = getattr(error, "format_message", None)
     context = getattr(error, "ctx", None)
     if describe is None or type(error).__name__ == "NoArgsIsHelpError":
@@ -185,7 +179,7 @@ class Counter:
         """Show that ``done`` of ``total`` are done."""
         self._last = (done, total)
         if self._task is None:
-            # Not earlier: if nothing has to be done, a bar would leave an empty line.
+            # Only now, since a bar without any item would leave an empty line.
             self._progress.start()
             self._task = self._progress.add_task(self._what, total=total)
         self._progress.update(self._task, completed=done)

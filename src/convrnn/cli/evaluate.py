@@ -25,10 +25,14 @@ def evaluate(
     bundle: options.BundleArgument,
     corpus: options.CorpusArgument,
     task: Annotated[
-        str | None, typer.Option("--task", help="The label column; by default the model's.", show_default=False)
+        str | None,
+        typer.Option(
+            "--task", help="The label column; by default the one that the model was trained on.", show_default=False
+        ),
     ] = None,
     partition: Annotated[
-        str, typer.Option("--partition", help="test, validation, train or all; by default test, if there is one.")
+        str,
+        typer.Option("--partition", help="test, validation, train or all; by default test if there is one, else all."),
     ] = "",
     normalise: options.OtherPolicyOption = None,
     same_speaker: options.SameSpeakerOption = None,
@@ -39,12 +43,12 @@ def evaluate(
 ) -> None:
     """Test a trained model on a labelled corpus: UA recall, accuracy, recalls, confusion matrix.
 
-    On the corpus that the model was trained on, the partitions are those of its run, if it lies in its run directory;
-    on any other they are the corpus's own. Options about speakers and copies have to be the same as in `convrnn train`.
+    If the model is in its run directory and CORPUS is what it was trained on, the partitions are those of the run; give
+    the same --same-speaker and --drop-duplicates as in `convrnn train`. Otherwise they are the corpus's own.
 
-    Before any work the recordings are checked as by `convrnn check`: each can be read to its end, and the same audio
-    has one label; if the model's split is known, the model has seen none of the recordings. An error stops the command.
-    You are warned of speakers whom the model has seen or may have seen.
+    The recordings are checked first, as by `convrnn check`: each has to be complete, copies need the same label, and
+    none may be among those that the model was trained on, if these are known. An error stops the command. A warning
+    says whether the model has seen, or may have seen, any of the speakers.
     """
     from convrnn.cli.bundles import choose_policy, open_bundle, partition_rows, training_split
     from convrnn.cli.console import Counter, warn
@@ -53,7 +57,7 @@ def evaluate(
     from convrnn.experiments.arguments import check_choice
     from convrnn.experiments.prepare import make_ready
     from convrnn.experiments.resources import Resources, extraction_jobs
-    from convrnn.experiments.rows import RowOptions, let_through, open_named, use_rows
+    from convrnn.experiments.rows import RowOptions, accept_or_stop, open_named, use_rows
     from convrnn.training.evaluate import evaluate as evaluate_bundle
 
     if partition:
@@ -71,10 +75,15 @@ def evaluate(
     if spec is not None and spec.task != task and spec.task in whole.tasks:
         trained_on, _ = use_rows(whole, spec.task, chosen, resources)
     split = training_split(spec, trained_on)
+    if spec is not None and split is None and spec.corpus == trained_on.name:
+        warn(
+            f"{spec.corpus} is not as it was when the model was trained, so its own partitions are used; if the model "
+            "was trained with --same-speaker or --drop-duplicates, give the same here"
+        )
     rows = partition_rows(data, partition, split)
-    with Counter("listening", line=False) as counter:
+    with Counter("checking recordings", line=False) as counter:
         report = check_tested_rows(data, rows, split, cache_dir=cache_dir, jobs=resources.jobs, on_progress=counter)
-    provisos = let_through(report, data, chosen, provisos, progress)
+    provisos = accept_or_stop(report, data, chosen, provisos, progress)
     _tell_narrow(report, features.sample_rate)
     if overlap := _seen_speakers(spec, data, rows, same_corpus=split is not None):
         warn(overlap)
@@ -108,7 +117,7 @@ def evaluate(
 
 
 def _seen_speakers(spec: "RunSpec | None", data: "LabelledCorpus", rows: list[int], *, same_corpus: bool) -> str:
-    """A warning of speakers whom the model has seen or may have seen; "" if there are none."""
+    """A warning about speakers whom the model has seen or may have seen; "" if there are none."""
     if spec is None:
         return (
             "the model is not in its run directory, so its training speakers are unknown and may be among those tested "
@@ -120,10 +129,10 @@ def _seen_speakers(spec: "RunSpec | None", data: "LabelledCorpus", rows: list[in
         return ""
     share = f"{len(seen)} of {len(speakers)} speakers"
     if same_corpus:
-        return f"the model was trained or selected on {share}, so these numbers are not those of unseen speakers"
+        return f"the model was trained or selected on {share}, so these are not results on unseen speakers"
     return (
         f"{share} have names of speakers that the model was trained or selected on; if they are the same people, these "
-        "numbers are not those of unseen speakers"
+        "are not results on unseen speakers"
     )
 
 
@@ -134,9 +143,9 @@ def _tell_narrow(report: "CheckReport", rate: int) -> None:
     narrow = {own: count for own, count in report.sample_rates.items() if own < rate}
     if narrow:
         warn(
-            f"{sum(narrow.values())} of {sum(report.sample_rates.values())} files are of a lower sample rate than the "
-            f"model's {rate} Hz, {min(narrow)} Hz at the lowest; the bands above theirs are empty, as in no recording "
-            "that it was trained on"
+            f"{sum(narrow.values())} of {sum(report.sample_rates.values())} files have a lower sample rate than the "
+            f"model's {rate} Hz, the lowest {min(narrow)} Hz; their upper bands are empty, unlike those of the "
+            "training recordings"
         )
 
 
@@ -151,7 +160,7 @@ def _show(found: "Evaluation", data: "LabelledCorpus", task: str, provisos: list
     stdout.print(Text(f"{data.name}{speech}, task {task}, {len(found.predictions)} utterances"))
     if scores.ua_recall is None:
         absent = [name for name, recall in zip(found.classes, scores.recalls, strict=True) if recall is None]
-        recall = f"undefined, there is no example of {', '.join(absent)}"
+        recall = f"undefined, since there is no example of {', '.join(absent)}"
     else:
         recall = f"{100 * scores.ua_recall:.2f} %"
     stdout.print(Text(f"UA recall  {recall}\naccuracy   {100 * scores.accuracy:.2f} %"))

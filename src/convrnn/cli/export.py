@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from convrnn.cli import options
+from convrnn.cli import INTERRUPTED, options
 
 _EXAMPLES = options.examples(
     "convrnn export runs/3f2a9c0d11e85b77/best model.onnx",
@@ -25,31 +25,34 @@ def export(
     normalise: options.OtherPolicyOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
 ) -> None:
-    """Write a trained model as an ONNX file, which runs without PyTorch and without Python.
+    """Write a trained model as an ONNX file, which runs without PyTorch or Python.
 
     The inputs are "features" (batch × frames × features, float32), as extracted, and "lengths" (batch, int64); the
-    output is "log_probabilities" (batch × classes). The model standardises the features itself; with the policy speaker
-    it needs all of a speaker's recordings in one call, and a number for each speaker as "speakers" (batch, int64). The
-    file's metadata say how features are extracted and what the classes are. Nothing is written unless ONNX Runtime
-    gives PyTorch's probabilities.
+    output is "log_probabilities" (batch × classes). The model standardises the features itself. If it does so per
+    speaker, all recordings of a speaker must be in one call, with a third input "speakers" (batch, int64): a number for
+    each speaker. The metadata describe the features and name the classes. The file is written only if ONNX Runtime
+    gives the same probabilities as PyTorch.
     """
     from convrnn.cli.bundles import choose_policy, open_bundle
-    from convrnn.cli.console import say, talk
+    from convrnn.cli.console import say, stop, talk
     from convrnn.errors import InputError
+    from convrnn.files import why_not_writable
     from convrnn.models.export import export_onnx
 
     if file.suffix.lower() != ".onnx":
         raise InputError(f"{file}: the file to write must end in .onnx")
+    if file.parent.is_dir() and (reason := why_not_writable(file.parent)):
+        raise InputError(f"{file}: cannot be written ({reason})")
     model, _ = open_bundle(bundle)
     policy = choose_policy(model, normalise)
     console = talk()
     if not console.is_terminal:
-        say("exporting, which takes up to a minute")
+        say("exporting; this takes up to a minute")
     try:
-        with console.status("exporting, which takes up to a minute"):
+        with console.status("exporting; this takes up to a minute"):
             found = export_onnx(model, file, normalise=policy)
     except KeyboardInterrupt:
-        raise InputError(f"interrupted; {file} was not written") from None
+        raise stop(f"interrupted; {file} was not written", INTERRUPTED) from None
     if policy == "speaker":
         say(
             "features are standardised per speaker: pass all recordings of a speaker in one call, with the input "
@@ -66,7 +69,7 @@ def export(
         return
     typer.echo(f"file                {file}, {found.size / 1e6:.1f} MB")
     typer.echo(f"standardised per    {found.normalise}")
-    typer.echo(f"largest difference  {found.difference:.1e} of a probability, between ONNX Runtime and PyTorch")
+    typer.echo(f"largest difference  {found.difference:.1e}, between the probabilities of ONNX Runtime and PyTorch")
 
 
 def register(app: typer.Typer) -> None:

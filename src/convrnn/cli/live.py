@@ -1,4 +1,4 @@
-"""``convrnn live``: classes and probabilities of a recording while it is being made."""
+"""``convrnn live``: predictions for a recording while it is being made."""
 
 import csv
 import json
@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Annotated
 import typer
 
 from convrnn.cli import options, streams
-from convrnn.errors import InputError
+from convrnn.errors import Argument, InputError
 from convrnn.features.base import SAMPLE_RATES
 
 if TYPE_CHECKING:
@@ -36,20 +36,22 @@ _MOST_SECONDS = 3600
 def live(
     bundle: options.BundleArgument,
     seconds: Annotated[
-        float, options.number("--seconds", "How much of the recording to look at each time.", 0.1, _MOST_SECONDS)
+        float, options.number("--seconds", "Length of the audio that each prediction is made from.", 0.1, _MOST_SECONDS)
     ] = 10.0,
     every: Annotated[float, options.number("--every", "Seconds between two predictions.", 0.01, _MOST_SECONDS)] = 1.0,
     sample_rate: Annotated[
         int | None,
-        options.number("--sample-rate", "Hz of stdin; by default the model's.", *SAMPLE_RATES, show_default=False),
+        options.number(
+            "--sample-rate", "Sample rate of stdin in Hz; by default the model's.", *SAMPLE_RATES, show_default=False
+        ),
     ] = None,
     enrol: Annotated[
         list[Path] | None,
         typer.Option(
             "--enrol",
             metavar="FILE",
-            help="Another recording of the speaker, for a model that standardises features per speaker. Repeat it for "
-            "several.",
+            help="Another recording of the speaker, for a model that standardises features per speaker. Can be "
+            "repeated.",
             show_default=False,
         ),
     ] = None,
@@ -59,16 +61,16 @@ def live(
         typer.Option(
             "--accept",
             metavar="KIND",
-            help="Only warn of this kind of error: narrow-band (stdin has a lower sample rate than the model needs).",
+            help="Treat this error as a warning: narrow-band (stdin has a lower sample rate than the model needs).",
             show_default=False,
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object per line instead of CSV.")] = False,
 ) -> None:
-    """Predict the class of a recording while it is being made, a line every second.
+    """Predict the class of a recording while it is being made, and print a line every second.
 
-    Reads samples from stdin: 16-bit little-endian, mono, without a header. Every line is the prediction for the last
-    --seconds, the same as `convrnn predict` gives for a file of these seconds. Ends with stdin or on Ctrl-C.
+    Reads samples from stdin: 16-bit little-endian, mono, without a header. Each line is the prediction for the last
+    --seconds, the same as that of `convrnn predict` for a file with only these. Ends with stdin or on Ctrl-C.
     """
     from convrnn.cli.bundles import choose_policy, open_bundle
     from convrnn.cli.console import warn
@@ -90,8 +92,8 @@ def live(
     )
     if policy == "speaker" and not enrol:
         warn(
-            f"the model standardises features per speaker, and hears {seconds:g} s of this one; give other recordings "
-            "of the speaker with --enrol, or train with --normalise utterance"
+            f"the model standardises features per speaker, but has only {seconds:g} s of this one; give other "
+            "recordings of the speaker with --enrol, or train with --normalise utterance"
         )
     lines = _Lines(model.config.classes, as_json)
     try:
@@ -106,7 +108,7 @@ def live(
     except KeyboardInterrupt:
         return
     except BrokenPipeError:
-        # The reader has seen enough; flushing the rest must not fail when Python ends.
+        # Nobody reads stdout any more; flushing it when Python ends must not fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return
     if not lines.written:
@@ -114,27 +116,27 @@ def live(
 
 
 def _check_band(rate: int, features: "FeatureConfig", accept: Collection[str]) -> None:
-    """Refuse samples without the frequencies that the model uses, or warn of them with ``--accept``."""
-    from convrnn.cli.console import warn
+    """Refuse samples without the frequencies that the model uses, or warn about them with ``--accept``."""
+    from convrnn.cli.console import as_option, warn
     from convrnn.experiments.arguments import check_choice
 
     for kind in accept:
         check_choice("accept", kind, ("narrow-band",))
     if rate / 2 >= features.highest_hz:
         return
-    told = (
-        f"--sample-rate {rate}: contains nothing above {rate / 2:g} Hz, but the model uses up to "
-        f"{features.highest_hz:g} Hz"
-    )
+    given = Argument("sample_rate", rate)
+    problem = f": contains nothing above {rate / 2:g} Hz, but the model uses up to {features.highest_hz:g} Hz"
     if not accept:
         raise InputError(
-            f"{told}; record at {2 * features.highest_hz:g} Hz or more, or accept it with --accept narrow-band"
+            given,
+            f"{problem}; record at {2 * features.highest_hz:g} Hz or more, or accept it with ",
+            Argument("accept", "narrow-band"),
         )
-    warn(told)
+    warn(as_option(given) + problem)
 
 
 def _enrolled(file: Path, features: "FeatureConfig") -> "NDArray[np.float32]":
-    """The features of another recording of the speaker; bad recordings are refused."""
+    """The features of another recording of the speaker; a bad recording is refused."""
     from convrnn.cli.console import warn
     from convrnn.features.extract import Segment, extract_features
     from convrnn.training.predict import faults_of
@@ -160,7 +162,9 @@ def _blocks(stream: IO[bytes], every: float, rate: int, wanted: int) -> "Iterato
     from convrnn.features.audio import SIGNATURES
 
     if stream.isatty():
-        raise InputError("stdin is a terminal; convrnn live reads samples from it, see its --help for how to record")
+        raise InputError(
+            "stdin is a terminal, but convrnn live reads samples from it; convrnn live --help shows how to record"
+        )
     resample = soxr.ResampleStream(rate, wanted, 1, dtype="float32", quality="HQ") if rate != wanted else None
     between = max(1, round(every * rate))
     left, last, first = between, False, True
@@ -174,7 +178,7 @@ def _blocks(stream: IO[bytes], every: float, rate: int, wanted: int) -> "Iterato
             )
         first, last = False, len(data) < _SAMPLE_BYTES * count
         if len(data) % _SAMPLE_BYTES:
-            warn("stdin ends within a sample, which is left out")
+            warn("stdin ends in the middle of a sample, which is ignored")
             data = data[:-1]
         samples = np.frombuffer(data, dtype="<i2").astype(np.float32) / np.float32(32768)
         if resample is not None:
@@ -185,7 +189,7 @@ def _blocks(stream: IO[bytes], every: float, rate: int, wanted: int) -> "Iterato
 
 
 def _read(stream: IO[bytes], size: int) -> bytes:
-    """That many bytes, or fewer at the end of the stream; also waits if the stream is non-blocking."""
+    """Read ``size`` bytes, or fewer at the end of the stream; waits for them if the stream is non-blocking."""
     data = b""
     while len(data) < size:
         try:
@@ -202,7 +206,7 @@ def _read(stream: IO[bytes], size: int) -> bytes:
 
 
 class _Lines:
-    """Prints each prediction as a line without delay, the first one below a header."""
+    """Prints each prediction as a line and flushes it; the first one comes after a header."""
 
     def __init__(self, classes: tuple[str, ...], as_json: bool) -> None:
         self._classes = classes

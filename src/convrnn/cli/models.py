@@ -20,14 +20,14 @@ def models(
         str | None,
         typer.Option("--setting", help="emotion or paralinguistic; by default both.", show_default=False),
     ] = None,
-    in_features: Annotated[int, options.number("--in-features", "Values per input frame.", 1, 2**16)] = 26,
-    classes: Annotated[int, options.number("--classes", "Classes to tell apart.", 2, 2**16)] = 5,
+    in_features: Annotated[int, options.number("--in-features", "Features per input frame.", 1, 2**16)] = 26,
+    classes: Annotated[int, options.number("--classes", "Number of classes.", 2, 2**16)] = 5,
     as_json: options.JsonOption = False,
 ) -> None:
     """List the models: parameters, output rate and receptive field.
 
-    Rate and receptive field are those of the front end's output, which the (B)LSTM reads, for input frames of 25 ms
-    with a shift of 10 ms. Two names with "=" between them are one model.
+    Rate and receptive field are those of the front end's output, which is the input of the (B)LSTM, for frames of 25 ms
+    every 10 ms. Names joined by "=" are the same model.
     """
     from convrnn.experiments.arguments import check_choice
     from convrnn.models.presets import FRONT_ENDS, SETTINGS
@@ -51,7 +51,7 @@ def _describe(front_end: str, setting: str, in_features: int, classes: int) -> d
     def config(name: str) -> "SequenceClassifierConfig":
         return preset(name, setting, in_features=in_features, num_classes=classes)
 
-    # Shapes are all that is counted; drawing the numbers would take seconds.
+    # Only shapes are needed; initialising the weights would take seconds.
     with torch.device("meta"):
         model = SequenceClassifier(config(front_end))
     return {

@@ -13,20 +13,21 @@ from convrnn.cache import default_cache_dir
 from convrnn.corpora.registry import corpus_forms
 from convrnn.experiments.arguments import LIMITS, MODELS, check_number
 from convrnn.features.registry import FEATURES
+from convrnn.features.waveform import WINDOW_MS
 from convrnn.plain_text import encodable
 
 
 def number(option: str, about: str, least: float, most: float, why: str = "", *, show_default: bool = True) -> Any:  # noqa: ANN401 - typer.Option says so too
-    """An option with a number from ``least`` to ``most``; anything else, NaN too, is refused in one sentence.
+    """An option with a number from ``least`` to ``most``; anything else, NaN included, is refused in one sentence.
 
-    Typer's own ``min`` and ``max`` tell neither what was found nor why.
+    Typer's own ``min`` and ``max`` would say neither what was found nor why.
 
     Args:
         option: its name.
         about: what it is for.
         least: the smallest number that is allowed.
         most: the largest.
-        why: why no other is, where that is not plain.
+        why: the reason for the limits, if it is not obvious.
         show_default: whether the help shows the default.
     """
 
@@ -51,7 +52,9 @@ BundleArgument = Annotated[
 OtherPolicyOption = Annotated[
     str | None,
     typer.Option(
-        "--normalise", help="Another policy than the model's: speaker, utterance, corpus.", show_default=False
+        "--normalise",
+        help="Standardise features per speaker, utterance or corpus, instead of as in training.",
+        show_default=False,
     ),
 ]
 TaskOption = Annotated[str, typer.Option("--task", help="The label column to predict.", show_default=False)]
@@ -73,7 +76,7 @@ SplitOption = Annotated[
     ),
 ]
 NormaliseOption = Annotated[
-    str, typer.Option("--normalise", help="Frames that features are standardised over: speaker, utterance or corpus.")
+    str, typer.Option("--normalise", help="Standardise features per speaker, utterance or corpus.")
 ]
 FeaturesOption = Annotated[
     str,
@@ -82,11 +85,20 @@ FeaturesOption = Annotated[
         help=", ".join(f"{name} ({entry.about})" for name, entry in FEATURES.items()) + ".",
     ),
 ]
+WindowOption = Annotated[
+    float | None,
+    number(
+        "--window-ms",
+        f"With the raw waveform: milliseconds in a window of the front-end layer on it; by default {WINDOW_MS:g}.",
+        *LIMITS["window_ms"],
+        show_default=False,
+    ),
+]
 SampleRateOption = Annotated[
     int | None,
     number(
         "--sample-rate",
-        "Hz to resample to; by default the lowest of the files with a label, at most 16000.",
+        "Sample rate in Hz; by default the lowest among the files with a label, at most 16000.",
         *LIMITS["sample_rate"],
         show_default=False,
     ),
@@ -96,46 +108,49 @@ SameSpeakerOption = Annotated[
     typer.Option(
         "--same-speaker",
         metavar="A=B",
-        help="Two names of one person, who is then called A; repeat it for others. A column `person` does the same.",
+        help="Two names of one person, who is then called A. Can be repeated; a column `person` does the same.",
         show_default=False,
     ),
 ]
 DropDuplicatesOption = Annotated[
-    bool, typer.Option("--drop-duplicates", help="Leave out copies of a recording that is listed before them.")
+    bool, typer.Option("--drop-duplicates", help="Leave out copies of recordings that are listed earlier.")
 ]
 AcceptOption = Annotated[
     list[str] | None,
     typer.Option(
         "--accept",
         metavar="KIND",
-        help="Continue despite this kind of error that `convrnn check` finds, such as truncated; the results say so. "
-        "Repeat it for others.",
+        help="Continue despite errors of this kind, such as truncated (see `convrnn check`); the results say so. Can "
+        "be repeated.",
         show_default=False,
     ),
 ]
-MaxEpochsOption = Annotated[int, number("--max-epochs", "Epochs at most.", *LIMITS["max_epochs"])]
+MaxEpochsOption = Annotated[int, number("--max-epochs", "Maximum number of epochs.", *LIMITS["max_epochs"])]
 PatienceOption = Annotated[
     int, number("--patience", "Stop after this many epochs without a better validation result.", *LIMITS["patience"])
 ]
-LearningRateOption = Annotated[float, number("--learning-rate", "Adam's step size.", *LIMITS["learning_rate"])]
+LearningRateOption = Annotated[float, number("--learning-rate", "Adam's learning rate.", *LIMITS["learning_rate"])]
 BatchSizeOption = Annotated[int, number("--batch-size", "Utterances per training step.", *LIMITS["batch_size"])]
-SeedOption = Annotated[int, number("--seed", "Varies initialisation, balancing and order.", *LIMITS["seed"])]
-SeedsOption = Annotated[int, number("--seeds", "Number of seeds: 0, 1, … The split stays.", *LIMITS["seeds"])]
+SeedOption = Annotated[
+    int, number("--seed", "Seed of the initialisation, the balancing and the order of examples.", *LIMITS["seed"])
+]
+SeedsOption = Annotated[
+    int, number("--seeds", "Number of seeds (0, 1, …); the split is the same for all.", *LIMITS["seeds"])
+]
 SplitSeedOption = Annotated[
-    int, number("--split-seed", "Decides what is random in the split, and nothing else.", *LIMITS["split_seed"])
+    int, number("--split-seed", "Seed of the random choices in the split.", *LIMITS["split_seed"])
 ]
 FoldOption = Annotated[
-    int | None, number("--fold", "Which of several folds, from 1.", *LIMITS["fold"], show_default=False)
+    int | None, number("--fold", "The fold to train on, from 1.", *LIMITS["fold"], show_default=False)
 ]
-JobsOption = Annotated[
-    int, number("--jobs", "Processes; the numbers are the same for any number of them.", *LIMITS["jobs"])
-]
+JobsOption = Annotated[int, number("--jobs", "Number of processes; the results do not depend on it.", *LIMITS["jobs"])]
 OutOption = Annotated[Path, typer.Option("--out", help="Folder for runs, tables and pictures.", show_default=False)]
 ModelsOption = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--models",
-        help=f"Front ends, separated by commas; `convrnn models` lists all. By default {', '.join(MODELS)}.",
+        help=f"Front ends, separated by commas; `convrnn models` lists all. By default {', '.join(MODELS)}, or "
+        "those of them that can take the raw waveform.",
         show_default=False,
     ),
 ]
@@ -143,7 +158,7 @@ SvmBaselineOption = Annotated[
     bool,
     typer.Option(
         "--svm-baseline",
-        help="Add a linear SVM that sees the same features as means and deviations over each utterance, under the same "
+        help="Add a linear SVM on the mean and standard deviation of the features over each utterance, under the same "
         "protocol.",
     ),
 ]
@@ -151,19 +166,19 @@ ProbeOption = Annotated[
     bool,
     typer.Option(
         "--probe",
-        help="Add a linear SVM on the features that each trained front end extracts, as means and deviations over each "
-        "utterance: how well they do without the rest of the model.",
+        help="Add a linear SVM on the mean and standard deviation of each trained front end's output over each "
+        "utterance: how good these features are without the rest of the model.",
     ),
 ]
 TablesArgument = Annotated[
-    list[str], typer.Argument(metavar="TABLE...", help="table1, table2, table3, table4.", show_default=False)
+    list[str], typer.Argument(metavar="TABLE...", help="table1, table2, table3 or table4.", show_default=False)
 ]
 CorporaOption = Annotated[
     list[str],
     typer.Option(
         "--corpus",
-        help="aibo:PATH for tables I and IV, agender:PATH for II to IV; or any other corpus with --task. Repeat it for "
-        "several.",
+        help="aibo:PATH for tables I and IV, agender:PATH for II to IV; or any other corpus with --task. Can be "
+        "repeated.",
         show_default=False,
     ),
 ]
@@ -171,8 +186,8 @@ TasksOption = Annotated[
     list[str] | None,
     typer.Option(
         "--task",
-        help="Label column of another corpus than the paper's; on the paper's, do this task only. Repeat it for "
-        "several.",
+        help="The label column, for corpora other than the paper's; on the paper's, do only this task. Can be "
+        "repeated.",
         show_default=False,
     ),
 ]
@@ -180,8 +195,8 @@ TableSettingOption = Annotated[
     str | None,
     typer.Option(
         "--setting",
-        help="On another corpus than the paper's: emotion (section IV-A) or paralinguistic (IV-B). By default the "
-        "table's; table4 has both, so choose.",
+        help="For corpora other than the paper's: emotion (section IV-A) or paralinguistic (IV-B). By default that of "
+        "the table; table4 has both, so choose one.",
         show_default=False,
     ),
 ]
@@ -189,8 +204,8 @@ TableFeaturesOption = Annotated[
     str | None,
     typer.Option(
         "--features",
-        help="logmel, egemaps, egemaps-25ms, separated by commas; by default the table's: log-mel, and in tables 2 and "
-        "3 eGeMAPS with openSMILE's own frames.",
+        help="logmel, egemaps or egemaps-25ms, or several separated by commas; by default the table's: logmel, and "
+        "egemaps too in tables 2 and 3.",
         show_default=False,
     ),
 ]
@@ -198,13 +213,16 @@ TableSplitOption = Annotated[
     str,
     typer.Option(
         "--split",
-        help="For other corpora than the paper's: partitions, random, folds:K, loso or file:PATH. By default "
+        help="For corpora other than the paper's: partitions, random, folds:K, loso or file:PATH. By default "
         "partitions if the corpus has any, else random.",
         show_default=False,
     ),
 ]
 DryRunOption = Annotated[
-    bool, typer.Option("--dry-run", help="Only list the runs, how many are left, and about how long they will take.")
+    bool,
+    typer.Option(
+        "--dry-run", help="Train nothing; list the runs, how many are left and about how long they will take."
+    ),
 ]
 CacheOption = Annotated[
     Path | None,
@@ -239,12 +257,12 @@ def names(values: str) -> list[str]:
 
 
 def command_line() -> tuple[str, ...]:
-    """The words of the command line that is being run."""
+    """The words of the current command line."""
     return ("convrnn", *map(encodable, sys.argv[1:]))
 
 
 def use_cache(cache: Path | None) -> Path:
-    """The cache folder; one that is given is also used by everything else in this process."""
+    """The cache folder; a given one is used by the whole process."""
     if cache is not None:
         os.environ["CONVRNN_CACHE"] = str(cache.expanduser().absolute())
     return default_cache_dir()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from convrnn.cli import options
-from convrnn.errors import InputError
+from convrnn.errors import Argument, InputError
 from convrnn.plain_text import encodable
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def predict(
         ),
     ],
     speaker: Annotated[
-        str | None, typer.Option("--speaker", help="All files are of this one speaker.", show_default=False)
+        str | None, typer.Option("--speaker", help="The speaker of all files.", show_default=False)
     ] = None,
     normalise: options.OtherPolicyOption = None,
     accept: Annotated[
@@ -46,8 +46,8 @@ def predict(
         typer.Option(
             "--accept",
             metavar="KIND",
-            help="Only warn of this kind of error: narrow-band (sampled at a lower rate than the model needs) or "
-            "truncated. Repeat it for both.",
+            help="Treat this kind of error as a warning: narrow-band (a lower sample rate than the model needs) or "
+            "truncated. Can be repeated.",
             show_default=False,
         ),
     ] = None,
@@ -56,14 +56,14 @@ def predict(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of CSV.")] = False,
 ) -> None:
-    """Predict the class of recordings, with the probability of each class, as CSV on stdout.
+    """Predict the class of recordings, and print it with the probability of each class as CSV.
 
-    A model trained with --normalise speaker standardises features over all recordings of a speaker: tell who speaks
-    with --speaker or a .csv, and give all recordings of a speaker at once.
+    A model trained with --normalise speaker standardises features over all recordings of a speaker: say who speaks with
+    --speaker or in a .csv, and give all recordings of a speaker at once.
 
     Every recording is checked first, as by `convrnn check`. The columns error and warning say what is wrong with it;
-    with an error there is no prediction. A bad recording does not stop the others, which are predicted as if it had not
-    been given; the exit code is then 2.
+    with an error there is no prediction. The other recordings are predicted as if the bad one had not been given, and
+    the exit code is 2.
     """
     from convrnn.cli.bundles import choose_policy, open_bundle
     from convrnn.cli.console import Counter, say
@@ -79,9 +79,11 @@ def predict(
         say(f"--speaker {speaker} has no effect, since features are standardised per {policy}")
     if policy == "speaker" and speakers is None:
         raise InputError(
-            "features are standardised per speaker: give --speaker NAME if all files are of one speaker, or one .csv "
-            "with columns file and speaker; --normalise utterance needs no speakers, but its statistics differ from "
-            "those that a model trained per speaker has learnt from"
+            "features are standardised per speaker: give ",
+            Argument("speaker", "NAME"),
+            " if all files are of one speaker, or one .csv with columns file and speaker; ",
+            Argument("normalise", "utterance"),
+            " needs no speakers, but its statistics differ from those that the model was trained with",
         )
     features = model.config.features
     make_ready(features, ShownProgress())
@@ -102,22 +104,22 @@ def predict(
     _warn_of_recordings(found)
     classes = model.config.classes
     rows = [_row(one, classes) for one in found]
-    # Written in one go, so that a reader gets all or nothing.
+    # Written at once, so that a reader gets all or nothing.
     sys.stdout.write(json.dumps(rows, indent=2) + "\n" if as_json else encodable(_csv(rows, classes)))
     if bad := [one.error for one in found if one.error is not None]:
         sys.stdout.flush()
-        more = f", and {len(bad) - 1} more; their rows say why" if len(bad) > 1 else ""
+        more = f", and {len(bad) - 1} more; see their rows" if len(bad) > 1 else ""
         raise InputError(f"{len(bad)} of {len(found)} recordings without a prediction: {bad[0]}{more}")
 
 
 def _warn_of_speakers(found: Sequence["Prediction"], speakers: Sequence[str]) -> None:
-    """Warn of speakers whose features are standardised over few recordings, or fewer than were given."""
+    """Warn about speakers whose features are standardised over one recording, or fewer than were given."""
     from convrnn.cli.console import warn
 
     good = collections.Counter(name for name, one in zip(speakers, found, strict=True) if one.error is None)
     if alone := [name for name, count in good.items() if count == 1]:
         many = f"{len(alone)} speakers have" if len(alone) > 1 else f"speaker {alone[0]} has"
-        warn(f"{many} one recording only, which features are standardised over; give all of a speaker at once")
+        warn(f"{many} only one recording to standardise features over; give all recordings of a speaker at once")
     given = collections.Counter(speakers)
     if less := [name for name, count in good.items() if count < given[name]]:
         missing = sum(given[name] - good[name] for name in less)
@@ -126,7 +128,7 @@ def _warn_of_speakers(found: Sequence["Prediction"], speakers: Sequence[str]) ->
 
 
 def _warn_of_recordings(found: Sequence["Prediction"]) -> None:
-    """Warn of what makes predictions doubtful, a line for each kind."""
+    """Warn about what makes predictions doubtful, in a line for each kind."""
     from convrnn.cli.console import warn
 
     kinds: dict[str, list[str]] = {}
@@ -135,7 +137,7 @@ def _warn_of_recordings(found: Sequence["Prediction"]) -> None:
             for _, kind, sentence in one.faults:
                 kinds.setdefault(kind, []).append(sentence)
     for kind, sentences in kinds.items():
-        more = f" (and {len(sentences) - 1} more; their rows tell)" if len(sentences) > 1 else ""
+        more = f" (and {len(sentences) - 1} more; see their rows)" if len(sentences) > 1 else ""
         warn(f"{kind}: {sentences[0]}{more}")
 
 
@@ -147,11 +149,13 @@ def _recordings(files: list[Path], speaker: str | None) -> "tuple[list[Segment],
     if not lists:
         return [Segment(str(file)) for file in files], None if speaker is None else [speaker] * len(files)
     if len(files) > 1:
-        raise InputError(f"{lists[0]}: a .csv has to be the only FILE, but {len(files)} were given")
+        raise InputError(f"{lists[0]}: a .csv has to be the only FILE, but there are {len(files)}")
     segments, speakers = read_list(lists[0])
     if speaker is not None:
         if speakers is not None:
-            raise InputError(f"--speaker {speaker}: {lists[0]} has a column 'speaker' already; leave out one of them")
+            raise InputError(
+                Argument("speaker", speaker), f": {lists[0]} has a column 'speaker' already; leave out one of them"
+            )
         speakers = [speaker] * len(segments)
     return segments, speakers
 

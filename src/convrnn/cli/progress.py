@@ -1,4 +1,4 @@
-"""Progress of the library's functions on stderr: bars on a terminal, else lines."""
+"""Progress of the library's functions on stderr: bars on a terminal, otherwise lines."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -10,15 +10,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from convrnn.cli import console
 from convrnn.experiments import progress
-from convrnn.experiments.grid import Epochs, FinishedRun, GridRun
+from convrnn.experiments.grid import Epochs, FinishedRun, GridRun, scores
 from convrnn.experiments.report.numbers import format_seconds
 
 
 class ShownProgress(progress.Progress):
-    """Sentences and counts on stderr; of a grid, one bar for all runs and one line per run that is being trained.
+    """Prints messages and counts on stderr; for a grid, a bar for all runs and a line for each run in progress.
 
     Args:
-        every_epoch: print each epoch where stderr is not a terminal.
+        every_epoch: print each epoch if stderr is not a terminal.
     """
 
     def __init__(self, *, every_epoch: bool = False) -> None:
@@ -56,19 +56,19 @@ class ShownProgress(progress.Progress):
             self._display.advance(run, epochs)
 
     def run_finished(self, run: GridRun, finished: FinishedRun) -> None:
-        """Print what the run reached."""
+        """Print the run's scores."""
         if self._display is not None:
             self._display.finish(run, finished)
 
     def grid_ended(self) -> None:
-        """Take the bars away."""
+        """Remove the bars."""
         if self._display is not None:
             self._display.close()
         self._display = None
 
 
 class _GridDisplay:
-    """One bar for the whole grid, and under it one line per running model with epoch and validation error."""
+    """A bar for the whole grid, and under it a line for each run in progress with its epoch and validation error."""
 
     def __init__(self, total: int, max_epochs: int, *, every_epoch: bool) -> None:
         self._total = total
@@ -115,11 +115,8 @@ class _GridDisplay:
         self._whole.update(self._whole_task, completed=self._done)
         if finished.found:
             return
-        result = finished.result
-        recall = "" if result.ua_recall is None else f"UA recall {100 * result.ua_recall:.1f} %, "
-        # The live display belongs to this console; anything printed past it would break the bars.
+        # Printed through the console of the live display; anything else would break the bars.
         self._console.print(
-            f"[{self._done}/{self._total}] {run}: {recall}accuracy {100 * result.accuracy:.1f} %, "
-            f"best epoch {result.best_epoch} of {result.epochs}, {format_seconds(result.seconds)}",
+            f"[{self._done}/{self._total}] {run}: {scores(finished.result)}, {format_seconds(finished.result.seconds)}",
             markup=False,
         )

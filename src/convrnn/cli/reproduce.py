@@ -1,4 +1,4 @@
-"""``convrnn reproduce``: the paper's tables, on its corpora or on others."""
+"""``convrnn reproduce``: the paper's tables, on its corpora or others."""
 
 import json
 from collections.abc import Sequence
@@ -43,18 +43,18 @@ def reproduce(
     cache: options.CacheOption = None,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Reproduce tables of the paper: every model with every seed, and a report beside the paper's numbers.
+    """Reproduce tables of the paper, and report the results next to the paper's.
 
     On FAU-Aibo and aGender everything is as in section IV: partitions, validation speakers, features, models. On any
-    other corpus the table's models are compared on the user's labels in the table's setting. Before any work, also
-    before a dry run, the recordings are checked as by `convrnn check`; an error stops the command.
+    other corpus the table's models are compared on your labels, in the table's setting. The recordings are checked
+    first, as by `convrnn check` and even for a dry run; an error stops the command.
 
-    For each table OUT gets a report as a web page, Markdown, CSV and LaTeX (table1.html, .md, .csv, .tex): the paper's
-    values and these side by side, 95 % confidence intervals over speakers, paired tests against the standard
-    convolution, learning curves, recalls of classes and speakers, confusion matrices, specs and versions.
+    For each table, a report is written to OUT as a web page, Markdown, CSV and LaTeX (table1.html, .md, .csv, .tex):
+    the paper's values and yours side by side, 95 % confidence intervals over speakers, paired tests against the
+    standard convolution, learning curves, recalls of classes and speakers, confusion matrices, specs and versions.
 
-    Every run lies in OUT/runs, named by its content: runs that tables share are done once, a finished one is never done
-    again, and an interrupted command continues where it was. A report is about all seeds that are finished in OUT.
+    Each run has its own directory in OUT/runs. Runs that tables share are done once, finished runs are never repeated,
+    and the same command continues an interrupted one. A report covers all finished seeds in OUT.
     """
     from convrnn.cli.progress import ShownProgress
     from convrnn.experiments import estimate, plan_reproduction

@@ -22,9 +22,9 @@ def prepare() -> None:
 
     Characters that they cannot encode are replaced by plain ones or escaped, as ``\xfc`` on an ASCII terminal and
     ``\udcff`` for the byte ff in a file name that is not UTF-8. A closed stream is replaced by the null device. When
-    nobody reads stderr any more, its text is lost and the command goes on.
+    nobody reads stderr any more, its text is lost and the command continues.
     """
-    # Otherwise the next file to be opened would get the stream's number, and with it all that is written to the stream.
+    # Otherwise the next file opened would get the stream's number, and what is written to the stream would go there.
     for number in range(3):
         try:
             os.fstat(number)
@@ -39,7 +39,7 @@ def prepare() -> None:
             setattr(sys, name, nowhere)
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=ERRORS)
-    sys.stderr = cast(TextIO, _Unheard(sys.stderr))
+    sys.stderr = cast(TextIO, _Unread(sys.stderr))
 
 
 def finish() -> str | None:
@@ -56,7 +56,7 @@ def finish() -> str | None:
 
 def has_lost_its_reader(stream: TextIO) -> bool:
     """Whether a pipe's reader is gone; if so, all further output to it is dropped."""
-    # Writing again would not tell: Python does not retry what has failed before.
+    # Writing again would not show it: Python does not retry a write that has failed.
     poll = select.poll()
     poll.register(stream.fileno(), 0)
     lost = any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
@@ -66,7 +66,7 @@ def has_lost_its_reader(stream: TextIO) -> bool:
 
 
 def _drop(stream: TextIO) -> None:
-    """Point a stream to the null device; otherwise Python would try to flush it at exit, and complain."""
+    """Redirect a stream to the null device; otherwise Python would flush it at exit and report an error."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
@@ -82,7 +82,7 @@ def _in_plain_characters(error: UnicodeError) -> tuple[str | bytes, int]:
     return codecs.backslashreplace_errors(error)
 
 
-class _Unheard:
+class _Unread:
     """A stream whose reader may go away."""
 
     def __init__(self, stream: TextIO) -> None:

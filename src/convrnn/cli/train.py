@@ -21,7 +21,9 @@ _EXAMPLES = options.examples(
 def train(
     corpus: options.CorpusArgument,
     task: options.TaskOption,
-    out: Annotated[Path, typer.Option("--out", help="Folder of runs; this one is a folder in it.", show_default=False)],
+    out: Annotated[
+        Path, typer.Option("--out", help="Folder of runs; each gets its own directory in it.", show_default=False)
+    ],
     model: Annotated[str, typer.Option("--model", help="A front end; `convrnn models` lists all.")] = "clstm",
     setting: options.SettingOption = "emotion",
     split: options.SplitOption = "",
@@ -34,6 +36,7 @@ def train(
     batch_size: options.BatchSizeOption = DEFAULTS.batch_size,
     learning_rate: options.LearningRateOption = DEFAULTS.lr,
     features: options.FeaturesOption = "logmel",
+    window_ms: options.WindowOption = None,
     sample_rate: options.SampleRateOption = None,
     same_speaker: options.SameSpeakerOption = None,
     drop_duplicates: options.DropDuplicatesOption = False,
@@ -44,13 +47,13 @@ def train(
 ) -> None:
     """Train one model on one split, test it once, and print the result and where the model is saved.
 
-    Before any work the recordings are checked as by `convrnn check`; an error stops the command.
+    The recordings are checked first, as by `convrnn check`; an error stops the command.
 
-    Smaller classes of the training set are filled up to the size of the largest (section IV-A).
+    Examples of the smaller training classes are repeated until all classes are equally large (section IV-A).
 
-    The run's directory in OUT is named by its content; a finished run is not done twice, and an interrupted one
-    continues with the same command. It holds the saved model `best`, which `convrnn evaluate` and `convrnn predict`
-    take, predictions on the test set, the metrics of every epoch and a picture of them.
+    The run has its own directory in OUT, named by a hash of its settings and data. A finished run is never repeated,
+    and the same command continues an interrupted one. The directory holds the saved model `best` for `convrnn evaluate`
+    and `convrnn predict`, the predictions on the test set, and the metrics of every epoch with a picture of them.
     """
     from convrnn.cli.progress import ShownProgress
     from convrnn.experiments import train as train_model
@@ -71,6 +74,7 @@ def train(
         batch_size=batch_size,
         learning_rate=learning_rate,
         features=features,
+        window_ms=window_ms,
         sample_rate=sample_rate,
         same_speaker=same_speaker or (),
         drop_duplicates=drop_duplicates,
@@ -107,7 +111,11 @@ def _lines(trained: "TrainedModel", corpus: str) -> list[str]:
     from convrnn.experiments.report.numbers import format_seconds
 
     result, spec = trained.result, trained.run.spec
-    recall = "undefined, a class has no test example" if result.ua_recall is None else f"{100 * result.ua_recall:.2f} %"
+    recall = (
+        "undefined, since a class has no test example"
+        if result.ua_recall is None
+        else f"{100 * result.ua_recall:.2f} %"
+    )
     speech = " (synthetic speech)" if trained.data.synthetic else ""
     return [
         f"{trained.run} on {corpus}{speech}, task {spec.task}, split {spec.split.name}, setting {spec.setting}",

@@ -1,23 +1,23 @@
 """Labelled speech: one module per corpus, and splits, balancing and checks that work on any of them.
 
-The way through: :func:`~convrnn.corpora.registry.open_corpus` or :meth:`Corpus.from_table
-<convrnn.corpora.corpus.Corpus.from_table>` gives a :class:`~convrnn.corpora.corpus.Corpus`, and its ``for_task`` a
-:class:`~convrnn.corpora.labelled.LabelledCorpus`, the rows with a label for one task, which everything below takes.
+Open a :class:`~convrnn.corpora.corpus.Corpus` with :func:`~convrnn.corpora.registry.open_corpus` or
+:meth:`Corpus.from_table <convrnn.corpora.corpus.Corpus.from_table>`, and choose a task with its method ``for_task``.
+The result is a :class:`~convrnn.corpora.labelled.LabelledCorpus`: the rows with a label for that task.
 
-- :mod:`~convrnn.corpora.utterances`: what the two have in common.
-- :mod:`~convrnn.corpora.registry`: the corpora there are. They are in :mod:`~convrnn.corpora.csv_table`,
+- :mod:`~convrnn.corpora.utterances`: the base class of both.
+- :mod:`~convrnn.corpora.registry`: the list of all corpora. They are in :mod:`~convrnn.corpora.csv_table`,
   :mod:`~convrnn.corpora.emodb`, :mod:`~convrnn.corpora.aibo`, :mod:`~convrnn.corpora.agender` and
   :mod:`~convrnn.corpora.demo`. Aibo and aGender are read with :mod:`~convrnn.corpora.listing` and compared with
   :mod:`~convrnn.corpora.published` numbers.
-- :mod:`~convrnn.corpora.splits`: speakers into train, validation and test.
+- :mod:`~convrnn.corpora.splits`: division of speakers into train, validation and test.
 - :mod:`~convrnn.corpora.balancing`: classes of equal size (section IV-A).
-- :mod:`~convrnn.corpora.check`: what a corpus holds and what is wrong with it, before any training, as a
-  :mod:`~convrnn.corpora.report`. Its rules are in :mod:`~convrnn.corpora.sound`, :mod:`~convrnn.corpora.content`,
+- :mod:`~convrnn.corpora.check`: a :mod:`~convrnn.corpora.report` on what a corpus holds and what is wrong with it,
+  before any training. The rules are in :mod:`~convrnn.corpora.sound`, :mod:`~convrnn.corpora.content`,
   :mod:`~convrnn.corpora.speakers` and :mod:`~convrnn.corpora.labels`, and :mod:`~convrnn.corpora.gate` stops
   experiments on corpora with errors. Audio is read by :mod:`~convrnn.corpora.recording`, which stores its findings with
   :mod:`~convrnn.corpora.heard` and reads WAV headers with :mod:`~convrnn.corpora.riff`.
-- :mod:`~convrnn.corpora.fingerprint`, :mod:`~convrnn.corpora.matching`, :mod:`~convrnn.corpora.coherence`: finding the
-  same recording again.
+- :mod:`~convrnn.corpora.fingerprint`, :mod:`~convrnn.corpora.matching`, :mod:`~convrnn.corpora.coherence`: search for
+  copies of a recording.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""The aGender corpus (Burkhardt et al. 2010) as in the Interspeech 2010 Paralinguistic Challenge, of section IV-B."""
+"""The aGender corpus (Burkhardt et al. 2010) of the Interspeech 2010 Paralinguistic Challenge (section IV-B)."""
 
 import os
 import re
@@ -18,16 +18,16 @@ from convrnn.corpora.utterances import HoldOut, Remark
 from convrnn.errors import InputError
 
 LISTS = {"train": "trainSampleList_train.txt", "test": "trainSampleList_devel.txt"}
-"""Partition to its list: the challenge's development set is the paper's test set."""
+"""The list of each partition; the challenge's development set is the paper's test set."""
 
 SAMPLE_RATE = 8000
-"""Hz of the files as distributed, which have no header."""
+"""Sample rate in Hz of the distributed files, which have no header."""
 
 VALIDATION_SPEAKERS = 20
-"""Training speakers of each group for validation (section IV-B)."""
+"""Number of training speakers of each group that are held out for validation (section IV-B)."""
 
 COLUMNS = ("path", "bytes", "speaker", "age", "gender")
-"""What a row of a list holds."""
+"""The columns of a list."""
 
 CLASSES = {"age": ("child", "youth", "adult", "senior"), "gender": ("female", "male", "child")}
 
@@ -39,9 +39,9 @@ class Group:
     Attributes:
         age: Class of the task ``age``.
         gender: Class of the task ``gender``.
-        letter: What the lists give as gender.
-        youngest: Years.
-        oldest: Years, included.
+        letter: Gender in the lists.
+        youngest: Lowest age in years.
+        oldest: Highest age in years.
     """
 
     age: str
@@ -60,16 +60,16 @@ GROUPS = {
     "6": Group("senior", "female", "f", 55, 120),
     "7": Group("senior", "male", "m", 55, 120),
 }
-"""First digit of a speaker's number to the group."""
+"""The group for each first digit of a speaker's number."""
 
 PUBLISHED_UTTERANCES = {
     "train": (4407, 4638, 4019, 4573, 4417, 4924, 5549),
     "test": (2397, 2722, 2170, 3361, 2512, 3561, 3826),
 }
-"""Partition to utterances of each group, in the order of :data:`GROUPS`."""
+"""Utterances of each group by partition, in the order of :data:`GROUPS`."""
 
 PUBLISHED_SPEAKERS = {"train": (68, 63, 55, 69, 66, 72, 78), "test": (38, 36, 33, 44, 41, 51, 56)}
-"""Partition to speakers of each group, in the order of :data:`GROUPS`."""
+"""Speakers of each group by partition, in the order of :data:`GROUPS`."""
 
 
 _LETTERS = ("f", "m", "x")
@@ -79,7 +79,7 @@ _SPEAKER = re.compile(r"[1-7][0-9]*")
 
 @dataclass(frozen=True, slots=True)
 class _Utterance:
-    """One row of a list. ``file`` is where its audio is or should be; ``there`` tells which."""
+    """One row of a list. ``file`` is where its audio is or should be; ``there`` says whether it exists."""
 
     partition: str
     row: ListRow
@@ -112,26 +112,26 @@ class _Utterance:
 
 
 def open_agender(path: Path | str, *, name: str | None = None) -> Corpus:
-    """Open aGender with the train and development lists of the Interspeech 2010 Paralinguistic Challenge.
+    """Opens aGender with the train and development lists of the Interspeech 2010 Paralinguistic Challenge.
 
     53076 utterances of German telephone speech by 770 speakers; two tasks, ``age`` (``child``, ``youth``, ``adult``,
-    ``senior``) and ``gender`` (``female``, ``male``, ``child``). Both classes are those of the group that the first
-    digit of the speaker's number tells, also where the listed age is of another group. The speaker is the one in the
-    list, which a few file names contradict. The train list is the partition ``train``, the development list ``test``;
-    20 speakers of each of the seven groups are to be drawn from ``train`` for validation.
+    ``senior``) and ``gender`` (``female``, ``male``, ``child``). Both classes follow from the first digit of
+    the speaker's number, which stands for one of seven groups, even if the listed age belongs to another group. The
+    speaker is the one in the list; a few file names contradict it. The train list is the partition ``train``, the
+    development list ``test``. For validation, 20 speakers of each group are drawn from ``train``.
 
-    Audio is 16-bit PCM with one channel at 8 kHz without a header, or any file with one, whatever its name ends in; a
-    listed ``.raw`` may lie there as ``.wav``, and the other way round. Utterances without audio stay in the table; what
-    else is odd becomes the corpus's remarks.
+    Audio files are 16-bit mono PCM at 8 kHz without a header, or have a header, whatever their extension; a listed
+    ``.raw`` may be a ``.wav`` on disk, and vice versa. Utterances without audio stay in the table. Anything else
+    that is odd becomes a remark of the corpus.
 
     Args:
-        path: The folder that holds the two lists, which may also lie up to three folders deep. Their paths are
-            relative to the folder of the list, to ``path``, or to any folder in it that holds ``wav_traindevel``.
-        name: What to call the corpus; by default ``agender:PATH``.
+        path: The folder that holds the two lists, directly or up to three folders deep. The paths in a list are
+            relative to its folder, to ``path``, or to any folder below ``path`` that holds ``wav_traindevel``.
+        name: Name of the corpus; by default ``agender:PATH``.
 
     Raises:
-        InputError: If the folder is not the corpus's, a list or all audio is missing, or a row of a list is not as it
-            should be.
+        InputError: If the folder is not that of the corpus, a list or all audio is missing, or a row of a list is not
+            valid.
     """
     path = Path(path)
     wanted = f"give the one that holds {' and '.join(LISTS.values())}"
@@ -154,7 +154,7 @@ def open_agender(path: Path | str, *, name: str | None = None) -> Corpus:
     ]
     if not any(utterance.there for utterance in utterances):
         raise InputError(
-            f"agender: no listed audio is in {path}, such as {utterances[0].listed}; copy it there beside the lists"
+            f"agender: {path} has none of the listed audio files, such as {utterances[0].listed}; copy them there"
         )
     train = {u.speaker: u.speaker[0] for u in utterances if u.partition == "train"}
     columns = ("id", "file", "speaker", "partition", "age", "gender")
@@ -177,7 +177,7 @@ def open_agender(path: Path | str, *, name: str | None = None) -> Corpus:
 
 
 def _checked(rows: list[ListRow]) -> list[ListRow]:
-    """The rows of a list, if all their values are allowed."""
+    """Returns the rows of a list if all their values are allowed."""
     for row in rows:
         _, size, speaker, age, letter = row.values
         if not _NUMBER.fullmatch(size):
@@ -192,7 +192,7 @@ def _checked(rows: list[ListRow]) -> list[ListRow]:
 
 
 class _AudioIndex:
-    """Finds listed files among those that are there, by text: paths are slow to join, and there are 53076."""
+    """Finds listed files among the existing ones, as strings, because joining 53076 paths is slow."""
 
     def __init__(self, files: Iterable[Path]) -> None:
         self._exact = {_place(file): file for file in files}
@@ -201,12 +201,12 @@ class _AudioIndex:
         self._folders = sorted({folder for below in folders for folder in (below, *below.parents)})
 
     def locate(self, rows: Sequence[ListRow], bases: Sequence[Path]) -> list[tuple[Path, bool]]:
-        """Where each row's audio is, or else should be, and which of the two.
+        """The path of each row's audio, and whether it exists.
 
         Args:
             rows: The rows of one list.
-            bases: Folders that its paths may be relative to; so are those that hold a folder named as a path begins.
-                The one with the most files is taken.
+            bases: Folders that the listed paths may be relative to. Folders that hold the first folder of a listed
+                path are tried as well; the folder under which most files exist is used.
         """
         listed = [os.path.normpath(row.values[0]) for row in rows]
         beginnings = {name.partition(os.sep)[0] for name in listed}
@@ -229,12 +229,12 @@ def _place(path: Path) -> str:
 
 
 def _stem(place: str) -> str:
-    """A path without what its name ends in."""
+    """A path without its extension."""
     return place.rpartition(".")[0]
 
 
 def _other_sizes(utterances: Iterable[_Utterance]) -> list[Remark]:
-    """The remark on files that are longer or shorter than listed; a header is not counted."""
+    """A remark on files whose size, without a header, differs from the listed one, if there are any."""
     other = []
     for utterance in utterances:
         if utterance.there:
@@ -245,14 +245,14 @@ def _other_sizes(utterances: Iterable[_Utterance]) -> list[Remark]:
         return []
     first, size = other[0]
     message = (
-        f"audio files of another size than the list gives, header aside: {len(other)}, the first is {first.file} with "
-        f"{size} bytes instead of {first.size}; a copy may have broken off"
+        f"audio files whose size, without a header, differs from the list: {len(other)}, the first is {first.file} "
+        f"with {size} bytes instead of {first.size}; they may have been copied incompletely"
     )
     return [Remark("listed-size", message)]
 
 
 def _other_groups(utterances: Iterable[_Utterance]) -> list[Remark]:
-    """The remark on speakers whose age or gender is that of another group."""
+    """A remark on speakers whose age or gender is that of another group, if there are any."""
     told = {
         u.speaker: f"{u.speaker} ({u.group.age} {u.group.letter}, listed as {u.age} {u.letter})"
         for u in utterances
@@ -268,7 +268,7 @@ def _other_groups(utterances: Iterable[_Utterance]) -> list[Remark]:
 
 
 def _differences(utterances: Sequence[_Utterance]) -> list[Remark]:
-    """What is not as it was published."""
+    """Remarks on counts that differ from the published ones."""
     by_group = Counter(f"{u.partition} group {u.speaker[0]}" for u in utterances)
     speakers = {(u.partition, u.speaker) for u in utterances}
     return [
@@ -289,7 +289,7 @@ def _differences(utterances: Sequence[_Utterance]) -> list[Remark]:
 
 
 def _by_group(counts: Mapping[str, Sequence[int]]) -> dict[str, int]:
-    """``train group 1`` and so on to a count."""
+    """Counts under names such as ``train group 1``."""
     return {
         f"{partition} group {digit}": count
         for partition, row in counts.items()

@@ -1,4 +1,4 @@
-"""The FAU Aibo Emotion Corpus (Steidl 2009) as in the Interspeech 2009 Emotion Challenge, of section IV-A."""
+"""The FAU Aibo Emotion Corpus (Steidl 2009) of the Interspeech 2009 Emotion Challenge (section IV-A)."""
 
 import re
 from collections import Counter
@@ -19,7 +19,7 @@ CLASSES: dict[str, tuple[str, ...]] = {"emotion2": ("NEG", "IDL"), "emotion5": (
 """Task to its classes."""
 
 LABEL_FILES = {"emotion2": "chunk_labels_2cl_corpus.txt", "emotion5": "chunk_labels_5cl_corpus.txt"}
-"""Task to the file with its labels; neither can be derived from the other."""
+"""The file with the labels of each task; neither can be derived from the other."""
 
 LABEL_FOLDER = Path("labels", "IS2009EmotionChallenge")
 
@@ -30,7 +30,7 @@ SPEAKERS = {
     "Ohm": tuple(f"Ohm_{n:02}" for n in (*range(1, 9), 10, 11, 13, 14, 16, *range(18, 26), 27, 28, 29, 31, 32)),
     "Mont": tuple(f"Mont_{n:02}" for n in range(1, 26)),
 }
-"""School to its speakers: the training set with the validation speakers, and the test set."""
+"""The speakers of each school: Ohm is the training set with the validation speakers, Mont the test set."""
 
 PUBLISHED_UTTERANCES = {"Ohm": 9959, "Mont": 8257}
 
@@ -38,30 +38,30 @@ PUBLISHED_CLASSES: dict[str, dict[str, tuple[int, ...]]] = {
     "emotion2": {"Ohm": (3358, 6601), "Mont": (2465, 5792)},
     "emotion5": {"Ohm": (881, 2093, 5590, 674, 721), "Mont": (611, 1508, 5377, 215, 546)},
 }
-"""Task to school to utterances of each class, in the order of :data:`CLASSES`."""
+"""Utterances of each class by task and school, in the order of :data:`CLASSES`."""
 
-# Ohm_01_000_00: speaker 01 of the school Ohm, turn 000, chunk 00. Numbers of speakers alone are those of both schools.
+# Ohm_01_000_00: speaker 01 of the school Ohm, turn 000, chunk 00. Speaker numbers repeat between the schools.
 _CHUNK = re.compile(r"(Ohm|Mont)_\d\d_\d+_\d+")
 
 
 def open_aibo(path: Path | str, *, name: str | None = None) -> Corpus:
-    """Open FAU-Aibo with the labels of the Interspeech 2009 Emotion Challenge.
+    """Opens FAU-Aibo with the labels of the Interspeech 2009 Emotion Challenge.
 
     18216 chunks of German children's speech by 51 speakers; two tasks, ``emotion2`` (``NEG``, ``IDL``) and
     ``emotion5`` (``A``, ``E``, ``N``, ``P``, ``R``). Partitions: ``test`` is the school Mont, ``validation`` the
-    speakers Ohm_01 to Ohm_05, ``train`` the rest of the school Ohm. A speaker is named with the school. A chunk that
-    one of the two label files does not name has no label for its task.
+    speakers Ohm_01 to Ohm_05, ``train`` the rest of the school Ohm. Speakers are named with their school. A
+    chunk that is not in one of the two label files has no label for its task.
 
-    Chunks without audio stay in the table; what else is odd becomes the corpus's remarks.
+    Chunks without audio stay in the table. Anything else that is odd becomes a remark of the corpus.
 
     Args:
-        path: The folder that holds ``wav/`` and ``labels/IS2009EmotionChallenge/``. The label files may also lie in
+        path: The folder that holds ``wav/`` and ``labels/IS2009EmotionChallenge/``. The label files may also be in
             the folder itself or up to three folders deep, and the chunks anywhere below ``wav/``.
-        name: What to call the corpus; by default ``aibo:PATH``.
+        name: Name of the corpus; by default ``aibo:PATH``.
 
     Raises:
-        InputError: If the folder is not the corpus's, both label files or all audio are missing, or a row of a label
-            file is not as it should be.
+        InputError: If the folder is not that of the corpus, both label files or all audio are missing, or a row of a
+            label file is not valid.
     """
     path = Path(path)
     if not path.is_dir():
@@ -73,7 +73,7 @@ def open_aibo(path: Path | str, *, name: str | None = None) -> Corpus:
         if file is not None:
             labels[task] = _labels(file, task)
         else:
-            absent[task] = f"task {task!r} needs {path / LABEL_FOLDER / file_name}, which is not there"
+            absent[task] = f"task {task!r} needs {path / LABEL_FOLDER / file_name}, which does not exist"
     if not labels:
         raise InputError(
             f"aibo: {path} has neither {' nor '.join(LABEL_FILES.values())}; give the folder that holds wav/ and "
@@ -81,10 +81,12 @@ def open_aibo(path: Path | str, *, name: str | None = None) -> Corpus:
         )
     chunks = sorted(set().union(*labels.values()))
     audio = audio_files(path / "wav", {".wav"})
-    # The nearest of several files of one name.
+    # Of several files with one name, the one nearest to wav is used.
     file_of = {file.stem: file for file in reversed(audio)}
     if not any(chunk in file_of for chunk in chunks):
-        raise InputError(f"aibo: no listed chunk has audio in {path / 'wav'}, such as {chunks[0]}.wav; copy it there")
+        raise InputError(
+            f"aibo: {path / 'wav'} has none of the listed chunks, such as {chunks[0]}.wav; copy them there"
+        )
     files = [file_of.get(chunk, path / "wav" / f"{chunk}.wav") for chunk in chunks]
     speakers = [_speaker(chunk) for chunk in chunks]
     table = pd.DataFrame(
@@ -109,7 +111,7 @@ def open_aibo(path: Path | str, *, name: str | None = None) -> Corpus:
 
 
 def _labels(file: Path, task: str) -> dict[str, str]:
-    """Chunk to label."""
+    """The label of each chunk."""
     labels = {}
     for row in read_list(file, ("chunk", "label", "agreement")):
         chunk, label, agreement = row.values
@@ -140,7 +142,7 @@ def _partition(speaker: str) -> str:
 
 
 def _differences(chunks: Iterable[str], labels: Mapping[str, Mapping[str, str]]) -> list[Remark]:
-    """What is not as it was published."""
+    """Remarks on counts and speakers that differ from the published ones."""
     remarks = differing_counts("utterances", Counter(map(_school, chunks)), PUBLISHED_UTTERANCES)
     found = set(map(_speaker, chunks))
     published = {speaker for speakers in SPEAKERS.values() for speaker in speakers}

@@ -55,7 +55,7 @@ def assign_speakers(
         else:
             cost = (shares[speaker] * (filled + shares[speaker] / 2) / np.maximum(targets, 1e-12)).sum(axis=1)
             cost[members >= np.array(sizes)] = np.inf
-            # All groups cannot be full at once: if train exceeds its size, one of the others has room.
+            # The groups cannot all be full: if train exceeds its size, another one has room.
             group = int(np.argmin(np.round(cost, 12)))
         group_of[speaker] = group
         filled[group] += shares[speaker]

@@ -39,7 +39,7 @@ def check_corpus(
     ================== ======== ==================================================================================
     kind               severity meaning
     ================== ======== ==================================================================================
-    missing-file       error    no such file; a similar name that exists is suggested
+    missing-file       error    no such file; an existing file with a similar name is suggested
     foreign-format     error    M4A, WMA, WebM and other formats that must be converted
     unreadable         error    not audio, cut off, holds NaN or infinite samples, segment outside the file
     truncated          error    a WAV file ends before its header says so
@@ -47,9 +47,10 @@ def check_corpus(
     too-short          error    less than one frame of 25 ms
     silence            warning  all samples are equal
     clipping           warning  three neighbouring samples, or 0.1 % of all, at full scale
-    stereo             warning  files with several channels, whose mean is taken
+    stereo             warning  files with several channels; their mean is used
     duration           warning  ten times longer or shorter than the median
     sample-rates       warning  files of several sample rates; features are computed at the lowest, or 16 kHz
+    resampled          warning  files with next to nothing above half of a lower rate, although features reach higher
     shared-speaker     error    the same recordings under two speakers (a warning if no split separates the two)
     shared-content     error    the same recording in two partitions, or overlapping parts of one file on two sides
     repeated-content   warning  the same recording twice under one speaker, on one side
@@ -57,12 +58,12 @@ def check_corpus(
     speaker-overlap    error    a speaker in two partitions
     speaker-forms      warning  speakers whose names differ only in case, Unicode form or spaces
     too-few-speakers   error    fewer than three speakers
-    absent-partition   error    partitions, but none named train or none named test
-    no-validation      warning  train and test, but no validation, and no rule of the corpus for it: 20 % of the
-                                training speakers will be held out
-    no-partition       warning  the row has no partition, but other rows have
-    missing-label      warning  the row has no label; it is left out of that task
-    few-classes        error    fewer than two classes have examples
+    absent-partition   error    there are partitions, but train or test is missing
+    no-validation      warning  validation is missing, and the corpus has no rule for it: 20 % of the training
+                                speakers will be held out
+    no-partition       warning  a row without a partition, although other rows have one
+    missing-label      warning  a row without a label for a task; it is left out of that task
+    few-classes        error    fewer than two classes with examples
     absent-class       error    a class without examples in train or test (a warning for validation)
     single-speaker     warning  a class that only one speaker has
     label-forms        warning  classes that differ only in case, Unicode form or spaces
@@ -89,9 +90,9 @@ def check_corpus(
             are other tasks, columns with a single value.
         splits: The splits to be used. Only the rows of their speakers are then checked, and the sides of the splits,
             not the partition column, decide what is shared between sets and which classes are absent.
-        cache_dir: Folder for findings, so that checking again costs little; by default none are kept.
-        jobs: Processes that read audio.
-        on_progress: Called with files read so far and files in all.
+        cache_dir: Folder in which findings are cached, so that checking again is fast; by default none.
+        jobs: Number of processes that read audio.
+        on_progress: Called with the number of files read and the total.
 
     Raises:
         InputError: If the corpus has no such task.
@@ -112,7 +113,7 @@ def check_corpus(
     for own in labels:
         found = label_defects(corpus, own, splits)
         if task is None:
-            found = [_as_told_unasked(defect, own, labels) for defect in found]
+            found = [_of_unrequested_task(defect, own, labels) for defect in found]
         defects += found
     return CheckReport(
         corpus=corpus.name,
@@ -138,9 +139,9 @@ def drop_duplicates(
     Args:
         corpus: The corpus.
         task: The task whose labels must agree, if the corpus is not labelled for one; by default every task.
-        cache_dir: As for :func:`check_corpus`, like the others.
-        jobs: Processes.
-        on_progress: Called with files read so far and files in all.
+        cache_dir: As for :func:`check_corpus`.
+        jobs: Number of processes that read audio.
+        on_progress: Called with the number of files read and the total.
 
     Returns:
         The corpus without the copies, and the ids of the rows left out, in table order.
@@ -166,7 +167,7 @@ def _labels(corpus: Corpus | LabelledCorpus, task: str | None) -> list[TaskLabel
     return [labels for labels in corpus.task_labels() if task in (None, labels.task)]
 
 
-def _as_told_unasked(defect: Defect, labels: TaskLabels, of_all: Sequence[TaskLabels]) -> Defect:
+def _of_unrequested_task(defect: Defect, labels: TaskLabels, of_all: Sequence[TaskLabels]) -> Defect:
     """The defect as reported for a task that was not requested by name."""
     numbers = all(map(is_number, labels.classes))
     constant = len(labels.classes) < 2 and any(len(other.classes) > 1 for other in of_all)

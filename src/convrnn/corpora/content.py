@@ -149,7 +149,7 @@ def _shared_by_speakers(
         advice = "no split has them on different sides"
         if any(d.given or any(d.side(a) != d.side(b) for a, b in pairs) for d in divisions):
             severity = "error"
-            advice = f"if they are one person, join them (--same-speaker {one}={other}, or a column person)"
+            advice = f"if they are one person, join them with same-speaker {one}={other}, or a column person"
         message = f"speakers {one!r} and {other!r} have {recordings} in common: {files}; {advice}"
         defects.append(Defect(severity, "shared-speaker", message))
     return defects

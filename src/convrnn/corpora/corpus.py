@@ -21,12 +21,12 @@ class Corpus(Utterances):
     Build one with :meth:`from_table`, and choose a task with :meth:`for_task`.
 
     Attributes:
-        table: As :class:`~convrnn.corpora.utterances.Utterances` has it, with one column of labels per task.
-        tasks: Task name to its class names, in the order of the class numbers.
-        absent_tasks: Tasks that the corpus would have if it were complete, to a sentence that says what is missing.
+        table: As in :class:`~convrnn.corpora.utterances.Utterances`, with one column of labels per task.
+        tasks: The class names of each task, in the order of the class numbers.
+        absent_tasks: Tasks that an incomplete corpus lacks, each with a sentence that says what is missing.
 
     Raises:
-        ValueError: If the table does not have this form (a mistake in the adapter, not the user's).
+        ValueError: If the table does not have this form (a mistake in the code that made it, not the user's).
     """
 
     tasks: dict[str, tuple[str, ...]]
@@ -36,20 +36,20 @@ class Corpus(Utterances):
     def from_table(
         cls, table: pd.DataFrame, *, name: str = "table", classes: Mapping[str, Sequence[str]] | None = None
     ) -> Self:
-        """Build a corpus from a table with one row per utterance.
+        """Builds a corpus from a table with one row per utterance.
 
-        What else a corpus can have (:attr:`synthetic`, :attr:`headerless_rate`, :attr:`hold_out`, :attr:`remarks`,
-        :attr:`absent_tasks`) is added with :func:`dataclasses.replace`.
+        The other attributes (:attr:`synthetic`, :attr:`headerless_rate`, :attr:`hold_out`, :attr:`remarks`,
+        :attr:`absent_tasks`) are set with :func:`dataclasses.replace`.
 
         Args:
             table: Columns ``file`` (paths, relative to the working directory or absolute) and ``speaker``, and
                 optionally ``id`` (by default the file as given, followed by ``#start-end``), ``start`` and ``end``
                 (seconds; None or NaN for the file's own), and ``partition`` (``"train"``, ``"validation"``, ``"test"``
-                or None). ``person`` names the person where one has several names in ``speaker``; the first name is
-                used. Every other column is a task, with labels as text, None or NaN where one is missing.
-            name: What to call the corpus.
-            classes: Task to the order of its classes, of which those without an example are left out. By default they
-                are sorted, numbers by value.
+                or None). ``person`` tells which names in ``speaker`` belong to one person; the first name is used.
+                Every other column is a task; its labels are text, or None or NaN if missing.
+            name: Name of the corpus.
+            classes: The classes of each task in order; classes without an example are left out. By default classes are
+                sorted, numbers by value.
 
         Raises:
             ValueError: If a column is missing or has a value that is not allowed, or a speaker is two persons.
@@ -90,7 +90,7 @@ class Corpus(Utterances):
         """The class names of a task, in the order of the class numbers.
 
         Raises:
-            InputError: If the corpus has no such task; the message names those it has, or what is missing for it.
+            InputError: If the corpus has no such task; the message lists its tasks, or says what is missing.
         """
         if task in self.absent_tasks:
             raise InputError(f"{self.name}: {self.absent_tasks[task]}")
@@ -135,13 +135,13 @@ def is_number(text: str) -> bool:
 
 
 def _class_order(label: str) -> tuple[bool, float, str]:
-    """Sort numbers by value, before any text."""
+    """Sorts numbers by value, before any text."""
     number = is_number(label)
     return not number, float(label) if number else 0.0, label
 
 
 def _names_of_persons(table: pd.DataFrame) -> list[tuple[str, str]]:
-    """Pairs of speakers who are the same person: a person's first name and another."""
+    """Pairs of names of the same person: the first name and another one."""
     persons: dict[str, str] = {}
     first: dict[str, str] = {}
     # A dictionary for its order: a table may have thousands of speakers.
@@ -149,7 +149,7 @@ def _names_of_persons(table: pd.DataFrame) -> list[tuple[str, str]]:
     rows = table[table["person"].notna()]
     for speaker, person in zip(map(str, rows["speaker"]), map(str, rows["person"]), strict=True):
         if persons.setdefault(speaker, person) != person:
-            raise ValueError(f"speaker {speaker!r} is the persons {persons[speaker]!r} and {person!r}")
+            raise ValueError(f"speaker {speaker!r} is two persons, {persons[speaker]!r} and {person!r}")
         if (name := first.setdefault(person, speaker)) != speaker:
             pairs[name, speaker] = None
     return list(pairs)

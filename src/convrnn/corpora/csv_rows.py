@@ -1,4 +1,4 @@
-"""The rows of a CSV table, and everything that is wrong with it at once."""
+"""The rows of a CSV table, and all its defects at once."""
 
 import csv
 import io
@@ -16,7 +16,7 @@ from convrnn.errors import InputError
 from convrnn.files import read_regular
 
 MOST_BYTES = 2**28
-"""Bytes of a table at most: several million rows."""
+"""Maximum size of a table in bytes, enough for several million rows."""
 
 _DECIMAL_COMMA = re.compile(r"\d*,\d+")
 
@@ -26,8 +26,8 @@ class CsvDefect:
     """One thing that is wrong with a CSV table.
 
     Attributes:
-        line: From 1.
-        column: The column's name; None if the defect is about the whole line.
+        line: Line number, from 1.
+        column: The column's name; None if the defect concerns the whole line.
         message: One sentence that names file, line and column.
     """
 
@@ -37,10 +37,10 @@ class CsvDefect:
 
 
 class CsvError(InputError):
-    """A CSV table has defects; the message names the first and says how many more there are.
+    """A CSV table has defects; the message describes the first and gives the number of others.
 
     Attributes:
-        defects: All of them, from the first line to the last.
+        defects: All defects, in the order of lines.
     """
 
     def __init__(self, message: str, defects: Sequence[CsvDefect] = ()) -> None:
@@ -54,8 +54,8 @@ class Row:
 
     Attributes:
         where: File and line, for messages.
-        line: The line where it begins, from 1.
-        values: Column name to the text of the cell, without surrounding white space.
+        line: Number of its first line, from 1.
+        values: Text of each cell by column name, without surrounding white space.
     """
 
     where: str
@@ -66,7 +66,7 @@ class Row:
         """The text of a cell that must not be empty.
 
         Raises:
-            InputError: If it is.
+            InputError: If it is empty.
         """
         if not self.values[column]:
             raise InputError(f"{self.where}: column {column!r} is empty")
@@ -76,7 +76,7 @@ class Row:
         """``start`` and ``end`` in seconds; None where the cell is empty or the table has no such column.
 
         Raises:
-            InputError: If one is not a number of seconds, or the end is not after the start.
+            InputError: If a time is not a number of seconds, or the end is not after the start.
         """
         start, end = self.seconds("start"), self.seconds("end")
         if end is not None and end <= (start or 0.0):
@@ -112,7 +112,7 @@ def read_rows(path: Path, *, required: Sequence[str]) -> tuple[list[str], list[R
 
     Args:
         path: The CSV file.
-        required: Columns that it must have.
+        required: Columns that the table must have.
 
     Returns:
         The names of the columns, and the rows, at least one.
@@ -120,19 +120,19 @@ def read_rows(path: Path, *, required: Sequence[str]) -> tuple[list[str], list[R
     Raises:
         InputError: If the file is missing, unreadable or empty.
         CsvError: If it is not CSV, a column is missing or repeated, or a line has more or fewer values than there are
-            columns. It has all such defects, each a sentence that names the file and the line.
+            columns. The error holds all such defects, each in a sentence that names the file and the line.
     """
-    header, rows, defects = read_soundest(path, required)
+    header, rows, defects = read_valid_rows(path, required)
     raise_all(path, defects)
     return header, rows
 
 
-def read_soundest(path: Path, required: Sequence[str]) -> tuple[list[str], list[Row], list[CsvDefect]]:
-    """What :func:`read_rows` returns and, instead of raising, what is wrong with the lines left out.
+def read_valid_rows(path: Path, required: Sequence[str]) -> tuple[list[str], list[Row], list[CsvDefect]]:
+    """Like :func:`read_rows`, but leaves out invalid lines and also returns their defects.
 
     Raises:
         InputError: If the file is missing, unreadable or empty.
-        CsvError: If a column is missing or doubled.
+        CsvError: If a column is missing or repeated.
     """
     text = _text(path)
     first = next((line for line in text.splitlines() if line.strip()), "")
@@ -158,7 +158,7 @@ def read_soundest(path: Path, required: Sequence[str]) -> tuple[list[str], list[
                     defects.append(CsvDefect(line, None, message + hint))
                 else:
                     rows.append(Row(where, line, dict(zip(header, cells, strict=True))))
-            # A quoted value may hold line breaks: a row's line is where it begins.
+            # A quoted value may hold line breaks; a row has the number of its first line.
             line = reader.line_num + 1
     except csv.Error as error:
         defects.append(CsvDefect(line, None, f"{path}, line {line}: is not valid CSV ({error})"))
@@ -176,7 +176,7 @@ def _text(path: Path) -> str:
 
 
 def raise_all(path: Path, defects: Sequence[CsvDefect]) -> None:
-    """Raise a CsvError of the defects, if there are any."""
+    """Raises a CsvError with the defects, if there are any."""
     if not defects:
         return
     ordered = sorted(defects, key=lambda defect: defect.line)
@@ -188,7 +188,7 @@ def raise_all(path: Path, defects: Sequence[CsvDefect]) -> None:
 
 
 def _comma_hint(cells: Sequence[str], header: Sequence[str]) -> str:
-    """What to say of a line with too many values, if numbers such as 0,5 may be the reason."""
+    """Advice on a line with too many values, if numbers such as 0,5 may be the reason."""
     neighbours = any(a.isdigit() and b.isdigit() for a, b in itertools.pairwise(cells))
     if len(cells) < len(header) or not neighbours or not {"start", "end"} & set(header):
         return ""
@@ -198,8 +198,8 @@ def _comma_hint(cells: Sequence[str], header: Sequence[str]) -> str:
 def _header_defects(path: Path, line: int, header: list[str], required: Sequence[str]) -> list[CsvDefect]:
     found = some([name for name in header if name])
     missing = [name for name in required if name not in header]
-    doubled = [name for name, count in Counter(header).items() if count > 1 and name]
+    twice = [name for name, count in Counter(header).items() if count > 1 and name]
     return [
         *(CsvDefect(line, name, f"{path}: column {name!r} is missing; found: {found}") for name in missing),
-        *(CsvDefect(line, name, f"{path}: column {name!r} appears more than once; found: {found}") for name in doubled),
+        *(CsvDefect(line, name, f"{path}: column {name!r} appears more than once; found: {found}") for name in twice),
     ]

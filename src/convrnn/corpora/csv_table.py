@@ -8,7 +8,7 @@ from typing import TypeVar
 import pandas as pd
 
 from convrnn.corpora.corpus import Corpus, is_number
-from convrnn.corpora.csv_rows import CsvDefect, CsvError, Row, raise_all, read_rows, read_soundest
+from convrnn.corpora.csv_rows import CsvDefect, CsvError, Row, raise_all, read_rows, read_valid_rows
 from convrnn.corpora.names import some
 from convrnn.corpora.utterances import COLUMNS, utterance_id
 from convrnn.errors import InputError
@@ -35,16 +35,16 @@ _Value = TypeVar("_Value")
 
 
 def open_csv(path: Path | str, *, name: str | None = None) -> Corpus:
-    """Open a table of labelled audio.
+    """Opens a table of labelled audio.
 
-    The table is read as :func:`read_rows` says; values are text, so speaker ``0001`` stays ``0001``.
+    The format is that of :func:`read_rows`. Values are text, so speaker ``0001`` stays ``0001``.
 
     - ``file``: audio file, relative to the CSV or absolute.
     - ``speaker``: who speaks.
     - ``partition`` (optional): ``train``, ``validation`` (also ``valid``, ``val``, ``devel``, ``dev``) or ``test``, in
       any case; or empty.
     - ``start``, ``end`` (optional): the utterance within the file, in seconds; empty means the file's own.
-    - ``person`` (optional): the person, where one has several names in ``speaker``; the first name is used.
+    - ``person`` (optional): which names in ``speaker`` belong to one person; the first name is used.
     - every other column, except ``id``, is a task, and its values are the classes. An empty value is a missing label.
       Columns that can only be measurements or texts are left out: numbers with more than 50 distinct values, and
       other columns with more than 50 distinct values that hardly repeat (fewer than two rows per value).
@@ -53,16 +53,16 @@ def open_csv(path: Path | str, *, name: str | None = None) -> Corpus:
 
     Args:
         path: The CSV file.
-        name: What to call the corpus; by default ``csv:PATH``.
+        name: Name of the corpus; by default ``csv:PATH``.
 
     Raises:
         InputError: If the file is missing, unreadable or empty.
-        CsvError: If a column is missing or doubled, no column is left for a task, a value is missing or not allowed,
-            two rows give the same segment of the same file, or a speaker is two persons. It has all such defects, each
-            a sentence that names the CSV file, the line and the column.
+        CsvError: If a column is missing or repeated, no column is left for a task, a value is missing or not allowed,
+            two rows give the same segment of the same file, or a speaker is two persons. The error holds all such
+            defects, each in a sentence that names the CSV file, the line and the column.
     """
     path = Path(path)
-    header, rows, defects = read_soundest(path, required=("file", "speaker"))
+    header, rows, defects = read_valid_rows(path, required=("file", "speaker"))
     utterances = _Utterances(path, defects)
     for row in rows:
         utterances.add(row)
@@ -74,7 +74,7 @@ def open_csv(path: Path | str, *, name: str | None = None) -> Corpus:
 
 
 class _Utterances:
-    """The columns of a corpus, filled row by row; what is wrong with a row is added to ``defects``."""
+    """The columns of a corpus, filled row by row; the defects of a row are added to ``defects``."""
 
     def __init__(self, path: Path, defects: list[CsvDefect]) -> None:
         self.columns: dict[str, list[object]] = {column: [] for column in COLUMNS}
@@ -99,7 +99,7 @@ class _Utterances:
             self._refuse_second(row, utterance_id(listed, start, end), (str(file), start, end))
         self._join(row, speaker)
         if Path(listed).is_absolute() and file.is_relative_to(self._folder):
-            # So that a table with absolute paths gives the same corpus after its folder has moved.
+            # A table with absolute paths should give the same corpus after its folder has moved.
             listed = file.relative_to(self._folder).as_posix()
         row_of = (utterance_id(listed, start, end), file, start, end, speaker, partition)
         for column, value in zip(COLUMNS, row_of, strict=True):
@@ -108,7 +108,7 @@ class _Utterances:
     def _refuse_second(self, row: Row, identity: str, segment: tuple[str, float | None, float | None]) -> None:
         if (first := self._lines.setdefault(segment, row.line)) != row.line:
             where = f"{self._path}, lines {first} and {row.line}"
-            self._tell(row, "file", f"{where}: both give {identity}; an utterance may be listed once")
+            self._tell(row, "file", f"{where}: both give {identity}; an utterance may be listed only once")
 
     def _join(self, row: Row, speaker: str) -> None:
         person = row.values.get(PERSON_COLUMN, "")
@@ -117,7 +117,7 @@ class _Utterances:
         other, line = self._persons.setdefault(speaker, (person, row.line))
         if other != person:
             where = f"{self._path}, lines {line} and {row.line}"
-            told = f"speaker {speaker!r} is the persons {other!r} and {person!r}; a speaker is one person"
+            told = f"speaker {speaker!r} is two persons, {other!r} and {person!r}; a speaker must be one person"
             self._tell(row, PERSON_COLUMN, f"{where}: {told}")
         first = self._first_speaker.setdefault(person, speaker)
         if first != speaker:

@@ -25,15 +25,15 @@ _ABANDONED_AFTER = 3600.0  # seconds
 def open_demo(cache_dir: Path, on_progress: Callable[[int, int], None] | None = None) -> Corpus:
     """Opens the demo corpus, synthesising it first if necessary.
 
-    No person spoke: espeak-ng says 432 short English sentences (about one second each, 16 kHz, mono, 16 bits) in the
-    voices of 36 invented speakers, 12 children, 12 women and 12 men, who differ in pitch, vocal tract length and accent
-    (see :mod:`~convrnn.corpora.demo_plan`). Each speaker says six sentences, aroused and calm. The corpus is meant for
-    trials and tests; numbers measured on it say nothing about real speech.
+    The speech is synthetic: espeak-ng says 432 short English sentences (about one second each, 16 kHz, mono, 16 bits)
+    in the voices of 36 invented speakers, 12 children, 12 women and 12 men, who differ in pitch, vocal tract length and
+    accent (see :mod:`~convrnn.corpora.demo_plan`). Each speaker says six sentences, aroused and calm. The
+    corpus is meant for trials and tests; numbers measured on it say nothing about real speech.
 
     Tasks: ``gender`` (child, female, male) and ``arousal`` (aroused, calm). Partitions: 18 speakers for training, 6
     for validation and 12 for test, each with all genders.
 
-    The corpus is stored in ``<cache_dir>/demo-<version>``, its table there in ``demo.csv``. The folder appears under
+    The corpus is stored in ``<cache_dir>/demo-<version>``, its table as ``demo.csv`` in it. The folder appears under
     that name only when complete. The same library version gives the same bytes each time.
 
     Args:

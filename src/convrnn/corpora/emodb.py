@@ -17,23 +17,23 @@ EMOTIONS = {
     "T": "sadness",
     "N": "neutral",
 }
-"""The letter of a file name, from the emotion's German word, to the class."""
+"""The class for each emotion letter in a file name, the initial of a German word."""
 
 # 03a01Fa.wav: speaker 03, sentence a01, emotion F, version a.
 _FILE_NAME = re.compile(r"(?P<speaker>\d\d)[ab]\d\d(?P<emotion>[WLEAFTN])[a-z]?\.wav", re.IGNORECASE)
 
 
 def open_emodb(path: Path | str, *, name: str | None = None) -> Corpus:
-    """Open EmoDB in its original folder.
+    """Opens EmoDB in its original folder.
 
     535 German utterances by 10 speakers, one task, ``emotion``, with seven classes; no partitions.
 
     Args:
         path: The folder that holds ``wav/``, or ``wav`` itself.
-        name: What to call the corpus; by default ``emodb:PATH``.
+        name: Name of the corpus; by default ``emodb:PATH``.
 
     Raises:
-        InputError: If there is no such folder, if it holds no wav file, or if a file is not named as EmoDB's are.
+        InputError: If there is no such folder, if it holds no wav file, or if a file name is not one of EmoDB's.
     """
     path = Path(path)
     folder = path / "wav" if (path / "wav").is_dir() else path
@@ -48,7 +48,7 @@ def open_emodb(path: Path | str, *, name: str | None = None) -> Corpus:
         if match is None:
             letters = "".join(EMOTIONS)
             raise InputError(
-                f"emodb: {file} is not named as EmoDB's files are: speaker, sentence, one emotion letter of {letters}, "
+                f"emodb: {file} is not a file name of EmoDB: speaker, sentence, one emotion letter of {letters}, "
                 "version, such as 03a01Fa.wav"
             )
         speakers.append(match["speaker"])

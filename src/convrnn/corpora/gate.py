@@ -25,7 +25,7 @@ ACCEPTABLE = {
 
 OF_A_TEST = (
     *("missing-file", "foreign-format", "unreadable", "truncated", "zero-length", "too-short", "conflicting-labels"),
-    *("silence", "clipping", "stereo", "repeated-content"),
+    *("silence", "clipping", "stereo", "resampled", "repeated-content"),
 )
 """Kinds of errors and warnings that matter for testing a trained model, whatever it was trained on."""
 
@@ -70,7 +70,7 @@ def require_sound(report: CheckReport, accept: Collection[str] = ()) -> list[Def
         >>> require_sound(report)
         Traceback (most recent call last):
         ...
-        convrnn.corpora.gate.UnsoundCorpusError: a.wav: is truncated; accept=['truncated'] goes on all the same
+        convrnn.corpora.gate.UnsoundCorpusError: a.wav: is truncated; to continue anyway, use accept=['truncated']
     """
     check_acceptable(accept)
     accepted = [defect for defect in report.errors if defect.kind in accept]
@@ -83,7 +83,7 @@ def require_sound(report: CheckReport, accept: Collection[str] = ()) -> list[Def
         utterances = sum(report.utterances.values())
         what = f"{report.corpus}: {len(refused)} errors in {utterances} utterances: {count_kinds(refused)}"
     if all(kind in ACCEPTABLE for kind in kinds):
-        raise UnsoundCorpusError(refused, what, "; ", Argument("accept", tuple(kinds)), " goes on all the same")
+        raise UnsoundCorpusError(refused, what, "; to continue anyway, use ", Argument("accept", tuple(kinds)))
     raise UnsoundCorpusError(refused, what)
 
 
@@ -133,7 +133,7 @@ class Provisos:
 
         Example:
             >>> Provisos(joined=(("46", "53"),), accepted=(("truncated", 2),)).sentences()
-            ['Joined as one speaker: 46 and 53.', 'Errors of the corpus that were let through: truncated files (2).']
+            ['Joined as one speaker: 46 and 53.', 'Accepted errors of the corpus: truncated files (2).']
         """
         told = []
         if self.joined:
@@ -143,7 +143,7 @@ class Provisos:
             told.append(f"Left out as copies of other recordings: {len(self.dropped)} ({names}).")
         if self.accepted:
             kinds = ", ".join(f"{ACCEPTABLE[kind]} ({count})" for kind, count in self.accepted)
-            told.append(f"Errors of the corpus that were let through: {kinds}.")
+            told.append(f"Accepted errors of the corpus: {kinds}.")
         return told
 
     def to_dict(self) -> dict[str, Any]:
@@ -172,9 +172,9 @@ def rows_to_use(
         task: The task; rows without a label for it are left out.
         same_speaker: Pairs of names of the same person.
         without_copies: Whether to leave out repeated recordings.
-        cache_dir: Folder for findings about audio files.
-        jobs: Processes that read audio.
-        on_progress: Called with files read so far and files in all.
+        cache_dir: Folder in which findings about audio files are cached; by default none.
+        jobs: Number of processes that read audio.
+        on_progress: Called with the number of files read and the total.
 
     Returns:
         The rows, and what was changed.
@@ -204,16 +204,16 @@ def check_tested_rows(
     Two groups of the checks of :func:`~convrnn.corpora.check.check_corpus` apply: those that make any test wrong
     (:data:`OF_A_TEST`: a file that cannot be read to its end, or different labels for the same audio) and, if the
     model's training speakers are known, those that mean testing on training data (:data:`LEAKS`). The other checks
-    concern training: numbers of speakers, classes and partitions. A class without examples among the rows is no error,
-    but its recall, and therefore UA recall, is undefined.
+    concern training: numbers of speakers, classes and partitions. A class without examples among the rows is not an
+    error, but its recall, and therefore UA recall, is undefined.
 
     Args:
         corpus: The corpus.
         tested: Numbers of the rows to test on.
         split: The split that the model was trained on, if it was trained on this corpus.
-        cache_dir: Folder for findings about audio files.
-        jobs: Processes that read audio.
-        on_progress: Called with files read so far and files in all.
+        cache_dir: Folder in which findings about audio files are cached; by default none.
+        jobs: Number of processes that read audio.
+        on_progress: Called with the number of files read and the total.
 
     Returns:
         The counts of the tested rows, with the errors and warnings that matter.

@@ -14,7 +14,7 @@ from convrnn.corpora.fingerprint import FINGERPRINT_VERSION
 from convrnn.features.extract import Segment
 from convrnn.files import file_hash, write_atomically, writing
 
-HEARD_VERSION = 1
+HEARD_VERSION = 2
 """Incremented when other facts are stored, or one of them is computed differently."""
 
 _DIGEST_BYTES = 32
@@ -29,12 +29,14 @@ class Heard:
         digest: Hash of the samples; None if all are equal.
         fingerprint: uint32 ``[frames]``; None if all samples are equal.
         clipped: Number of samples at full scale if the audio counts as clipped.
+        resampled_from: Result of :func:`~convrnn.features.bandwidth.resampled_from`.
     """
 
     samples: int
     digest: str | None
     fingerprint: NDArray[np.uint32] | None
     clipped: int
+    resampled_from: int | None
 
 
 class HeardStore:
@@ -61,9 +63,9 @@ class HeardStore:
         text, _, numbers = payload.partition(b"\n")
         fingerprints = np.frombuffer(numbers, "<u4").astype(np.uint32)
         heard, begin = [], 0
-        for samples, digest, frames, clipped in json.loads(text):
+        for samples, digest, frames, clipped, lower in json.loads(text):
             own = None if digest is None else fingerprints[begin : begin + frames]
-            heard.append(Heard(samples, digest, own, clipped))
+            heard.append(Heard(samples, digest, own, clipped, lower))
             begin += frames
         return heard
 
@@ -77,7 +79,8 @@ class HeardStore:
             return
         fingerprints = [np.zeros(0, np.uint32) if own.fingerprint is None else own.fingerprint for own in heard]
         facts = [
-            [own.samples, own.digest, len(frames), own.clipped] for own, frames in zip(heard, fingerprints, strict=True)
+            [own.samples, own.digest, len(frames), own.clipped, own.resampled_from]
+            for own, frames in zip(heard, fingerprints, strict=True)
         ]
         payload = json.dumps(facts).encode() + b"\n" + np.concatenate(fingerprints).astype("<u4").tobytes()
         path = self._path(segments)

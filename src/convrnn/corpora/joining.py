@@ -1,4 +1,4 @@
-"""Groups, from pairs that belong together."""
+"""Disjoint groups, built from pairs that belong together."""
 
 from collections.abc import Hashable, Iterable
 from typing import Generic, TypeVar
@@ -7,7 +7,7 @@ Member = TypeVar("Member", bound=Hashable)
 
 
 class Groups(Generic[Member]):
-    """Groups that grow by pairs; one member stands for each.
+    """Disjoint groups that are merged by pairs; one member represents each group.
 
     Example:
         >>> groups = Groups([("46", "53"), ("53", "60")])
@@ -21,15 +21,15 @@ class Groups(Generic[Member]):
             self.join(stays, goes)
 
     def join(self, stays: Member, goes: Member) -> None:
-        """Make one group of two; what stood for the first stands for both."""
+        """Merges the groups of two members; the representative of the first then represents both."""
         first, second = self.of(stays), self.of(goes)
         if first != second:
             self._above[second] = first
 
     def of(self, member: Member) -> Member:
-        """What stands for the group of a member; itself, where it was never joined."""
+        """The representative of a member's group: the member itself, if it was never joined."""
         while (over := self._above.get(member, member)) != member:
-            # Halving the way up keeps long chains from being walked again and again.
+            # Halving the path keeps chains short.
             self._above[member] = self._above.get(over, over)
             member = over
         return member

@@ -18,7 +18,7 @@ from convrnn.features.audio import check_audio_file
 from convrnn.files import file_hash
 
 HIGHEST_DEFAULT_RATE = 16_000
-"""Hz; features are computed at this rate where all files have a higher one."""
+"""Sample rate in Hz at which features are computed if all files have a higher one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,8 +28,8 @@ class LabelledCorpus(Utterances):
     :meth:`Corpus.for_task <convrnn.corpora.corpus.Corpus.for_task>` makes one.
 
     Attributes:
-        table: As :class:`~convrnn.corpora.utterances.Utterances` has it, with one column ``label``.
-        task: What the labels are called.
+        table: As in :class:`~convrnn.corpora.utterances.Utterances`, with one column ``label``.
+        task: Name of the task.
         classes: The class names, in the order of the class numbers.
 
     Raises:
@@ -68,18 +68,18 @@ class LabelledCorpus(Utterances):
 
     @property
     def class_indices(self) -> NDArray[np.int64]:
-        """The number of every row's class: ``[rows]``, int64."""
+        """The class number of every row, int64 ``[rows]``."""
         number = {name: index for index, name in enumerate(self.classes)}
         return np.array([number[label] for label in self.labels], dtype=np.int64)
 
     @property
     def default_split(self) -> str:
-        """How the corpus is split unless the user says so: ``"partitions"`` if it has any, else ``"random"``."""
+        """The default kind of split: ``"partitions"`` if it has any, else ``"random"``."""
         return "partitions" if self.table["partition"].notna().any() else "random"
 
     @property
     def sample_rate(self) -> int:
-        """The rate in Hz that features are computed at unless another is given: the lowest rate, at most 16 kHz.
+        """The default sample rate of features in Hz: the lowest rate of the files, at most 16 kHz.
 
         A model of speech gains nothing from bands above 8 kHz, and files with a higher rate often hold nothing there.
 
@@ -104,10 +104,10 @@ class LabelledCorpus(Utterances):
         return self.compute_fingerprint()
 
     def compute_fingerprint(self) -> str:
-        """A hash of everything in these rows that results depend on, as the files are now.
+        """A hash of everything in these rows that results depend on, computed from the current files.
 
         It covers, in order, ids, speakers, partitions, labels, start and end, and the bytes of the audio files, with
-        the rate of files without a header; and the order of the classes. Where the files lie does not matter.
+        the rate of files without a header; and the order of the classes. The location of the files does not matter.
 
         Returns:
             64 hexadecimal digits.
@@ -130,7 +130,7 @@ class LabelledCorpus(Utterances):
         return total.hexdigest()
 
     def _check_files(self) -> None:
-        """Raise an InputError that names the first missing or empty audio file, and how many there are."""
+        """Raises an InputError that names the first missing or empty audio file, and how many there are."""
         files = list(dict.fromkeys(self.table["file"]))
         faults = []
         for file in files:
@@ -144,5 +144,5 @@ class LabelledCorpus(Utterances):
         if faults:
             raise InputError(
                 f"{faults[0]}; {len(faults)} of the {len(files)} audio files of {self.name} are missing or empty: copy "
-                "them, or take them out of its list"
+                "them, or remove them from its list"
             ) from faults[0]

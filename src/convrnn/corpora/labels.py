@@ -1,4 +1,4 @@
-"""Rules on the labels of a task."""
+"""Checks of the labels of a task."""
 
 import re
 from collections import Counter
@@ -13,7 +13,7 @@ _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 
 
 def label_defects(corpus: Utterances, labels: TaskLabels, splits: Sequence[Split] | None = None) -> list[Defect]:
-    """What is wrong with the labels of a task.
+    """The defects of a task's labels.
 
     Args:
         corpus: The corpus.
@@ -27,12 +27,12 @@ def label_defects(corpus: Utterances, labels: TaskLabels, splits: Sequence[Split
             speakers_of[label].add(speaker)
     held = [name for name, speakers in speakers_of.items() if speakers]
     defects = [
-        Defect("warning", "missing-label", f"{identity} has no label for the task {task!r}; it is left out there")
+        Defect("warning", "missing-label", f"{identity} has no label for task {task!r} and is left out of it")
         for identity, label in zip(corpus.table["id"].tolist(), labels.of_rows, strict=True)
         if label is None
     ]
     if len(held) < 2:
-        message = f"task {task!r} needs two classes at least; found: {some(held) or 'none'}"
+        message = f"task {task!r} needs at least two classes; found: {some(held) or 'none'}"
         defects.append(Defect("error", "few-classes", message))
     if splits is None:
         defects += _absent_from_partitions(corpus, labels)
@@ -40,7 +40,7 @@ def label_defects(corpus: Utterances, labels: TaskLabels, splits: Sequence[Split
         defects += _absent_from_splits(task, speakers_of, splits)
     for name, speakers in speakers_of.items():
         if len(speakers) == 1:
-            message = f"task {task!r}: class {name!r} has one speaker only, {next(iter(speakers))!r}"
+            message = f"task {task!r}: class {name!r} has only one speaker, {next(iter(speakers))!r}"
             defects.append(Defect("warning", "single-speaker", message))
     return defects + _forms(task, labels.of_rows)
 
@@ -55,13 +55,13 @@ def _absent_from_partitions(corpus: Utterances, labels: TaskLabels) -> list[Defe
         absent = [name for name in labels.classes if name not in held.get(side, labels.classes)]
         if absent:
             severity: Severity = "warning" if side == "validation" else "error"
-            message = f"task {labels.task!r}: no example in {side} of {_quoted(absent)}"
+            message = f"task {labels.task!r}: no example of {_quoted(absent)} in {side}"
             defects.append(Defect(severity, "absent-class", message))
     return defects
 
 
 def _absent_from_splits(task: str, speakers_of: dict[str, set[str]], splits: Sequence[Split]) -> list[Defect]:
-    """Folds are pooled: a class must be tested in one of them, and trained in each."""
+    """Since folds are pooled, a class must be in the test set of one of them, and in the training set of each."""
     defects = []
     for side in PARTITIONS:
         absent: dict[str, list[str]] = {}
@@ -75,7 +75,7 @@ def _absent_from_splits(task: str, speakers_of: dict[str, set[str]], splits: Seq
         severity: Severity = "warning" if side == "validation" else "error"
         for name, where in absent.items():
             places = "any split" if len(where) == len(splits) > 1 else f"split {some(where, 3)}"
-            message = f"task {task!r}: no example in {side} of {name!r} in {places}"
+            message = f"task {task!r}: no example of {name!r} in {side} of {places}"
             defects.append(Defect(severity, "absent-class", message))
     return defects
 
@@ -90,13 +90,13 @@ def _forms(task: str, labels: Sequence[str | None]) -> list[Defect]:
     for names in alike.values():
         if len(names) > 1:
             told = some([f"{name!r} ({counts[name]} rows)" for name in names], 5)
-            message = f"task {task!r}: classes differ in {difference(*names[:2])} only, as if they were one: {told}"
+            message = f"task {task!r}: classes differ only in {difference(*names[:2])}: {told}"
             defects.append(Defect("warning", "label-forms", message))
     commas = [name for name in counts if _DECIMAL_COMMA.fullmatch(name)]
     if commas:
         message = (
-            f"task {task!r}: labels have a decimal comma, such as {commas[0]!r}, and are taken for text; write a "
-            "point, if they are numbers"
+            f"task {task!r}: labels with a decimal comma, such as {commas[0]!r}, are read as text; write a point "
+            "if they are numbers"
         )
         defects.append(Defect("warning", "decimal-comma", message))
     return defects

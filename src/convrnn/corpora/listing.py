@@ -11,7 +11,7 @@ from convrnn.errors import InputError
 from convrnn.files import read_regular
 
 MOST_BYTES = 2**28
-"""Bytes of a list at most; the longest known has 2 million."""
+"""Maximum size of a list in bytes; the longest known one has 2 million."""
 
 SEARCH_DEPTH = 3
 """How many levels of subfolders are searched for a list."""
@@ -35,14 +35,14 @@ class ListRow:
 
 
 def find_list(root: Path, name: str) -> Path | None:
-    """The file with a name in a folder or its subfolders, the nearest one.
+    """Finds a file by name in a folder or its subfolders; of several, the one nearest to the folder.
 
     Args:
         root: The corpus's folder.
         name: The file's name.
 
     Raises:
-        InputError: If a folder cannot be read, or two equally near files have the name but different content.
+        InputError: If a folder cannot be read, or two equally deep files have the name but different content.
     """
     folders = [root]
     for _ in range(SEARCH_DEPTH + 1):
@@ -50,7 +50,7 @@ def find_list(root: Path, name: str) -> Path | None:
         if found:
             for other in found[1:]:
                 if _content(other) != _content(found[0]):
-                    raise InputError(f"{found[0]} and {other} differ; remove the one that is not the corpus's")
+                    raise InputError(f"{found[0]} and {other} differ; remove the one that is not part of the corpus")
             return found[0]
         folders = [child for folder in folders for child in _subfolders(folder)]
     return None
@@ -60,8 +60,8 @@ def read_list(path: Path, columns: Sequence[str]) -> list[ListRow]:
     """The rows of a text file without a header, its columns separated by white space. Empty lines are skipped.
 
     Args:
-        path: The list, in UTF-8, with line ends of any system.
-        columns: What each row holds, for messages. The first column names an utterance, once.
+        path: The list, in UTF-8, with any line endings.
+        columns: Names of the columns, for messages. The first column holds a unique name of an utterance.
 
     Returns:
         At least one row.
@@ -95,19 +95,19 @@ _UNTOUCHED = "use the corpus's own file as it was distributed"
 
 
 def refuse_repeats(rows: Iterable[ListRow]) -> None:
-    """Raise an InputError if the first column names something twice.
+    """Raises an InputError if a name occurs twice in the first column.
 
     Example:
         >>> refuse_repeats([ListRow("a.txt, line 1", ("x",)), ListRow("b.txt, line 7", ("x",))])
         Traceback (most recent call last):
         ...
-        convrnn.errors.InputError: a.txt, line 1 and b.txt, line 7: both name x; an utterance may be listed once
+        convrnn.errors.InputError: a.txt, line 1 and b.txt, line 7: both name x; an utterance may be listed only once
     """
     first: dict[str, str] = {}
     for row in rows:
         name = row.values[0]
         if (where := first.setdefault(name, row.where)) != row.where:
-            raise InputError(f"{where} and {row.where}: both name {name}; an utterance may be listed once")
+            raise InputError(f"{where} and {row.where}: both name {name}; an utterance may be listed only once")
 
 
 def audio_files(folder: Path, suffixes: Collection[str]) -> list[Path]:
@@ -125,7 +125,7 @@ def audio_files(folder: Path, suffixes: Collection[str]) -> list[Path]:
     files: list[Path] = []
     seen: set[str] = set()
     for place, folders, names in os.walk(folder, followlinks=True, onerror=_refuse if folder.is_dir() else None):
-        # A link to a folder above would never end.
+        # A link to a folder above would be followed forever.
         if (real := os.path.realpath(place)) in seen:
             folders.clear()
             continue
@@ -142,15 +142,15 @@ def unlisted(files: Iterable[Path], used: Iterable[Path]) -> list[Remark]:
     Example:
         >>> [remark] = unlisted([Path("a.wav"), Path("b.wav")], [Path("b.wav")])
         >>> remark.message
-        '1 audio file belongs to no row of a list and is left out: a.wav'
+        '1 audio file is in no list and left out: a.wav'
     """
     known = set(used)
     left = [str(file) for file in files if file not in known]
     if not left:
         return []
-    belong = "file belongs to no row of a list and is" if len(left) == 1 else "files belong to no row of a list and are"
+    are = "file is" if len(left) == 1 else "files are"
     first = left[0] if len(left) == 1 else f"the first is {left[0]}"
-    return [Remark("unlisted-file", f"{len(left)} audio {belong} left out: {first}")]
+    return [Remark("unlisted-file", f"{len(left)} audio {are} in no list and left out: {first}")]
 
 
 def _subfolders(folder: Path) -> list[Path]:

@@ -33,7 +33,7 @@ MOST_DIFFERENT_PROBES = 0.4
 CANDIDATES_AT_ONCE = 1 << 20
 SHIFTS = 5
 """Maximum number of shifts examined per pair of recordings, those that most frames agree on first."""
-WORTH_A_LOOK = 0.45
+MOST_DIFFERENT_NEARBY = 0.45
 """Share of differing bits up to which neighbouring shifts are tried as well."""
 SHIFTS_TRIED = 3
 """Frames by which a candidate's shift is varied either way: runs of equal frames leave it uncertain by a few."""
@@ -69,13 +69,13 @@ class Match:
 
 
 def matching(
-    fingerprints: Sequence[NDArray[np.uint32] | None], passed_over: Callable[[int, int], bool] = lambda *_: False
+    fingerprints: Sequence[NDArray[np.uint32] | None], skipped: Callable[[int, int], bool] = lambda *_: False
 ) -> Iterator[Match]:
     """Finds recordings that seem to occur more than once.
 
     Args:
         fingerprints: Made by :class:`~convrnn.corpora.fingerprint.Fingerprinter`; None for recordings to leave out.
-        passed_over: Returns whether to skip a pair of indices; by default no pair is skipped.
+        skipped: Returns whether to skip a pair of indices; by default no pair is skipped.
 
     Yields:
         The pairs found, ordered by index. If a recording has many copies, not every pair of them is found, but enough
@@ -85,7 +85,7 @@ def matching(
     sounding = [int(np.count_nonzero(own)) for _, own in kept]
     for first, second, shifts in _candidates([own for _, own in kept]):
         (one, a), (other, b) = kept[first], kept[second]
-        if passed_over(one, other):
+        if skipped(one, other):
             continue
         few, many = sorted((sounding[first], sounding[second]))
         difference, shift = _best_shift(a, b, shifts, LEAST_COVERED * few)
@@ -117,7 +117,7 @@ def _best_shift(a: NDArray[np.uint32], b: NDArray[np.uint32], shifts: Sequence[i
     best = (1.0, 0)
     for shift in shifts:
         found = _difference(a, b, shift, least)
-        if found <= WORTH_A_LOOK:
+        if found <= MOST_DIFFERENT_NEARBY:
             near = (shift + step for step in range(-SHIFTS_TRIED, SHIFTS_TRIED + 1))
             best = min(best, *((_difference(a, b, other, least), other) for other in near))
     return best

@@ -1,4 +1,4 @@
-"""Names in sentences, and names that are written in another way than those on the disk."""
+"""Names in sentences, and names that differ only slightly from existing ones."""
 
 import functools
 import unicodedata
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def some(names: Sequence[str], most: int = 20) -> str:
-    """Names in a sentence, of many only the first.
+    """Joins names for a sentence; of many, only the first are given.
 
     Example:
         >>> some(["a", "b"]), some(["x"] * 50, 2)
@@ -18,7 +18,7 @@ def some(names: Sequence[str], most: int = 20) -> str:
 
 
 def folded(name: str) -> str:
-    r"""What names have in common that differ in case, Unicode form or spaces alone.
+    r"""A form that is equal for names that differ only in case, Unicode form or spaces.
 
     Example:
         >>> folded("Joy ") == folded("joy"), folded("e\u0301") == folded("é"), folded("joy") == folded("joys")
@@ -28,7 +28,7 @@ def folded(name: str) -> str:
 
 
 def is_there(path: Path | str) -> bool:
-    """Whether a path exists; a name that no file can have, because it is too long, does not.
+    """Whether a path exists; False also for a name that is too long for any file.
 
     Example:
         >>> is_there("x" * 5000)
@@ -41,9 +41,9 @@ def is_there(path: Path | str) -> bool:
 
 
 def similar_name(path: Path | str) -> Path | None:
-    """A path that exists where the given one does not, and differs from it in case, Unicode form or spaces alone.
+    """An existing path that differs from the given one only in case, Unicode form or spaces; None if there is none.
 
-    A name with é may be stored as one character (NFC) or as e and an accent (NFD, as by older Macs): both look alike.
+    A name with é may be stored as one character (NFC) or as e and an accent (NFD, as on older Macs); both look alike.
     """
     path = Path(path)
     found = Path(path.anchor)
@@ -62,7 +62,7 @@ def similar_name(path: Path | str) -> Path | None:
 
 
 def similar_file(path: Path | str) -> str:
-    """What to add to the sentence that a file does not exist: the similar name that does, if there is one."""
+    """The end of the sentence that a file does not exist: the similar name that does, if there is one."""
     path = Path(path)
     if (other := similar_name(path)) is None:
         return ""
@@ -71,11 +71,11 @@ def similar_file(path: Path | str) -> str:
     which = difference(wrong, there)
     # Two Unicode forms look alike until they are spelled out.
     told, named = (ascii(there), ascii(wrong)) if which == "Unicode form" else (repr(there), repr(wrong))
-    return f", but {told} does, which differs from {named} in {which} only; rename one of them"
+    return f", but {told} does, which differs from {named} only in {which}; rename one of them"
 
 
 def difference(name: str, other: str) -> str:
-    r"""In what two such names differ.
+    r"""The way in which two such names differ.
 
     Example:
         >>> difference("Joy", "joy"), difference("e\u0301", "é")

@@ -12,9 +12,9 @@ def differing_counts(
 
     Args:
         what: ``"utterances"``, ``"speakers"`` or ``"classes"``; also the end of the remark's kind.
-        found: Name to count; a missing one is 0.
-        published: Name to count.
-        task: The one task that the counts concern.
+        found: Count of each name; a missing name counts as 0.
+        published: Published count of each name.
+        task: The task that the counts concern; None for all.
 
     Example:
         >>> [remark] = differing_counts("speakers", {"train": 25}, {"train": 26, "test": 25})

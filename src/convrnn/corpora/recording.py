@@ -17,6 +17,7 @@ from convrnn.corpora.riff import missing_bytes
 from convrnn.corpora.utterances import Utterances
 from convrnn.errors import InputError
 from convrnn.features.audio import AudioInfo, audio_blocks
+from convrnn.features.bandwidth import ResamplingDetector
 from convrnn.features.extract import Segment
 from convrnn.processes import Event, WorkFailedError, run_in_processes
 
@@ -28,23 +29,24 @@ CLIPPED_RUN = 3
 
 Fault = tuple[Literal["error", "warning"], str, str]
 _File = tuple[list[Segment], list[str]]
-"""The segments of one file, and what messages call them."""
+"""The segments of one file, and their names in messages."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """What reading one utterance found.
+    """Findings about the audio of one utterance.
 
     Attributes:
         file: The audio file.
         sample_rate: Hz; None if the file could not be opened.
-        channels: Channels of the file, whose mean is taken; None if it could not be opened.
+        channels: Number of channels of the file, whose mean is used; None if it could not be opened.
         seconds: Duration of the utterance; None if it could not be read.
         digest: Hash of the decoded samples, without zeros at both ends; None if they could not be read, and for
-            silence, which is the same everywhere.
+            silence, which cannot be told apart.
         fingerprint: From :class:`~convrnn.corpora.fingerprint.Fingerprinter`, ``[frames]``; None if there is no
             digest.
-        faults: Severity, kind and sentence of what is wrong with the audio.
+        resampled_from: Result of :func:`~convrnn.features.bandwidth.resampled_from`; None if there is no digest.
+        faults: Everything that is wrong with the audio, each as (severity, kind, sentence).
     """
 
     file: str
@@ -53,6 +55,7 @@ class Recording:
     seconds: float | None = None
     digest: str | None = None
     fingerprint: NDArray[np.uint32] | None = None
+    resampled_from: int | None = None
     faults: tuple[Fault, ...] = ()
 
 
@@ -63,13 +66,13 @@ def listen(
     jobs: int = 1,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[Recording]:
-    """Read every file of the corpus once.
+    """Reads every file of the corpus once.
 
     Args:
         corpus: The corpus.
-        cache_dir: Where findings are kept, by the content of the files; by default nowhere.
-        jobs: Processes.
-        on_progress: Called with files read so far and files in all.
+        cache_dir: Folder in which findings are cached, by the content of the files; by default none.
+        jobs: Number of processes.
+        on_progress: Called with the number of files read and the total.
 
     Returns:
         One recording per row, in table order.
@@ -98,14 +101,14 @@ def listen(
 
 
 def listen_to(segment: Segment, identity: str) -> Recording:
-    """Read one utterance, in blocks.
+    """Reads one utterance, in blocks.
 
     Args:
-        segment: What to read.
-        identity: What messages call it.
+        segment: The utterance.
+        identity: Its name in messages.
 
     Returns:
-        What was found; if it cannot be read, the reason is one of its faults.
+        The findings; if it cannot be read, the reason is one of its faults.
     """
     [recording] = _listen_to_file(None, ([segment], [identity]))
     return recording
@@ -149,7 +152,9 @@ def _listen_to_file(cache_dir: Path | None, file: _File, _report: object = None)
     for own, identity in zip(heard, ids, strict=True):
         if isinstance(own, Heard):
             seconds, faults = own.samples / info.sample_rate, tuple(_faults(own, info, identity, path))
-            recordings.append(Recording(path, rate, channels, seconds, own.digest, own.fingerprint, faults))
+            recordings.append(
+                Recording(path, rate, channels, seconds, own.digest, own.fingerprint, own.resampled_from, faults)
+            )
         else:
             recordings.append(Recording(path, rate, channels, faults=(("error", "unreadable", str(own)),)))
     return recordings
@@ -163,7 +168,7 @@ def _open(segment: Segment) -> tuple[AudioInfo | None, Fault | None]:
     except InputError as error:
         return None, _why_not(Path(file), str(error))
     if missing := missing_bytes(file):
-        sentence = f"{file}: audio file is truncated; {missing} bytes are missing of those that its header announces"
+        sentence = f"{file}: audio file is truncated; {missing} bytes that its header announces are missing"
         return info, ("error", "truncated", sentence)
     if info.frames == 0:
         return info, ("error", "zero-length", f"{file}: audio file holds no samples")
@@ -181,8 +186,9 @@ def _why_not(path: Path, sentence: str) -> Fault:
 
 
 def _hear(segment: Segment, info: AudioInfo) -> Heard | InputError:
-    """What is found in the samples of a segment, or why they cannot be read."""
+    """The findings about the samples of a segment, or why they cannot be read."""
     digest, fingerprinter, clipping = _Digest(), Fingerprinter(info.sample_rate), _Clipping()
+    resampling = ResamplingDetector(info.sample_rate)
     lowest, highest, samples = np.inf, -np.inf, 0
     try:
         for block in audio_blocks(
@@ -193,11 +199,12 @@ def _hear(segment: Segment, info: AudioInfo) -> Heard | InputError:
             digest.add(block)
             clipping.add(block)
             fingerprinter.add(block)
+            resampling.add(block)
     except InputError as error:
         return error
     if lowest == highest:
-        return Heard(samples, None, None, 0)
-    return Heard(samples, digest.finish(), fingerprinter.finish(), clipping.finish())
+        return Heard(samples, None, None, 0, None)
+    return Heard(samples, digest.finish(), fingerprinter.finish(), clipping.finish(), resampling.finish())
 
 
 class _Digest:
@@ -259,14 +266,14 @@ def _faults(heard: Heard, info: AudioInfo, identity: str, file: str) -> list[Fau
         share = f"{heard.clipped} of {heard.samples} samples ({100 * heard.clipped / heard.samples:.2g} %)"
         faults.append(("warning", "clipping", f"{identity} is clipped: {share} are at full scale"))
     if info.channels > 1:
-        faults.append(("warning", "stereo", f"{file}: has {info.channels} channels, whose mean is taken"))
+        faults.append(("warning", "stereo", f"{file}: has {info.channels} channels; their mean is used"))
     return faults
 
 
 def clipped_samples(samples: NDArray[np.float32]) -> int:
-    """How many samples are at full scale, if these make the audio clipped, else 0.
+    """The number of samples at full scale if the audio counts as clipped, otherwise 0.
 
-    It is clipped if three neighbouring samples or 0.1 % of all samples are at full scale.
+    It counts as clipped if three neighbouring samples or 0.1 % of all samples are at full scale.
 
     Args:
         samples: float32 ``[samples]``, full scale at 1.

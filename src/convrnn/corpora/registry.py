@@ -1,6 +1,6 @@
-"""The corpora there are, and opening one by the name that a user gives.
+"""The list of corpora, and opening one by the name that a user gives.
 
-To add one, write a module with a function that opens it and give it a line in :data:`CORPORA`. Nothing heavy is
+To add one, write a module with a function that opens it, and add a line to :data:`CORPORA`. Nothing heavy is
 imported here, so that a command can list the names at once.
 """
 
@@ -26,8 +26,8 @@ class Entry:
         module: Module in this package that opens it.
         function: The function in it. With a path it is called as ``function(path, name=...)``, without one as
             ``function(cache_dir, on_progress)``.
-        about: What the user gives, for ``--help``.
-        has_path: Whether the user says where the corpus is.
+        about: Description for ``--help``.
+        has_path: Whether the user gives a path.
     """
 
     module: str
@@ -36,7 +36,7 @@ class Entry:
     has_path: bool = True
 
     def load(self) -> "Callable[..., Corpus]":
-        """The function."""
+        """Imports the function."""
         found: Callable[..., Corpus] = getattr(importlib.import_module(f"convrnn.corpora.{self.module}"), self.function)
         return found
 
@@ -55,11 +55,11 @@ CORPORA: Mapping[str, Entry] = MappingProxyType(
         "demo": Entry("demo", "open_demo", "synthetic speech, made on first use", has_path=False),
     }
 )
-"""Kind to corpus."""
+"""All corpora by kind."""
 
 
 def corpus_forms() -> dict[str, str]:
-    """What a user can write for a corpus, ``kind:PATH`` or the kind alone, to what it is.
+    """The ways to name a corpus, ``kind:PATH`` or the kind alone, with a description of each.
 
     Example:
         >>> list(corpus_forms())
@@ -69,12 +69,12 @@ def corpus_forms() -> dict[str, str]:
 
 
 def open_corpus(spec: str, on_progress: Callable[[int, int], None] | None = None) -> "Corpus":
-    """Open the corpus that ``spec`` names.
+    """Opens the corpus that ``spec`` names.
 
     Args:
         spec: One of :data:`CORPORA`, such as ``"csv:data.csv"`` (a table of your own, see
             :func:`~convrnn.corpora.csv_table.open_csv`), ``"emodb:PATH"`` or ``"demo"``.
-        on_progress: Called with (utterances done, utterances in all) where a corpus has to be made first.
+        on_progress: Called with (utterances done, total) while a corpus is synthesised.
 
     Raises:
         InputError: If ``spec`` names no corpus, or if the corpus cannot be read.

@@ -1,4 +1,4 @@
-"""What a check found, as plain data."""
+"""The result of a check as plain data."""
 
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -6,7 +6,7 @@ from typing import Any, Literal
 Severity = Literal["error", "warning"]
 
 NO_PARTITION = "none"
-"""The name, in the tables, of rows that have no partition."""
+"""Partition of rows without one, in the tables."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,19 +26,19 @@ class Defect:
 
 @dataclass(frozen=True, slots=True)
 class CheckReport:
-    """What :func:`check_corpus` found, as plain data.
+    """The result of :func:`~convrnn.corpora.check.check_corpus` as plain data.
 
-    In every table ``partition`` is ``"train"``, ``"validation"``, ``"test"`` or ``"none"``, and only those that occur
-    are there.
+    In every table a partition is ``"train"``, ``"validation"``, ``"test"`` or ``"none"``; those without rows are left
+    out.
 
     Attributes:
         corpus: The corpus as the user gave it.
-        synthetic: True where no person spoke.
-        utterances: Partition to number of rows.
-        speakers: Partition to number of speakers.
-        seconds: Partition to the duration of its readable utterances: ``total``, ``min``, ``median``, ``max``.
-        sample_rates: Hz to number of files, from low to high.
-        classes: Task to class to partition to number of rows.
+        synthetic: Whether the speech is synthetic.
+        utterances: Number of rows by partition.
+        speakers: Number of speakers by partition.
+        seconds: Duration of the readable utterances by partition: ``total``, ``min``, ``median``, ``max``.
+        sample_rates: Number of files by sample rate in Hz, from low to high.
+        classes: Number of rows by task, class and partition.
         defects: Errors first, each in table order.
     """
 

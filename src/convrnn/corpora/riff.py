@@ -1,4 +1,4 @@
-"""How long audio files are by their headers; libsndfile silently shortens a length that is too large.
+"""The length of audio files according to their headers; libsndfile silently shortens one that is too large.
 
 WAV and related formats hold chunks: a name, a length, that many bytes. Ogg holds pages with their lengths.
 """
@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 UNKNOWN_SIZE = 0x7FFFF000
-"""A data chunk of this size or more extends to the end: programs write it that cannot go back to the header."""
+"""A data chunk of this size or more extends to the end of the file: programs that write to a pipe announce it."""
 
 _MOST_CHUNKS = 10_000
-"""Chunks that are searched for the samples at most; a file of empty chunks has one in every eight bytes."""
+"""Maximum number of chunks searched for the samples; a file of empty chunks has one every eight bytes."""
 
 _LONGEST_PAGE = 27 + 255 + 255 * 255
 """Largest size of an Ogg page in bytes."""
@@ -55,7 +55,7 @@ _SECOND_NAMES = {b"RIFF": (b"WAVE",), b"RIFX": (b"WAVE",), b"RF64": (b"WAVE",), 
 
 
 def missing_bytes(path: Path | str) -> int:
-    """How many bytes of samples are missing of those that a file's header announces, as in an interrupted copy.
+    """The number of bytes of samples that a file's header announces and that are missing, as in an interrupted copy.
 
     Args:
         path: A file that exists.
@@ -73,7 +73,7 @@ def missing_bytes(path: Path | str) -> int:
 
 
 def data_bytes(path: Path | str) -> int | None:
-    """How many bytes of samples a file announces; None if it is of no format that :func:`missing_bytes` knows.
+    """Bytes of samples that a header announces; None for formats that :func:`missing_bytes` does not know.
 
     Args:
         path: A file that exists.
@@ -86,9 +86,9 @@ def data_bytes(path: Path | str) -> int | None:
 
 
 def _samples(path: Path) -> tuple[int, int] | None:
-    """Bytes of samples as the header gives them, 0 where it cannot know, and the bytes that follow.
+    """Bytes of samples according to the header, 0 if it does not say, and the bytes that follow.
 
-    None where there is no such header.
+    None if there is no such header.
     """
     with path.open("rb") as file:
         size = path.stat().st_size
@@ -137,7 +137,7 @@ def _chunk(file: BinaryIO, kind: _Chunks, size: int) -> tuple[int, int] | None:
 
 
 def _last_page(file: BinaryIO, size: int) -> tuple[int, int] | None:
-    """Bytes of an Ogg file up to the end of its last page, and those that are there."""
+    """Bytes of an Ogg file up to the end of its last page, and those that exist."""
     begin = file.seek(max(0, size - _LONGEST_PAGE))
     tail = file.read()
     place = tail.rfind(b"OggS\0")

@@ -1,4 +1,4 @@
-"""Rules on the audio of single utterances, and on differences between them."""
+"""Checks of the audio of single utterances, and of differences between them."""
 
 from collections.abc import Sequence
 
@@ -11,28 +11,29 @@ from convrnn.corpora.report import Defect
 from convrnn.corpora.utterances import Utterances
 
 OUTLIER = 10
-"""How many times longer or shorter than the median an utterance is when it stands out."""
+"""Factor by which an utterance must be longer or shorter than the median to be reported."""
 FEWEST = 10
-"""Utterances from which on there is a usual duration."""
+"""Minimum number of utterances for which durations are compared."""
 
-_TOLD_TOGETHER = ("stereo", "foreign-format")
-"""Kinds that a corpus has in all its files or in none."""
+_REPORTED_TOGETHER = ("stereo", "foreign-format")
+"""Kinds of faults that usually concern all files of a corpus."""
 
 
 def sound_defects(corpus: Utterances, recordings: Sequence[Recording]) -> list[Defect]:
-    """What is wrong with the audio of a corpus.
+    """The defects of a corpus's audio.
 
     Args:
         corpus: The corpus.
         recordings: One per row.
     """
-    # Every part of one file repeats what is wrong with the file.
+    # Every segment of a file repeats the faults of the file.
     faults = dict.fromkeys(fault for recording in recordings for fault in recording.faults)
     return [
-        *(Defect(*fault) for fault in faults if fault[1] not in _TOLD_TOGETHER),
+        *(Defect(*fault) for fault in faults if fault[1] not in _REPORTED_TOGETHER),
         *_foreign_formats(recordings),
         *_several_channels(recordings),
         *_rates(recordings),
+        *_resampled(recordings),
         *_durations(corpus, recordings),
     ]
 
@@ -47,7 +48,7 @@ def _foreign_formats(recordings: Sequence[Recording]) -> list[Defect]:
     for name, sentences in found.items():
         first, message = next(iter(sentences.items()))
         if len(sentences) > 1:
-            message = f"{len(sentences)} files are {name}, which cannot be read here, the first is {first}; "
+            message = f"{len(sentences)} files are {name}, which cannot be read here; the first is {first}; "
             message += how_to_convert(first)
         defects.append(Defect("error", "foreign-format", message))
     return defects
@@ -63,7 +64,7 @@ def _several_channels(recordings: Sequence[Recording]) -> list[Defect]:
         first = next(iter(names))
         have = f"{first}: has" if len(names) == 1 else f"{len(names)} files have"
         which = "" if len(names) == 1 else f"; the first is {first}"
-        defects.append(Defect("warning", "stereo", f"{have} {channels} channels, whose mean is taken{which}"))
+        defects.append(Defect("warning", "stereo", f"{have} {channels} channels; their mean is used{which}"))
     return defects
 
 
@@ -73,9 +74,27 @@ def _rates(recordings: Sequence[Recording]) -> list[Defect]:
         return []
     message = (
         f"files have {len(rates)} sample rates, {rates[0]} to {rates[-1]} Hz: features are computed at "
-        f"{min(rates[0], HIGHEST_DEFAULT_RATE)} Hz unless another rate is asked for, and all others resampled to it"
+        f"{min(rates[0], HIGHEST_DEFAULT_RATE)} Hz unless another rate is given, and files of other rates are resampled"
     )
     return [Defect("warning", "sample-rates", message)]
+
+
+def _resampled(recordings: Sequence[Recording]) -> list[Defect]:
+    """Files without the upper frequencies of the features, at the rate at which these are computed by default."""
+    heard = [recording for recording in recordings if recording.seconds and recording.sample_rate]
+    highest = min([HIGHEST_DEFAULT_RATE, *(recording.sample_rate or 0 for recording in heard)])
+    # All utterances of a file must agree, since a short one may be a single vowel.
+    rate_of: dict[str, int] = {}
+    for recording in heard:
+        rate_of[recording.file] = max(recording.resampled_from or highest, rate_of.get(recording.file, 0))
+    defects = []
+    for rate in sorted(rate for rate in set(rate_of.values()) if rate < highest):
+        first, *others = [file for file, own in rate_of.items() if own == rate]
+        have = f"{1 + len(others)} files have" if others else f"{first}: has"
+        which = f"; the first is {first}" if others else ""
+        message = f"{have} next to nothing above {rate / 2:g} Hz, as if resampled from {rate} Hz{which}"
+        defects.append(Defect("warning", "resampled", message))
+    return defects
 
 
 def _durations(corpus: Utterances, recordings: Sequence[Recording]) -> list[Defect]:

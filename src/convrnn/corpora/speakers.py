@@ -19,7 +19,7 @@ def speaker_defects(corpus: Utterances, *, by_partition: bool) -> list[Defect]:
     defects = []
     if len(utterances) < 3:
         speakers = f"{len(utterances)} speaker{'' if len(utterances) == 1 else 's'}"
-        message = f"the corpus has {speakers}; train, validation and test need one each at least"
+        message = f"the corpus has {speakers}; train, validation and test need at least one each"
         defects.append(Defect("error", "too-few-speakers", message))
     alike: dict[str, list[str]] = {}
     for speaker in utterances:
@@ -28,8 +28,8 @@ def speaker_defects(corpus: Utterances, *, by_partition: bool) -> list[Defect]:
         if len(names) > 1:
             told = some([f"{name!r} ({utterances[name]} rows)" for name in names], 5)
             message = (
-                f"speakers differ in {difference(*names[:2])} only: {told}; if they are one person, join them "
-                f"(--same-speaker {names[0]}={names[1]}, or a column person)"
+                f"speakers differ only in {difference(*names[:2])}: {told}; if they are one person, join them with "
+                f"same-speaker {names[0]}={names[1]}, or a column person"
             )
             defects.append(Defect("warning", "speaker-forms", message))
     return _partition_defects(corpus) + defects if by_partition else defects
@@ -51,7 +51,7 @@ def _partition_defects(corpus: Utterances) -> list[Defect]:
     if not given:
         return defects
     defects += [
-        Defect("error", "absent-partition", f"no utterance is in the partition {side}, but others have one")
+        Defect("error", "absent-partition", f"no utterance is in the partition {side}, although others are given")
         for side in PARTITIONS
         if side != "validation" and side not in given
     ]
@@ -62,7 +62,7 @@ def _partition_defects(corpus: Utterances) -> list[Defect]:
         )
         defects.append(Defect("warning", "no-validation", message))
     defects += [
-        Defect("warning", "no-partition", f"{identity} has no partition, but others have")
+        Defect("warning", "no-partition", f"{identity} has no partition, although other utterances have one")
         for identity, side in zip(corpus.table["id"].tolist(), partitions, strict=True)
         if side == NO_PARTITION
     ]

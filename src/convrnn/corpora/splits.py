@@ -125,7 +125,7 @@ def make_splits(corpus: LabelledCorpus, kind: str, *, seed: int = 0) -> list[Spl
     """
     task, classes = corpus.task, corpus.classes
     if len(classes) < 2:
-        raise InputError(f"{corpus.name}: task {task!r} has one class only, {classes[0]!r}; at least two are needed")
+        raise InputError(f"{corpus.name}: task {task!r} has only one class, {classes[0]!r}; at least two are needed")
     if len(corpus.speakers) < 3:
         raise InputError(
             f"{corpus.name}: task {task!r} has {len(corpus.speakers)} speaker(s); at least three are needed, one each "
@@ -198,11 +198,13 @@ def _partitions(corpus: LabelledCorpus, seed: int) -> Split:
     sides: dict[str, str] = {}
     for identity, speaker, side in zip(table["id"], table["speaker"], table["partition"], strict=True):
         if side is None:
-            raise InputError(f"{corpus.name}: {identity} has no partition, but others have; give it one or remove it")
+            raise InputError(
+                f"{corpus.name}: {identity} has no partition, although others have one; add it or remove the row"
+            )
         if sides.setdefault(speaker, side) != side:
             raise InputError(
                 f"{corpus.name}: speaker {speaker!r} is in the partitions {sides[speaker]} and {side}; "
-                "a speaker may be in one only"
+                "a speaker may be in only one"
             )
     groups = {side: [s for s, found in sides.items() if found == side] for side in PARTITIONS}
     for side in ("train", "test"):
@@ -250,7 +252,7 @@ def _hold_out(corpus: LabelledCorpus, speakers: Sequence[str], seed: Sequence[in
     """Divides training speakers into train and validation."""
     if len(speakers) < 2:
         raise InputError(
-            f"{corpus.name}: one training speaker only, {speakers[0]!r}; a second one is needed for validation"
+            f"{corpus.name}: only one training speaker, {speakers[0]!r}; another one is needed for validation"
         )
     every = _class_counts(corpus)
     counts = {speaker: every[speaker] for speaker in speakers}
@@ -276,7 +278,7 @@ def _hold_out_of_groups(
         validation += rng.permutation(members[group])[:held].tolist()
     if not validation:
         raise InputError(
-            f"{corpus.name}: no two training speakers are of one group of {', '.join(sorted(members))}; two are "
+            f"{corpus.name}: no group has two training speakers; groups: {', '.join(sorted(members))}; two are "
             "needed, one of them for validation"
         )
     return sorted(set(speakers) - set(validation)), validation

@@ -1,4 +1,4 @@
-"""Recorded utterances with their speakers: what a corpus and its labelled rows have in common."""
+"""Recorded utterances with their speakers: the base class of a corpus and of its labelled rows."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,11 +19,11 @@ COLUMNS = ("id", "file", "start", "end", "speaker", "partition")
 
 @dataclass(frozen=True, slots=True)
 class HoldOut:
-    """How a corpus takes its validation speakers out of its training partition, where it has a rule of its own.
+    """A corpus's own rule for taking validation speakers from its training partition.
 
     Attributes:
-        groups: Speaker to group.
-        per_group: Speakers that :func:`~convrnn.corpora.splits.make_splits` draws from each group.
+        groups: Group of each speaker.
+        per_group: Number of speakers that :func:`~convrnn.corpora.splits.make_splits` draws from each group.
     """
 
     groups: Mapping[str, str]
@@ -32,12 +32,12 @@ class HoldOut:
 
 @dataclass(frozen=True, slots=True)
 class Remark:
-    """Something odd about a corpus's files that does not keep it from being used.
+    """An oddity of a corpus's files that does not prevent its use.
 
     Attributes:
         kind: A fixed word such as ``"unlisted-file"``.
         message: One sentence that names what was found.
-        task: The one task that it concerns; None for all.
+        task: The task that it concerns; None for all.
     """
 
     kind: str
@@ -52,7 +52,7 @@ class TaskLabels:
     Attributes:
         task: Its name.
         classes: The class names, in the order of the class numbers.
-        of_rows: The label of every row of a table; None where it has none.
+        of_rows: The label of every row of a table, None if it is missing.
     """
 
     task: str
@@ -76,11 +76,11 @@ class Utterances:
         synthetic: Whether the speech is synthetic.
         headerless_rate: Sample rate in Hz of audio files without a header, which are then 16-bit PCM; None if every
             file has one.
-        hold_out: The corpus's own rule for validation speakers; None for the common one.
+        hold_out: The corpus's own rule for validation speakers; None for the default one.
         remarks: What a user of the corpus should know.
 
     Raises:
-        ValueError: If the table does not have this form (a mistake in the adapter, not the user's).
+        ValueError: If the table does not have this form (a mistake in the code that made it, not the user's).
     """
 
     name: str
@@ -141,7 +141,7 @@ class Utterances:
         ]
 
     def keep(self, rows: Sequence[bool]) -> Self:
-        """Those rows alone, numbered anew; classes stay as they are.
+        """The selected rows, renumbered; the classes stay the same.
 
         Args:
             rows: Whether to keep each row.
@@ -149,13 +149,13 @@ class Utterances:
         return self if all(rows) else replace(self, table=self.table[list(rows)])
 
     def join_speakers(self, pairs: Sequence[tuple[str, str]]) -> Self:
-        """The same rows with one name for each person who has several.
+        """The same rows, with one name for each person who has several.
 
         Args:
-            pairs: Two names of one person each; the first name stays, and pairs that share a name make one person.
+            pairs: Pairs of names of the same person. The first name is kept; pairs that share a name are one person.
 
         Raises:
-            InputError: If nobody has one of the names.
+            InputError: If no speaker has one of the names.
         """
         known = set(self.speakers)
         for name in (name for pair in pairs for name in pair):
@@ -167,7 +167,7 @@ class Utterances:
 
 
 def utterance_id(file: str, start: float | None = None, end: float | None = None) -> str:
-    """What an utterance is called in tables and messages.
+    """The name of an utterance in tables and messages.
 
     Example:
         >>> utterance_id("a.wav"), utterance_id("a.wav", 0.5, 2.0), utterance_id("a.wav", end=2.0)

@@ -1,14 +1,15 @@
-"""Experiments: what the commands ``compare``, ``reproduce`` and ``train`` do, as functions.
+"""Experiments: the commands ``compare``, ``reproduce`` and ``train`` as functions.
 
 - :func:`compare` trains several models on a corpus under one protocol and returns a :class:`Comparison`.
 - :func:`reproduce` repeats tables of the paper and returns :class:`Results`; :func:`plan_reproduction` and
   :func:`estimate` say in advance what it will do and how long that will take.
 - :func:`train` trains one model and returns a :class:`TrainedModel`.
-- :class:`Progress` is notified of their progress.
+- :class:`Progress` receives their progress.
 
-Inside, :mod:`rows` and :mod:`prepare` prepare a corpus, :mod:`grid` plans and executes runs, :mod:`results` turns their
-predictions into a table with intervals and tests, :mod:`report` writes its pages, and the modules ``…_record`` record
-what a folder of results contains. :mod:`svm_baseline` and :mod:`probe` are linear baselines for the networks.
+Inside, :mod:`rows` and :mod:`prepare` prepare a corpus, :mod:`grid` plans and executes runs, :mod:`outcomes` and
+:mod:`results` turn their predictions into a table with intervals and tests, :mod:`report` writes its pages, and the
+modules ``…_record`` record what a folder of results contains. :mod:`svm_baseline` and :mod:`probe` are linear baselines
+for the networks.
 """
 
 import importlib
@@ -47,7 +48,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> object:
-    # A command that only shows its help should not wait for what trains.
+    # A command that only shows its help should not wait for PyTorch.
     for module, names in _MODULES.items():
         if name in names:
             return getattr(importlib.import_module(f"convrnn.experiments.{module}"), name)

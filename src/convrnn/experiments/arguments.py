@@ -8,6 +8,8 @@ from typing import get_args
 from convrnn.errors import Argument, InputError, one_sentence
 from convrnn.features.base import SAMPLE_RATES
 from convrnn.features.normalise import NormalisePolicy
+from convrnn.features.waveform import WINDOW_LIMITS_MS
+from convrnn.files import why_not_writable
 from convrnn.training.config import MOST_EPOCHS, MOST_SEED, TrainingConfig
 
 MODELS = ("baseline", "conv", "clstm", "extended-clstm", "cblstm")
@@ -17,7 +19,7 @@ SEEDS = 5
 """The number of seeds by default."""
 
 MOST_RUNS = 10_000
-"""Largest number of seeds or folds; every model is trained once for each."""
+"""Largest number of seeds or folds; each model is trained once for each of them."""
 
 MOST_JOBS = 256
 """Largest number of processes."""
@@ -25,14 +27,15 @@ MOST_JOBS = 256
 LIMITS: dict[str, tuple[float, float, str]] = {
     "batch_size": (1, 2**16, ""),
     "fold": (1, MOST_RUNS, ""),
-    "jobs": (1, MOST_JOBS, "since each is a process with PyTorch in it, of 300 MB and more"),
-    "learning_rate": (1e-8, 1.0, "since a step moves every weight by about as much, and weights begin below 1"),
+    "jobs": (1, MOST_JOBS, "since each process loads PyTorch and takes 300 MB or more"),
+    "learning_rate": (1e-8, 1.0, "since a step changes every weight by about that much, and weights start below 1"),
     "max_epochs": (1, MOST_EPOCHS, ""),
     "patience": (1, MOST_EPOCHS, ""),
-    "sample_rate": (*SAMPLE_RATES, "as audio files have it"),
-    "seed": (0, MOST_SEED, "as PyTorch takes it"),
+    "sample_rate": (*SAMPLE_RATES, "as in audio files"),
+    "seed": (0, MOST_SEED, "as in PyTorch"),
     "seeds": (1, MOST_RUNS, ""),
     "split_seed": (0, MOST_SEED, ""),
+    "window_ms": (*WINDOW_LIMITS_MS, ""),
 }
 """Argument to its smallest and largest value and the reason, if it is not obvious."""
 
@@ -57,7 +60,7 @@ def check_numbers(**values: float | None) -> None:
 
 
 def training_config(max_epochs: int, patience: int, batch_size: int, learning_rate: float) -> TrainingConfig:
-    """The optimisation with these values and defaults for all others.
+    """The training config with these values and defaults for all others.
 
     Raises:
         InputError: as :func:`check_numbers`.
@@ -77,7 +80,7 @@ def check_number(name: str, value: float | None, least: float, most: float, why:
         why: the reason for the limits, if it is not obvious.
 
     Raises:
-        InputError: with all of these, or for what is no number.
+        InputError: with all of these, or for something that is not a number.
     """
     if value is not None and (isinstance(value, bool) or not isinstance(value, numbers.Real)):
         raise InputError(Argument(name), f": a number is expected, not {one_sentence(repr(value), 40)}")
@@ -108,7 +111,7 @@ def check_choice(name: str, value: str, allowed: Iterable[str]) -> None:
 
 
 def check_choices(name: str, values: Sequence[str], allowed: Iterable[str]) -> None:
-    """Refuse an empty list of words, one with a word that is not allowed, and one with a word twice.
+    """Refuse an empty list of words, and one with a repeated word or one that is not allowed.
 
     Raises:
         InputError: naming the argument, and what is allowed.
@@ -130,7 +133,7 @@ def check_choices(name: str, values: Sequence[str], allowed: Iterable[str]) -> N
 
 
 def check_list(name: str, values: Iterable[str]) -> None:
-    """Refuse a string where a list of strings is expected.
+    """Refuse a string in place of a list of strings.
 
     Raises:
         InputError: naming the argument.
@@ -171,13 +174,19 @@ def pairs_of_names(name: str, values: Iterable[str]) -> list[tuple[str, str]]:
 
 
 def check_folder(name: str, path: Path) -> None:
-    """Refuse a path that is a file or lies in one.
+    """Refuse a folder that cannot be made or written; nothing is left behind in it.
+
+    Args:
+        name: the argument.
+        path: the folder; it may be missing.
 
     Raises:
-        InputError: naming that file.
+        InputError: naming the file that is in its place, or the folder that cannot be written and why.
     """
     for place in (path, *path.parents):
         if place.is_dir():
+            if reason := why_not_writable(place):
+                raise InputError(Argument(name, str(path)), f": {place} cannot be written ({reason})")
             return
         if place.exists():
             argument = (Argument(name),) if place == path else (Argument(name, str(path)), ":")

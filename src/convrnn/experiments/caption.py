@@ -1,13 +1,14 @@
-"""Captions: what a reader has to know to judge results."""
+"""Captions: what a reader needs to know to judge results."""
 
 from collections.abc import Sequence
 
 from convrnn.corpora.labelled import LabelledCorpus
 from convrnn.corpora.names import some
 from convrnn.experiments.grid import GridRun
+from convrnn.experiments.outcomes import Outcome
 from convrnn.experiments.paper import Column
 from convrnn.experiments.prepare import Prepared
-from convrnn.experiments.results import Experiment, Outcome
+from convrnn.experiments.results import Experiment
 from convrnn.training.config import DEFAULTS
 
 
@@ -35,25 +36,26 @@ def experiment_of(
 
 
 def caption(corpus: LabelledCorpus, split: str, runs: Sequence[GridRun], provisos: Sequence[str] = ()) -> str:
-    """What stands under the table: everything that a reader has to know to judge the numbers.
+    """The caption of a table: everything that a reader needs to know to judge the numbers.
 
     Args:
         corpus: the corpus.
         split: how it was split, as the user gave it.
         runs: the grid, at least one run.
-        provisos: what was done to the corpus and let through, as sentences.
+        provisos: what was done to the corpus and which of its errors were accepted, as sentences.
     """
     spec = runs[0].spec
     of_models: dict[str, set[int]] = {}
     for run in runs:
         of_models.setdefault(run.spec.model_name, set()).add(run.spec.seed)
     fewest, seeds = min(map(len, of_models.values())), max(map(len, of_models.values()))
+    window = f", windows of {spec.window_ms:g} ms" if spec.window_ms is not None else ""
     parts = [
         f"{corpus.name}, task {corpus.task} ({some(spec.classes)})",
         f"setting {spec.setting}",
         f"split {split}" + (f" ({runs[0].folds} folds pooled per seed)" if runs[0].folds > 1 else ""),
         ("" if fewest == seeds else f"{fewest} to ") + f"{seeds} seed{'s' if seeds > 1 else ''}",
-        f"{spec.features.description}, standardised per {spec.normalise}",
+        f"{spec.features.description}{window}, standardised per {spec.normalise}",
     ]
     if spec.balance:
         parts.append("training classes balanced")

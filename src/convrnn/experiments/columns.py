@@ -18,7 +18,7 @@ PAPER_TASKS: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One column to be done.
+    """A column to reproduce.
 
     Attributes:
         column: what its models are trained on.
@@ -45,13 +45,12 @@ def choose_columns(
     Args:
         table: the paper's table.
         corpora: as the user named them, ``"kind:PATH"`` or ``"demo"``.
-        tasks: label columns of other corpora; of the paper's corpora, those that are to be done (by default all).
+        tasks: label columns of other corpora; on the paper's corpora, do only these (by default all).
         setting: for other corpora, ``"emotion"`` or ``"paralinguistic"``; by default the table's, if it has only one.
-        features: which to use; by default the table's. ``"egemaps-25ms"`` takes the place of the paper's eGeMAPS.
+        features: which to use; by default the table's. ``"egemaps-25ms"`` replaces the paper's eGeMAPS.
 
     Raises:
-        InputError: where a corpus of another kind comes without a task or the setting is left open, and where nothing
-            is left to be done.
+        InputError: if another corpus comes without a task or setting that it needs, and if no column is left.
 
     Example:
         >>> [request] = choose_columns(TABLES["table1"], ["demo"], tasks=["gender"])
@@ -87,7 +86,7 @@ def choose_columns(
 
 
 def missing_columns(table: PaperTable, requests: Sequence[Request]) -> list[Column]:
-    """The paper's columns that are not done, where some of them are."""
+    """The paper's columns that are left out, if some of them are done."""
     done = [column for request in requests if (column := table.own(request.column)) is not None]
     return [column for column in table.columns if column not in done] if done else []
 
@@ -108,7 +107,7 @@ def _kind(corpus: str) -> str:
 
 def _own_columns(table: PaperTable, kind: str, tasks: Sequence[str], features: Sequence[str]) -> list[Column]:
     """The paper's columns on one of its corpora."""
-    # Tasks that the corpus does not have are meant for another one.
+    # Tasks that this corpus does not have are meant for another one.
     wanted = [task for task in tasks if task in PAPER_TASKS[kind]] or PAPER_TASKS[kind]
     columns = []
     for column in table.columns:
@@ -133,7 +132,7 @@ def _other_columns(
 ) -> list[Column]:
     """The table's models on a corpus that is not the paper's."""
     if not tasks:
-        raise InputError(Argument("tasks"), f": name the label column of {corpus} that {table.name} is to be done on")
+        raise InputError(Argument("tasks"), f": name the label column of {corpus} to use for {table.name}")
     if setting is None and len(table.settings) > 1:
         choices = " or ".join(table.settings)
         raise InputError(

@@ -9,7 +9,6 @@ from convrnn.corpora.corpus import Corpus
 from convrnn.corpora.gate import Provisos
 from convrnn.corpora.labelled import LabelledCorpus
 from convrnn.experiments.arguments import (
-    MODELS,
     SEEDS,
     check_choice,
     check_choices,
@@ -21,13 +20,22 @@ from convrnn.experiments.arguments import (
 from convrnn.experiments.caption import experiment_of
 from convrnn.experiments.comparison_record import ComparisonRecord, open_folder, recorded
 from convrnn.experiments.grid import GridRun, outcomes, plan, run_grid
+from convrnn.experiments.outcomes import Outcome
 from convrnn.experiments.paper import Column
-from convrnn.experiments.prepare import Prepared, extract, features_for, prepare, ready_features, tell_rate
+from convrnn.experiments.prepare import (
+    Prepared,
+    check_models,
+    extract,
+    features_for,
+    prepare,
+    ready_features,
+    tell_rate,
+)
 from convrnn.experiments.progress import Progress
 from convrnn.experiments.record import RUNS, with_earlier_runs
 from convrnn.experiments.resources import Resources
-from convrnn.experiments.results import Outcome, Results
-from convrnn.experiments.rows import RowOptions
+from convrnn.experiments.results import Results
+from convrnn.experiments.rows import RowOptions, named_corpus
 from convrnn.features.registry import FEATURES
 from convrnn.features.store import FeatureStore
 from convrnn.models.presets import FRONT_ENDS, SETTINGS
@@ -37,23 +45,30 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Comparison:
     """The results of several models on one corpus and task.
 
     Attributes:
-        results: every number, and the runs behind it.
+        results: all numbers, and the runs that they come from.
         provisos: what was done to the corpus, and the errors that were accepted.
-        folder: where the runs and the report lie.
+        folder: the folder of the runs and the report.
     """
 
     results: Results
     provisos: Provisos
     folder: Path
 
+    def __repr__(self) -> str:
+        [(column, experiment)] = self.results.done
+        summary = self.results.summary()
+        width = max(len(row.model) for row in summary.rows)
+        lines = [f"Comparison on {experiment.corpus}, task {column.column.task}, in {self.folder}; UA recall [%]:"]
+        return "\n  ".join([*lines, *(f"{row.model:{width}}  {row.ua_recall}" for row in summary.rows)])
+
     @property
     def table(self) -> "pd.DataFrame":
-        """One line per model with every number, as :attr:`~convrnn.experiments.results.Results.table` has it."""
+        """A row per model with all numbers: :attr:`Results.table <convrnn.experiments.results.Results.table>`."""
         return self.results.table
 
     def report(self, folder: Path | str) -> None:
@@ -66,11 +81,11 @@ class Comparison:
 
 
 def compare(
-    corpus: str | Corpus,
+    corpus: str | Path | Corpus,
     task: str,
     *,
     out: Path | str,
-    models: Sequence[str] = MODELS,
+    models: Sequence[str] | None = None,
     setting: str = "emotion",
     split: str | None = None,
     split_seed: int = 0,
@@ -82,6 +97,7 @@ def compare(
     batch_size: int = DEFAULTS.batch_size,
     learning_rate: float = DEFAULTS.lr,
     features: str = "logmel",
+    window_ms: float | None = None,
     sample_rate: int | None = None,
     same_speaker: Sequence[str] = (),
     drop_duplicates: bool = False,
@@ -94,47 +110,49 @@ def compare(
 ) -> Comparison:
     """Train every model with every seed on every fold, and compare their UA recall.
 
-    Before any work the recordings are checked by :func:`~convrnn.corpora.check.check_corpus`. In every run, smaller
-    classes of the training set are filled up to the size of the largest (section IV-A of the paper). Each run has a
-    directory of its own under ``out/runs``, named by its content: a finished one is never done twice, and an
-    interrupted comparison continues when it is called again. ``out`` gets the report of
-    :meth:`Results.report <convrnn.experiments.results.Results.report>`, which covers everything compared there so
-    far: other models or seeds are added to it, and another experiment needs another folder.
+    The recordings are checked first, by :func:`~convrnn.corpora.check.check_corpus`. In every run, examples of the
+    smaller training classes are repeated until all classes are equally large (section IV-A of the paper). Each run has
+    its own directory in ``out/runs``, named by a hash of its settings and data. Finished runs are never repeated, and
+    the same call continues an interrupted comparison. The report of
+    :meth:`Results.report <convrnn.experiments.results.Results.report>` is written to ``out``. It covers everything
+    compared there so far: further models and seeds are added; a comparison with other settings needs another folder.
 
     Args:
-        corpus: a corpus, or its name: ``"csv:PATH"``, ``"emodb:PATH"``, ``"aibo:PATH"``, ``"agender:PATH"`` or
-            ``"demo"`` (see :func:`~convrnn.corpora.registry.open_corpus`).
+        corpus: a corpus, the :class:`~pathlib.Path` of a CSV table, or a name: ``"csv:PATH"``, ``"emodb:PATH"``,
+            ``"aibo:PATH"``, ``"agender:PATH"`` or ``"demo"`` (see :func:`~convrnn.corpora.registry.open_corpus`).
         task: the label column to predict.
         out: folder for runs, tables and pictures; made if it does not exist.
-        models: front ends, names in :data:`~convrnn.models.presets.FRONT_ENDS`.
+        models: front ends, names in :data:`~convrnn.models.presets.FRONT_ENDS`; by default those of
+            :data:`~convrnn.experiments.arguments.MODELS` that the features suit.
         setting: ``"emotion"`` (section IV-A) or ``"paralinguistic"`` (section IV-B).
         split: ``"partitions"``, ``"random"``, ``"folds:K"``, ``"loso"`` or ``"file:PATH"``, always disjoint by speaker
             (see :func:`~convrnn.corpora.splits.make_splits`); by default the corpus's partitions, or a random split.
-        split_seed: decides what is random in the split, and nothing else.
-        seeds: number of seeds: 0, 1, … They vary initialisation, balancing and order of the examples.
-        jobs: processes; the numbers are the same for any number of them.
-        normalise: frames that features are standardised over: ``"speaker"``, ``"utterance"`` or ``"corpus"``.
-        max_epochs: epochs at most.
+        split_seed: seed of the random choices in the split.
+        seeds: number of seeds (0, 1, …) of the initialisation, the balancing and the order of examples.
+        jobs: number of processes; the results do not depend on it.
+        normalise: whether features are standardised per ``"speaker"``, ``"utterance"`` or ``"corpus"``.
+        max_epochs: maximum number of epochs.
         patience: a run stops after this many epochs without a better validation result.
         batch_size: utterances per training step.
-        learning_rate: Adam's step size.
-        features: ``"logmel"``, ``"egemaps"`` or ``"egemaps-25ms"``.
-        sample_rate: Hz to resample to; by default the lowest among the files with a label, at most 16000.
-        same_speaker: two names of one person each, as ``"A=B"``; the person is then called A.
-        drop_duplicates: whether to leave out copies of recordings that are listed before them.
+        learning_rate: Adam's learning rate.
+        features: one of :data:`~convrnn.features.registry.FEATURES`.
+        window_ms: length in milliseconds of the windows of the front-end layer on the raw waveform; 25 by default.
+        sample_rate: in Hz; by default the lowest among the files with a label, at most 16000.
+        same_speaker: pairs of names of the same person, as ``"A=B"``; the person is then called A.
+        drop_duplicates: whether to leave out copies of recordings that are listed earlier.
         accept: kinds of errors, among :data:`~convrnn.corpora.gate.ACCEPTABLE`, that do not stop the comparison; the
             results say so.
-        svm_baseline: whether to add a linear support vector machine that sees the same features as means and
-            deviations over each utterance, under the same protocol.
-        probe: whether to add a linear support vector machine on the features that each trained front end extracts.
+        svm_baseline: whether to add a linear support vector machine on the mean and standard deviation of the features
+            over each utterance, under the same protocol.
+        probe: whether to add one on the mean and standard deviation of each trained front end's output.
         cache: folder of extracted features and synthesised speech; by default
             :func:`~convrnn.cache.default_cache_dir`.
         progress: receives the progress.
         command: the command line to record in ``out``, if there is one.
 
     Raises:
-        InputError: for arguments, a corpus or a folder that cannot be used, and for a run that fails; everything that
-            was finished is kept.
+        InputError: for arguments, a corpus or a folder that cannot be used, and for a run that fails; finished work is
+            kept.
         GridInterrupt: for Ctrl-C during the runs.
 
     Example:
@@ -145,11 +163,13 @@ def compare(
     """
     out = Path(out)
     check_folder("out", out)
-    check_choices("models", models, FRONT_ENDS)
+    corpus = named_corpus("corpus", corpus)
+    if models is not None:
+        check_choices("models", models, FRONT_ENDS)
     check_choice("setting", setting, SETTINGS)
     check_choice("features", features, FEATURES)
     policy = check_policy(normalise)
-    check_numbers(split_seed=split_seed, seeds=seeds, jobs=jobs, sample_rate=sample_rate)
+    check_numbers(split_seed=split_seed, seeds=seeds, jobs=jobs, sample_rate=sample_rate, window_ms=window_ms)
     training = training_config(max_epochs, patience, batch_size, learning_rate)
     chosen = RowOptions.of(same_speaker, accept, drop_duplicates=drop_duplicates)
     if svm_baseline:
@@ -157,7 +177,7 @@ def compare(
 
         linear.check_policy(policy)
     with Resources.using(cache, jobs, progress) as resources:
-        ready_features(features, sample_rate, resources.progress)
+        models = check_models(models, setting, ready_features(features, sample_rate, resources.progress), window_ms)
         prepared = prepare(corpus, task, split, split_seed, chosen, resources)
         config = features_for(prepared.data, features, sample_rate, resources.progress)
         tell_rate(prepared.data, config.sample_rate, resources.progress, given=sample_rate is not None)
@@ -168,6 +188,7 @@ def compare(
             setting=setting,
             seeds=range(seeds),
             features=config,
+            window_ms=window_ms,
             normalise=policy,
             training=training,
         )
@@ -177,7 +198,7 @@ def compare(
         record = open_folder(out, asked, runs, prepared.splits)
         grid, found, record = _run(runs, record, prepared, out, resources)
     experiment = experiment_of(_column(grid, prepared.data), prepared, grid, found)
-    comparison = Comparison(Results.of([experiment], command=record.command), prepared.provisos, out)
+    comparison = Comparison(Results.of([experiment], commands=record.commands), prepared.provisos, out)
     comparison.report(out)
     return comparison
 
@@ -188,7 +209,7 @@ def _run(
     """Do all runs of the folder's table.
 
     Returns:
-        The runs, the outcomes of these and of the linear machines, and the record that they follow.
+        The runs, their outcomes and those of the support vector machines, and the record that they follow.
     """
     data, features, runs_dir = prepared.data, asked[0].spec.features, out / RUNS
     grid: list[GridRun] = []

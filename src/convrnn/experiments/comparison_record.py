@@ -1,4 +1,4 @@
-"""The record of a comparison's folder: which experiment it holds, and which runs were asked for in it."""
+"""The record of a comparison's folder: which experiment it holds, and which runs were requested in it."""
 
 import json
 from collections.abc import Sequence
@@ -13,10 +13,13 @@ from convrnn.errors import Argument, InputError
 from convrnn.experiments.grid import GridRun
 from convrnn.experiments.record import (
     RUNS,
+    Command,
+    Parts,
     Record,
     RecordedRun,
     advising,
     difference,
+    listed,
     training_differences,
     with_asked,
     with_earlier_runs,
@@ -35,10 +38,11 @@ SPLITS = "split.json"
 
 
 class ComparisonRecord(Record):
-    """The experiment in a comparison's folder and the runs asked for in it: the content of ``compare.json``.
+    """The experiment in a comparison's folder and the runs requested in it: the content of ``compare.json``.
 
     Attributes:
-        command: The last command line; empty if it was called from Python.
+        command: The last command line that added something; empty for a call from Python.
+        earlier_commands: Those before it.
         convrnn: The version that ran it.
         corpus: The corpus as the user named it.
         fingerprint: Content hash of the corpus and the task's labels.
@@ -48,6 +52,7 @@ class ComparisonRecord(Record):
         split: How the corpus is split, in the user's words.
         normalise: Over which frames features are standardised.
         features: Input features.
+        window_ms: Length of the windows on the raw waveform in milliseconds; None for other features.
         training: The optimisation.
         svm_baseline: Whether the table has a row of the linear SVM; called ``yardstick`` in the file.
         probe: Whether it has rows of probes.
@@ -59,7 +64,8 @@ class ComparisonRecord(Record):
 
     model_config = ConfigDict(validate_by_name=True, validate_by_alias=True)
 
-    command: tuple[str, ...]
+    command: Command
+    earlier_commands: tuple[Command, ...] = ()
     convrnn: str
     corpus: str
     fingerprint: str
@@ -69,6 +75,7 @@ class ComparisonRecord(Record):
     split: str
     normalise: str
     features: FeatureConfig
+    window_ms: float | None = None
     training: TrainingConfig
     svm_baseline: bool = Field(default=False, validation_alias="yardstick", serialization_alias="yardstick")
     probe: bool = False
@@ -76,6 +83,11 @@ class ComparisonRecord(Record):
     dropped_duplicates: tuple[str, ...] = ()
     accepted_errors: dict[str, int] = Field(default_factory=dict)
     runs: tuple[RecordedRun, ...] = ()
+
+    @property
+    def commands(self) -> tuple[tuple[str, ...], ...]:
+        """The command lines of all that the folder holds, in their order."""
+        return (*self.earlier_commands, self.command)
 
     @classmethod
     def of(
@@ -88,7 +100,7 @@ class ComparisonRecord(Record):
         probe: bool = False,
         command: Sequence[str] = (),
     ) -> "ComparisonRecord":
-        """The record of what is asked for now.
+        """The record of what is requested now.
 
         Args:
             runs: the grid, at least one run.
@@ -110,6 +122,7 @@ class ComparisonRecord(Record):
             split=split,
             normalise=spec.normalise,
             features=spec.features,
+            window_ms=spec.window_ms,
             training=spec.training,
             svm_baseline=svm_baseline,
             probe=probe,
@@ -121,11 +134,11 @@ class ComparisonRecord(Record):
 def open_folder(
     out: Path, asked: ComparisonRecord, runs: Sequence[GridRun], splits: Sequence[Split]
 ) -> ComparisonRecord:
-    """Write a folder's record: what is asked for now, and what was asked for in it before.
+    """Write a folder's record: what is requested now, and what was requested in it before.
 
     Args:
         out: the folder; made if it does not exist.
-        asked: what is asked for now.
+        asked: what is requested now.
         runs: its grid.
         splits: the folds.
 
@@ -133,9 +146,8 @@ def open_folder(
         The record that the folder's table has to follow.
 
     Raises:
-        InputError: if the folder holds another experiment, whose table would be lost or mixed with this one, naming
-            what differs; other models and seeds are the same experiment. As :func:`with_earlier_runs`, and for damaged
-            files.
+        InputError: if the folder holds a comparison with other settings (other models and seeds may differ), naming
+            them; as :func:`with_earlier_runs`; and for damaged files.
     """
     path = out / COMPARISON
     whole = asked
@@ -143,8 +155,11 @@ def open_folder(
         before = recorded(out)
         _refuse_another(out, before, asked, splits)
         with_earlier_runs(runs, before.runs, out / RUNS)  # refuses what the table could not keep
+        *earlier, last = (*before.commands, asked.command) if _adds(before, asked) else before.commands
         whole = asked.model_copy(
             update={
+                "command": last,
+                "earlier_commands": tuple(earlier),
                 "svm_baseline": before.svm_baseline or asked.svm_baseline,
                 "probe": before.probe or asked.probe,
                 "runs": with_asked(before.runs, asked.runs),
@@ -153,6 +168,15 @@ def open_folder(
     save_splits(splits, out / SPLITS)
     write_atomically(path, json.dumps(whole.model_dump(mode="json", by_alias=True), indent=2) + "\n")
     return whole
+
+
+def _adds(before: ComparisonRecord, asked: ComparisonRecord) -> bool:
+    """Whether something is requested that was not requested before."""
+    return (
+        not set(asked.runs) <= set(before.runs)
+        or (asked.svm_baseline and not before.svm_baseline)
+        or (asked.probe and not before.probe)
+    )
 
 
 def recorded(out: Path) -> ComparisonRecord:
@@ -175,11 +199,15 @@ def _refuse_another(out: Path, before: ComparisonRecord, asked: ComparisonRecord
             told = [difference("split", before.split, asked.split)]
     if told:
         raise InputError(
-            Argument("out", str(out)), f" holds another comparison: {', '.join(told)}; choose another ", Argument("out")
+            Argument("out", str(out)),
+            " holds another comparison: ",
+            *listed(told),
+            "; choose another ",
+            Argument("out"),
         )
 
 
-def _differences(before: ComparisonRecord, asked: ComparisonRecord) -> list[str]:
+def _differences(before: ComparisonRecord, asked: ComparisonRecord) -> list[Parts]:
     """The differences between two experiments other than the splits, before and now."""
     told = []
     if before.task != asked.task:
@@ -194,21 +222,29 @@ def _differences(before: ComparisonRecord, asked: ComparisonRecord) -> list[str]
         if getattr(before, name) != getattr(asked, name)
     ]
     if before.features != asked.features:
-        told.append(difference("features", _told(before.features), _told(asked.features)))
+        told += _other_features(before.features, asked.features)
+    elif before.window_ms and asked.window_ms and before.window_ms != asked.window_ms:
+        told.append(difference("window_ms", before.window_ms, asked.window_ms))
     return told + training_differences(before.training, asked.training)
 
 
-def _other_rows(before: ComparisonRecord, asked: ComparisonRecord) -> str:
+def _other_rows(before: ComparisonRecord, asked: ComparisonRecord) -> Parts:
     """How the corpora differ: two of them, or one in two states."""
     if before.corpus == asked.corpus:
         if before.joined_speakers != asked.joined_speakers:
-            pairs = [", ".join(map("=".join, it.joined_speakers)) or "nobody" for it in (before, asked)]
-            return difference("same-speaker", *pairs)
+            pairs, now = ([*map("=".join, it.joined_speakers)] for it in (before, asked))
+            then = Argument("same_speaker", tuple(pairs) or None)
+            return (then, "" if pairs else " not given", f" (now {', '.join(now) or 'not given'})")
         if before.dropped_duplicates != asked.dropped_duplicates:
-            copies = [f"{len(it.dropped_duplicates)} copies" for it in (before, asked)]
-            return difference("drop-duplicates", *copies)
+            count, now_count = (len(it.dropped_duplicates) for it in (before, asked))
+            return (Argument("drop_duplicates"), f" with {count} copies (now {now_count} copies)")
     return difference("corpus", before.corpus, asked.corpus)
 
 
-def _told(features: FeatureConfig) -> str:
-    return f"{features.name} at {features.sample_rate} Hz"
+def _other_features(before: FeatureConfig, asked: FeatureConfig) -> list[Parts]:
+    told = []
+    if before.name != asked.name:
+        told.append(difference("features", before.name, asked.name))
+    if before.sample_rate != asked.sample_rate:
+        told.append(difference("sample_rate", before.sample_rate, asked.sample_rate))
+    return told or [(Argument("features", before.name), " (now with other settings)")]

@@ -12,7 +12,7 @@ from convrnn.features.config import FeatureConfig
 from convrnn.features.extract import Segment
 
 EPOCHS_GUESS = 30
-"""Epochs that a run is assumed to last; early stopping decides, so nobody can know."""
+"""Assumed number of epochs of a run; the actual number depends on early stopping."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Estimate:
         models: one line per table, column and model.
         jobs: processes.
         epochs: how many epochs a run is assumed to last.
-        max_epochs: epochs of a run at most.
+        max_epochs: maximum number of epochs of a run.
     """
 
     models: tuple[ModelEstimate, ...]
@@ -88,8 +88,8 @@ class Estimate:
         return (
             f"{self.left} of {self.runs} runs are left. With {self.jobs} process{'es' if self.jobs > 1 else ''} about "
             f"{format_seconds(self.seconds)} if they last {self.epochs} epochs on average, and "
-            f"{format_seconds(self.max_seconds)} at most ({self.max_epochs} epochs); extraction of features, and what "
-            "processes take from each other, come on top."
+            f"{format_seconds(self.max_seconds)} at most ({self.max_epochs} epochs), plus the extraction of "
+            "features, and more if processes slow each other down."
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -109,7 +109,7 @@ def estimate(plan: ReproductionPlan) -> Estimate:
     """Count the runs of a reproduction, and measure one epoch of every model that is not finished.
 
     Args:
-        plan: what :func:`~convrnn.experiments.reproduction.plan_reproduction` returned; nothing of it is done.
+        plan: from :func:`~convrnn.experiments.reproduction.plan_reproduction`; none of its runs is started.
 
     Raises:
         InputError: for a file that is missing or unreadable.
@@ -127,7 +127,7 @@ def _lines(plan: ReproductionPlan) -> list[ModelEstimate]:
     frames: dict[int, list[int]] = {}
     with plan.resources.progress.counting("measuring") as count:
         for number, (table, column, row) in enumerate(groups, start=1):
-            # All files are opened for it: once for a column, not for each of its models.
+            # Frames are counted once for a column, not for each of its models, since that opens all files.
             lines.append(_line(table.name, column, row.front_end, plan.out / RUNS, seen, frames))
             count(number, len(groups))
     return lines
@@ -166,7 +166,7 @@ def _line(
 
 
 def frame_counts(data: LabelledCorpus, features: FeatureConfig) -> list[int]:
-    """About how many frames each row has, from the lengths that the audio files' headers tell.
+    """The approximate number of frames of each row, from the lengths in the audio files' headers.
 
     Raises:
         InputError: for a file that is missing or unreadable.

@@ -13,8 +13,8 @@ from convrnn import plain_text
 from convrnn.corpora.labelled import LabelledCorpus
 from convrnn.corpora.splits import Split
 from convrnn.errors import Argument, InputError
+from convrnn.experiments.outcomes import Outcome, Run
 from convrnn.experiments.progress import Progress
-from convrnn.experiments.results import Outcome, Run
 from convrnn.features.config import FeatureConfig
 from convrnn.features.normalise import NormalisePolicy
 from convrnn.files import write_atomically
@@ -60,10 +60,11 @@ def plan(
     setting: str,
     seeds: Sequence[int],
     features: FeatureConfig,
+    window_ms: float | None = None,
     normalise: NormalisePolicy = "speaker",
     training: TrainingConfig | None = None,
 ) -> list[GridRun]:
-    """Every model × seed × fold, seed by seed, so that an early stop leaves whole seeds.
+    """Every model × seed × fold, seed by seed, so that an early stop leaves complete seeds.
 
     Args:
         corpus: the corpus.
@@ -72,6 +73,7 @@ def plan(
         setting: ``"emotion"`` or ``"paralinguistic"``.
         seeds: seeds of the runs.
         features: what is computed from the audio.
+        window_ms: length of the windows on the raw waveform in milliseconds; only for that.
         normalise: over which frames the features are standardised.
         training: the optimisation; the paper's by default.
 
@@ -88,6 +90,7 @@ def plan(
                 front_end=model,
                 setting=setting,
                 features=features,
+                window_ms=window_ms,
                 normalise=normalise,
                 training=training,
                 seed=seed,
@@ -102,7 +105,7 @@ def plan(
 
 
 def check_test_classes(corpus: LabelledCorpus, splits: Sequence[Split]) -> None:
-    """Refuse splits whose test sets together lack a class, since UA recall does not exist then.
+    """Refuse splits whose test sets together lack a class, since UA recall is undefined then.
 
     Raises:
         InputError: naming the class.
@@ -119,7 +122,7 @@ def check_test_classes(corpus: LabelledCorpus, splits: Sequence[Split]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Epochs:
-    """How far a run is.
+    """The progress of a run.
 
     Attributes:
         done: epochs done, with the part of the current one.
@@ -134,13 +137,13 @@ class Epochs:
     is_best: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class FinishedRun:
-    """The contents of a finished run's directory that a comparison uses.
+    """What a comparison uses of a finished run's directory.
 
     Attributes:
         result: the run's own.
-        found: whether it had been finished before.
+        found: whether it was already finished.
         speakers: speaker of each test utterance.
         truth: label of each.
         prediction: predicted class of each.
@@ -151,6 +154,9 @@ class FinishedRun:
     speakers: tuple[str, ...]
     truth: tuple[str, ...]
     prediction: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return f"FinishedRun({self.result.directory}: {scores(self.result)})"
 
     @classmethod
     def read(cls, directory: Path, *, found: bool) -> Self:
@@ -172,6 +178,12 @@ class FinishedRun:
         except (ValueError, KeyError) as error:
             raise DamagedRunError(directory, f"{PREDICTIONS} cannot be read: {error}") from error
         return cls(result, found, speakers, truth, prediction)
+
+
+def scores(result: RunResult) -> str:
+    """The scores on the test set and the epochs of a run, in a line."""
+    recall = "" if result.ua_recall is None else f"UA recall {100 * result.ua_recall:.1f} %, "
+    return f"{recall}accuracy {100 * result.accuracy:.1f} %, best epoch {result.best_epoch} of {result.epochs}"
 
 
 class RunFailedError(InputError):
@@ -205,12 +217,12 @@ def run_grid(
 ) -> list[FinishedRun]:
     """Train every run that is not finished yet.
 
-    Runs are taken in order by ``jobs`` processes. Each is fixed by its spec alone, so the results are the same for any
-    number of jobs. A finished run is read, an interrupted one continues after its last whole epoch. Of runs that
-    differ in names only, the first is trained.
+    Runs are taken in order by ``jobs`` processes. Each depends on its spec alone, so the results are the same for any
+    number of jobs. A finished run is read, and an interrupted one continues after its last complete epoch. Of runs that
+    differ only in the model's name, the first is trained.
 
     Args:
-        runs: what :func:`plan` gave.
+        runs: from :func:`plan`.
         corpus: the same corpus.
         cache_dir: folder of extracted features.
         runs_dir: folder of the run directories.
@@ -221,7 +233,7 @@ def run_grid(
         One result per run, in their order.
 
     Raises:
-        RunFailedError: for the first run that fails. For anything but bad input, the traceback is written to
+        RunFailedError: for the first run that fails. Unless the reason is bad input, the traceback is written to
             ``failed-<hash>.txt`` next to the run directories.
         InputError: for a finished run whose files are damaged.
         GridInterrupt: for Ctrl-C.
@@ -236,14 +248,14 @@ def run_grid(
     finally:
         progress.grid_ended()
     if found := sum(result.found for result in results):
-        progress.note(f"{found} of {len(runs)} runs had been finished before and were not done again")
+        progress.note(f"{found} of {len(runs)} runs were already finished")
     return results
 
 
 def _finish_all(
     runs: Sequence[GridRun], corpus: LabelledCorpus, cache_dir: Path, runs_dir: Path, jobs: int, progress: Progress
 ) -> list[FinishedRun]:
-    # Two names of one model come to the same run.
+    # Two names of the same model give the same run.
     same: dict[str, list[GridRun]] = {}
     for run in runs:
         same.setdefault(run.spec.hash, []).append(run)

@@ -11,10 +11,10 @@ FAU-Aibo's test set, Interspeech 2010 on aGender's development set. They had oth
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """What the paper prints in one place of a table: UA recall on the test set in percent.
+    """A value in a table of the paper: UA recall on the test set in percent.
 
     Attributes:
-        mean: mean over the authors' runs, whose number the paper does not say.
+        mean: mean over the authors' runs; the paper does not say how many.
         std: their standard deviation.
     """
 
@@ -28,7 +28,7 @@ class Row:
 
     Attributes:
         front_end: its name in :data:`convrnn.models.presets.FRONT_ENDS`.
-        heading: what the paper calls it.
+        heading: its name in the paper.
     """
 
     front_end: str
@@ -60,7 +60,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Rows whose mean is a separate row at the end of a table.
+    """Rows whose average is a row at the end of a table.
 
     Attributes:
         heading: what the paper calls it.
@@ -76,8 +76,8 @@ class PaperTable:
     """One table of the paper.
 
     Attributes:
-        name: how commands call it, such as ``"table1"``.
-        number: how the paper calls it, such as ``"I"``.
+        name: its name in commands, such as ``"table1"``.
+        number: its number in the paper, such as ``"I"``.
         title: the paper's caption.
         rows: models from top to bottom.
         columns: from left to right.
@@ -96,7 +96,7 @@ class PaperTable:
     average: bool = False
 
     def own(self, column: Column) -> Column | None:
-        """The paper's column that another one stands for: the same corpus, task, setting and kind of features."""
+        """The paper's column that corresponds to another one: same corpus, task, setting and kind of features."""
 
         def key(column: Column) -> tuple[str, str, str, str]:
             return column.corpus, column.task, column.setting, column.features.removesuffix("-25ms")
@@ -104,7 +104,7 @@ class PaperTable:
         return next((own for own in self.columns if key(own) == key(column)), None)
 
     def value(self, row: Row, column: Column) -> Value | None:
-        """What the paper has for a model and a column; None for a column that is not the paper's.
+        """The paper's value for a model and a column; None for a column that is not the paper's.
 
         Example:
             >>> table = TABLES["table1"]

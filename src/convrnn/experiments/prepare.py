@@ -1,6 +1,7 @@
 """Prepares a corpus for its models: splits, sample rate and features."""
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pydantic import ValidationError
@@ -10,12 +11,15 @@ from convrnn.corpora.gate import Provisos
 from convrnn.corpora.labelled import HIGHEST_DEFAULT_RATE, LabelledCorpus
 from convrnn.corpora.splits import Split, make_splits
 from convrnn.errors import Argument, InputError
+from convrnn.experiments.arguments import MODELS
 from convrnn.experiments.grid import check_test_classes
 from convrnn.experiments.progress import Progress
 from convrnn.experiments.resources import Resources, extraction_jobs
 from convrnn.experiments.rows import RowOptions, check_rows, open_rows
 from convrnn.features.config import FeatureConfig, feature_config_of
 from convrnn.features.store import FeatureStore
+from convrnn.models.presets import takes_waveform
+from convrnn.training.spec import model_on
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,10 +47,10 @@ def prepare(
     Args:
         corpus: a corpus, or its name as :func:`~convrnn.corpora.registry.open_corpus` takes it.
         task: the label column.
-        split: as :func:`~convrnn.corpora.splits.make_splits` takes it; None for the corpus's own partitions, or a
-            random split if it has none.
-        split_seed: decides what is random in the split.
-        chosen: the user's options about the rows.
+        split: see :func:`~convrnn.corpora.splits.make_splits`; None for the corpus's own partitions, or a random split
+            if it has none.
+        split_seed: seed of the random choices in the split.
+        chosen: the user's options for the rows.
         resources: cache, processes and progress.
 
     Raises:
@@ -64,11 +68,11 @@ def ready_features(features: str, sample_rate: int | None, progress: Progress) -
 
     Args:
         features: one of :data:`~convrnn.features.registry.FEATURES`.
-        sample_rate: Hz; None if the corpus that decides it is not open yet.
+        sample_rate: in Hz; None if it depends on a corpus that is not open yet.
         progress: receives the licence of the software that computes them.
 
     Raises:
-        InputError: for a rate at which the features do not exist, and for features that cannot be computed here.
+        InputError: for a rate at which the features are not defined, and for features that cannot be computed here.
     """
     rate = HIGHEST_DEFAULT_RATE if sample_rate is None else sample_rate
     try:
@@ -78,6 +82,27 @@ def ready_features(features: str, sample_rate: int | None, progress: Progress) -
         raise InputError(Argument("features", features), " ", Argument("sample_rate", rate), f": {why}") from None
     make_ready(config, progress)
     return config
+
+
+def check_models(
+    models: Sequence[str] | None, setting: str, features: FeatureConfig, window_ms: float | None
+) -> tuple[str, ...]:
+    """The models to train, after checking that they can be built on the features.
+
+    Args:
+        models: names of front ends; None for those of :data:`~convrnn.experiments.arguments.MODELS` that suit.
+        setting: ``"emotion"`` or ``"paralinguistic"``.
+        features: their input.
+        window_ms: length of the windows on the raw waveform in milliseconds.
+
+    Raises:
+        InputError: for a front end that cannot take the waveform, or a window for other features.
+    """
+    suits = [name for name in MODELS if not features.is_waveform or takes_waveform(name, features.num_features)]
+    chosen = tuple(suits if models is None else models)
+    for name in chosen:
+        model_on(features, window_ms, name, setting, num_classes=2)
+    return chosen
 
 
 def make_ready(features: FeatureConfig, progress: Progress) -> None:
@@ -97,7 +122,7 @@ def _tell_licence(licence: str, progress: Progress) -> None:
 
 
 def features_for(data: LabelledCorpus, features: str, sample_rate: int | None, progress: Progress) -> FeatureConfig:
-    """Features at the given sample rate, or by default at the one that suits the files.
+    """Features at the given sample rate, or by default at that of the corpus.
 
     Raises:
         InputError: as :func:`ready_features`, and for a file that is missing or unreadable.
@@ -112,7 +137,7 @@ def tell_rate(data: LabelledCorpus, rate: int, progress: Progress, *, given: boo
         data: the rows.
         rate: Hz.
         progress: receives the message.
-        given: whether the user asked for this rate.
+        given: whether the user requested this rate.
 
     Raises:
         InputError: for a file that is missing or unreadable.
@@ -121,14 +146,14 @@ def tell_rate(data: LabelledCorpus, rate: int, progress: Progress, *, given: boo
     begin = f"{data.name}: sample rate {rate} Hz"
     if rate > lowest:
         progress.warning(
-            f"{begin}, as asked for; some files have {lowest} Hz, and nothing is in them above {lowest // 2} Hz"
+            f"{begin}, as requested; some files have {lowest} Hz and contain nothing above {lowest // 2} Hz"
         )
     elif given:
-        progress.note(f"{begin}, as asked for")
+        progress.note(f"{begin}, as requested")
     elif rate == lowest:
         progress.note(f"{begin}, the lowest of the files")
     else:
-        progress.note(f"{begin}, the most that is used by default; no file has less than {lowest}")
+        progress.note(f"{begin}, the default maximum; the lowest of the files is {lowest}")
 
 
 def extract(data: LabelledCorpus, features: FeatureConfig, resources: Resources) -> FeatureStore:

@@ -1,4 +1,4 @@
-"""A linear probe: how much the features of a trained front end say about the classes."""
+"""A linear probe: how well a linear classifier does on the features of a trained front end."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from convrnn.corpora.labelled import LabelledCorpus
 from convrnn.experiments.grid import FinishedRun, GridRun
-from convrnn.experiments.results import Outcome
-from convrnn.experiments.svm_baseline import fit_machine, utterance_functionals
+from convrnn.experiments.outcomes import Outcome
+from convrnn.experiments.svm_baseline import fit_svm, utterance_functionals
 from convrnn.models.bundle import Bundle
 from convrnn.training.run_directory import BEST, RunFiles
 
@@ -34,13 +34,13 @@ def linear_probe(
     """Train and test a linear support vector machine on the features of every run's trained front end.
 
     Each utterance becomes the mean and the standard deviation over time of ``extract_features`` of the run's selected
-    model; no parameter of it changes. The machine sees the run's own training speakers, balanced with the run's seed;
-    validation chooses C, and the test set is read once, as for the baseline
+    model, which is not trained any further. The training speakers are the run's, balanced with the run's seed; C is
+    chosen on the validation set, and the test set is used once, as for the baseline
     (:func:`~convrnn.experiments.svm_baseline.linear_svm`).
 
     Args:
-        runs: the grid; models without a front end are passed over, since theirs are the input features.
-        finished: what each found.
+        runs: the grid; models without a front end are skipped, since their features are the input features.
+        finished: the result of each.
         corpus: the corpus.
         features: per row of the corpus ``[frames, features]``, not normalised.
         on_progress: called with (runs done, runs in all).
@@ -49,7 +49,7 @@ def linear_probe(
         One outcome per run, named by :func:`probe_name`.
 
     Raises:
-        InputError: for a bundle that is damaged or not as the run wrote it.
+        InputError: for a saved model that is damaged or not as the run wrote it.
     """
     chosen = [pair for pair in zip(runs, finished, strict=True) if pair[0].spec.model.front_end]
     speakers = corpus.table["speaker"].tolist()
@@ -59,7 +59,7 @@ def linear_probe(
         bundle = Bundle.load(found.result.directory / BEST)
         extracted = bundle.extract_features(bundle.normaliser().transform(features, speakers))
         outcomes.append(
-            fit_machine(
+            fit_svm(
                 probe_name(run.spec.model_name),
                 utterance_functionals(extracted),
                 corpus,

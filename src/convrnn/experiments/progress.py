@@ -13,7 +13,7 @@ _LOGGER = logging.getLogger("convrnn")
 
 
 class Progress:
-    """Receives the progress of a long-running function. Override the methods of the events that you want to see.
+    """Receives the progress of a long-running function; override the methods for the events that you want to see.
 
     By default messages go to the logger ``convrnn``, which shows only warnings and errors unless logging is configured,
     and all other events are ignored. Every method is called in the process and thread of the function that the object
@@ -28,7 +28,7 @@ class Progress:
     """
 
     def note(self, sentence: str) -> None:
-        """Something worth knowing, in one sentence."""
+        """Information, in one sentence."""
         _LOGGER.info(sentence)
 
     def warning(self, sentence: str) -> None:
@@ -40,7 +40,7 @@ class Progress:
         _LOGGER.error(sentence)
 
     def counting(self, what: str) -> AbstractContextManager[Callable[[int, int], None]]:  # noqa: ARG002
-        """Work on a number of items, such as reading files, begins; it ends with the context.
+        """Work on a number of items begins, such as reading files; it ends with the context.
 
         Args:
             what: what is done, in a word or two.

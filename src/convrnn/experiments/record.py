@@ -1,4 +1,4 @@
-"""Records of the runs in a folder of results, so that its table keeps all that was ever finished there."""
+"""Records of the runs in a folder of results, so that its table keeps all runs ever finished there."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -6,32 +6,47 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from convrnn.errors import Argument, InputError
 from convrnn.experiments.grid import GridRun
-from convrnn.models.presets import FRONT_ENDS, preset
+from convrnn.models.presets import FRONT_ENDS
 from convrnn.training.config import TrainingConfig
 from convrnn.training.run_directory import RunDirectory
+from convrnn.training.spec import model_on
 
 RUNS = "runs"
 """The folder of run directories in a folder of results."""
 
-_OPTIONS = {"max_epochs": "max-epochs", "batch_size": "batch-size", "lr": "learning-rate"}
-"""Fields of a training config to their names in functions and commands, if these differ."""
+_ARGUMENTS = {"batch_size": "batch_size", "lr": "learning_rate", "max_epochs": "max_epochs", "patience": "patience"}
+"""Fields of a training config to the arguments that set them."""
+
+_RENAMED = {"--yardstick": "--svm-baseline"}
+"""Options of earlier versions to their current names."""
 
 _Model = Annotated[str, Field(pattern=f"^({'|'.join(FRONT_ENDS)})$")]
 _Hash = Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
 
 
+def _with_current_names(command: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(_RENAMED.get(word, word) for word in command)
+
+
+Command = Annotated[tuple[str, ...], AfterValidator(_with_current_names)]
+"""The words of a command line, with the current names of its options; empty for a call from Python."""
+
+Parts = tuple[str | Argument, ...]
+"""A part of the sentence of an :class:`~convrnn.errors.InputError`."""
+
+
 class Record(BaseModel):
-    """A record in a folder of results; fields that only other versions know are ignored."""
+    """A record in a folder of results; fields of other versions are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class RecordedRun(Record):
-    """A run that was asked for in a folder.
+    """A run that was requested in a folder.
 
     Attributes:
         model: Name of the front end.
@@ -55,19 +70,19 @@ class RecordedRun(Record):
 def with_earlier_runs(
     asked: Sequence[GridRun], before: Sequence[RecordedRun], runs_dir: Path, *, whole_seeds: bool = False
 ) -> list[GridRun]:
-    """The runs of a table: those asked for now, and those of the same experiment that were finished before.
+    """The runs of a table: those requested now, and those of the same experiment that were finished before.
 
     Args:
         asked: the grid.
-        before: the runs asked for before; a model and seed that is not finished on every fold is left out.
+        before: the runs requested before; a model and seed not finished on every fold is left out.
         runs_dir: folder of the run directories.
         whole_seeds: whether to leave out other models, and seeds for which not all models are finished.
 
     Returns:
-        Seed by seed and fold by fold, models in the order in which they were first asked for.
+        Seed by seed and fold by fold, models in the order in which they were first requested.
 
     Raises:
-        InputError: for runs that were finished by a version of convrnn whose numbers differ from this one's.
+        InputError: for runs by a version of convrnn whose results differ from this one's.
     """
     folds = {run.fold: run for run in asked}
     now = {(run.spec.model_name, run.spec.seed) for run in asked}
@@ -82,10 +97,10 @@ def with_earlier_runs(
         if {run.spec.hash for run in earlier[model, seed]} != hashes:
             raise InputError(
                 Argument("out", str(runs_dir.parent)),
-                f" holds runs of {model} with seed {seed} by another version of convrnn, whose numbers do not belong "
-                "in one table with this one's; choose another ",
+                f" holds runs of {model} with seed {seed} by another version of convrnn, whose results do not belong "
+                "in the same table; choose another ",
                 Argument("out"),
-                ", or ask for these too",
+                ", or add this model and seed, to train them again",
             )
     models = list(dict.fromkeys([*(entry.model for entry in before), *(run.spec.model_name for run in asked)]))
     if whole_seeds:
@@ -97,7 +112,7 @@ def with_earlier_runs(
 
 
 def with_asked(before: Sequence[RecordedRun], asked: Sequence[RecordedRun]) -> tuple[RecordedRun, ...]:
-    """All runs that were ever asked for; new runs replace those of the same model and seed."""
+    """All runs requested so far; new ones replace those of the same model and seed."""
     again = {(run.model, run.seed) for run in asked}
     kept = [run for run in before if run in asked or (run.model, run.seed) not in again]
     return (*kept, *(run for run in asked if run not in kept))
@@ -106,37 +121,51 @@ def with_asked(before: Sequence[RecordedRun], asked: Sequence[RecordedRun]) -> t
 def _like(run: GridRun, model: str, seed: int) -> GridRun:
     """The run of another model and seed on the same fold."""
     spec = run.spec
-    network = preset(model, spec.setting, in_features=spec.features.num_features, num_classes=len(spec.classes))
+    network = model_on(spec.features, spec.window_ms, model, spec.setting, len(spec.classes))
     return replace(run, spec=spec.model_copy(update={"model_name": model, "model": network, "seed": seed}))
 
 
-def training_differences(before: TrainingConfig, now: TrainingConfig) -> list[str]:
+def training_differences(before: TrainingConfig, now: TrainingConfig) -> list[Parts]:
     """What differs between two optimisations.
 
     Example:
-        >>> training_differences(TrainingConfig(), TrainingConfig(max_epochs=15))
-        ['max-epochs 100 (now 15)']
+        >>> [parts] = training_differences(TrainingConfig(), TrainingConfig(max_epochs=15))
+        >>> print(*parts, sep="")
+        max_epochs=100 (now 15)
     """
     return [
-        difference(_OPTIONS.get(name, name), str(getattr(before, name)), str(getattr(now, name)))
+        difference(_ARGUMENTS[name], old, new) if name in _ARGUMENTS else (f"{name} {old} (now {new})",)
         for name in TrainingConfig.model_fields
-        if getattr(before, name) != getattr(now, name)
+        if (old := getattr(before, name)) != (new := getattr(now, name))
     ]
 
 
-def difference(name: str, before: str, now: str) -> str:
-    """What two experiments differ in, in a few words.
+def difference(name: str, before: str | float, now: str | float) -> Parts:
+    """An argument that two experiments differ in.
+
+    Args:
+        name: the argument.
+        before: its value in the earlier experiment.
+        now: its value now; if it is the same, what it names has changed.
 
     Example:
-        >>> difference("split", "folds:2", "random"), difference("corpus", "csv:a.csv", "csv:a.csv")
-        ('split folds:2 (now random)', 'corpus csv:a.csv (now with other content)')
+        >>> print(*difference("split", "folds:2", "random"), sep="")
+        split='folds:2' (now random)
+        >>> print(*difference("corpus", "csv:a.csv", "csv:a.csv"), sep="")
+        corpus='csv:a.csv' (now with other content)
     """
-    return f"{name} {before} (now {now})" if before != now else f"{name} {before} (now with other content)"
+    found = f"{now:g}" if isinstance(now, float) else now
+    return (Argument(name, before), f" (now {found if now != before else 'with other content'})")
+
+
+def listed(differences: Sequence[Parts]) -> Parts:
+    """The differences, separated by commas."""
+    return tuple(part for number, parts in enumerate(differences) for part in ((", ",) if number else ()) + parts)
 
 
 @contextlib.contextmanager
 def advising() -> Iterator[None]:
-    """Errors in the files of a record also say what to do about them."""
+    """Within the context, errors in the files of a record also say what to do about them."""
     try:
         yield
     except InputError as error:

@@ -1,4 +1,4 @@
-"""The paper's tables, done again on its corpora or on others."""
+"""Reproduces the paper's tables on its corpora or others."""
 
 import inspect
 from collections.abc import Callable, Iterable, Sequence
@@ -19,7 +19,7 @@ from convrnn.experiments.progress import Progress
 from convrnn.experiments.record import RUNS, with_earlier_runs
 from convrnn.experiments.resources import Resources
 from convrnn.experiments.results import Results
-from convrnn.experiments.rows import RowOptions
+from convrnn.experiments.rows import RowOptions, named_corpus
 from convrnn.experiments.table_record import TableColumn, open_table, table_columns
 from convrnn.features.registry import FEATURES
 from convrnn.models.presets import SETTINGS
@@ -27,6 +27,9 @@ from convrnn.training.config import DEFAULTS, TrainingConfig
 
 Arguments = ParamSpec("Arguments")
 Found = TypeVar("Found")
+
+# The baseline of tables I to III has no front end to put on the waveform.
+_FEATURES = tuple(name for name, entry in FEATURES.items() if not entry.load().is_waveform)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,19 +83,18 @@ class ReproductionPlan:
             One result per table.
 
         Raises:
-            InputError: for a run that fails, and for a folder whose reports are about something else.
+            InputError: for a run that fails, and for a folder whose reports have other columns or settings.
             GridInterrupt: for Ctrl-C during the runs.
         """
-        for table in self.tables:
-            open_table(self.out, table.table.name, _recorded(table))
+        recorded = [open_table(self.out, table.table.name, _recorded(table, self.command)) for table in self.tables]
         with cache_folder(self.resources.cache_dir):
-            # All of them first, so that a bad recording does not show after hours of training.
+            # All features first, so that a bad recording does not stop the command after hours of training.
             for column in (column for table in self.tables for column in table.columns):
                 if not all(run.finished(self.out / RUNS) for run in column.runs):
                     extract(column.prepared.data, column.runs[0].spec.features, self.resources)
-            return [self._run(table) for table in self.tables]
+            return [self._run(table, columns) for table, columns in zip(self.tables, recorded, strict=True)]
 
-    def _run(self, table: TablePlan) -> Results:
+    def _run(self, table: TablePlan, recorded: Sequence[TableColumn]) -> Results:
         experiments = []
         for number, column in enumerate(table.columns, start=1):
             self.resources.progress.note(
@@ -108,7 +110,8 @@ class ReproductionPlan:
             )
             found = outcomes(column.runs, finished)
             experiments.append(experiment_of(column.column, column.prepared, column.runs, found))
-        results = Results.of(experiments, paper=table.table, command=self.command)
+        commands = dict.fromkeys(command for column in recorded for command in column.commands)
+        results = Results.of(experiments, paper=table.table, commands=list(commands))
         results.report(self.out)
         return results
 
@@ -116,7 +119,7 @@ class ReproductionPlan:
 def plan_reproduction(
     tables: str | Sequence[str],
     *,
-    corpora: str | Corpus | Sequence[str | Corpus],
+    corpora: str | Path | Corpus | Sequence[str | Path | Corpus],
     out: Path | str,
     tasks: Sequence[str] = (),
     setting: str | None = None,
@@ -137,27 +140,27 @@ def plan_reproduction(
     """Open and check the corpora of some of the paper's tables, and list the runs; nothing is trained or written.
 
     On FAU-Aibo and aGender everything is as in section IV of the paper: partitions, validation speakers, features,
-    models. On any other corpus the table's models are compared on the user's labels in the table's setting.
+    models. On any other corpus the table's models are compared on your labels, in the table's setting.
 
     Args:
         tables: one or several of ``"table1"`` to ``"table4"``.
         corpora: one or several corpora, or their names: ``"aibo:PATH"`` for tables I and IV, ``"agender:PATH"`` for II
             to IV, or any other together with ``tasks``.
         out: folder for runs and reports.
-        tasks: label columns of other corpora than the paper's; on the paper's, do these tasks only.
-        setting: on other corpora, ``"emotion"`` (section IV-A) or ``"paralinguistic"`` (IV-B); by default the table's,
+        tasks: label columns, for corpora other than the paper's; on the paper's, do only these tasks.
+        setting: for other corpora, ``"emotion"`` (section IV-A) or ``"paralinguistic"`` (IV-B); by default the table's,
             if it has only one.
         features: ``"logmel"``, ``"egemaps"``, ``"egemaps-25ms"``; by default the table's, which are log-mel, and in
             tables II and III eGeMAPS with openSMILE's own frames too.
-        split: on other corpora, how speakers are divided, as for :func:`~convrnn.experiments.comparison.compare`.
-        split_seed: decides what is random in the split, and nothing else.
-        sample_rate: Hz; by default the one that suits each corpus.
-        same_speaker: two names of one person each, as ``"A=B"``; among several corpora, meant for those that have both.
-        drop_duplicates: whether to leave out copies of recordings that are listed before them.
+        split: for other corpora, how speakers are divided, as for :func:`~convrnn.experiments.comparison.compare`.
+        split_seed: seed of the random choices in the split.
+        sample_rate: in Hz; by default that of each corpus.
+        same_speaker: pairs of names of the same person, as ``"A=B"``; among several corpora, for those that have both.
+        drop_duplicates: whether to leave out copies of recordings that are listed earlier.
         accept: kinds of errors of a corpus that do not stop the reproduction; the reports say so.
-        seeds: number of seeds: 0, 1, …
-        jobs: processes; the numbers are the same for any number of them.
-        max_epochs: epochs of a run at most.
+        seeds: number of seeds (0, 1, …).
+        jobs: number of processes; the results do not depend on it.
+        max_epochs: maximum number of epochs of a run.
         cache: the cache folder; by default :func:`~convrnn.cache.default_cache_dir`.
         progress: receives the progress.
         command: the command line to record in the reports, if there is one.
@@ -172,11 +175,12 @@ def plan_reproduction(
     if setting is not None:
         check_choice("setting", setting, SETTINGS)
     if features is not None:
-        check_choices("features", features, FEATURES)
+        check_choices("features", features, _FEATURES)
     check_list("tasks", tasks)
     check_numbers(split_seed=split_seed, sample_rate=sample_rate, seeds=seeds, jobs=jobs, max_epochs=max_epochs)
     by_name: dict[str, str | Corpus] = {}
-    for corpus in [corpora] if isinstance(corpora, str | Corpus) else corpora:
+    for given in [corpora] if isinstance(corpora, str | Path | Corpus) else corpora:
+        corpus = named_corpus("corpora", given)
         name = corpus if isinstance(corpus, str) else corpus.name
         if name in by_name:
             raise InputError(Argument("corpora"), f": two corpora are called {name!r}")
@@ -203,7 +207,7 @@ def plan_reproduction(
 def _arguments_of(
     _planning: Callable[Arguments, object],
 ) -> Callable[[Callable[..., Found]], Callable[Arguments, Found]]:
-    """Give a function that passes its arguments on the signature of the other one."""
+    """Give a function that passes all its arguments to another one the signature of that one."""
 
     def like(function: Callable[..., Found]) -> Callable[Arguments, Found]:
         signature = inspect.signature(_planning)
@@ -215,12 +219,12 @@ def _arguments_of(
 
 @_arguments_of(plan_reproduction)
 def reproduce(*arguments: object, **options: object) -> list[Results]:
-    """Reproduce tables of the paper: every model with every seed, and a report beside the paper's numbers.
+    """Reproduce tables of the paper, and report the results next to the paper's.
 
-    Every run lies in ``out/runs``, named by its content: runs that tables share are done once, a finished one is never
-    done again, and an interrupted reproduction continues when it is called again. For each table ``out`` gets the
-    report of :meth:`Results.report <convrnn.experiments.results.Results.report>`, about all seeds that are finished in
-    ``out``.
+    Each run has its own directory in ``out/runs``. Runs that tables share are done once, finished runs are never
+    repeated, and the same call continues an interrupted one. For each table, the report of
+    :meth:`Results.report <convrnn.experiments.results.Results.report>` is written to ``out``; it covers all finished
+    seeds there.
 
     Args:
         arguments: as for :func:`plan_reproduction`.
@@ -230,8 +234,8 @@ def reproduce(*arguments: object, **options: object) -> list[Results]:
         One result per table.
 
     Raises:
-        InputError: for arguments, a corpus or a folder that cannot be used, and for a run that fails; everything that
-            was finished is kept.
+        InputError: for arguments, a corpus or a folder that cannot be used, and for a run that fails; finished work is
+            kept.
         GridInterrupt: for Ctrl-C during the runs.
 
     Example:
@@ -294,12 +298,12 @@ class _Planner:
 
 
 def _refuse_options_of_others(corpora: Iterable[str], **given: str | int | None) -> None:
-    """Refuse options that mean nothing where all corpora are the paper's."""
+    """Refuse options that have no meaning if all corpora are the paper's."""
     if all(map(is_the_papers, corpora)):
         for name, value in given.items():
             if value is not None:
                 raise InputError(
-                    Argument(name, value), ": is for other corpora; on the paper's own it is as in the paper"
+                    Argument(name, value), ": is only for other corpora; on the paper's own this is as in the paper"
                 )
 
 
@@ -322,17 +326,17 @@ def _choose(
 
 
 def _tell_missing(requests: Sequence[tuple[PaperTable, Sequence[Request]]], progress: Progress) -> None:
-    """Report which of the paper's columns are left out because their corpus, task or features were not asked for."""
+    """Report which of the paper's columns are left out because their corpus, task or features are not requested."""
     for table, columns in requests:
         for column in missing_columns(table, columns):
             progress.note(
                 f"Table {table.number}: {column.heading!r} ({column.corpus}:PATH, task {column.task}, "
-                f"{column.features}) was not asked for and is left out"
+                f"{column.features}) was not requested and is left out"
             )
 
 
 def _with_earlier_seeds(out: Path, table: TablePlan) -> TablePlan:
-    """The table with the seeds that its report in the folder has already."""
+    """The table with the seeds that are already in its report in the folder."""
     in_folder = table_columns(out, table.table.name, _recorded(table))
     columns = [
         replace(column, runs=with_earlier_runs(column.runs, all_asked.runs, out / RUNS, whole_seeds=True))
@@ -341,5 +345,5 @@ def _with_earlier_seeds(out: Path, table: TablePlan) -> TablePlan:
     return replace(table, columns=columns)
 
 
-def _recorded(table: TablePlan) -> list[TableColumn]:
-    return [TableColumn.of(column.corpus, column.prepared.split, column.runs) for column in table.columns]
+def _recorded(table: TablePlan, command: Sequence[str] = ()) -> list[TableColumn]:
+    return [TableColumn.of(column.corpus, column.prepared.split, column.runs, command) for column in table.columns]

@@ -28,7 +28,7 @@ class Resources:
     @classmethod
     @contextlib.contextmanager
     def using(cls, cache: Path | str | None, jobs: int, progress: Progress | None) -> Iterator["Resources"]:
-        """A context with the resources that a user asks for; within it the whole process uses this cache folder.
+        """A context with the requested resources, in which the whole process uses this cache folder.
 
         Args:
             cache: the cache folder; by default :func:`~convrnn.cache.default_cache_dir`.
@@ -40,7 +40,7 @@ class Resources:
 
 
 def extraction_jobs(features: FeatureConfig, jobs: int = 1) -> int:
-    """The number of processes that extract features: all cores for slow ones, where starting processes pays off."""
+    """The number of processes that extract features: one per core at least for slow features."""
     if not features.is_slow:
         return jobs
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

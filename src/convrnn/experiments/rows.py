@@ -1,9 +1,10 @@
-"""Selects the rows of a corpus for an experiment and checks them before any work."""
+"""Selects the rows of a corpus for an experiment, and checks them before any training."""
 
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 from convrnn.corpora.check import CheckReport, Defect, check_corpus
@@ -17,7 +18,7 @@ from convrnn.corpora.gate import (
     rows_to_use,
 )
 from convrnn.corpora.labelled import LabelledCorpus
-from convrnn.corpora.registry import CORPORA, open_corpus
+from convrnn.corpora.registry import CORPORA, corpus_forms, open_corpus
 from convrnn.corpora.splits import Split
 from convrnn.errors import Argument, InputError
 from convrnn.experiments.arguments import check_list, pairs_of_names
@@ -30,7 +31,7 @@ MOST_SHOWN = 20
 
 @dataclass(frozen=True, slots=True)
 class RowOptions:
-    """The user's options about the rows of a corpus.
+    """The user's options for the rows of a corpus.
 
     Attributes:
         same_speaker: pairs of names of one person each.
@@ -68,12 +69,12 @@ class RowOptions:
 def open_rows(
     corpus: str | Corpus, task: str, chosen: RowOptions, resources: Resources
 ) -> tuple[LabelledCorpus, Provisos]:
-    """The labelled rows of a corpus; warns of the corpus's oddities.
+    """The labelled rows of a corpus; warns about anything unusual in it.
 
     Args:
-        corpus: a corpus, or its name as :func:`~convrnn.corpora.registry.open_corpus` takes it.
+        corpus: a corpus, or a name for :func:`~convrnn.corpora.registry.open_corpus`.
         task: rows without a label for it are left out.
-        chosen: the user's options about the rows.
+        chosen: the user's options for the rows.
         resources: cache, processes and progress.
 
     Returns:
@@ -83,10 +84,6 @@ def open_rows(
         InputError: for an unknown or unreadable corpus, and for an unknown task or speaker.
     """
     progress = resources.progress
-    if not isinstance(corpus, str | Corpus):
-        raise InputError(
-            Argument("corpus"), f": a Corpus or a name such as 'csv:PATH' is expected, not a {type(corpus).__name__}"
-        )
     whole = open_named(corpus, progress) if isinstance(corpus, str) else corpus
     labelled = len(whole.for_task(task))
     for remark in whole.remarks:
@@ -95,6 +92,31 @@ def open_rows(
     if without := len(whole) - labelled:
         progress.note(f"{whole.name}: {without} of {len(whole)} rows have no label for {task} and are left out")
     return use_rows(whole, task, chosen, resources)
+
+
+def named_corpus(argument: str, corpus: str | Path | Corpus) -> str | Corpus:
+    """A corpus or its name; the path of a CSV table becomes its name ``csv:PATH``.
+
+    Args:
+        argument: the argument's name, for the error.
+        corpus: what was given.
+
+    Raises:
+        InputError: for anything else, such as the path of a folder, which may be that of several kinds of corpora.
+
+    Example:
+        >>> named_corpus("corpus", Path("speech.csv"))
+        'csv:speech.csv'
+    """
+    if isinstance(corpus, str | Corpus):
+        return corpus
+    if isinstance(corpus, Path) and corpus.suffix.lower() == ".csv":
+        return f"csv:{corpus}"
+    found = f"the path {corpus}" if isinstance(corpus, Path) else f"a {type(corpus).__name__}"
+    raise InputError(
+        Argument(argument),
+        f": a Corpus, the Path of a .csv file or a name is expected, not {found}; names: {', '.join(corpus_forms())}",
+    )
 
 
 def open_named(spec: str, progress: Progress) -> Corpus:
@@ -149,17 +171,17 @@ def check_rows(
     Raises:
         UnsoundCorpusError: after the errors have been reported.
     """
-    with resources.progress.counting("listening") as count:
+    with resources.progress.counting("checking recordings") as count:
         report = check_corpus(
             data, splits=splits, cache_dir=resources.cache_dir, jobs=resources.jobs, on_progress=count
         )
-    return let_through(report, data, chosen, provisos, resources.progress)
+    return accept_or_stop(report, data, chosen, provisos, resources.progress)
 
 
-def let_through(
+def accept_or_stop(
     report: CheckReport, data: LabelledCorpus, chosen: RowOptions, provisos: Provisos, progress: Progress
 ) -> Provisos:
-    """Report the findings, and stop if there is an error that the user does not accept.
+    """Report the findings, and stop at errors that the user does not accept.
 
     Raises:
         UnsoundCorpusError: after the errors have been reported.
@@ -179,7 +201,7 @@ def let_through(
 
 
 def _what_tells_more(data: LabelledCorpus, chosen: RowOptions, provisos: Provisos, *options: str) -> str:
-    """The command that shows all findings, or the function if no command can open the corpus."""
+    """The command that lists all findings, or the function if no command can open the corpus."""
     if data.name.partition(":")[0] not in CORPORA:
         return "convrnn.corpora.check.check_corpus"
     pairs = [word for pair in provisos.joined for word in ("--same-speaker", "=".join(pair))]
@@ -188,7 +210,7 @@ def _what_tells_more(data: LabelledCorpus, chosen: RowOptions, provisos: Proviso
 
 
 def _tell_errors(defects: Sequence[Defect], more: str, progress: Progress) -> None:
-    """Report the errors, of each kind no more than fit on a screen."""
+    """Report the errors, but of each kind no more than fit on a screen."""
     for kind, count in Counter(defect.kind for defect in defects).items():
         own = [defect for defect in defects if defect.kind == kind]
         for defect in own[:MOST_SHOWN]:

@@ -10,11 +10,11 @@ from convrnn.corpora.labelled import LabelledCorpus
 from convrnn.corpora.splits import make_splits
 from convrnn.errors import Argument, InputError
 from convrnn.experiments.arguments import check_choice, check_folder, check_numbers, check_policy, training_config
-from convrnn.experiments.grid import GridRun, run_grid
-from convrnn.experiments.prepare import extract, features_for, ready_features, tell_rate
+from convrnn.experiments.grid import GridRun, run_grid, scores
+from convrnn.experiments.prepare import check_models, extract, features_for, ready_features, tell_rate
 from convrnn.experiments.progress import Progress
 from convrnn.experiments.resources import Resources
-from convrnn.experiments.rows import RowOptions, check_rows, open_rows
+from convrnn.experiments.rows import RowOptions, check_rows, named_corpus, open_rows
 from convrnn.features.registry import FEATURES
 from convrnn.models.presets import FRONT_ENDS, SETTINGS
 from convrnn.training.config import DEFAULTS
@@ -23,7 +23,7 @@ from convrnn.training.run_directory import BEST
 from convrnn.training.spec import make_spec
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class TrainedModel:
     """A model that was trained and tested once.
 
@@ -39,6 +39,11 @@ class TrainedModel:
     data: LabelledCorpus
     provisos: Provisos
 
+    def __repr__(self) -> str:
+        return (
+            f"TrainedModel({self.run} on {self.data.name}, task {self.data.task}: {scores(self.result)}; {self.path})"
+        )
+
     @property
     def path(self) -> Path:
         """The folder of the saved model."""
@@ -46,7 +51,7 @@ class TrainedModel:
 
 
 def train(
-    corpus: str | Corpus,
+    corpus: str | Path | Corpus,
     task: str,
     *,
     out: Path | str,
@@ -62,6 +67,7 @@ def train(
     batch_size: int = DEFAULTS.batch_size,
     learning_rate: float = DEFAULTS.lr,
     features: str = "logmel",
+    window_ms: float | None = None,
     sample_rate: int | None = None,
     same_speaker: Sequence[str] = (),
     drop_duplicates: bool = False,
@@ -72,31 +78,31 @@ def train(
 ) -> TrainedModel:
     """Train one model on one split, and test it once.
 
-    The recordings are checked first, and classes are balanced, as in :func:`~convrnn.experiments.comparison.compare`,
-    which has the same arguments but for those below. A finished run is not done twice, and an interrupted one continues
-    when it is called again.
+    The recordings are checked first, and classes are balanced, as in :func:`~convrnn.experiments.comparison.compare`. A
+    finished run is never repeated, and the same call continues an interrupted one.
 
     Args:
-        corpus: see :func:`~convrnn.experiments.comparison.compare`, as for the others that are not explained here.
+        corpus: see :func:`~convrnn.experiments.comparison.compare`, which explains most arguments in more detail.
         task: the label column to predict.
-        out: folder of runs; this one is a folder in it, named by its content.
+        out: folder of runs; this one gets its own directory in it, named by a hash of its settings and data.
         model: a front end, one of :data:`~convrnn.models.presets.FRONT_ENDS`.
         setting: ``"emotion"`` or ``"paralinguistic"``.
         split: how speakers are divided.
-        split_seed: decides what is random in the split.
-        fold: which of several folds to train on, from 1; None where the split has one only.
-        seed: varies initialisation, balancing and order of the examples.
-        normalise: frames that features are standardised over.
-        max_epochs: epochs at most.
+        split_seed: seed of the random choices in the split.
+        fold: the fold to train on, from 1; None if the split has only one.
+        seed: seed of the initialisation, the balancing and the order of examples.
+        normalise: whether features are standardised per ``"speaker"``, ``"utterance"`` or ``"corpus"``.
+        max_epochs: maximum number of epochs.
         patience: epochs without a better validation result after which training stops.
         batch_size: utterances per training step.
-        learning_rate: Adam's step size.
+        learning_rate: Adam's learning rate.
         features: input features.
-        sample_rate: Hz to resample to.
-        same_speaker: two names of one person each, as ``"A=B"``.
+        window_ms: length of the windows on the raw waveform.
+        sample_rate: in Hz.
+        same_speaker: pairs of names of the same person, as ``"A=B"``.
         drop_duplicates: whether to leave out copies of recordings.
         accept: kinds of errors of the corpus that do not stop the training.
-        jobs: processes that listen to recordings and extract features; the model is trained in one.
+        jobs: number of processes that check recordings and extract features; the model is trained in one.
         cache: the cache folder.
         progress: receives the progress.
 
@@ -106,15 +112,16 @@ def train(
     """
     out = Path(out)
     check_folder("out", out)
+    corpus = named_corpus("corpus", corpus)
     check_choice("model", model, FRONT_ENDS)
     check_choice("setting", setting, SETTINGS)
     check_choice("features", features, FEATURES)
     policy = check_policy(normalise)
-    check_numbers(split_seed=split_seed, fold=fold, seed=seed, jobs=jobs, sample_rate=sample_rate)
+    check_numbers(split_seed=split_seed, fold=fold, seed=seed, jobs=jobs, sample_rate=sample_rate, window_ms=window_ms)
     training = training_config(max_epochs, patience, batch_size, learning_rate)
     chosen = RowOptions.of(same_speaker, accept, drop_duplicates=drop_duplicates)
     with Resources.using(cache, jobs, progress) as resources:
-        ready_features(features, sample_rate, resources.progress)
+        check_models([model], setting, ready_features(features, sample_rate, resources.progress), window_ms)
         data, provisos = open_rows(corpus, task, chosen, resources)
         split = split or data.default_split
         splits = make_splits(data, split, seed=split_seed)
@@ -128,6 +135,7 @@ def train(
             front_end=model,
             setting=setting,
             features=config,
+            window_ms=window_ms,
             normalise=policy,
             training=training,
             seed=seed,

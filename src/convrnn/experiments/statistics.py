@@ -138,7 +138,7 @@ def bootstrap_interval(tally: Tally, *, resamples: int = RESAMPLES, seed: int = 
         seed: seed of the draws; with the same seed, models tested on the same speakers get the same resamples.
 
     Returns:
-        The limits in percent. None where a class has a single speaker, and where classes have so few speakers that
+        The limits in percent. None if a class has a single speaker, and if classes have so few speakers that
         fewer than one in a hundred resamples contains them all.
 
     Example:
@@ -195,7 +195,7 @@ def paired_test(model: Tally, other: Tally) -> PairedTest | None:
     The design is that of reader studies in radiology: every seed (there: reader) is tested on every speaker (there:
     case), under both models. With ``d`` the differences of the seeds, the variance of their mean is that of Obuchowski
     and Rockette (1995): ``var(d) / seeds``, with ddof = 1, plus the covariance that any two seeds have because they
-    share the speakers, from the jackknife over speakers and taken as 0 where it is negative. Since the first part has
+    share the speakers, from the jackknife over speakers and taken as 0 if it is negative. Since the first part has
     only ``seeds - 1`` degrees of freedom and the second ``speakers - 1``, each gets its own quantile of Student's t
     (Banerjee 1960): the interval is ``± sqrt(t1² part1 + t2² part2)``, and p is where it ends at 0. With one seed, the
     only part is the jackknife variance of its difference.
@@ -208,7 +208,7 @@ def paired_test(model: Tally, other: Tally) -> PairedTest | None:
         other: counts of the second, with the same speakers, utterances and seeds.
 
     Returns:
-        The test. None where a class has a single speaker, and where the difference is not 0 but the same for all seeds
+        The test. None if a class has a single speaker, and if the difference is not 0 but the same for all seeds
         and speakers, so that its variance cannot be estimated.
 
     Raises:

@@ -19,7 +19,7 @@ COLUMNS = ("model", "ua_recall_mean", "ua_recall_std", "accuracy", "parameters",
 """The columns of ``table.csv``, in this order; recall and accuracy are in percent."""
 
 HEADER = ("model", "UA recall [%]", "accuracy [%]", "parameters", "training time", "seeds")
-"""What stands above the columns where people read them."""
+"""The headings of the columns in tables for people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +46,17 @@ class SummaryRow:
     seeds: int
     confusion: NDArray[np.int64]
 
-    def texts(self) -> list[str]:
-        """What stands under each of :data:`HEADER`."""
+    @property
+    def ua_recall(self) -> str:
+        """Mean and standard deviation as text, such as ``"70.59 ± 0.58"``."""
         deviation = "" if self.ua_recall_std is None else f" ± {self.ua_recall_std:.2f}"
+        return f"{self.ua_recall_mean:.2f}{deviation}"
+
+    def texts(self) -> list[str]:
+        """The fields as text, in the order of :data:`HEADER`."""
         return [
             self.model,
-            f"{self.ua_recall_mean:.2f}{deviation}",
+            self.ua_recall,
             f"{self.accuracy:.1f}",
             f"{self.parameters:,}",
             format_seconds(self.seconds),
@@ -61,12 +66,12 @@ class SummaryRow:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """One line per model, in the order asked for, and a caption that says what was compared.
+    """One line per model, in the requested order, and a caption that says what was compared.
 
     Attributes:
         rows: the models.
         classes: class names in the order of the confusion matrices.
-        caption: what a reader has to know to judge the numbers.
+        caption: what a reader needs to know to judge the numbers.
     """
 
     rows: tuple[SummaryRow, ...]
@@ -78,10 +83,12 @@ class Summary:
         """The summary of a comparison.
 
         Raises:
-            ValueError: for a table of more columns, or of none that was done.
+            ValueError: for any other number of measured columns than one.
         """
         if len(results.done) != 1:
-            raise ValueError(f"a summary is of one column, and this table has {len(results.done)}")
+            raise ValueError(
+                f"a summary needs one measured column, not {len(results.done)}; use the table of the results"
+            )
         [(column, experiment)] = results.done
         rows = tuple(
             SummaryRow(
@@ -140,7 +147,7 @@ class Summary:
         return json.dumps({"caption": self.caption, "classes": self.classes, "rows": rows}, indent=2)
 
     def save(self, folder: Path) -> None:
-        """Write ``table.csv`` and ``table.md`` into the folder, each at once or not at all.
+        """Write ``table.csv`` and ``table.md`` into the folder, each completely or not at all.
 
         Raises:
             InputError: if they cannot be written.

@@ -1,4 +1,4 @@
-"""A linear support vector machine on utterance statistics, under the protocol of the networks, to compare them with."""
+"""A baseline for the networks: a linear support vector machine on utterance statistics, under the same protocol."""
 
 import time
 from collections.abc import Sequence
@@ -13,25 +13,25 @@ from convrnn.corpora.balancing import balance
 from convrnn.corpora.labelled import LabelledCorpus
 from convrnn.corpora.splits import Split
 from convrnn.errors import Argument, InputError
-from convrnn.experiments.results import Outcome
+from convrnn.experiments.outcomes import Outcome
 from convrnn.features.normalise import NormalisePolicy, Normaliser
 
 NAME = "linear SVM"
 """The baseline's row in the table."""
 
 COMPLEXITIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-"""The values of C that the validation set chooses from."""
+"""The values of C that are tried on the validation set."""
 
 
 def check_policy(normalise: NormalisePolicy) -> None:
-    """Refuse the policy that leaves the baseline nothing to see.
+    """Refuse the policy under which the baseline's inputs are constant.
 
     Raises:
         InputError: for ``"utterance"``, which makes every utterance's means 0 and deviations 1.
     """
     if normalise == "utterance":
         raise InputError(
-            "the linear SVM sees means and deviations over an utterance, which ",
+            "the inputs of the linear SVM are means and deviations over an utterance, which ",
             Argument("normalise", "utterance"),
             " makes 0 and 1 for every file; choose ",
             Argument("normalise", "speaker"),
@@ -51,8 +51,9 @@ def linear_svm(
     """Train and test the baseline on every split with every seed.
 
     Each utterance becomes the mean and the standard deviation over time of its normalised features. Training rows are
-    balanced as for the networks with the same seed, the scaling is fitted on them, C comes from :data:`COMPLEXITIES` by
-    validation misclassification (the smallest of equals), and the test set is read once.
+    balanced as for the networks with the same seed, and the scaling is fitted on them. C is the value of
+    :data:`COMPLEXITIES` with the lowest misclassification on the validation set (the smallest of equals), and the test
+    set is used once.
 
     Args:
         features: per row of the corpus ``[frames, features]``, not normalised.
@@ -72,7 +73,7 @@ def linear_svm(
     for fold, split in enumerate(splits):
         normaliser = Normaliser(normalise).fit(features[row] for row in split.rows(corpus)["train"])
         functionals = utterance_functionals(normaliser.transform(features, corpus.table["speaker"].tolist()))
-        found += [fit_machine(NAME, functionals, corpus, split, fold=fold, seed=seed) for seed in seeds]
+        found += [fit_svm(NAME, functionals, corpus, split, fold=fold, seed=seed) for seed in seeds]
     return found
 
 
@@ -86,7 +87,7 @@ def utterance_functionals(features: Sequence[NDArray[np.float32]]) -> NDArray[np
     return np.array([np.concatenate([x.mean(axis=0), x.std(axis=0)]) for x in features], dtype=np.float64)
 
 
-def fit_machine(
+def fit_svm(
     name: str, functionals: NDArray[np.float64], corpus: LabelledCorpus, split: Split, *, fold: int, seed: int
 ) -> Outcome:
     """Train a linear support vector machine on one split and test it once.
@@ -95,7 +96,7 @@ def fit_machine(
         name: the outcome's model.
         functionals: ``[rows of the corpus, n]``.
         corpus: the corpus.
-        split: who is trained on, validated with and tested on.
+        split: the speakers for training, validation and test.
         fold: the split's position.
         seed: decides the balancing, and the order in which the solver takes the examples.
 

@@ -1,4 +1,4 @@
-"""The record of a reproduced table: its columns, and which runs were asked for in its folder."""
+"""The record of a reproduced table: its columns, and the runs requested in its folder."""
 
 import json
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from pydantic import RootModel
 
 from convrnn.errors import Argument, InputError
 from convrnn.experiments.grid import GridRun
-from convrnn.experiments.record import Record, RecordedRun, advising, training_differences, with_asked
+from convrnn.experiments.record import Command, Record, RecordedRun, advising, listed, training_differences, with_asked
 from convrnn.features.config import FeatureConfig
 from convrnn.files import write_atomically, writing
 from convrnn.json_files import read_json, validate
@@ -16,7 +16,7 @@ from convrnn.training.config import TrainingConfig
 
 
 class TableColumn(Record):
-    """A column of a reproduced table, and the runs asked for in it.
+    """A column of a reproduced table, and the runs requested in it.
 
     Attributes:
         corpus: The corpus as the user named it.
@@ -27,6 +27,7 @@ class TableColumn(Record):
         split: How the corpus is split.
         training: The optimisation; None in records of early versions.
         runs: Every model, seed and fold, finished or not.
+        commands: The command lines that requested them; an empty one for a call from Python.
     """
 
     corpus: str
@@ -37,15 +38,17 @@ class TableColumn(Record):
     split: str
     training: TrainingConfig | None = None
     runs: tuple[RecordedRun, ...] = ()
+    commands: tuple[Command, ...] = ()
 
     @classmethod
-    def of(cls, corpus: str, split: str, runs: Sequence[GridRun]) -> "TableColumn":
-        """The record of what is asked for now.
+    def of(cls, corpus: str, split: str, runs: Sequence[GridRun], command: Sequence[str] = ()) -> "TableColumn":
+        """The record of what is requested now.
 
         Args:
             corpus: the corpus as the user named it.
             split: how it is split.
             runs: every model, seed and fold; at least one.
+            command: the command line; empty if there is none.
         """
         spec = runs[0].spec
         return cls(
@@ -57,6 +60,7 @@ class TableColumn(Record):
             split=split,
             training=spec.training,
             runs=tuple(map(RecordedRun.of, runs)),
+            commands=(tuple(command),),
         )
 
     def is_about(self, other: "TableColumn") -> bool:
@@ -72,12 +76,12 @@ class _TableColumns(RootModel[tuple[TableColumn, ...]]):
 
 
 def open_table(out: Path, name: str, asked: Sequence[TableColumn]) -> list[TableColumn]:
-    """Write the record of a table; seeds that were asked for before are kept.
+    """Write the record of a table; seeds that were requested before are kept.
 
     Args:
         out: the folder; made if it does not exist.
         name: the table's name.
-        asked: the columns that are asked for now.
+        asked: the columns that are requested now.
 
     Returns:
         As :func:`table_columns`.
@@ -103,13 +107,13 @@ def table_columns(out: Path, name: str, asked: Sequence[TableColumn]) -> list[Ta
     Args:
         out: the folder; it may be missing.
         name: the table's name.
-        asked: the columns that are asked for now.
+        asked: the columns that are requested now.
 
     Returns:
-        The same columns, each with all runs that were asked for in the folder.
+        The same columns, each with all runs that were requested in the folder.
 
     Raises:
-        InputError: if the folder holds the table with another column or training, which would be lost, naming it; or
+        InputError: if the folder holds the table with another column or training, naming it, since it would be lost; or
             if the record is damaged.
     """
     path = _record_of(out, name)
@@ -123,17 +127,23 @@ def table_columns(out: Path, name: str, asked: Sequence[TableColumn]) -> list[Ta
                 raise InputError(
                     Argument("out", str(out)),
                     f" holds {name} of {before.corpus}, task {before.task}, setting {before.setting}, split "
-                    f"{before.split}, which is not asked for now; choose another ",
+                    f"{before.split}, which is not requested now; choose another ",
                     Argument("out"),
-                    ", or ask for that too",
+                    ", or request that too",
                 )
             column = columns[same[0]]
             if before.training and column.training and before.training != column.training:
-                told = ", ".join(training_differences(before.training, column.training))
                 raise InputError(
                     Argument("out", str(out)),
-                    f" holds {name} of {before.corpus} with {told}; choose another ",
+                    f" holds {name} of {before.corpus} with ",
+                    *listed(training_differences(before.training, column.training)),
+                    "; choose another ",
                     Argument("out"),
                 )
-            columns[same[0]] = column.model_copy(update={"runs": with_asked(before.runs, column.runs)})
+            adds = not before.commands or not set(column.runs) <= set(before.runs)
+            update = {
+                "runs": with_asked(before.runs, column.runs),
+                "commands": (*before.commands, *column.commands) if adds else before.commands,
+            }
+            columns[same[0]] = column.model_copy(update=update)
     return columns

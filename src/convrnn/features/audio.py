@@ -223,7 +223,7 @@ def _blocks(
     rate = sound.samplerate
     resampler = None
     if sample_rate is not None and sample_rate != rate:
-        check_sample_rate(sample_rate, "What audio is resampled to")
+        check_sample_rate(sample_rate, "Resampled audio")
         resampler = soxr.ResampleStream(rate, sample_rate, 1, dtype="float32", quality="HQ")
     size = max(1, min(round(block_seconds * rate), VALUES_PER_BLOCK // sound.channels))
     heard = False
@@ -235,7 +235,7 @@ def _blocks(
         if len(channels) < count:
             raise InputError(
                 f"{path}: audio breaks off; its header announces {last} samples, "
-                f"{position + len(channels)} could be read"
+                f"only {position + len(channels)} could be read"
             )
         samples = _mono(channels)
         if resampler is not None:
@@ -292,7 +292,7 @@ def _opened(path: Path | str, headerless_rate: int | None) -> Iterator[_Decoder]
             yield sound
     except soundfile.LibsndfileError as error:
         # libsndfile has no message for damaged or truncated FLAC data.
-        reason = error.error_string.rstrip(".") or "its data are damaged or break off"
+        reason = error.error_string.rstrip(".") or "its data are damaged or incomplete"
         raise InputError(f"{path}: cannot be read as audio ({reason})") from error
     except OSError as error:
         raise InputError(f"{path}: audio file cannot be read ({error.strerror or error})") from error
@@ -301,7 +301,7 @@ def _opened(path: Path | str, headerless_rate: int | None) -> Iterator[_Decoder]
 def _check_length(path: Path | str, size: int, frames: int) -> None:
     """Rejects a number of samples that a file of ``size`` bytes cannot hold."""
     if frames == _UNKNOWN_LENGTH:
-        raise InputError(f"{path}: its header does not tell how long the audio is, as in a stream; convert it to WAV")
+        raise InputError(f"{path}: its header does not say how long the audio is, as in a stream; convert it to WAV")
     if frames > size * MOST_SAMPLES_PER_BYTE:
         raise InputError(f"{path}: its header announces {frames} samples, more than a file of {size} bytes can hold")
 

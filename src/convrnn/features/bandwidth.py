@@ -36,34 +36,53 @@ def resampled_from(blocks: Iterable[NDArray[np.float32]], rate: int) -> int | No
         >>> resampled_from([soxr.resample(noise, 8000, 16000)], 16000), resampled_from([noise], 16000)
         (8000, None)
     """
-    power = _mean_power(blocks)
-    hertz = np.arange(len(power)) * rate / _FRAME
-    for lower in RATES:
-        if lower > 0.85 * rate:
-            break
-        half = lower / 2
-        below = power[(hertz >= _BELOW[0] * half) & (hertz <= _BELOW[1] * half)].mean()
-        above = power[(hertz >= _ABOVE[0] * half) & (hertz <= _ABOVE[1] * rate / 2)].max()
-        if below > above * 10 ** (DROP_DB / 10):
-            return lower
-    return None
-
-
-def _mean_power(blocks: Iterable[NDArray[np.float32]]) -> NDArray[np.float64]:
-    """The mean power spectrum of consecutive whole frames; audio shorter than a frame is padded with zeros."""
-    window = np.hanning(_FRAME)
-    total = np.zeros(_FRAME // 2 + 1)
-    rest = np.zeros(0, np.float32)
-    frames = 0
+    detector = ResamplingDetector(rate)
     for block in blocks:
-        samples = np.concatenate([rest, block])
+        detector.add(block)
+    return detector.finish()
+
+
+class ResamplingDetector:
+    """:func:`resampled_from`, block by block.
+
+    Args:
+        rate: Sample rate in Hz.
+    """
+
+    def __init__(self, rate: int) -> None:
+        self._rate = rate
+        self._window = np.hanning(_FRAME)
+        self._total = np.zeros(_FRAME // 2 + 1)
+        self._rest = np.zeros(0, np.float32)
+        self._frames = 0
+
+    def add(self, block: NDArray[np.float32]) -> None:
+        """Adds the next samples, float32 ``[samples]``."""
+        samples = np.concatenate([self._rest, block])
         whole = len(samples) // _FRAME
-        rest = samples[whole * _FRAME :]
-        total += _power(samples[: whole * _FRAME], window)
-        frames += whole
-    if frames == 0:
-        return _power(np.pad(rest, (0, _FRAME - len(rest))), window)
-    return total / frames
+        self._rest = samples[whole * _FRAME :]
+        self._total += _power(samples[: whole * _FRAME], self._window)
+        self._frames += whole
+
+    def finish(self) -> int | None:
+        """One of :data:`RATES` below ``rate``, or ``None``."""
+        power = self._mean_power()
+        hertz = np.arange(len(power)) * self._rate / _FRAME
+        for lower in RATES:
+            if lower > 0.85 * self._rate:
+                break
+            half = lower / 2
+            below = power[(hertz >= _BELOW[0] * half) & (hertz <= _BELOW[1] * half)].mean()
+            above = power[(hertz >= _ABOVE[0] * half) & (hertz <= _ABOVE[1] * self._rate / 2)].max()
+            if below > above * 10 ** (DROP_DB / 10):
+                return lower
+        return None
+
+    def _mean_power(self) -> NDArray[np.float64]:
+        """The mean power spectrum of consecutive whole frames; audio shorter than a frame is padded with zeros."""
+        if self._frames == 0:
+            return _power(np.pad(self._rest, (0, _FRAME - len(self._rest))), self._window)
+        return self._total / self._frames
 
 
 def _power(samples: NDArray[np.float32], window: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -10,6 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from convrnn.features.registry import FEATURES
 
+if TYPE_CHECKING:
+    from torch import nn
+
 SAMPLE_RATES = (1000, 768_000)
 """Lowest and highest sample rate in Hz, of files and after resampling. Audio converters reach 768 kHz at most."""
 
@@ -40,6 +43,9 @@ class Features(BaseModel, ABC):
 
     is_slow: ClassVar[bool] = False
     """Whether computing the features is slow enough to be worth a process per core."""
+
+    is_waveform: ClassVar[bool] = False
+    """Whether frames are samples, so that models have one more front-end layer on them (section V)."""
 
     if TYPE_CHECKING:
         # Fields of one subclass are properties of another, which pydantic cannot inherit.
@@ -84,6 +90,14 @@ class Features(BaseModel, ABC):
         It is stored in exported models.
         """
         return {}
+
+    def to_torch(self) -> "nn.Module | None":
+        """A module that computes the features in an exported model; None if another program has to compute them.
+
+        It maps samples ``[batch, samples]`` and their number in each recording, int64 ``[batch]``, to features
+        ``[batch, frames, features]`` and their number.
+        """
+        return None
 
     def load(self) -> None:
         """Imports the libraries that compute the features, so that a missing one is reported before any work is done.

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from convrnn.errors import InputError
 
 NormalisePolicy = Literal["speaker", "utterance", "corpus"]
-"""The frames that mean and deviation are computed from: the speaker's (the paper), the utterance's or all training
-frames."""
+"""The frames from which mean and deviation are computed: those of the speaker (as in the paper), of the utterance, or
+of all training data."""
 
 CONSTANT = float(np.finfo(np.float32).eps)
 """Deviation relative to the mean up to which a feature counts as constant: in float32 it is rounding, not signal."""

@@ -1,4 +1,4 @@
-"""The available input features: their names, the classes that compute them, and their texts for users.
+"""The available input features: their names, the classes that compute them, and descriptions of them.
 
 To add features, write a module with a subclass of :class:`~convrnn.features.base.Features` and add a line to
 :data:`FEATURES`. Nothing heavy is imported here, so that a command can list the names at once.
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """The entry of a name for input features.
+    """Input features with a name.
 
     Attributes:
         module: Module of this package that computes the features.
@@ -45,7 +45,7 @@ FEATURES: Mapping[str, Entry] = MappingProxyType(
             "egemaps",
             "EgemapsConfig",
             "eGeMAPS",
-            "25 low-level descriptors by openSMILE, which has a licence of its own",
+            "25 low-level descriptors by openSMILE, which has its own licence",
             {"frame_ms": 20},
         ),
         "egemaps-25ms": Entry(
@@ -54,6 +54,20 @@ FEATURES: Mapping[str, Entry] = MappingProxyType(
             "eGeMAPS, 25 ms",
             "the same with the paper's 25 ms frames instead of openSMILE's 20 ms",
             {"frame_ms": 25},
+        ),
+        "waveform": Entry(
+            "waveform",
+            "WaveformConfig",
+            "raw waveform",
+            "samples one by one, for one more front-end layer with windows of --window-ms",
+            {"frame": "sample"},
+        ),
+        "waveform-1ms": Entry(
+            "waveform",
+            "WaveformConfig",
+            "raw waveform, 1 ms",
+            "the same in frames of 1 ms, which is much faster",
+            {"frame": "millisecond"},
         ),
     }
 )

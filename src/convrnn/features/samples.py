@@ -18,7 +18,7 @@ def full_scale_one(samples: NDArray[Any]) -> NDArray[np.float32]:
     float16, float32, float64  unchanged, full scale 1; at most :data:`LOUDEST`
     int16, int32               divided by 32,768 or 2³¹
     uint8                      minus 128, divided by 128, as in 8-bit WAV files
-    any other                  refused
+    any other                  an error
     ========================== =========================================================================
 
     Args:

@@ -215,8 +215,8 @@ class FeatureStore:
             if error.details:
                 raise
             raise InputError(
-                f"{work[error.index][0].file}: {error.message}; what was finished is kept, and the same command with "
-                "fewer jobs continues there"
+                f"{work[error.index][0].file}: {error.message}; finished features are kept; run the same command again "
+                "with fewer jobs"
             ) from error
 
 

@@ -10,13 +10,13 @@ from convrnn import ops
 from convrnn.models.classifier import SequenceClassifier
 
 LONG = 2**16
-"""Frames beyond which a recording is classified in blocks: 11 minutes."""
+"""Number of frames above which a recording is classified in blocks: 11 minutes."""
 
 MOST_FRAMES = 2**17
-"""Most frames in a batch, padding included."""
+"""Maximum number of frames in a batch, padding included."""
 
 BLOCK = 8192
-"""Outputs of the front end that are processed at a time."""
+"""Number of outputs of the front end that are processed at a time."""
 
 
 def works_in_blocks(model: SequenceClassifier) -> bool:
@@ -37,13 +37,13 @@ def classify_in_blocks(model: SequenceClassifier, x: Tensor, *, block: int = BLO
     Args:
         model: In evaluation mode; :func:`works_in_blocks` must be true for it.
         x: Normalised features ``[1, frames, features]``, at least ``model.shortest_input`` frames.
-        block: Outputs of the front end at a time.
+        block: Number of outputs of the front end at a time.
 
     Returns:
         Log-probabilities ``[1, classes]``.
 
     Raises:
-        ValueError: for another shape, fewer frames, or a model that is not supported.
+        ValueError: The shape is wrong, there are too few frames, or the model is not supported.
 
     Example:
         >>> from convrnn.models import preset
@@ -54,7 +54,7 @@ def classify_in_blocks(model: SequenceClassifier, x: Tensor, *, block: int = BLO
     """
     if not works_in_blocks(model):
         raise ValueError(
-            "the model has to be given x as a whole: it is not on the CPU, or has layers with padding 'same'"
+            "the model cannot process x in blocks: it is not on the CPU, or has layers with padding 'same'"
         )
     if x.dim() != 3 or x.size(0) != 1 or x.size(1) < model.shortest_input:
         raise ValueError(

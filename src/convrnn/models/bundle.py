@@ -45,7 +45,7 @@ class StatisticsConfig(BaseModel):
     def _check(self) -> Self:
         for value in self.std:
             if 0 < value < LEAST_DEVIATION:
-                raise ValueError(f"std holds {value:g}, less than any feature deviates by")
+                raise ValueError(f"std holds {value:g}, less than the deviation of any feature")
         return self
 
 
@@ -69,22 +69,23 @@ class BundleConfig(BaseModel):
     @model_validator(mode="after")
     def _check(self) -> "BundleConfig":
         if len(set(self.classes)) < len(self.classes):
-            raise ValueError(f"a class is named twice among {', '.join(self.classes)}")
+            raise ValueError(f"a class is repeated: {', '.join(self.classes)}")
         if len(self.classes) != self.model.num_classes:
             raise ValueError(
-                f"{len(self.classes)} classes are named, but the model tells {self.model.num_classes} apart"
+                f"there are {len(self.classes)} class names, but the model has {self.model.num_classes} classes"
             )
         if self.features.num_features != self.model.in_features:
             raise ValueError(
-                f"features have {self.features.num_features} values, the model takes {self.model.in_features}"
+                f"features have {self.features.num_features} values, but the model takes {self.model.in_features}"
             )
         if (self.statistics is not None) != (self.normalise == "corpus"):
-            raise ValueError("statistics belong to the normalisation policy 'corpus', and to it alone")
+            raise ValueError("statistics are required for the normalisation policy 'corpus', and allowed only for it")
         if self.statistics is not None:
             means, deviations = len(self.statistics.mean), len(self.statistics.std)
             if means != self.features.num_features or deviations != means:
                 raise ValueError(
-                    f"statistics have {means} mean and {deviations} std values, the features {self.model.in_features}"
+                    f"statistics have {means} mean and {deviations} std values, but there are {self.model.in_features} "
+                    "features"
                 )
         return self
 
@@ -94,7 +95,7 @@ class Bundle:
     """A saved model, with everything needed to use it on new audio.
 
     Attributes:
-        config: What the model is and how its input is computed.
+        config: The description of the model and of its input.
         model: The classifier.
     """
 
@@ -105,7 +106,7 @@ class Bundle:
         """The normaliser that the model was trained with, or one with another ``policy``.
 
         Raises:
-            InputError: if the policy is "corpus" and the model has no training statistics.
+            InputError: If the policy is "corpus" and the model has no training statistics.
         """
         policy = policy or self.config.normalise
         if policy != "corpus":
@@ -127,7 +128,7 @@ class Bundle:
         little more memory than their features.
 
         Raises:
-            InputError: if the weights are so large that the probabilities are NaN.
+            InputError: If the weights are so large that the probabilities are NaN.
         """
         result = np.empty((len(features), len(self.config.classes)), dtype=np.float32)
         in_blocks = works_in_blocks(self.model)
@@ -172,13 +173,13 @@ class Bundle:
             yield rows, x.to(device), torch.tensor([len(features[i]) for i in rows], device=device)
 
     def save(self, path: Path | str) -> None:
-        """Write the folder ``path``, replacing an existing one, under a temporary name first.
+        """Writes the folder ``path``, replacing an existing one, under a temporary name first.
 
-        The weights' file holds their digest, so that a change is noticed when it is loaded. Everything is flushed to
-        disk before the folder is renamed, and what killed processes left behind is removed.
+        The file of weights holds their digest, so that a change is detected when it is loaded. Everything is flushed to
+        disk before the folder is renamed, and leftovers of killed processes are removed.
 
         Raises:
-            OSError: if it cannot be written.
+            OSError: If it cannot be written.
         """
         path = Path(path)
         make_folder(path.parent)
@@ -206,15 +207,15 @@ class Bundle:
 
     @classmethod
     def load(cls, path: Path | str) -> "Bundle":
-        """Read a saved model; nothing in it is executed.
+        """Reads a saved model; nothing in it is executed.
 
         Raises:
-            InputError: if a file is missing or damaged, or the model has another format version.
+            InputError: If a file is missing or damaged, or the model has another format version.
         """
         path = Path(path)
         config = _read_config(path / "config.json")
         try:
-            # Nothing is allocated before the file of weights is known to back what the config announces.
+            # Nothing is allocated until the file of weights is known to match the config.
             with torch.device("meta"):
                 model = SequenceClassifier(config.model)
         except (ValueError, RuntimeError, OverflowError) as error:

@@ -9,14 +9,14 @@ from convrnn.nn.options import Padding, Reduce, require_one_of
 from convrnn.ops.geometry import receptive_field
 
 MOST_CLASSES = 2**16
-"""The most classes: ten times the speakers of VoxCeleb2, the largest set of speech labels."""
+"""Maximum number of classes: ten times the speakers of VoxCeleb2, the largest set of speech labels."""
 
 MOST_VALUES = 2**23
-"""The most values, frames times features, that one output of the front end may see: 53 minutes of 26 log-mel bands.
-Shorter utterances are padded to that size, so a config without large weights could otherwise fill the memory."""
+"""Maximum number of values, frames times features, that one output of the front end depends on: 53 minutes of 26
+log-mel bands. Shorter utterances are padded to that size, so without a limit a small model could fill the memory."""
 
 Width = Annotated[int, Field(ge=1, le=2**20)]
-"""Values of a frame or units of a layer: at most those of a one-megapixel picture."""
+"""Values of a frame or units of a layer: at most the pixels of a one-megapixel picture."""
 
 Frames = Annotated[int, Field(ge=1, le=2**16)]
 """Frames of a window: at most four seconds of a 16 kHz waveform, sample by sample."""
@@ -27,10 +27,10 @@ Layers = Annotated[int, Field(ge=1, le=32)]
 MOST_FRONT_END_LAYERS = 32
 
 Name = Annotated[str, Field(max_length=4096)]
-"""The name of a class, a task or a model."""
+"""Name of a class, a task or a model."""
 
 CorpusName = Annotated[str, Field(max_length=5000)]
-"""A corpus as the commands take it: its kind and a path, which may have 4096 bytes."""
+"""A corpus as given to the commands: its kind and a path of up to 4096 bytes."""
 
 Classes = Annotated[tuple[Name, ...], Field(max_length=MOST_CLASSES)]
 
@@ -106,6 +106,9 @@ class FrontEndLayerConfig(_Config):
     pool: MaxPoolConfig | None = None
 
 
+FrontEndLayers = Annotated[tuple[FrontEndLayerConfig, ...], Field(max_length=MOST_FRONT_END_LAYERS)]
+
+
 class RecurrentConfig(_Config):
     """The :class:`convrnn.nn.LSTM` that reads the front end's features."""
 
@@ -126,19 +129,48 @@ class SequenceClassifierConfig(_Config):
 
     in_features: Width
     num_classes: Annotated[int, Field(ge=2, le=MOST_CLASSES)]
-    front_end: Annotated[tuple[FrontEndLayerConfig, ...], Field(max_length=MOST_FRONT_END_LAYERS)] = ()
+    front_end: FrontEndLayers = ()
     recurrent: RecurrentConfig = RecurrentConfig()
     dense_features: Width = 400
     last_frames: Frames | None = None
     """Average the softmax outputs of this many last frames; None averages all."""
 
     @model_validator(mode="after")
-    def _check_receptive_field(self) -> Self:
-        windows = (part for layer in self.front_end for part in (layer.features, layer.pool) if part is not None)
-        seen, _ = receptive_field((part.kernel_size, part.stride) for part in windows)
-        if seen * self.in_features > MOST_VALUES:
-            raise ValueError(
-                f"one output of the front end sees {seen} frames of {self.in_features} features, more than "
-                f"{MOST_VALUES} values"
-            )
+    def _check(self) -> Self:
+        _check_receptive_field(self.in_features, self.front_end)
         return self
+
+
+class FrameModelConfig(_Config):
+    """A whole :class:`convrnn.models.FrameModel`.
+
+    Example:
+        >>> config = FrameModelConfig(in_features=40, num_outputs=29, num_layers=3, dropout=0.3)
+        >>> FrameModelConfig.model_validate_json(config.model_dump_json()) == config
+        True
+    """
+
+    in_features: Width
+    num_outputs: Width
+    front_end: FrontEndLayers = ()
+    recurrent: RecurrentConfig = RecurrentConfig(bidirectional=True)
+    """Each of the stacked LSTMs."""
+    num_layers: Layers = 2
+    """Number of stacked LSTMs."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Probability with which a hidden state is set to zero before the next layer reads it, during training only."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        _check_receptive_field(self.in_features, self.front_end)
+        return self
+
+
+def _check_receptive_field(in_features: int, front_end: FrontEndLayers) -> None:
+    windows = (part for layer in front_end for part in (layer.features, layer.pool) if part is not None)
+    seen, _ = receptive_field((part.kernel_size, part.stride) for part in windows)
+    if seen * in_features > MOST_VALUES:
+        raise ValueError(
+            f"one output of the front end depends on {seen} frames of {in_features} features, more than {MOST_VALUES} "
+            "values"
+        )

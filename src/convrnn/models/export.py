@@ -36,12 +36,12 @@ _REQUIRED = ("onnx", "onnxscript", "onnxruntime")
 
 @dataclass(frozen=True)
 class Export:
-    """What :func:`export_onnx` has written.
+    """The result of :func:`export_onnx`.
 
     Attributes:
         path: The file.
         size: Its size in bytes.
-        normalise: Over which frames the file standardises features.
+        normalise: Policy by which the file standardises features.
         difference: Largest difference of a probability between ONNX Runtime and PyTorch, over random test batches.
     """
 
@@ -52,14 +52,17 @@ class Export:
 
 
 def export_onnx(bundle: Bundle, path: Path | str, *, normalise: NormalisePolicy | None = None) -> Export:
-    """Write a trained model as an ONNX file, after checking that ONNX Runtime gives the same results as PyTorch.
+    """Writes a trained model as an ONNX file, after checking that ONNX Runtime gives the same results as PyTorch.
 
     The file takes any number of recordings of any length. Whole-sequence LSTMs become ONNX's own operator, peepholes
-    included; the steps of a window are unrolled.
+    included; the steps of a window are unrolled, or are a loop if they are many. A model of the raw waveform takes
+    samples, so that nothing else has to be computed.
 
     ============================  ============================================================================
     input ``features``            float32 ``[batch, frames, features]``, as extracted; the file standardises them
-    input ``lengths``             int64 ``[batch]``, the valid frames of each recording, clamped to 1 and ``frames``
+    or input ``samples``          float32 ``[batch, samples]`` of the raw waveform, mono, with full scale 1
+    input ``lengths``             int64 ``[batch]``, the valid frames or samples of each recording, clamped to one
+                                  frame and all
     input ``speakers``            int64 ``[batch]``, who speaks in each recording, as any number: features are
                                   standardised over the frames of all recordings with the same number; exists (and is
                                   required) only with the policy "speaker"
@@ -75,12 +78,12 @@ def export_onnx(bundle: Bundle, path: Path | str, *, normalise: NormalisePolicy 
     Args:
         bundle: The trained model.
         path: The file; an existing one is replaced.
-        normalise: Another policy than the model's.
+        normalise: A normalisation policy instead of the model's own.
 
     Raises:
-        InputError: if a package of the extra "export" is missing, the policy is "corpus" and the model has no training
+        InputError: A package of the extra "export" is missing, the policy is "corpus" and the model has no training
             statistics, the model's probabilities are NaN, or the file cannot be written.
-        RuntimeError: if ONNX Runtime's results differ from PyTorch's; nothing is written then.
+        RuntimeError: ONNX Runtime's results differ from PyTorch's; nothing is written.
 
     Example:
         >>> from convrnn.models import Bundle, export_onnx
@@ -113,6 +116,7 @@ class _Exported(nn.Module):
 
     def __init__(self, bundle: Bundle, policy: NormalisePolicy) -> None:
         super().__init__()
+        self.features = bundle.config.features.to_torch()
         statistics = bundle.normaliser(policy).statistics
         self.policy = policy
         # A copy: the model itself may be in use, for example training on a GPU.
@@ -121,13 +125,29 @@ class _Exported(nn.Module):
             value = np.zeros(0) if statistics is None else getattr(statistics, name)
             self.register_buffer(name, torch.from_numpy(value))
 
-    def forward(self, features: Tensor, lengths: Tensor, speakers: Tensor | None = None) -> Tensor:
-        """Log-probabilities ``[batch, classes]`` of features ``[batch, frames, features]``."""
-        lengths = lengths.clamp(1, features.size(1))
-        features = geometry.mask_frames(features, lengths)
+    @property
+    def input(self) -> str:
+        """Name of the first input."""
+        return "features" if self.features is None else "samples"
+
+    def example(self, batch: int, frames: int) -> Tensor:
+        """Zeros of the first input's shape, for that many frames."""
+        width = self.model.config.in_features
+        return torch.zeros(batch, frames, width) if self.features is None else torch.zeros(batch, frames * width)
+
+    @property
+    def frame_length(self) -> int:
+        """Places along the first input's second axis that make a frame."""
+        return 1 if self.features is None else self.model.config.in_features
+
+    def forward(self, x: Tensor, lengths: Tensor, speakers: Tensor | None = None) -> Tensor:
+        """Log-probabilities ``[batch, classes]`` of features ``[batch, frames, features]``, or of samples."""
+        lengths = lengths.clamp(self.frame_length, x.size(1))
+        x = geometry.mask_frames(x, lengths)
         # Some runtimes' operators ignore NaN, and the result would look valid.
-        finite = (features.abs() <= torch.finfo(torch.float32).max).flatten(1).all(1, keepdim=True)
-        features = torch.where(finite.unsqueeze(2), features, 0.0)
+        finite = (x.abs() <= torch.finfo(torch.float32).max).flatten(1).all(1, keepdim=True)
+        x = torch.where(finite if x.dim() == 2 else finite.unsqueeze(2), x, 0.0)
+        features, lengths = (x, lengths) if self.features is None else self.features(x, lengths)
         standardised = self._standardise(features, lengths, finite, speakers)
         log_probabilities: Tensor = self.model(standardised, lengths)
         return torch.where(finite, log_probabilities, torch.nan)
@@ -155,13 +175,13 @@ def _over_speakers(together: Tensor | None, sums: Tensor) -> Tensor:
 
 
 def _check_target(path: Path) -> None:
-    """Fail before the work, rather than after it, if the file cannot be written."""
+    """Raises an error before the work, rather than after it, if the file cannot be written."""
     if path.is_dir():
         raise InputError(f"{path}: is a folder; give a file to write")
     if not path.parent.is_dir():
-        raise InputError(f"{path}: there is no folder {path.parent}")
+        raise InputError(f"{path}: the folder {path.parent} does not exist")
     if not os.access(path.parent, os.W_OK):
-        raise InputError(f"{path}: nothing may be written into the folder {path.parent}")
+        raise InputError(f"{path}: the folder {path.parent} is not writable")
 
 
 def _require_packages() -> None:
@@ -177,10 +197,10 @@ def _require_packages() -> None:
 
 
 def _to_onnx(model: _Exported) -> Any:  # noqa: ANN401 - of onnx, which has no types
-    features = torch.zeros(2, 2 * model.model.shortest_input, model.model.config.in_features)
-    lengths = torch.tensor([features.size(1), model.model.shortest_input])
-    batch, frames = Dim("batch"), Dim("frames")
-    inputs = {"features": (features, {0: batch, 1: frames}), "lengths": (lengths, {0: batch})}
+    x = model.example(2, 2 * model.model.shortest_input)
+    lengths = torch.tensor([x.size(1), x.size(1) // 2])
+    batch, frames = Dim("batch"), Dim("frames" if model.features is None else "samples")
+    inputs = {model.input: (x, {0: batch, 1: frames}), "lengths": (lengths, {0: batch})}
     if model.policy == "speaker":
         inputs["speakers"] = (torch.zeros_like(lengths), {0: batch})
     # Imported here, since an interrupt while the exporter imports it would look like a fault of the model.
@@ -191,7 +211,7 @@ def _to_onnx(model: _Exported) -> Any:  # noqa: ANN401 - of onnx, which has no t
             tuple(example for example, _ in inputs.values()),
             input_names=list(inputs),
             output_names=["log_probabilities"],
-            dynamic_shapes={name: shape for name, (_, shape) in inputs.items()},
+            dynamic_shapes=tuple(shape for _, shape in inputs.values()),
             opset_version=OPSET,
             custom_translation_table={torch.ops.convrnn.lstm.default: _lstm_of_onnx()},
             dynamo=True,
@@ -270,7 +290,7 @@ def _lstm_of_onnx() -> Callable[..., Any]:
 
 
 def _with_metadata(model: Any, bundle: Bundle, policy: NormalisePolicy) -> bytes:  # noqa: ANN401
-    """The file's content, with our metadata and without the exporter's notes on source files and lines."""
+    """The file's content, with the metadata and without the exporter's notes on source files and lines."""
     graph = model.graph
     for part in (graph, *graph.node, *graph.initializer, *graph.value_info, *graph.input, *graph.output):
         part.ClearField("metadata_props")
@@ -278,7 +298,7 @@ def _with_metadata(model: Any, bundle: Bundle, policy: NormalisePolicy) -> bytes
     config = bundle.config
     model.doc_string = (
         f"{config.name} of convrnn {config.convrnn_version}: {config.task} of recordings, as log-probabilities of "
-        f"{', '.join(config.classes)}; the metadata says what features are"
+        f"{', '.join(config.classes)}; the metadata says what the input is"
     )
     facts = config.model_dump(mode="json", exclude={"model", "statistics", "format_version"})
     facts |= {"normalise": policy, "standardised_within": True, **config.features.recipe}
@@ -294,18 +314,20 @@ def _largest_difference(content: bytes, model: _Exported) -> float:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    shortest, width = model.model.shortest_input, model.model.config.in_features
+    shortest = model.model.shortest_input
     rng = np.random.default_rng(0)
     largest = 0.0
-    for lengths in ([1], [shortest], [7 * shortest + 3, shortest + 1, 2, 3 * shortest]):
-        features: NDArray[np.float32] = rng.normal(2.0, 3.0, (len(lengths), max(lengths), width)).astype(np.float32)
-        inputs = {"features": features, "lengths": np.array(lengths)}
+    for frames in ([1], [shortest], [7 * shortest + 3, shortest + 1, 2, 3 * shortest]):
+        lengths = model.frame_length * np.array(frames)
+        shape = model.example(len(frames), max(frames)).shape
+        x: NDArray[np.float32] = rng.normal(2.0, 3.0, shape).astype(np.float32)
+        inputs = {model.input: x, "lengths": lengths}
         if model.policy == "speaker":
-            inputs["speakers"] = np.arange(len(lengths)) % 2
+            inputs["speakers"] = np.arange(len(frames)) % 2
         with torch.inference_mode():
             expected = model(*map(torch.from_numpy, inputs.values())).exp().numpy()
         if not np.isfinite(expected).all():
-            raise InputError("the model's own probabilities are not numbers; its weights are damaged")
+            raise InputError("the model's probabilities are not numbers; its weights are damaged")
         [found] = session.run(None, inputs)
         largest = float(np.maximum(largest, np.abs(np.exp(found) - expected).max()))
     return largest

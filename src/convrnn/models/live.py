@@ -26,15 +26,15 @@ class LivePredictor:
 
     Args:
         bundle: The trained model.
-        seconds: How much of the recording to use, at most :data:`MOST_SECONDS`; None uses all of it, which takes longer
-            and longer.
-        normalise: Another policy than the model's: "utterance" standardises over the seconds used, "speaker" over these
-            and ``enrolment``.
+        seconds: Length of the part of the recording to use, at most :data:`MOST_SECONDS`; None uses all of it, which
+            takes longer and longer.
+        normalise: A normalisation policy instead of the model's own: "utterance" standardises over the seconds used,
+            "speaker" over these and ``enrolment``.
         enrolment: Features of other recordings of the speaker, each ``[frames, features]``; only for "speaker".
 
     Raises:
-        InputError: if ``seconds`` is less than a frame, more than an hour or NaN; if there is enrolment with a policy
-            other than "speaker"; or if the policy is "corpus" and the model has no training statistics.
+        InputError: ``seconds`` is less than a frame, more than an hour or NaN; there is enrolment with a policy
+            other than "speaker"; or the policy is "corpus" and the model has no training statistics.
 
     Example:
         >>> def listen(bundle: Bundle, blocks: list[NDArray[np.float32]]) -> None:
@@ -57,12 +57,12 @@ class LivePredictor:
         if seconds is not None and 1000 * seconds < config.frame_ms:
             raise InputError(f"seconds is {seconds:g}, less than one frame of {config.frame_ms:g} ms")
         if seconds is not None and not seconds <= MOST_SECONDS:
-            raise InputError(f"seconds is {seconds:g}; at most {MOST_SECONDS:g} can be looked at each time")
+            raise InputError(f"seconds is {seconds:g}; at most {MOST_SECONDS:g} can be used")
         self._bundle = bundle
         self._normaliser = bundle.normaliser(normalise)
         if enrolment and self._normaliser.policy != "speaker":
             raise InputError(
-                f"enrolment is for features standardised per speaker, but they are per {self._normaliser.policy}"
+                f"enrolment needs features standardised per speaker, but they are per {self._normaliser.policy}"
             )
         self._enrolment = list(enrolment)
         self._most = None if seconds is None else round(seconds * config.sample_rate)
@@ -76,7 +76,7 @@ class LivePredictor:
         return self._pushed / self._bundle.config.features.sample_rate
 
     def push(self, samples: NDArray[Any]) -> None:
-        """Add the next samples.
+        """Adds the next samples.
 
         Args:
             samples: ``[samples]``, mono, at the model's sample rate, ``bundle.config.features``. Floating-point ones
@@ -84,8 +84,8 @@ class LivePredictor:
                 (:func:`~convrnn.features.samples.full_scale_one`).
 
         Raises:
-            ValueError: if they are not a vector, have another dtype, are not finite or are far beyond full scale;
-                nothing is added then.
+            ValueError: The samples are not a vector, have another dtype, are not finite or are far beyond full scale;
+                in this case nothing is added.
         """
         # A copy: the recorder may reuse its array.
         self._blocks.append(full_scale_one(samples).copy())

@@ -19,7 +19,7 @@ SETTINGS: tuple[Setting, ...] = get_args(Setting)
 _WINDOW: dict[str, Any] = {"out_features": 100, "kernel_size": 5, "stride": 2}
 
 # Arguments of the feature layer beside the window; without "reduce", the setting decides it. Cell states are always
-# asked for by name, so that two names of one model have equal configs.
+# requested explicitly, so that two names of one model have equal configs.
 _RECURRENT_FRONT_ENDS: dict[str, dict[str, Any]] = {
     **{
         f"c{name}": {"rnn_type": name} | ({"sequence": "cell"} if cell.cell_states else {})
@@ -40,7 +40,28 @@ _RECURRENT_FRONT_ENDS: dict[str, dict[str, Any]] = {
 FRONT_ENDS: tuple[str, ...] = ("baseline", "conv", *_RECURRENT_FRONT_ENDS)
 
 
-def preset(front_end: str, setting: str, *, in_features: int, num_classes: int) -> SequenceClassifierConfig:
+def takes_waveform(front_end: str, frame_length: int) -> bool:
+    """Whether a front end can be put on the raw waveform (section V) in frames of ``frame_length`` samples.
+
+    The baseline has no front end. Extended CLSTM has one matrix per frame of the window, so a frame must be more than a
+    sample.
+
+    Example:
+        >>> takes_waveform("extended-clstm", 1), takes_waveform("extended-clstm", 16)
+        (False, True)
+    """
+    position_weights = _RECURRENT_FRONT_ENDS.get(front_end, {}).get("position_weights", False)
+    return front_end != "baseline" and not (position_weights and frame_length == 1)
+
+
+def preset(
+    front_end: str,
+    setting: str,
+    *,
+    in_features: int,
+    num_classes: int,
+    waveform_window: tuple[int, int] | None = None,
+) -> SequenceClassifierConfig:
     """The paper's model with the named front end.
 
     Args:
@@ -52,11 +73,14 @@ def preset(front_end: str, setting: str, *, in_features: int, num_classes: int) 
         setting: "emotion" (section IV-A): two front-end layers, the state of each window's last frame, an LSTM, the
             last four frames averaged. "paralinguistic" (section IV-B): one layer, the maximum over the window, a
             bidirectional LSTM, all frames averaged.
-        in_features: Values in a frame.
+        in_features: Number of values in a frame.
         num_classes: Number of classes.
+        waveform_window: For frames of the raw waveform (section V): length and shift, in frames, of the windows of one
+            more layer below the others. It has 100 features too, but no pooling.
 
     Raises:
-        InputError: for an unknown front end or setting.
+        InputError: The front end or setting is unknown, or the front end cannot take the waveform
+            (:func:`takes_waveform`).
 
     Example:
         >>> config = preset("clstm", "emotion", in_features=26, num_classes=5)
@@ -67,6 +91,12 @@ def preset(front_end: str, setting: str, *, in_features: int, num_classes: int) 
         raise InputError(f"model {front_end!r} does not exist; choose from {', '.join(FRONT_ENDS)}")
     if setting not in SETTINGS:
         raise InputError(f"setting {setting!r} does not exist; choose from {', '.join(SETTINGS)}")
+    if waveform_window is not None and not takes_waveform(front_end, in_features):
+        raise InputError(
+            f"model {front_end!r} cannot take the raw waveform in frames of {in_features} "
+            f"sample{'s' if in_features > 1 else ''}; these can: "
+            f"{', '.join(name for name in FRONT_ENDS if takes_waveform(name, in_features))}"
+        )
     emotion = setting == "emotion"
     features: ConvFeaturesConfig | ConvRNNConfig
     if front_end == "conv":
@@ -75,11 +105,15 @@ def preset(front_end: str, setting: str, *, in_features: int, num_classes: int) 
         arguments = {"reduce": "last" if emotion else "max"} | _RECURRENT_FRONT_ENDS.get(front_end, {})
         features = ConvRNNConfig(**_WINDOW, learn_initial_state=True, **arguments)
     layer = FrontEndLayerConfig(features=features, pool=MaxPoolConfig(kernel_size=2, stride=2))
-    layers = 0 if front_end == "baseline" else 2 if emotion else 1
+    layers = (layer,) * (0 if front_end == "baseline" else 2 if emotion else 1)
+    if waveform_window is not None:
+        kernel_size, stride = waveform_window
+        lowest = {**features.model_dump(exclude_unset=True), "kernel_size": kernel_size, "stride": stride}
+        layers = (FrontEndLayerConfig(features=type(features)(**lowest)), *layers)
     return SequenceClassifierConfig(
         in_features=in_features,
         num_classes=num_classes,
-        front_end=(layer,) * layers,
+        front_end=layers,
         recurrent=RecurrentConfig(bidirectional=not emotion),
         last_frames=4 if emotion else None,
     )

@@ -1,4 +1,4 @@
-"""A model's weights in a safetensors file, which is checked before anything of it is used."""
+"""A model's weights in a safetensors file, which is checked before any of it is used."""
 
 import contextlib
 import hashlib
@@ -17,10 +17,10 @@ from convrnn.errors import InputError, one_sentence
 from convrnn.plain_text import encodable
 
 MOST_PARAMETERS = 2**28
-"""Most parameters of a model (1 GiB); the paper's models have less than two million."""
+"""Maximum number of parameters of a model (1 GiB); the paper's models have less than two million."""
 
 MOST_HEADER_BYTES = 2**24
-"""Most bytes in the file's header, enough for 100,000 tensors."""
+"""Maximum size of the file's header in bytes, enough for 100,000 tensors."""
 
 _DIGEST = "sha256"
 """Key of :func:`weights_digest` in the metadata of the file."""
@@ -32,7 +32,7 @@ def weights_file(weights: Mapping[str, Tensor]) -> bytes:
 
 
 def load_weights(path: Path, model: nn.Module) -> None:
-    """Load a file's weights into a model on the meta device; the file has to hold exactly the model's weights.
+    """Loads a file's weights into a model on the meta device; the file has to hold exactly the model's weights.
 
     Names, shapes and types are compared before anything is allocated.
 
@@ -41,7 +41,7 @@ def load_weights(path: Path, model: nn.Module) -> None:
         model: The model.
 
     Raises:
-        InputError: if the file is missing or damaged, or its weights are not the model's.
+        InputError: The file is missing or damaged, or its weights are not the model's.
     """
     if not path.exists():
         raise InputError(f"{path.parent}: {path.name} is missing; a saved model has it beside config.json")
@@ -54,7 +54,7 @@ def load_weights(path: Path, model: nn.Module) -> None:
                 told = (file.metadata() or {}).get(_DIGEST)
     except (OSError, SafetensorError, RuntimeError) as error:
         raise InputError(f"{path}: the weights are damaged ({one_sentence(str(error), 160)})") from None
-    # Files of earlier versions have none.
+    # Files of earlier versions have no digest.
     if told is not None and told != weights_digest(state):
         raise InputError(f"{path}: the weights are damaged: they are not those that were saved")
     for name, tensor in state.items():
@@ -73,10 +73,10 @@ def _named_in_unicode(path: Path) -> Iterator[Path]:
 
 
 def _check_header(path: Path, readable: Path, expected: Mapping[str, Tensor]) -> None:
-    """Compare what the file announces with the model.
+    """Compares the file's header with the model.
 
     Raises:
-        InputError: if they differ, or the file announces more than is allowed.
+        InputError: They differ, or the header announces more than is allowed.
     """
     if not path.is_file():
         raise InputError(f"{path}: is not a regular file, expected the model's weights")
@@ -88,13 +88,13 @@ def _check_header(path: Path, readable: Path, expected: Mapping[str, Tensor]) ->
         raise InputError(f"{path}: the weights are damaged (their header announces {header} bytes for itself)")
     with safe_open(readable, "pt") as tensors:
         for name in sorted(expected.keys() ^ set(tensors.keys())):
-            told = "is missing" if name in expected else "is none of the model's"
+            told = "is missing" if name in expected else "is not in the model"
             raise InputError(f"{path}: the weights do not fit config.json ({one_sentence(name, 80)} {told})")
         for name, tensor in expected.items():
             found, shape = tensors.get_slice(name), list(tensor.shape)
             if found.get_shape() != shape:
                 raise InputError(
-                    f"{path}: the weights do not fit config.json ({name} has shape {found.get_shape()}, the model "
+                    f"{path}: the weights do not fit config.json ({name} has shape {found.get_shape()}, but the model "
                     f"takes {shape})"
                 )
             if found.get_dtype() != "F32":

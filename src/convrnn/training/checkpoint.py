@@ -57,10 +57,10 @@ def save(path: Path, learner: Learner, state: TrainingState) -> None:
 
 
 def resume(path: Path, learner: Learner) -> TrainingState:
-    """Reads a checkpoint, and sets the learner to its state.
+    """Reads a checkpoint and sets the learner to its state.
 
     Args:
-        path: The checkpoint. Those that Lightning wrote for earlier versions of convrnn are read, too.
+        path: The checkpoint; it may be one that Lightning wrote for an earlier version of convrnn.
         learner: A learner of the same run.
 
     Raises:
@@ -73,9 +73,9 @@ def resume(path: Path, learner: Learner) -> TrainingState:
             raise ValueError("the epochs are not those of a run")
         learner.load_weights(best_model)  # only checks that they fit
         learner.load_state_dict(content)
-    except Exception as error:  # a damaged file fails in any way; all mean the same to the user
+    except Exception as error:  # a damaged file can raise any exception; to the user they mean the same
         raise InputError(
-            f"{path}: is damaged and the run cannot go on from it ({type(error).__name__}); "
+            f"{path}: is damaged, so the run cannot continue ({type(error).__name__}); "
             "delete the folder to start the run again"
         ) from error
     return TrainingState(reports, best_model)
@@ -91,7 +91,7 @@ def read(path: Path) -> dict[str, Any]:
     # PyTorch writes a CRC-32 of every record, but does not check it when reading.
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         if (damaged := archive.testzip()) is not None:
-            raise zipfile.BadZipFile(f"{damaged} is not as it was written")
+            raise zipfile.BadZipFile(f"{damaged} has changed since it was written")
     content: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     return _of_lightning(content) if "pytorch-lightning_version" in content else content
 

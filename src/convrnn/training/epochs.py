@@ -50,7 +50,7 @@ _REPORTS = TypeAdapter(list[EpochReport])
 
 
 def reports_of(rows: object) -> list[EpochReport]:
-    """The finished epochs of a run, from what ``dataclasses.asdict`` gives of each.
+    """The finished epochs of a run, from the result of ``dataclasses.asdict`` for each.
 
     Raises:
         ValueError: A value is missing, of the wrong type or out of bounds.
@@ -69,7 +69,7 @@ def read_metrics(run: Path) -> list[EpochReport]:
     """
     path = Path(run) / METRICS
     if not path.is_file():
-        raise InputError(f"{path}: is damaged (it is missing or no file); delete the folder to do the run again")
+        raise InputError(f"{path}: is damaged (it is missing or not a file); delete the folder to do the run again")
     if (path.parent / RESULT).exists():
         RunFiles(run).check(METRICS)
     try:

@@ -72,7 +72,7 @@ def predictions_csv(table: pd.DataFrame) -> str:
 
 
 def score(table: pd.DataFrame, classes: Sequence[str]) -> Scores:
-    """Computes the measures from a table of predictions.
+    """Computes the metrics from a table of predictions.
 
     Args:
         table: With columns ``label`` and ``prediction``.
@@ -105,7 +105,7 @@ def evaluate(
         batch_size: Utterances per batch.
         cache_dir: Features are kept in its folder ``features``; without a cache they are computed.
         jobs: As for :func:`~convrnn.training.predict.log_probabilities`.
-        on_progress: As for that.
+        on_progress: As for :func:`~convrnn.training.predict.log_probabilities`.
 
     Raises:
         InputError: A label is not one of the model's classes, there is no row, or as for

@@ -50,7 +50,7 @@ def run(
 
     Args:
         spec: The run; :func:`convrnn.training.spec.make_spec` makes one.
-        corpus: The corpus it was made for.
+        corpus: The corpus that the spec was made for.
         cache_dir: Features are read from its folder ``features``; missing ones are extracted into it.
         runs_dir: Folder of all runs.
         on_epoch: Called after every epoch, once its files are written.
@@ -85,7 +85,7 @@ def _check(spec: RunSpec, corpus: LabelledCorpus) -> None:
         raise InputError("device 'cuda': PyTorch finds no GPU here; choose 'cpu'")
     is_same = (corpus.task, corpus.classes) == (spec.task, spec.classes)
     if not is_same or corpus.compute_fingerprint() != spec.fingerprint:
-        raise InputError(f"{corpus.name}: is not the data that the run's spec was made for ({spec.corpus})")
+        raise InputError(f"{corpus.name}: is not the data for which the run's spec was made ({spec.corpus})")
 
 
 class _Run:
@@ -105,7 +105,7 @@ class _Run:
     def execute(
         self, on_epoch: Callable[[EpochReport], None] | None, on_step: Callable[[StepReport], None] | None
     ) -> RunResult:
-        # The test set is included, so that an unreadable recording shows now and not after hours of training.
+        # The test set is included, so that an unreadable recording is reported now and not after hours of training.
         self._store.extract([self._segments[row] for rows in self._rows.values() for row in rows])
         state = self._train(on_epoch, on_step)
         return self._test(state)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class Learner:
     """A model and its optimiser: cross-entropy of the averaged prediction, minimised with Adam (section IV-A).
 
-    All parameters are "optimized simultaneously". The initial weights depend on the run's seed alone.
+    As in the paper, all parameters are "optimized simultaneously". The initial weights depend on the run's seed alone.
 
     Args:
         spec: The run. Its model, optimisation, seed, device and precision are used.

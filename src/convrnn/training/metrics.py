@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import audmetric
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,9 +21,10 @@ def recalls(truth: Indices, prediction: Indices, num_classes: int) -> list[float
         >>> recalls([0, 0, 1], [0, 1, 1], 3)
         [0.5, 1.0, None]
     """
-    present = set(np.asarray(truth).tolist())
-    found = audmetric.recall_per_class(_plain(truth), _plain(prediction), list(range(num_classes)))
-    return [float(found[index]) if index in present else None for index in range(num_classes)]
+    true, predicted = _array(truth), _array(prediction)
+    examples = np.bincount(true, minlength=num_classes)
+    correct = np.bincount(true[true == predicted], minlength=num_classes)
+    return [c / n if n else None for c, n in zip(correct.tolist(), examples.tolist(), strict=True)]
 
 
 def ua_recall(truth: Indices, prediction: Indices, num_classes: int) -> float:
@@ -42,10 +42,10 @@ def ua_recall(truth: Indices, prediction: Indices, num_classes: int) -> float:
         >>> ua_recall([0, 0, 1, 1], [0, 1, 1, 1], 2)
         0.75
     """
-    present = set(np.asarray(truth).tolist())
-    if missing := [index for index in range(num_classes) if index not in present]:
+    per_class = recalls(truth, prediction, num_classes)
+    if missing := [index for index, recall in enumerate(per_class) if recall is None]:
         raise ValueError(f"UA recall needs an example of each of the {num_classes} classes; there is none of {missing}")
-    return float(audmetric.unweighted_average_recall(_plain(truth), _plain(prediction), list(range(num_classes))))
+    return float(np.mean(np.array(per_class, np.float64)))
 
 
 def accuracy(truth: Indices, prediction: Indices) -> float:
@@ -60,7 +60,7 @@ def accuracy(truth: Indices, prediction: Indices) -> float:
     """
     if len(truth) == 0:
         raise ValueError("accuracy needs at least one example")
-    return float(audmetric.accuracy(_plain(truth), _plain(prediction)))
+    return float(np.count_nonzero(_array(truth) == _array(prediction)) / len(truth))
 
 
 def confusion(truth: Indices, prediction: Indices, num_classes: int) -> list[list[int]]:
@@ -70,8 +70,10 @@ def confusion(truth: Indices, prediction: Indices, num_classes: int) -> list[lis
         >>> confusion([0, 0, 1, 1], [0, 1, 1, 1], 2)
         [[1, 1], [0, 2]]
     """
-    matrix = audmetric.confusion_matrix(_plain(truth), _plain(prediction), list(range(num_classes)))
-    return [[int(count) for count in row] for row in matrix]
+    positions = num_classes * _array(truth) + _array(prediction)
+    counts = np.bincount(positions, minlength=num_classes**2).reshape(num_classes, num_classes)
+    matrix: list[list[int]] = counts.tolist()
+    return matrix
 
 
 @dataclass(frozen=True)
@@ -103,9 +105,9 @@ class Scores:
             ua_recall=None if None in per_class else ua_recall(truth, prediction, num_classes),
             accuracy=accuracy(truth, prediction),
             recalls=tuple(per_class),
-            confusion=tuple(tuple(row) for row in confusion(truth, prediction, num_classes)),
+            confusion=tuple(map(tuple, confusion(truth, prediction, num_classes))),
         )
 
 
-def _plain(indices: Indices) -> list[int]:
-    return [int(index) for index in indices]
+def _array(indices: Indices) -> NDArray[np.int64]:
+    return np.asarray(indices, np.int64)

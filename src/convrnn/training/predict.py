@@ -3,7 +3,6 @@
 import contextlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +15,7 @@ from convrnn.features.extract import Segment, extract_features
 from convrnn.features.normalise import NormalisePolicy, Normaliser
 from convrnn.features.store import FeatureStore, Progress
 from convrnn.models.bundle import Bundle
+from convrnn.processes import Event, WorkFailedError, run_in_processes
 
 ACCEPTABLE = ("narrow-band", "truncated")
 """Kinds of errors that a user may accept, because the recording can still be predicted."""
@@ -180,8 +180,8 @@ def _normaliser(bundle: Bundle, policy: NormalisePolicy | None, speakers: Sequen
     normaliser = bundle.normaliser(policy)
     if normaliser.policy == "speaker" and speakers is None:
         raise InputError(
-            "normalise 'speaker' needs the speaker of every recording; give the speakers, "
-            "or choose 'utterance' or 'corpus'"
+            Argument("normalise", "speaker"),
+            " needs the speaker of every recording; give the speakers, or choose 'utterance' or 'corpus'",
         )
     return normaliser
 
@@ -215,7 +215,7 @@ def faults_of(segment: Segment, config: Features, accept: Collection[str] = ()) 
     faults = [*recording.faults, *_narrow_band(recording, config, accepted="narrow-band" in accept)]
     faults = [("warning" if kind in accept else severity, kind, sentence) for severity, kind, sentence in faults]
     if _error(faults) is None and recording.sample_rate is not None:
-        faults += _resampled(segment, recording.sample_rate, config)
+        faults += _resampled(segment, recording, recording.sample_rate, config)
     return tuple(faults)
 
 
@@ -228,17 +228,20 @@ def _narrow_band(recording: Recording, config: Features, *, accepted: bool) -> l
         f"{config.highest_hz:g} Hz"
     )
     if not accepted:
-        sentence += f"; record at {2 * config.highest_hz:g} Hz or more, or accept it with --accept narrow-band"
+        sentence += f"; record at {2 * config.highest_hz:g} Hz or more, or accept narrow-band"
     return [("error", "narrow-band", sentence)]
 
 
-def _resampled(segment: Segment, rate: int, config: Features) -> list[Fault]:
+def _resampled(segment: Segment, recording: Recording, rate: int, config: Features) -> list[Fault]:
     if config.highest_hz <= min(RATES) / 2:
         return []
-    try:
-        lower = resampled_from(segment.blocks(), rate)
-    except InputError as error:
-        return [("error", "unreadable", str(error))]
+    lower = recording.resampled_from
+    if recording.seconds is None:
+        # A truncated recording that was accepted has not been read yet.
+        try:
+            lower = resampled_from(segment.blocks(), rate)
+        except InputError as error:
+            return [("error", "unreadable", str(error))]
     if lower is None or lower / 2 >= config.highest_hz:
         return []
     sentence = (
@@ -252,21 +255,29 @@ def _extract(
     segments: Sequence[Segment], config: Features, jobs: int, on_progress: Progress | None
 ) -> list[NDArray[np.float32] | InputError]:
     """The features of each recording, or why there are none."""
-    with TemporaryDirectory() as folder:
-        store = FeatureStore(folder, config)
-        # Stops at the first recording that fails; each gets its own error below.
-        with contextlib.suppress(InputError):
-            store.extract(segments, jobs=jobs, on_progress=on_progress)
-        return [_load(store, segment) for segment in segments]
+    found: dict[int, NDArray[np.float32] | InputError] = {}
+
+    def finish(index: int, features: NDArray[np.float32] | InputError) -> None:
+        found[index] = features
+        if on_progress is not None:
+            on_progress(len(found), len(segments))
+
+    def on_event(event: Event) -> None:
+        if event.kind == "done":
+            finish(event.index, event.value)
+
+    if min(jobs, len(segments)) > 1:
+        # If a worker is killed, perhaps because memory ran out, this process computes the rest.
+        with contextlib.suppress(WorkFailedError):
+            run_in_processes(_features_or_error, config, segments, jobs=jobs, on_event=on_event)
+    for index, segment in enumerate(segments):
+        if index not in found:
+            finish(index, _features_or_error(config, segment))
+    return [found[index] for index in range(len(segments))]
 
 
-def _load(store: FeatureStore, segment: Segment) -> NDArray[np.float32] | InputError:
+def _features_or_error(config: Features, segment: Segment, _report: object = None) -> NDArray[np.float32] | InputError:
     try:
-        return store.load(segment)
-    except InputError:
-        try:
-            extract_features(segment, store.config)
-        except InputError as error:
-            return error
-        # The recording is fine, so the store failed.
-        raise
+        return extract_features(segment, config)
+    except InputError as error:
+        return error

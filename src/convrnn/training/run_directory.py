@@ -276,5 +276,5 @@ def _flushed_digest(path: Path) -> str:
 
 
 def _not_ours(path: Path) -> InputError:
-    kind = "a symbolic link" if path.is_symlink() else "not what a run leaves there"
-    return InputError(f"{path}: is {kind}, and nothing is written through it; remove it")
+    kind = "a symbolic link" if path.is_symlink() else "not a file or folder of a run"
+    return InputError(f"{path}: is {kind}; nothing is written through it; remove it")

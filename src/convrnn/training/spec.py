@@ -12,10 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from convrnn.corpora.labelled import LabelledCorpus
 from convrnn.corpora.splits import Split
-from convrnn.errors import InputError
+from convrnn.errors import Argument, InputError
 from convrnn.features.config import FeatureConfig
 from convrnn.features.logmel import LogMelConfig
 from convrnn.features.normalise import NormalisePolicy
+from convrnn.features.waveform import WINDOW_LIMITS_MS, WINDOW_MS, WaveformConfig
 from convrnn.json_files import told
 from convrnn.models.config import Classes, CorpusName, Name, SequenceClassifierConfig
 from convrnn.models.presets import preset
@@ -24,7 +25,7 @@ from convrnn.training.config import MOST_SEED, TrainingConfig
 PROTOCOL_VERSION = 5
 """Incremented whenever a code change alters the results of an unchanged spec."""
 
-NOT_HASHED = ("corpus", "model_name", "setting")
+NOT_HASHED = ("corpus", "model_name", "setting", "window_ms")
 """Fields of a spec that only name things that other fields define."""
 
 Precision = Literal["32", "bf16-mixed"]
@@ -49,6 +50,8 @@ class RunSpec(BaseModel):
         balance: Whether smaller classes of the training set are oversampled to the size of the largest (IV-A).
         model_name: Name of the front end. Not hashed: two names can mean the same model.
         setting: "emotion" (section IV-A) or "paralinguistic" (IV-B). Not hashed: ``model`` holds the resulting sizes.
+        window_ms: Length in milliseconds of the windows on the raw waveform; None for other features. Not hashed, as
+            ``setting``.
         model: The whole classifier.
         training: Optimisation.
         seed: Varies initialisation, balancing and the order of the examples; never the split.
@@ -70,6 +73,7 @@ class RunSpec(BaseModel):
     balance: bool = True
     model_name: Name
     setting: Name
+    window_ms: float | None = Field(default=None, ge=WINDOW_LIMITS_MS[0], le=WINDOW_LIMITS_MS[1])
     model: SequenceClassifierConfig
     training: TrainingConfig = TrainingConfig()
     seed: int = Field(default=0, ge=0, le=MOST_SEED)
@@ -101,10 +105,36 @@ def split_rows(corpus: LabelledCorpus, split: Split) -> dict[str, list[int]]:
     """
     task, classes = corpus.task, corpus.classes
     if len(classes) < 2:
-        raise InputError(f"{corpus.name}: task '{task}' has one class only, '{classes[0]}'; at least two are needed")
+        raise InputError(f"{corpus.name}: task '{task}' has only one class, '{classes[0]}'; at least two are needed")
     rows = split.rows(corpus)
     split.check_classes(corpus)
     return rows
+
+
+def model_on(
+    features: FeatureConfig, window_ms: float | None, front_end: str, setting: str, num_classes: int
+) -> SequenceClassifierConfig:
+    """One of the paper's models on these features.
+
+    Args:
+        features: Its input.
+        window_ms: Length of the windows on the raw waveform in milliseconds; None for other features.
+        front_end: Name of a preset.
+        setting: "emotion" or "paralinguistic".
+        num_classes: Number of classes.
+
+    Raises:
+        InputError: The front end or setting is unknown, the front end cannot take the waveform, or ``window_ms`` is
+            given for other features.
+    """
+    window = None
+    if isinstance(features, WaveformConfig):
+        window = features.window(WINDOW_MS if window_ms is None else window_ms)
+    elif window_ms is not None:
+        raise InputError(Argument("window_ms", window_ms), f": only for the raw waveform, not for {features.name}")
+    return preset(
+        front_end, setting, in_features=features.num_features, num_classes=num_classes, waveform_window=window
+    )
 
 
 def make_spec(
@@ -114,6 +144,7 @@ def make_spec(
     front_end: str,
     setting: str,
     features: FeatureConfig | None = None,
+    window_ms: float | None = None,
     normalise: NormalisePolicy = "speaker",
     balance: bool = True,
     training: TrainingConfig | None = None,
@@ -130,6 +161,8 @@ def make_spec(
         front_end: Name of a preset, for example "clstm"; ``convrnn.models.presets.FRONT_ENDS`` lists them.
         setting: "emotion" (section IV-A) or "paralinguistic" (IV-B).
         features: Input features; by default log-mel at the lowest sample rate of the files, 16 kHz at most.
+        window_ms: Length of the windows on the raw waveform in milliseconds; only for that, and by default
+            :data:`~convrnn.features.waveform.WINDOW_MS`.
         normalise: What features are standardised over: each "speaker", each "utterance" or the "corpus".
         balance: Whether to balance the training set.
         training: Optimisation; by default the paper's.
@@ -145,6 +178,8 @@ def make_spec(
     split_rows(corpus, split)
     if features is None:
         features = LogMelConfig(sample_rate=corpus.sample_rate)
+    if features.is_waveform and window_ms is None:
+        window_ms = WINDOW_MS
     try:
         return RunSpec(
             corpus=corpus.name,
@@ -157,7 +192,8 @@ def make_spec(
             balance=balance,
             model_name=front_end,
             setting=setting,
-            model=preset(front_end, setting, in_features=features.num_features, num_classes=len(corpus.classes)),
+            window_ms=window_ms,
+            model=model_on(features, window_ms, front_end, setting, len(corpus.classes)),
             training=training or TrainingConfig(),
             seed=seed,
             precision=precision,

@@ -18,12 +18,12 @@ from convrnn.training.spec import RunSpec, split_rows
 def seconds_per_epoch(spec: RunSpec, corpus: LabelledCorpus, frames: Sequence[int], *, steps: int = 3) -> float:
     """Estimates the time of one epoch on this machine: all training steps and the validation.
 
-    It measures a few batches of noise that are as long as the corpus's utterances, and assumes that all others cost as
-    much per padded frame.
+    It measures a few batches of noise as long as the corpus's utterances, and assumes that all others take as long per
+    padded frame.
 
     Args:
         spec: The run.
-        corpus: The corpus it was made for.
+        corpus: The corpus that the spec was made for.
         frames: Frames of each row of the corpus.
         steps: Number of training and of validation batches to measure, each after one warm-up batch.
 

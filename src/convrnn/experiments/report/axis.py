@@ -1,4 +1,4 @@
-"""What the web page's drawings share: their width, axes and dots. The template draws them in the page's own colours."""
+"""Width, axes and dots of the web page's drawings. The template draws them in the page's own colours."""
 
 import math
 from collections.abc import Callable
@@ -19,10 +19,10 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """Where values lie.
+    """An axis: positions of values in a drawing.
 
     Attributes:
-        ticks: round values within the picture.
+        ticks: round values on the axis.
         place: the position of a value in the picture's units.
     """
 
@@ -55,7 +55,7 @@ def _round_step(rough: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Dot:
-    """A marked place with what it stands for."""
+    """A dot with its label."""
 
     x: float
     y: float

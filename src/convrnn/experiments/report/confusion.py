@@ -1,4 +1,4 @@
-"""The picture of a confusion matrix, as a file and within the web page."""
+"""Pictures of confusion matrices, as files and in the web page."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ from convrnn.files import write_atomically, writing
 from convrnn.models.presets import FRONT_ENDS
 
 MOST_WITH_NUMBERS = 40
-"""With more classes the cells have no numbers: they would be too small to read and take minutes to draw."""
+"""With more classes the cells have no numbers, which would be too small to read and take minutes to draw."""
 
 _LARGE_INCHES = (12.0, 10.5)
 _CELL, _MOST_INCHES = 0.95, 18.0
@@ -29,13 +29,13 @@ _LONGEST_NAME = 40
 def confusion_figure(confusion: NDArray[np.int64], classes: Sequence[str], title: str) -> Figure:
     """A confusion matrix: each cell shows the share of its row (the true class) in percent and the count under it.
 
-    With more than :data:`MOST_WITH_NUMBERS` classes the picture has one size and colours alone, which show the
-    square root of the shares, and names some of the classes.
+    With more than :data:`MOST_WITH_NUMBERS` classes the picture has a fixed size and no numbers; its colours show the
+    square root of the shares, and only some of the classes are named.
 
     Args:
         confusion: counts ``[classes, classes]``, rows are true classes.
         classes: names of the rows and columns.
-        title: what stands above the picture; long lines are wrapped. Empty for none.
+        title: text above the picture, with long lines wrapped; empty for none.
     """
     count = len(classes)
     shares = 100 * shares_of(confusion)
@@ -69,7 +69,7 @@ def confusion_figure(confusion: NDArray[np.int64], classes: Sequence[str], title
     axes.set_ylabel("true class")
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    # Wrapping does not know parse_math.
+    # Wrapped text ignores parse_math.
     axes.set_title(title.replace("$", r"\$"), fontsize=11, wrap=True)
     figure.colorbar(image, ax=axes, label="share of the true class [%]", shrink=0.8)
     return figure
@@ -94,7 +94,7 @@ def _write_numbers(axes: Axes, confusion: NDArray[np.int64], shares: NDArray[np.
         for lower, written, size in ((-0.1, f"{share:.0f} %", 11), (0.24, f"{confusion[true, predicted]}", 8)):
             text = axes.text(predicted, true + lower, written, ha="center", va="center", color=color)
             text.set_fontsize(size * scale)
-            # It lies within the axes, and measuring thousands of texts takes seconds.
+            # It is within the axes, and measuring thousands of texts takes seconds.
             text.set_in_layout(False)
 
 
@@ -102,13 +102,13 @@ def png(figure: Figure) -> bytes:
     """The figure as PNG; the same figure gives the same bytes."""
     buffer = io.BytesIO()
     FigureCanvasAgg(figure)
-    # Without metadata no version of matplotlib shows.
+    # Without metadata, which would name the version of matplotlib.
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
 
 
 def shares_of(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Of each true class, the share of each predicted one, 0 to 1; 0 for a class without example.
+    """The share of each predicted class among each true class, 0 to 1; 0 for a class without example.
 
     Example:
         >>> shares_of(np.array([[3, 1], [0, 0]])).tolist()
@@ -141,7 +141,7 @@ def pictures_of(column: ResultColumn, classes: Sequence[str], what: str) -> dict
     Args:
         column: all models on one task.
         classes: names of the classes.
-        what: what the models are compared on, for the titles; empty to leave it out.
+        what: what the models are compared on, for the titles; empty to omit it.
 
     Returns:
         The headings of the models to their pictures.

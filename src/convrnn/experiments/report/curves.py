@@ -1,17 +1,17 @@
-"""Where the learning curves of the web page lie."""
+"""The geometry of the web page's learning curves."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from convrnn.experiments.outcomes import ModelResult, Run
 from convrnn.experiments.report.axis import WIDTH, Axis, Dot
-from convrnn.experiments.results import ModelResult, Run
 from convrnn.training.epochs import EpochReport, read_metrics
 
 _LEFT, _RIGHT = 38, 8
 _TOP, _BOTTOM, _CURVES_HEIGHT = 8, 34, 210
 
 MOST_LINES = 100
-"""Runs of one model that are still drawn one by one; of more, that many evenly spaced ones at most."""
+"""Largest number of runs of one model that are drawn; of more, evenly spaced ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +23,13 @@ class Curves:
         summary: the drawing in words.
         width: in units, as is the height.
         height: in units.
-        left: where the area of the lines begins; it ends at ``right``, ``top`` and ``bottom``.
+        left: left edge of the area of the lines.
         right: its right edge.
         top: its upper edge.
         bottom: its lower edge.
         x: epochs.
         y: misclassified validation utterances in percent.
-        lines: of each run the corners, as SVG has them.
+        lines: the points of each run's line, as in SVG.
         bests: the selected epoch of each run.
     """
 
@@ -65,11 +65,13 @@ def curves(models: Sequence[tuple[str, ModelResult]]) -> list[Curves]:
     if not reports:
         return []
     rates = [_rate(report) for report in reports]
-    # A little more than there is, so that a flat line has an axis too.
+    # Some margin, so that a flat line has an axis too.
     low, high = max(min(rates) - 1, 0), min(max(rates) + 1, 100)
-    most = max(report.epoch for report in reports)
+    last = max(report.epoch for report in reports)
+    # A single epoch lies in the middle.
+    first_epoch, last_epoch = (1, last) if last > 1 else (0.5, 1.5)
     bottom = _CURVES_HEIGHT - _BOTTOM
-    x = Axis.over(1, max(most, 2), _LEFT + 4, WIDTH - _RIGHT - 4, smallest_step=1)
+    x = Axis.over(first_epoch, last_epoch, _LEFT + 4, WIDTH - _RIGHT - 4, smallest_step=1)
     y = Axis.over(low, high, bottom, _TOP)
     return [
         Curves(

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from convrnn.experiments.outcomes import ModelResult
 from convrnn.experiments.report.confusion import MOST_WITH_NUMBERS, pictures_of, save_pictures
 from convrnn.experiments.report.html import MOST_CLASSES, MOST_SPEAKERS, html
 from convrnn.experiments.report.latex import latex
@@ -12,7 +13,7 @@ from convrnn.experiments.report.layout import Layout, lay_out
 from convrnn.experiments.report.long_csv import classes_csv, long_csv, speakers_csv
 from convrnn.experiments.report.markdown import markdown
 from convrnn.experiments.report.notes import notes
-from convrnn.experiments.results import Entry, ModelResult, ResultColumn, Results
+from convrnn.experiments.results import Entry, ResultColumn, Results
 from convrnn.files import write_atomically, writing
 
 
@@ -51,7 +52,8 @@ def to_json(results: Results) -> str:
             "table": results.name,
             "number": None if results.paper is None else results.paper.number,
             "title": results.title if results.paper is None else results.paper.title,
-            "command": results.command,
+            "command": results.commands[-1] if results.commands else (),
+            "earlier_commands": results.commands[:-1],
             "notes": notes(results, layout),
             "columns": [_column(column) for column in results.columns],
             "averages": _averages(layout),

@@ -14,28 +14,29 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 import convrnn
 from convrnn.corpora.splits import Split
+from convrnn.experiments.outcomes import ModelResult, Run
 from convrnn.experiments.report.confusion import MOST_WITH_NUMBERS, largest_confusions, shares_of
 from convrnn.experiments.report.curves import Curves, curves
 from convrnn.experiments.report.layout import Layout
 from convrnn.experiments.report.notes import notes, provisos
 from convrnn.experiments.report.numbers import format_seconds, p_value, percent, signed
 from convrnn.experiments.report.strip import MOST_DOTS, Strip, class_strip, speaker_strip
-from convrnn.experiments.results import Experiment, ModelResult, ResultColumn, Results, Run
+from convrnn.experiments.results import Experiment, ResultColumn, Results
 
 _OF_A_RUN = ("seed", "split")
 """Fields of a spec that differ between the runs of one model."""
 
 MOST_CLASSES, MOST_SPEAKERS = 100, MOST_DOTS
-"""Classes and speakers whose recalls a page lists one by one."""
+"""Largest numbers of classes and speakers that a page lists completely."""
 
 _EXTREMES = 20
-"""Where there are more, a page lists this many with the lowest recall and as many with the highest."""
+"""Of more, a page lists this many with the lowest recall and as many with the highest."""
 
 _CONFUSIONS = 20
-"""The most frequent confusions that a page lists where a matrix has no numbers."""
+"""Number of most frequent confusions that a page lists if a matrix has no numbers."""
 
 _MOST_RUNS, _MOST_SPLITS, _MOST_NAMES = 500, 10, 500
-"""Runs, splits, and speakers of one side of a split that a page lists."""
+"""Largest numbers of runs, of splits, and of speakers of a part of a split that a page lists."""
 
 
 def html(results: Results, layout: Layout, pictures: Mapping[int, Mapping[str, bytes]]) -> str:
@@ -43,9 +44,9 @@ def html(results: Results, layout: Layout, pictures: Mapping[int, Mapping[str, b
 
     Args:
         results: the table.
-        layout: the same as it is shown.
-        pictures: positions of columns to the models' confusion matrices as PNG; those of columns with more classes than
-            a matrix with numbers has room for.
+        layout: the table as it is shown.
+        pictures: positions of columns to the models' confusion matrices as PNG, for columns with too many classes for
+            numbers.
 
     Raises:
         InputError: the learning curves of a run cannot be read.
@@ -78,7 +79,7 @@ def html(results: Results, layout: Layout, pictures: Mapping[int, Mapping[str, b
             if column.done is not None and column.measured
         ],
         synthetic=_synthetic([experiment for _, experiment in results.done]),
-        command=shlex.join(results.command),
+        commands=[shlex.join(command) for command in results.commands],
         convrnn_version=convrnn.__version__,
         devices=_counted([run.result.device_name for run in runs]),
         versions=_counted([", ".join(f"{name} {its}" for name, its in run.result.versions.items()) for run in runs]),
@@ -92,19 +93,19 @@ def _lead(results: Results) -> str:
     if results.paper is None:
         return "Every model is trained and tested on the same recordings."
     if all(column.in_paper for column, _ in results.done):
-        return "The paper's values and ours, from the same experiment done again."
-    return "The paper's values, and the same models on other data: look at the differences between models."
+        return "The paper's values, and ours from a repetition of the same experiment."
+    return "The paper's values, and the same models on other data: compare the differences between models."
 
 
 def _synthetic(experiments: Sequence[Experiment]) -> str:
-    """The label of a page whose corpora are no recordings."""
+    """The label of a page with synthetic corpora."""
     synthetic = [experiment.synthetic for experiment in experiments]
     return "synthetic speech" if all(synthetic) else "partly synthetic speech" if any(synthetic) else ""
 
 
 @dataclass(frozen=True, slots=True)
 class _Confusion:
-    """A class that is taken for another."""
+    """A class that is mistaken for another."""
 
     truth: str
     prediction: str
@@ -129,7 +130,7 @@ class _Model:
 
     @property
     def shares(self) -> list[list[tuple[float, int]]]:
-        """Of each true class, the share of each predicted one, 0 to 1, and the count."""
+        """Share (0 to 1) and count of each predicted class, for each true class."""
         pairs = zip(shares_of(self.found.confusion).tolist(), self.found.confusion.tolist(), strict=True)
         return [list(zip(*pair, strict=True)) for pair in pairs]
 
@@ -171,7 +172,7 @@ class _Line:
 
 @dataclass(frozen=True, slots=True)
 class _Lines:
-    """Classes or speakers: all, or where they are many those with the lowest and the highest recalls."""
+    """Classes or speakers: all of them, or if they are many those with the lowest and the highest recalls."""
 
     lowest: list[_Line]
     highest: list[_Line]

@@ -1,4 +1,4 @@
-"""The report as LaTeX that compiles inside a paper as it is: one float, no package needed."""
+"""The report as LaTeX to include in a paper: one float that needs no package."""
 
 from collections.abc import Iterator, Sequence
 from textwrap import wrap
@@ -9,10 +9,10 @@ from convrnn.experiments.report.numbers import p_value, percent, signed
 from convrnn.experiments.results import Results
 
 _SIDE_BY_SIDE, _SIDE_BY_SIDE_TESTED = 6, 4
-"""Columns of numbers that a page is wide enough for, without and with p-values; the others go below."""
+"""Columns of numbers that fit on a page, without and with p-values; the others go below."""
 
 _HEADING_WIDTH = 15
-"""Letters of a line's heading before it goes on in the second line."""
+"""Letters of a row's heading before it is wrapped."""
 
 _ESCAPED = {
     **{mark: f"\\{mark}" for mark in "&%$#_{}"},
@@ -39,7 +39,7 @@ def latex(results: Results, layout: Layout) -> str:
 
     Args:
         results: the table.
-        layout: the same as it is shown.
+        layout: the table as it is shown.
     """
     below = ["95\\,\\% interval", *(["$p$"] if layout.tested else [])]
     if results.paper is None:
@@ -48,9 +48,9 @@ def latex(results: Results, layout: Layout) -> str:
         kind, label = "table", "comparison"
     else:
         number = results.paper.number
-        origin = [f"% Table {number} of Keren and Schuller (arXiv:1602.05875), and the same done again."]
+        origin = [f"% Table {number} of Keren and Schuller (arXiv:1602.05875), and a repetition of it."]
         caption = (
-            f"Table {number} of the paper and the same done again: {_text(results.paper.title)}. "
+            f"Table {number} of the paper and a repetition of it: {_text(results.paper.title)}. "
             f"Second lines: {'difference to the paper, ' if layout.compared else ''}{', '.join(below)}."
         )
         kind, label = "table*", results.paper.name
@@ -70,7 +70,7 @@ def latex(results: Results, layout: Layout) -> str:
 
 
 def _blocks(layout: Layout) -> list[list[int]]:
-    """Numbers of the columns that stand side by side."""
+    """Numbers of the columns that are side by side."""
     most = _SIDE_BY_SIDE_TESTED if layout.tested else _SIDE_BY_SIDE
     blocks: list[list[int]] = [[]]
     used = 0
@@ -144,11 +144,11 @@ def _below(place: Place) -> str:
         parts.append(f"[{percent(place.interval[0])}, {percent(place.interval[1])}]")
     if place.corrected_p is not None:
         p = p_value(place.corrected_p)
-        # Braces make the sign an ordinary one, without the room that a relation takes.
+        # Braces make the sign an ordinary symbol, without the space around a relation.
         parts.append(f"$p{{<}}{p.removeprefix('< ')}$" if p.startswith("<") else f"$p{{=}}{p}$")
     return ", ".join(parts)
 
 
 def _text(text: str) -> str:
-    """Text that LaTeX sets as it is."""
+    """Text with LaTeX's special characters escaped."""
     return "".join(_ESCAPED.get(character, character) for character in text)

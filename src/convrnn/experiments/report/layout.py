@@ -1,4 +1,4 @@
-"""The table as all formats show it: lines and columns, each place with what was measured and the paper's value."""
+"""The table as all formats show it: lines and columns with the measured and the paper's values."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ AVERAGE = "Average"
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A mean in percent with what belongs to it.
+    """A mean in percent with its deviation.
 
     Attributes:
         mean: UA recall in percent.
@@ -33,7 +33,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a line and a column meet.
+    """A cell of the table.
 
     Attributes:
         paper: the paper's value.
@@ -57,7 +57,7 @@ class Line:
     """One line of the table.
 
     Attributes:
-        heading: what the paper calls it.
+        heading: its name in the paper.
         kind: ``"model"``; ``"challenge"`` for the challenges' baselines; ``"group"`` for an average of models.
         places: one per heading of the layout.
     """
@@ -69,10 +69,10 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Heading:
-    """What stands above a column.
+    """The heading of a column.
 
     Attributes:
-        text: what the paper calls it.
+        text: its name in the paper.
         paper: whether the paper has values in it.
         ours: whether there are measured ones.
     """
@@ -91,7 +91,7 @@ class Layout:
         lines: from top to bottom.
         tested: whether models are tested against the standard convolutional layer.
         averaged: whether the last column holds averages.
-        measured_name: what stands above measured values: ``"ours"`` if the paper's are next to them.
+        measured_name: the heading of measured values: ``"ours"`` if the paper's are next to them.
     """
 
     headings: tuple[Heading, ...]
@@ -132,8 +132,8 @@ class Layout:
 def lay_out(results: Results) -> Layout:
     """Put results into the paper's layout.
 
-    Averages are means of the models' means, as in the paper. Ours in the last column need two columns that were done,
-    and are compared with the paper's only where exactly its columns were done.
+    Averages are means of the models' means, as in the paper. In the last column, ours exist if at least two columns
+    were done, and are compared with the paper's if exactly the paper's columns were done.
 
     Args:
         results: a table of the paper or a comparison.

@@ -11,40 +11,45 @@ from convrnn.plain_text import csv_table
 COLUMNS: Mapping[str, str] = MappingProxyType(
     {
         "table": "the table's name",
-        "column": "what the paper calls the column",
+        "column": "its heading",
         "corpus": "the corpus as the user named it; its kind for a column that was not done",
         "task": "label column",
         "setting": "emotion (section IV-A) or paralinguistic (IV-B)",
         "features": " or ".join(FEATURES),
         "synthetic": "true for synthetic speech, false for recordings, empty for a column that was not done",
-        "provisos": "what was done to the corpus and which of its errors were let through; most often empty",
+        "provisos": "what was done to the corpus and which of its errors were accepted; usually empty",
         "model": "name of the front end, or of the linear SVM",
         "paper_mean": "the paper's UA recall in percent; empty in a column that is not the paper's, as is the next",
         "paper_std": "its standard deviation",
-        "ua_recall_mean": "UA recall in percent, mean over seeds; empty where nothing was done, as is all that follows",
+        "ua_recall_mean": "UA recall in percent, mean over seeds; empty if nothing was done, as is all that follows",
         "ua_recall_std": "its standard deviation over seeds (ddof = 1); empty for one seed",
         "seeds": "number of seeds",
-        "interval_low": "95 % interval of the mean over the speakers; empty where there is none",
+        "interval_low": "lower limit of the 95 % interval of the mean over the speakers; empty if there is none",
         "interval_high": "its upper limit",
         "difference": "mean minus the paper's",
-        "conv_difference": "mean minus the standard convolutional layer's; empty for itself and where none is tested",
-        "conv_low": "95 % interval of the difference",
+        "conv_difference": "mean minus the standard convolutional layer's; empty for itself and if nothing is tested",
+        "conv_low": "lower limit of the 95 % interval of the difference",
         "conv_high": "its upper limit",
         "conv_p": "p-value of the paired test",
         "conv_p_holm": "the same after Holm's correction over the table's comparisons",
         "accuracy": "in percent, mean over seeds",
         "parameters": "trained numbers of the model",
         "seconds": "training time of all folds of a seed, mean over seeds",
-        "best_epoch": "selected epoch, median over the runs; empty for a model that no network is trained for",
+        "best_epoch": "selected epoch, median over the runs; empty for a model without a network",
     }
 )
 """The columns of the CSV in their order, and what each holds."""
 
+_TEXTS = ("table", "column", "corpus", "task", "setting", "features", "synthetic", "provisos", "model")
+
 _OF_THE_PAPER = ("table", "paper_mean", "paper_std", "difference")
-"""Columns that a comparison of one's own does not have."""
+"""Columns that a comparison does not have."""
+
+NUMBERS = tuple(name for name in COLUMNS if name not in _TEXTS)
+"""Those that hold numbers."""
 
 _FORMATS = {"paper_mean": ".2f", "paper_std": ".2f", "conv_p": ".6g", "conv_p_holm": ".6g", "seconds": ".1f"}
-"""How numbers are written that are no percentages to four decimals."""
+"""Formats of the numbers that are not percentages with four decimals."""
 
 
 def columns_of(results: Results) -> list[str]:
@@ -53,7 +58,7 @@ def columns_of(results: Results) -> list[str]:
 
 
 def records(results: Results) -> list[dict[str, object]]:
-    """One dictionary per model and column with unrounded values; what there is not is left out."""
+    """One dictionary per model and column with unrounded values; values that do not exist are missing or None."""
     lines: list[dict[str, object]] = []
     for column in results.columns:
         what: dict[str, object] = {

@@ -12,13 +12,13 @@ _NONE = "–"
 
 
 def markdown(results: Results, layout: Layout) -> str:
-    """The table in the paper's layout, then a line per model and column with everything else, then the notes.
+    """The table in the paper's layout, a line per model and column with everything else, and the notes.
 
     A comparison of one column is one table, with a line per model.
 
     Args:
         results: the table.
-        layout: the same as it is shown.
+        layout: the table as it is shown.
     """
     parts = [f"# {plain(results.title)}", *(f"**{plain(proviso)}**" for proviso in provisos(results))]
     if not results.single:

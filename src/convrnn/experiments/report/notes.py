@@ -9,11 +9,11 @@ from convrnn.experiments.statistics import RESAMPLES
 
 
 def notes(results: Results, layout: Layout) -> list[str]:
-    """What a reader has to know about the whole table; the columns' own captions come after it.
+    """What a reader needs to know about the whole table; the captions of the columns come after it.
 
     Args:
         results: the table.
-        layout: the same as it is shown.
+        layout: the table as it is shown.
     """
     return [
         *_of_values(results),
@@ -27,14 +27,14 @@ def notes(results: Results, layout: Layout) -> list[str]:
 def _of_values(results: Results) -> list[str]:
     ours = results.paper is not None
     if ours:
-        best = "The best value of each column is bold, the paper's and ours apart."
+        best = "The best value of each column is bold, separately for the paper's and ours."
     else:
         best = "The best value is bold." if results.single else "The best value of each column is bold."
     text = [f"UA recall on the test set in percent. {best}"]
     seeds = {len(found.seeds) for found in results.measured}
     if seeds == {1}:
         text.append(
-            f"{'Ours are of one seed, so they have' if ours else 'One seed was run, so there is'} no standard "
+            f"{'Ours are from one seed, so they have' if ours else 'One seed was run, so there is'} no standard "
             "deviation, and intervals and tests reflect the variation over speakers only."
         )
     elif seeds:
@@ -53,11 +53,11 @@ def _of_intervals(results: Results) -> list[str]:
         )
     without = [found.tally for found in results.measured if found.interval is None]
     if any(not tally.speakers_suffice for tally in without):
-        text.append("There is no interval and no test where a class has a single test speaker.")
+        text.append("There is no interval and no test if a class has only one test speaker.")
     if any(tally.speakers_suffice for tally in without):
         text.append(
-            "There is no interval where classes have so few speakers that fewer than one in a hundred resamples "
-            "contains them all."
+            "There is no interval if classes have so few speakers that fewer than one in a hundred resamples contains "
+            "them all."
         )
     return text
 
@@ -72,7 +72,7 @@ def _of_tests(results: Results, layout: Layout) -> list[str]:
             f"for {tests} comparison{'s' if tests > 1 else ''}."
         ]
         if any(_seeds_differ(column.entries) for column in results.columns):
-            text.append("Models with different seeds are compared over the seeds that they share.")
+            text.append("Models with different seeds are compared over their common seeds.")
         return text
     if results.measured and not layout.tested and len(results.rows) > 1:
         return ["The table has no standard convolutional layer, so nothing is tested against it."]
@@ -88,11 +88,11 @@ def _seeds_differ(entries: Sequence[Entry]) -> bool:
 def _of_the_paper(results: Results) -> list[str]:
     if results.paper is None:
         return []
-    text = ["The paper does not say how many runs its values are of, so nothing is tested against them."]
+    text = ["The paper does not say how many runs its values come from, so nothing is tested against them."]
     if results.paper.groups or results.paper.average:
         text.append(
-            "The last lines and the last column are means of the other means. The paper's are computed from its "
-            "printed values, which gives its printed averages but for 0.01 in four places."
+            "The last rows and the last column are means of the other means. The paper's are computed from its "
+            "printed values; four of them differ from its printed averages by 0.01."
         )
     text.append(
         "The baselines are those of the Interspeech challenges of 2009 and 2010, with other features and classifiers."
@@ -102,14 +102,14 @@ def _of_the_paper(results: Results) -> list[str]:
         for column in results.columns
         if column.done is None
     ]:
-        text.append(f"Only in the paper, not done here: {', '.join(missing)}.")
+        text.append(f"Only in the paper, not measured here: {', '.join(missing)}.")
     return text
 
 
 def _of_columns(results: Results) -> list[str]:
     text = []
     synthetic = [column.column.heading for column, experiment in results.done if experiment.synthetic]
-    # The caption of the only column says so itself.
+    # The caption of a single column says so itself.
     if synthetic and not results.single:
         text.append(f"Synthetic speech, not recordings of people: {', '.join(synthetic)}.")
     for column, _ in results.done:
@@ -129,7 +129,7 @@ def captions(results: Results) -> list[tuple[str, str]]:
 
 
 def provisos(results: Results) -> list[str]:
-    """What was done to the corpora and let through, each with the columns that it holds for; most often nothing."""
+    """What was done to the corpora and which errors were accepted, with the columns concerned; usually nothing."""
     headings: dict[str, list[str]] = {}
     for column, experiment in results.done:
         for sentence in experiment.provisos:

@@ -1,21 +1,21 @@
-"""Numbers as the tables print them."""
+"""Numbers as printed in the tables."""
 
 from decimal import ROUND_HALF_UP, Decimal
 
 
 def percent(value: float) -> str:
-    """Two digits, halves away from 0 as the paper's averages have them.
+    """Two decimals; halves are rounded away from zero, as in the paper's averages.
 
     Example:
         >>> percent(57.615), percent((70.04 + 70.15) / 2)
         ('57.62', '70.10')
     """
-    # What a sum of decimal numbers lacks in its last bits must not decide.
+    # Errors in the last bits of a sum must not decide the rounding.
     return str(Decimal(f"{value:.9f}").quantize(Decimal("0.01"), ROUND_HALF_UP))
 
 
 def signed(value: float) -> str:
-    """A difference with its sign, a true minus, and none where it rounds to 0.
+    """A difference with its sign (a true minus sign), and without one if it rounds to 0.
 
     Example:
         >>> signed(0.5), signed(-1.234), signed(-0.001)
@@ -28,7 +28,7 @@ def signed(value: float) -> str:
 
 
 def p_value(value: float) -> str:
-    """A p-value as tables print it.
+    """A p-value as printed in tables.
 
     Example:
         >>> p_value(0.04321), p_value(0.0002), p_value(1.0), p_value(0.9999)
@@ -40,7 +40,7 @@ def p_value(value: float) -> str:
 
 
 def format_seconds(seconds: float) -> str:
-    """A duration for people.
+    """A duration in readable form.
 
     Example:
         >>> format_seconds(4.32), format_seconds(250), format_seconds(7300)

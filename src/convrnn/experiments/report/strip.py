@@ -1,4 +1,4 @@
-"""Where the recalls of speakers or classes lie in the web page: a dot each, or a histogram where there are many."""
+"""The geometry of the web page's recalls of speakers or classes: a dot each, or a histogram if there are many."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,12 +6,12 @@ from typing import Literal
 
 import numpy as np
 
+from convrnn.experiments.outcomes import ModelResult
 from convrnn.experiments.report.axis import WIDTH, Axis, Dot
 from convrnn.experiments.report.numbers import percent
-from convrnn.experiments.results import ModelResult
 
 MOST_DOTS = 400
-"""Speakers or classes that are still drawn one by one."""
+"""Largest number of speakers or classes that are drawn one by one."""
 
 _TOP, _ROW, _BOTTOM = 6, 50, 38
 _DOT_ROWS = 7
@@ -26,12 +26,12 @@ class StripRow:
 
     Attributes:
         heading: the model.
-        top: where its row begins.
-        middle: the height of its dots' middle.
-        dots: one per speaker or class; empty where bars are drawn.
-        bars: left edge, top, width and height of each bar of a histogram; empty where dots are drawn.
-        mean: where its UA recall lies.
-        interval: where its 95 % interval begins and ends.
+        top: upper edge of its row.
+        middle: vertical centre of its dots.
+        dots: one per speaker or class; empty if bars are drawn.
+        bars: left edge, top, width and height of each bar of a histogram; empty if dots are drawn.
+        mean: position of its UA recall.
+        interval: positions of the limits of its 95 % interval.
         text: UA recall and interval in words.
     """
 
@@ -55,7 +55,7 @@ class Strip:
         height: in units.
         left: left end of the axis.
         right: right end.
-        bottom: where the axis is.
+        bottom: position of the axis.
         x: recall in percent.
         rows: one per model.
         drawn_as: ``"dot"``: one each; ``"bar"``: as a histogram.
@@ -131,7 +131,7 @@ def _strip(
 
 def _dots(names: Sequence[str], recalls: Sequence[float], x: Axis, middle: float) -> tuple[Dot, ...]:
     return tuple(
-        # Names next to each other in the list are drawn apart, so that equal recalls do not hide each other.
+        # Neighbours in the list get different heights, so that equal recalls do not hide each other.
         Dot(x.place(recall), middle + 2.5 * (3 * index % _DOT_ROWS - _DOT_ROWS // 2), f"{name}: {recall:.1f} %")
         for index, (name, recall) in enumerate(zip(names, recalls, strict=True))
     )
