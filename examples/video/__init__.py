@@ -1,0 +1,1 @@
+"""Lip reading: video frames go through convolutional recurrent layers to words and sentences."""
