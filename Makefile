@@ -1,11 +1,11 @@
-# make demo   the main job on a synthetic corpus: a table of models in about two minutes
-# make test   all tests but the slow ones, in parallel: five minutes on two cores
+# make demo   compares five models on a synthetic corpus, in about two minutes
+# make test   all tests except the slow ones, in parallel: five minutes on two cores
 # make test-all  every test
-# make check  lint, types, import contracts, and the CPU kernel without a warning (C compiler)
-# make sanitize  the CPU kernel's tests under the address, undefined and thread sanitizers (gcc)
-# make perf-driver  a C program that calls the CPU kernel on one shape, for perf: csrc/README.md
-# make torture   kills, damaged inputs, full disks and large corpora in great number, half an hour on two cores (C compiler)
-# make clean  remove what the others made
+# make check  lint, types, import contracts, and the CPU kernel with warnings as errors (needs a C compiler)
+# make sanitize  the CPU kernel's tests under the address, undefined-behaviour and thread sanitizers (needs gcc)
+# make perf-driver  a C program that calls the CPU kernel, for perf: see csrc/README.md
+# make torture   many kills, damaged inputs, full disks and large corpora: half an hour on two cores (needs a C compiler)
+# make clean  removes everything that the other targets made
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
@@ -17,7 +17,7 @@ demo: $(VENV)/.demo
 	$(BIN)/convrnn compare demo --task gender --setting paralinguistic --split partitions \
 		--models baseline,conv,clstm,extended-clstm,cblstm --seeds 1 --max-epochs 15 --jobs 2 --out out/demo
 
-# A process for each core. A file's tests run in one of them, where they share what they have made.
+# One process per core, at most 8. All tests of a file run in the same process, since they share fixtures.
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 test: $(VENV)/.test
 	$(PYTEST) -m "not slow"
@@ -32,9 +32,9 @@ check: $(VENV)/.dev
 	$(BIN)/lint-imports
 	CFLAGS=-Werror $(BIN)/python hatch_build.py --output build/check/_native.so
 
-# The kernel's own threads, since the thread sanitizer cannot see into the OpenMP runtime that it takes otherwise. Python
-# and PyTorch are not built for the sanitizers, so leaks are not looked for. A report ends the process: pytest must not
-# hold it back until then.
+# The kernel uses its own threads here, because the thread sanitizer cannot see into the OpenMP runtime. Python and PyTorch
+# are not built for the sanitizers, so leak detection is off. A sanitizer's report ends the process, so pytest must not
+# capture it at the level of file descriptors.
 KERNEL_TESTS := --capture=sys $(wildcard tests/ops/test_native*.py)
 NATIVE_UNDER = CONVRNN_NATIVE_LIBRARY=$(CURDIR)/build/$(1)/_native.so CONVRNN_NATIVE_THREADS=pthread
 sanitize: $(VENV)/.test
@@ -51,7 +51,7 @@ perf-driver:
 	$(CC) -std=gnu11 -O2 -g -Wall -Wextra csrc/driver/driver.c -o build/perf/driver \
 		-Lbuild/perf -l:_native.so -Wl,-rpath,'$$ORIGIN' -lm
 
-# Ends with a table, and fails where anything in it ended otherwise than docs/reliability.md promises.
+# Ends with a table, and fails if anything in it breaks a promise of docs/reliability.md.
 torture: $(VENV)/.torture
 	$(BIN)/python -m torture $(TORTURE)
 

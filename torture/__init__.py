@@ -1,1 +1,1 @@
-"""Kills, damaged input and want of resources in great number: ``python -m torture --help``."""
+"""Many kills, damaged inputs, missing resources and large corpora: ``python -m torture --help``."""

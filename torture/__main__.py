@@ -1,4 +1,4 @@
-"""``python -m torture``: kills, damaged inputs, want of resources and large corpora, with a table at the end."""
+"""Try convrnn with kills, missing resources, large corpora and damaged inputs, and print a table of the results."""
 
 import argparse
 import os
@@ -16,10 +16,10 @@ from rich.console import Console
 from torture import guided, report
 from torture.events import CannotCompileError
 from torture.fuzz import Tally, try_inputs
-from torture.kills import SHARES, bench, can_mount, kill
+from torture.kills import SHARES, can_mount, prepare, try_kills
 from torture.readers import READERS
 from torture.report import Report
-from torture.resources import starve
+from torture.resources import try_resources
 from torture.sizes import try_sizes
 
 PARTS = ("kills", "resources", "sizes", "inputs")
@@ -27,15 +27,15 @@ PARTS = ("kills", "resources", "sizes", "inputs")
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How much is tried.
+    """How much to try.
 
     Attributes:
-        moments: kills at random moments.
-        events: file events at which each command is killed; None for every one.
-        refusals: file events from which on a command lacks something, for each command and thing.
-        inputs: damaged inputs of each reader.
-        classes: of the corpus with many.
-        rows: of the corpus with many.
+        moments: number of kills at random moments.
+        events: number of file events at which each command is killed; None for every one.
+        refusals: number of file events from which a resource is missing, for each command and resource.
+        inputs: number of damaged inputs for each reader.
+        classes: number of classes of the corpus with many classes.
+        rows: number of rows of the corpus with many rows.
     """
 
     moments: int
@@ -51,7 +51,7 @@ QUICK = Counts(moments=5, events=5, refusals=2, inputs=500, classes=100, rows=20
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; the exit code is 0 where everything ended as promised, else 1."""
+    """Runs the command; the exit code is 0 if everything ended as promised, else 1."""
     chosen = _parser().parse_args(arguments)
     if chosen.markdown:
         print(Report.load(chosen.out / "torture.json").markdown(), end="")
@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     found = Report({})
     chosen.out.mkdir(parents=True, exist_ok=True)
     if {"kills", "resources"} & set(parts):
-        _strike(found, parts, counts, chosen.seed, chosen.jobs, console)
+        _try_commands(found, parts, counts, chosen.seed, chosen.jobs, console)
     if "sizes" in parts:
         outcomes = try_sizes(classes=counts.classes, rows=counts.rows, on_progress=_say(console))
         found.rows += report.of_sizes(outcomes)
@@ -74,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         readers = chosen.reader or list(READERS)
         progress = _counter(console, "inputs", len(readers) * counts.inputs)
         by_coverage = chosen.guided
-        console.print(f"inputs: {'guided by coverage' if by_coverage else 'decided by the seed'}")
+        console.print(f"inputs: {'guided by coverage' if by_coverage else 'drawn from the seed'}")
         tallies = try_inputs(
             readers,
             counts.inputs,
@@ -100,45 +100,51 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m torture", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a few of everything, in some minutes")
-    parser.add_argument("--only", action="append", choices=PARTS, help="this part only; repeat it for several")
-    parser.add_argument("--reader", action="append", choices=list(READERS), help="inputs of this reader only")
-    parser.add_argument("--seed", type=int, default=0, help="decides everything that is random (default: 0)")
+    parser.add_argument("--quick", action="store_true", help="a few tries of everything, in a few minutes")
+    parser.add_argument("--only", action="append", choices=PARTS, help="only this part; may be repeated")
+    parser.add_argument(
+        "--reader", action="append", choices=list(READERS), help="only inputs of this reader; may be repeated"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of everything random (default: 0)")
     parser.add_argument(
         "--guided",
         action=argparse.BooleanOptionalAction,
         default=guided.available(),
-        help="inputs guided by coverage, which needs atheris, not by the seed alone (default: where it is installed)",
+        help="guide the inputs by coverage, which needs atheris, instead of by the seed alone (default: if installed)",
     )
-    parser.add_argument("--jobs", type=int, default=2, help="processes (default: 2)")
+    parser.add_argument("--jobs", type=int, default=2, help="number of processes (default: 2)")
     parser.add_argument(
-        "--out", type=Path, default=Path("out/torture"), help="folder for torture.json and found inputs"
+        "--out", type=Path, default=Path("out/torture"), help="folder for torture.json and for inputs that failed"
     )
-    parser.add_argument("--markdown", action="store_true", help="print the table of the last run, and do nothing else")
+    parser.add_argument("--markdown", action="store_true", help="only print the table of the last run")
     return parser
 
 
-def _strike(found: Report, parts: Sequence[str], counts: Counts, seed: int, jobs: int, console: Console) -> None:
-    """Kills, and want of resources: both strike the same commands."""
+def _try_commands(found: Report, parts: Sequence[str], counts: Counts, seed: int, jobs: int, console: Console) -> None:
+    """Tries kills and missing resources, on the same commands."""
     try:
-        with bench(jobs) as made:
-            console.print("commands, undisturbed")
-            made.refer(list(SHARES))
+        with prepare(jobs) as harness:
+            console.print("commands: first runs without failures")
+            harness.record_references(list(SHARES))
             if "kills" in parts:
                 progress = _progress(console, "kills")
-                tallies = kill(made, moments=counts.moments, events=counts.events, seed=seed, on_progress=progress)
+                tallies = try_kills(
+                    harness, moments=counts.moments, events=counts.events, seed=seed, on_progress=progress
+                )
                 found.rows += report.of_kills(tallies)
             if "resources" in parts:
-                starved = starve(made, events=counts.refusals, seed=seed, on_progress=_progress(console, "resources"))
-                found.rows += report.of_resources(starved)
+                missing = try_resources(
+                    harness, events=counts.refusals, seed=seed, on_progress=_progress(console, "resources")
+                )
+                found.rows += report.of_resources(missing)
                 if not can_mount():
-                    found.left_out.append("file systems that are full or read-only, which only root can mount")
+                    found.left_out.append("full and read-only file systems, which only root can mount")
     except CannotCompileError as error:
-        found.left_out.append(f"kills and want of resources: {error}")
+        found.left_out.append(f"kills and missing resources: {error}")
 
 
 def _keep(tallies: dict[str, Tally], folder: Path) -> None:
-    """Writes inputs that ended otherwise, each with what is known of it."""
+    """Writes the inputs that failed, each with the details."""
     for example in (example for tally in tallies.values() for example in tally.examples):
         folder.mkdir(parents=True, exist_ok=True)
         name = re.sub(r"[^a-z0-9]+", "-", f"{example.reader}-{example.index}")
@@ -153,7 +159,7 @@ def _say(console: Console) -> Callable[[str], None]:
 
 
 def _progress(console: Console, what: str) -> Callable[[int, int], None]:
-    """Tells how far something is, about every twentieth of it."""
+    """Prints the progress about every 5 %."""
     told = -1
 
     def tell(done: int, total: int) -> None:

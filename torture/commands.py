@@ -1,4 +1,4 @@
-"""Commands of convrnn in separate process groups: as fresh processes, or forked from one that has all loaded."""
+"""Commands of convrnn in process groups of their own: as fresh processes, or forked from one with everything loaded."""
 
 import contextlib
 import ctypes
@@ -15,39 +15,39 @@ from pathlib import Path
 from typing import Any
 
 EXTRACT = "extract"
-"""Not a command of convrnn's: extraction alone, ``extract CSV JOBS``."""
+"""Feature extraction alone, ``extract CSV JOBS``, which convrnn has no command for."""
 
 _PR_SET_CHILD_SUBREAPER = 36
 
 
 def adopt_orphans() -> None:
-    """Makes this process the parent of whatever its descendants leave behind, so that it sees their end."""
+    """Makes this process the parent of orphaned descendants, so that it can wait for them."""
     if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "prctl")
 
 
 @dataclass
 class Running:
-    """A command that has been started, in a process group that is named by its first process.
+    """A started command, in a process group of its own.
 
     Attributes:
-        group: process id of the first process.
-        output: holds its ``stdout`` and ``stderr``.
+        group: id of the process group, which is that of its first process.
+        output: folder of its ``stdout`` and ``stderr``.
     """
 
     group: int
     output: Path
 
     def kill(self, *, whole: bool) -> None:
-        """Kills all processes, or the first one only."""
+        """Kills all its processes, or only the first."""
         with contextlib.suppress(ProcessLookupError):
             (os.killpg if whole else os.kill)(self.group, signal.SIGKILL)
 
     def wait(self, seconds: float) -> int:
-        """The exit code, minus the signal's number where it was killed.
+        """The exit code, or minus the signal's number if it was killed.
 
         Raises:
-            TimeoutError: it did not end within this many seconds, and was killed.
+            TimeoutError: it did not end within this many seconds and was killed.
         """
         end = time.monotonic() + seconds
         while True:
@@ -61,9 +61,9 @@ class Running:
             time.sleep(0.005)
 
     def outlived(self, seconds: float) -> float:
-        """How many seconds the last process of the group outlives the first, which has been waited for.
+        """By how many seconds the group's last process outlives the first, which has already been waited for.
 
-        Those still running after this many seconds are killed.
+        Processes still running after this many seconds are killed.
         """
         began = time.monotonic()
         while True:
@@ -78,7 +78,7 @@ class Running:
 
 
 WORK = "work"
-"""The folder within a trial's where its command works and writes, next to its output."""
+"""Subfolder of a trial's folder in which its command runs, next to its output."""
 
 
 def start(words: Sequence[str], folder: Path, *, warm: bool, output: Path | None = None) -> Running:
@@ -87,9 +87,9 @@ def start(words: Sequence[str], folder: Path, *, warm: bool, output: Path | None
     Args:
         words: the command and its arguments.
         folder: the trial's folder.
-        warm: fork this process, which has called :func:`preload`, instead of starting a fresh one. Worker processes
+        warm: fork this process, which has called :func:`preload`, instead of starting a fresh one. Its worker processes
             are forked too.
-        output: folder for its stdout and stderr; by default the same.
+        output: folder for its stdout and stderr; by default the trial's.
     """
     output = output or folder
     work = folder / WORK
@@ -112,13 +112,13 @@ def _spawn(words: Sequence[str], work: Path, output: Path) -> int:
             stderr=stderr,
             start_new_session=True,
         )
-    # Waited for by its number, as the forked ones are.
+    # It is waited for by its id, as forked processes are; with a return code, Popen does not warn.
     process.returncode = 0
     return process.pid
 
 
 def preload() -> None:
-    """Loads whatever any command loads, and starts no thread."""
+    """Loads everything that any command loads, without starting a thread."""
     import lightning_fabric
     import matplotlib.backends.backend_agg
     import sklearn.svm
@@ -147,7 +147,7 @@ def _fork(words: Sequence[str], work: Path, output: Path) -> int:
         tempfile.tempdir = None
         subprocess.Popen = _popen  # type: ignore[assignment,misc]
         code = _run(words)
-    except BaseException:  # noqa: BLE001 - what a fresh process would do at its end
+    except BaseException:  # noqa: BLE001 - as a fresh process ends
         traceback.print_exc()
     finally:
         with contextlib.suppress(OSError):
@@ -159,15 +159,15 @@ def _fork(words: Sequence[str], work: Path, output: Path) -> int:
 _Popen = subprocess.Popen
 
 
-def _popen(arguments: Sequence[str], **options: Any) -> Any:  # noqa: ANN401 - as the one that it stands for
-    """A worker process of convrnn's forked from this one; any other program as usual."""
+def _popen(arguments: Sequence[str], **options: Any) -> Any:  # noqa: ANN401 - it replaces Popen
+    """Forks this process for a worker of convrnn; starts any other program as usual."""
     from convrnn.processes import _PROGRAM
 
     return _ForkedWorker(arguments) if str(_PROGRAM) in arguments else _Popen(arguments, **options)
 
 
 class _ForkedWorker:
-    """A forked worker process, with what convrnn uses of a Popen."""
+    """A forked worker process, with the part of Popen that convrnn uses."""
 
     def __init__(self, arguments: Sequence[str]) -> None:
         self.returncode: int | None = None
@@ -181,7 +181,7 @@ class _ForkedWorker:
             sys.argv = [*arguments[-3:]]
             worker.main()
             code = 0
-        except BaseException:  # noqa: BLE001 - what a fresh process would do at its end
+        except BaseException:  # noqa: BLE001 - as a fresh process ends
             traceback.print_exc()
         finally:
             with contextlib.suppress(OSError):
@@ -206,7 +206,7 @@ class _ForkedWorker:
 
 
 def _run(words: Sequence[str]) -> int:
-    """The command, in this process; its exit code."""
+    """Runs the command in this process; returns its exit code."""
     if words[0] == EXTRACT:
         return _extract(words[1], int(words[2]))
     from convrnn.cli import main
@@ -237,7 +237,7 @@ def _extract(table: str, jobs: int) -> int:
 
 
 def python_path() -> str:
-    """Where fresh processes find this package and convrnn."""
+    """The PYTHONPATH with which fresh processes find this package and convrnn."""
     root = Path(__file__).parents[1]
     return os.pathsep.join([str(root), str(root / "src"), *filter(None, [os.environ.get("PYTHONPATH")])])
 

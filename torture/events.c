@@ -1,6 +1,6 @@
-/* Counts what a process and its children change in files below one folder, and strikes at one of these events:
- * kills, tears a write in two, or refuses like a full disk. Preloaded into commands by torture/events.py, which shares
- * the struct with them through a file.
+/* Counts the system calls with which a process and its children change files below one folder, and injects a failure at
+ * one of these events: it kills, tears a write in two, or fails like a full disk. torture/events.py preloads this
+ * library into commands and shares the struct with them through a file.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -21,13 +21,13 @@ enum action { COUNT, KILL_GROUP, KILL_SELF, TEAR, REFUSE_ONCE, REFUSE_FROM };
 
 struct control {
     unsigned action;
-    unsigned at;       /* The event that is struck, from 1. */
-    int error;         /* errno of a refusal. */
+    unsigned at;       /* Number of the chosen event, from 1. */
+    int error;         /* errno of an event that fails. */
     unsigned count;    /* Events so far, of all processes. */
-    unsigned struck;
-    int spared;        /* The process that does the trials: it is none of the command's. */
+    unsigned happened;
+    int spared;        /* The process that runs the trials, whose own events do not count. */
     char root[PATH_MAX];
-    char what[PATH_MAX + 32]; /* The event that was struck. */
+    char what[PATH_MAX + 32]; /* The chosen event, once it has happened. */
 };
 
 static struct control *control;
@@ -90,14 +90,14 @@ static const char *path_of(int file, char *whole) {
     return whole;
 }
 
-/* What is to be done at this event: COUNT lets it happen. Does not come back where the process is killed. */
-static enum action strike(const char *name, const char *path, int takes_room) {
+/* Returns what has to be done at this event: COUNT lets it happen. Does not return if the process is killed. */
+static enum action action_at(const char *name, const char *path, int takes_room) {
     if (!control || control->spared == getpid() || !below_root(path)) return COUNT;
     unsigned number = __atomic_add_fetch(&control->count, 1, __ATOMIC_SEQ_CST);
     enum action action = control->action;
     int now = number == control->at || (action == REFUSE_FROM && number >= control->at && takes_room);
     if (!now || action == COUNT) return COUNT;
-    if (!__atomic_exchange_n(&control->struck, 1, __ATOMIC_SEQ_CST))
+    if (!__atomic_exchange_n(&control->happened, 1, __ATOMIC_SEQ_CST))
         snprintf(control->what, sizeof control->what, "%s %s", name, path);
     if (action == KILL_GROUP) kill(0, SIGKILL);
     if (action == KILL_SELF) kill(getpid(), SIGKILL);
@@ -112,10 +112,10 @@ static void tear(void) {
 }
 
 #define REFUSED(action) ((action) == REFUSE_ONCE || (action) == REFUSE_FROM)
-/* An event that cannot be torn happens, and then the kill. */
+/* Other events than write cannot be torn: they happen before the kill. */
 #define AROUND(name, path, room, call)                                                                                 \
     do {                                                                                                               \
-        enum action action_ = strike(name, path, room);                                                                \
+        enum action action_ = action_at(name, path, room);                                                             \
         if (REFUSED(action_)) return -1;                                                                               \
         __typeof__(call) result_ = (call);                                                                             \
         if (action_ == TEAR) tear();                                                                                   \
@@ -150,7 +150,7 @@ ssize_t write(int file, const void *data, size_t size) {
     char whole[PATH_MAX];
     if (!real_write) real_write = (__typeof__(real_write))dlsym(RTLD_NEXT, "write");
     if (!control) return real_write(file, data, size);
-    enum action action = strike("write", path_of(file, whole), 1);
+    enum action action = action_at("write", path_of(file, whole), 1);
     if (REFUSED(action)) return -1;
     if (action == TEAR) {
         real_write(file, data, size / 2);
@@ -185,11 +185,11 @@ ON_FILE(ftruncate, 1, (int file, off_t size), real_ftruncate(file, size))
 ON_FILE(ftruncate64, 1, (int file, off_t size), real_ftruncate(file, size))
 ON_FILE(fchmod, 0, (int file, mode_t mode), real_fchmod(file, mode))
 
-/* Gives its error back, not -1. */
+/* Returns its error, not -1. */
 int posix_fallocate(int file, off_t at, off_t size) {
     char whole[PATH_MAX];
     if (!control) return real_fallocate(file, at, size);
-    enum action action = strike("fallocate", path_of(file, whole), 1);
+    enum action action = action_at("fallocate", path_of(file, whole), 1);
     if (REFUSED(action)) return control->error;
     int result = real_fallocate(file, at, size);
     if (action == TEAR) tear();

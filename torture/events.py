@@ -1,4 +1,7 @@
-"""Strikes at the file events of a command: the side in Python of ``events.c``."""
+"""Injects failures at the file events of a command: the Python side of ``events.c``.
+
+A file event is a system call that changes a file in the command's folder.
+"""
 
 import ctypes
 import enum
@@ -15,19 +18,19 @@ _PATH_MAX = 4096
 
 
 class Action(enum.IntEnum):
-    """What happens at the event that is struck."""
+    """What happens at the chosen event."""
 
     COUNT = 0
     KILL_GROUP = 1
-    """All processes of the command are killed before it."""
+    """All processes of the command are killed before the event."""
     KILL_SELF = 2
-    """The process whose event it is is killed before it."""
+    """Only the process that makes the system call is killed before the event."""
     TEAR = 3
-    """Half of a write happens, or the whole of any other event, and then all processes are killed."""
+    """All processes are killed after half of a write, or after any other event."""
     REFUSE_ONCE = 4
-    """It fails."""
+    """The event fails."""
     REFUSE_FROM = 5
-    """It fails, and every later one that takes room on the disk."""
+    """The event fails, and so does every later one that needs disk space."""
 
 
 class _Block(ctypes.Structure):
@@ -36,7 +39,7 @@ class _Block(ctypes.Structure):
         ("at", ctypes.c_uint),
         ("error", ctypes.c_int),
         ("count", ctypes.c_uint),
-        ("struck", ctypes.c_uint),
+        ("happened", ctypes.c_uint),
         ("spared", ctypes.c_int),
         ("root", ctypes.c_char * _PATH_MAX),
         ("what", ctypes.c_char * (_PATH_MAX + 32)),
@@ -48,7 +51,7 @@ class CannotCompileError(Exception):
 
 
 def compile_events(folder: Path) -> Path:
-    """The library to be preloaded, in a folder.
+    """Compiles the library to preload into a folder; returns its path.
 
     Raises:
         CannotCompileError: there is no C compiler, or it fails.
@@ -68,10 +71,10 @@ def compile_events(folder: Path) -> Path:
 
 
 class Control:
-    """What commands that have the library preloaded share with this process.
+    """Memory that this process shares with the commands that have the library preloaded.
 
     Args:
-        path: the file that holds it; made where it is missing.
+        path: the file behind it; created if missing.
     """
 
     def __init__(self, path: Path) -> None:
@@ -83,36 +86,36 @@ class Control:
         self._block = _Block.from_buffer(self._map)
 
     def environment(self, library: Path) -> dict[str, str]:
-        """What a command's environment needs for it."""
+        """The variables that a command's environment needs."""
         return {"LD_PRELOAD": str(library), "TORTURE_CONTROL": str(self.path)}
 
     def arm(self, root: Path, action: Action = Action.COUNT, at: int = 0, error: int = errno.ENOSPC) -> Self:
-        """Restart counting.
+        """Restarts counting.
 
         Args:
             root: the folder whose events count.
-            action: what happens.
-            at: at which event, from 1.
-            error: of a refusal.
+            action: what happens at the chosen event.
+            at: number of the chosen event, from 1.
+            error: errno of an event that fails.
         """
         self._block.action, self._block.at, self._block.error = action, at, error
-        self._block.count = self._block.struck = 0
+        self._block.count = self._block.happened = 0
         self._block.what = b""
-        # What this process itself does to the folder is not the command's.
+        # This process also writes to the folder, but its events do not count.
         self._block.spared = os.getpid()
         self._block.root = os.fsencode(root.resolve())
         return self
 
     def disarm(self) -> None:
-        """Nothing counts any more."""
+        """Stops counting."""
         self._block.root = b""
 
     @property
     def count(self) -> int:
-        """Events so far."""
+        """Number of events so far."""
         return int(self._block.count)
 
     @property
-    def struck(self) -> str:
-        """The event that was struck, with its path; "" before."""
-        return bytes(self._block.what).decode(errors="replace") if self._block.struck else ""
+    def failed_at(self) -> str:
+        """The chosen event with its path once it has happened, "" before."""
+        return bytes(self._block.what).decode(errors="replace") if self._block.happened else ""

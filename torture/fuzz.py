@@ -1,4 +1,4 @@
-"""Damaged inputs in great number, in worker processes, counted by how they end."""
+"""Reads many damaged inputs in worker processes and counts how they end."""
 
 import multiprocessing
 import tempfile
@@ -13,7 +13,7 @@ from typing import Any
 from torture.reading import INPUT, OUTPUT, Found, Slice, serve
 
 SECONDS_WITHOUT_NEWS = 60
-"""Time after which a reader counts as hanging, however busy the machine is."""
+"""Time without progress after which a reader counts as hung, even on a busy machine."""
 
 _SECONDS_TO_PREPARE = 300
 _SLICE = 1000
@@ -27,11 +27,11 @@ class Tally:
     """How the inputs of one reader ended.
 
     Attributes:
-        successes: read without complaint.
-        sentences: refused in one sentence.
-        others: anything else, kind to count.
-        seconds: time that a process was busy with them, once the reader was ready.
-        examples: a few inputs of each kind among ``others``.
+        successes: number of inputs read without an error.
+        sentences: number of inputs refused in one sentence.
+        others: number of all other inputs, by how they ended.
+        seconds: processing time, without preparing the reader.
+        examples: a few inputs of each kind in ``others``.
     """
 
     successes: int = 0
@@ -42,11 +42,11 @@ class Tally:
 
     @property
     def inputs(self) -> int:
-        """How many there were."""
+        """Number of inputs."""
         return self.successes + self.sentences + self.others.total()
 
     def add(self, found: Found) -> None:
-        """Count one that ended otherwise."""
+        """Counts an input that ended in neither success nor one sentence."""
         self.others[found.kind] += 1
         if self.others[found.kind] <= _KEPT:
             self.examples.append(found)
@@ -61,15 +61,15 @@ def try_inputs(
     by_coverage: bool = False,
     on_progress: Callable[[int], None] | None = None,
 ) -> dict[str, Tally]:
-    """Reads this many damaged inputs with each reader.
+    """Reads damaged inputs with each reader.
 
     Args:
-        readers: names among :data:`torture.readers.READERS`.
-        count: inputs of each.
-        seed: decides the inputs; unless coverage guides, they do not depend on ``jobs``.
-        jobs: processes.
-        by_coverage: let atheris choose what is damaged further, by the branches that it takes in convrnn.
-        on_progress: called with the number of inputs that are done.
+        readers: keys of :data:`torture.readers.READERS`.
+        count: number of inputs for each reader.
+        seed: seed of the inputs; unless guided by coverage, they do not depend on ``jobs``.
+        jobs: number of processes.
+        by_coverage: let atheris choose which inputs to damage further, by the branches they take in convrnn.
+        on_progress: called with the number of inputs done.
     """
     tallies = {name: Tally() for name in readers}
     waiting = deque(
@@ -102,7 +102,7 @@ def try_inputs(
 
 
 class _Worker:
-    """A process that reads slices of inputs, restarted when one kills it."""
+    """A process that reads slices of inputs and is restarted when an input kills it."""
 
     def __init__(self, folder: Path, seed: int, by_coverage: bool) -> None:
         self._folder = folder
@@ -114,7 +114,7 @@ class _Worker:
     def _start(self) -> None:
         spawn = multiprocessing.get_context("spawn")
         self.connection, theirs = spawn.Pipe()
-        # The input that is being read, successes, sentences: known also when the process has died.
+        # The current input, successes, sentences: in shared memory, as the process may die.
         self._known: Any = spawn.Array("q", 3)
         self._own = Path(tempfile.mkdtemp(dir=self._folder))
         arguments = (theirs, self._known, self._own, self._seed, self._by_coverage)
@@ -124,7 +124,7 @@ class _Worker:
         self._news = (_NONE, time.monotonic())
 
     def give(self, task: Slice) -> bool:
-        # Coverage is one reader's.
+        # Coverage is collected for one reader per process.
         if self._by_coverage and self.slice.reader not in ("", task.reader):
             self.stop()
             self._start()
@@ -135,7 +135,7 @@ class _Worker:
         return True
 
     def listen(self, tally: Tally, ready: bool) -> Slice | None:
-        """What is left of the slice, once it is done or the process has died; None before."""
+        """The rest of the slice once it is done or the process has died; None while it is being read."""
         index = int(self._known[0])
         if self._news[0] != index:
             self._news = (index, time.monotonic())

@@ -1,4 +1,4 @@
-"""Damaged inputs guided by coverage: atheris keeps what reaches something new in convrnn, and damages that further."""
+"""Damaged inputs guided by coverage: atheris keeps inputs that reach new code in convrnn and damages them further."""
 
 import hashlib
 import importlib.util
@@ -11,10 +11,10 @@ from random import Random
 from torture.readers import Target
 
 LONGEST = 2**20
-"""Bytes of an input at most."""
+"""Maximum size of an input in bytes."""
 
 FRESH = 0.5
-"""Share of inputs that are a valid one with damage, whatever has been kept."""
+"""Share of inputs made by damaging a valid one instead of a kept one."""
 
 
 def available() -> bool:
@@ -23,7 +23,7 @@ def available() -> bool:
 
 
 def instrumented() -> AbstractContextManager[object]:
-    """Within it, imported modules of convrnn report to atheris which branches are taken."""
+    """Within the context, imported modules of convrnn report to atheris which branches they take."""
     import atheris
 
     found: AbstractContextManager[object] = atheris.instrument_imports(include=["convrnn"])
@@ -31,13 +31,13 @@ def instrumented() -> AbstractContextManager[object]:
 
 
 def drive(target: Target, attempt: Callable[[bytes], None], kept: Path, seed: str) -> None:
-    """Calls ``attempt`` with one damaged input after another; never returns, as libFuzzer does not.
+    """Calls ``attempt`` with one damaged input after another; like libFuzzer, it never returns.
 
     Args:
-        target: what was imported for it was so within :func:`instrumented`.
-        attempt: reads an input, and raises nothing; it ends the process.
-        kept: a folder for the inputs that reached something new. Processes may share it.
-        seed: decides what is random here. Which inputs are kept depends on what other processes keep, too.
+        target: the reader, whose modules were imported within :func:`instrumented`.
+        attempt: reads an input without raising, and ends the process after the last one.
+        kept: folder for the inputs that reached new code; processes may share it.
+        seed: seed of the random choices. Which inputs are kept also depends on what other processes keep.
     """
     import atheris
 
@@ -52,11 +52,11 @@ def drive(target: Target, attempt: Callable[[bytes], None], kept: Path, seed: st
         return target.damage(source, random)[:most] or b"\0"
 
     def read(data: bytes) -> None:
-        # Whatever the reader, the first input is an empty one, which nobody made.
+        # The first input is always an empty one that libFuzzer adds.
         if data:
             attempt(data)
 
-    # Limits are ours, and whatever ends the process is seen by the one that started it.
+    # The reading process sets its own limits, and its parent sees whatever ends it.
     off = ("rss_limit_mb", "malloc_limit_mb", "detect_leaks", "len_control", "verbosity")
     signals = ("abrt", "alrm", "bus", "fpe", "ill", "int", "segv", "term", "usr1", "usr2", "xfsz")
     options = [f"-{name}=0" for name in (*off, *(f"handle_{name}" for name in signals))]
@@ -64,7 +64,7 @@ def drive(target: Target, attempt: Callable[[bytes], None], kept: Path, seed: st
         f"-max_len={LONGEST}",
         f"-seed={Random(seed).randrange(1, 2**31)}",
         "-reload=1",
-        # Not 0: atheris takes that for a limit that is always over.
+        # Not 0, which atheris takes for a timeout that has always passed.
         f"-timeout={10**6}",
         f"-artifact_prefix={seeds}/",
     ]

@@ -1,4 +1,4 @@
-"""Commands killed at random moments and at every file event, run again, and what they wrote compared byte by byte."""
+"""Kills commands at random moments and at file events, runs them again and compares what they wrote byte by byte."""
 
 import json
 import os
@@ -21,22 +21,22 @@ from torture.events import Action, Control, compile_events
 from torture.trials import Given, Outcome, Trial
 
 SHARES = {"compare": 0.25, "reproduce": 0.15, "train": 0.2, "predict": 0.2, EXTRACT: 0.2}
-"""Of the kills at random moments."""
+"""Each command's share of the kills at random moments."""
 
 ACTIONS = (Action.KILL_GROUP, Action.TEAR, Action.KILL_SELF)
-"""What happens at file events, in turn."""
+"""Failures at file events, used in turn."""
 
 
 @dataclass
 class Tally:
-    """What came of the trials of one command.
+    """The results of one command's trials.
 
     Attributes:
-        moments: kills at random moments.
-        events: strikes at file events.
-        file_events: how many file events the undisturbed command has.
-        longest: seconds by which a process outlived the killed one at most.
-        faults: the trials after which something was not as it should be.
+        moments: number of kills at random moments.
+        events: number of kills at file events.
+        file_events: number of file events of the command when it is not killed.
+        longest: the longest time in seconds by which a process outlived the killed one.
+        faults: the trials after which something was wrong.
     """
 
     moments: int = 0
@@ -46,7 +46,7 @@ class Tally:
     faults: list[Outcome] = field(default_factory=list)
 
     def add(self, outcome: Outcome) -> None:
-        """Count one."""
+        """Counts one trial."""
         self.longest = max(self.longest, outcome.outlived)
         if outcome.faults:
             self.faults.append(outcome)
@@ -56,7 +56,7 @@ Item = TypeVar("Item")
 
 
 def can_mount() -> bool:
-    """Whether file systems can be mounted here where nobody else sees them, which needs root."""
+    """Whether file systems can be mounted here in a namespace of our own, which needs root."""
     if os.geteuid() or not shutil.which("unshare"):
         return False
     return not subprocess.run([*_NAMESPACE, "true"], capture_output=True, check=False).returncode
@@ -66,7 +66,7 @@ _NAMESPACE = ("unshare", "--mount")
 
 
 class Runner:
-    """A process that does trials one after another, with the library preloaded."""
+    """A process that runs trials one after another, with the library preloaded."""
 
     def __init__(self, folder: Path, library: Path, number: int) -> None:
         control = Control(folder / f"control-{number}")
@@ -83,28 +83,28 @@ class Runner:
         """The answer to one question of :func:`torture.trials.serve`.
 
         Raises:
-            AssertionError: the process has died; it has said why on stderr.
+            AssertionError: the process has died; the reason is on stderr.
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         print(json.dumps(question), file=self._process.stdin, flush=True)
         line = self._process.stdout.readline()
-        assert line, "a process that does trials has died"
+        assert line, "a process that runs trials has died"
         answer: dict[str, Any] = json.loads(line)
         return answer
 
     def stop(self) -> None:
         """Ends the process."""
-        self._process.kill()
-        self._process.wait()
+        with self._process:  # closes its pipes and waits for it
+            self._process.kill()
 
 
-class Bench:
-    """Commands to be struck on a small corpus, and processes that do it.
+class Harness:
+    """Commands on a small corpus, and processes that run trials of them.
 
     Args:
-        folder: holds everything.
-        jobs: processes.
+        folder: folder for everything.
+        jobs: number of processes.
     """
 
     def __init__(self, folder: Path, jobs: int) -> None:
@@ -126,8 +126,8 @@ class Bench:
         self._given = {"compare": Given.FEATURES, "reproduce": Given.MOST_RUNS}
         self.references: dict[str, dict[str, Any]] = {}
 
-    def refer(self, names: Sequence[str]) -> None:
-        """Runs commands undisturbed."""
+    def record_references(self, names: Sequence[str]) -> None:
+        """Runs commands without a failure and keeps what they write, for comparison."""
 
         def question(name: str) -> dict[str, Any]:
             given = self._given.get(name, Given.NOTHING)
@@ -141,7 +141,7 @@ class Bench:
         return Trial(name, self.words[name], given=str(self.references[name]["given"]), **fields)
 
     def perform(self, trials: Sequence[Trial]) -> Iterator[tuple[Trial, Outcome]]:
-        """Does trials in any order."""
+        """Runs trials; yields them with their outcomes in the order in which they finish."""
         for trial, answer in self._each(
             trials, lambda trial: {"trial": asdict(trial), "expected": self.references[trial.name]["expected"]}
         ):
@@ -150,7 +150,7 @@ class Bench:
     def _each(
         self, items: Sequence[Item], question: Callable[[Item], dict[str, Any]]
     ) -> Iterator[tuple[Item, dict[str, Any]]]:
-        """Answers as they come, from all processes at once."""
+        """The items with their answers, from all processes, in the order in which they arrive."""
         waiting: queue.SimpleQueue[Item] = queue.SimpleQueue()
         answers: queue.SimpleQueue[tuple[Item, dict[str, Any] | BaseException]] = queue.SimpleQueue()
         for item in items:
@@ -164,7 +164,7 @@ class Bench:
                     return
                 try:
                     answers.put((item, runner.ask(question(item))))
-                except BaseException as error:  # noqa: BLE001 - raised again by the reader
+                except BaseException as error:  # noqa: BLE001 - raised again below
                     answers.put((item, error))
                     return
 
@@ -183,21 +183,21 @@ class Bench:
 
 
 @contextmanager
-def bench(jobs: int) -> Iterator[Bench]:
-    """A bench in its own folder.
+def prepare(jobs: int) -> Iterator[Harness]:
+    """A harness in a temporary folder.
 
     Raises:
         CannotCompileError: there is no C compiler here.
     """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="torture-"))).resolve()
-        made = Bench(folder, jobs)
-        stack.callback(made.stop)
-        yield made
+        harness = Harness(folder, jobs)
+        stack.callback(harness.stop)
+        yield harness
 
 
-def kill(
-    made: Bench,
+def try_kills(
+    harness: Harness,
     *,
     moments: int,
     events: int | None,
@@ -208,18 +208,18 @@ def kill(
     """Kills commands and runs them again.
 
     Args:
-        made: where.
-        moments: kills at random moments, of all commands together.
-        events: file events at which each command is struck, chosen at random; None for every one.
-        seed: decides what is random.
-        names: which commands.
-        on_progress: called with trials done and trials in all.
+        harness: the harness to run them in.
+        moments: number of kills at random moments, for all commands together.
+        events: number of file events at which each command is killed, chosen at random; None for every one.
+        seed: seed of the random choices.
+        names: names of the commands.
+        on_progress: called with the number of trials done and their total number.
     """
     random = Random(f"{seed}/kills")
-    made.refer([name for name in names if name not in made.references])
-    tallies = {name: Tally(file_events=int(made.references[name]["events"])) for name in names}
-    trials = [*_at_moments(made, moments, names, random), *_at_events(made, events, names, random)]
-    for done, (trial, outcome) in enumerate(made.perform(trials), start=1):
+    harness.record_references([name for name in names if name not in harness.references])
+    tallies = {name: Tally(file_events=int(harness.references[name]["events"])) for name in names}
+    trials = [*_at_moments(harness, moments, names, random), *_at_events(harness, events, names, random)]
+    for done, (trial, outcome) in enumerate(harness.perform(trials), start=1):
         tally = tallies[trial.name]
         tally.add(outcome)
         tally.moments += trial.moment is not None
@@ -229,19 +229,19 @@ def kill(
     return tallies
 
 
-def _at_moments(made: Bench, count: int, names: Sequence[str], random: Random) -> Iterator[Trial]:
+def _at_moments(harness: Harness, count: int, names: Sequence[str], random: Random) -> Iterator[Trial]:
     total = sum(SHARES[name] for name in names)
     chosen = [name for name in names for _ in range(round(count * SHARES[name] / total))]
     for number, name in enumerate(chosen[:count]):
-        moment = random.uniform(0, float(made.references[name]["seconds"]))
-        yield made.trial(name, moment=moment, whole=number % 2 == 0)
+        moment = random.uniform(0, float(harness.references[name]["seconds"]))
+        yield harness.trial(name, moment=moment, whole=number % 2 == 0)
 
 
-def _at_events(made: Bench, count: int | None, names: Sequence[str], random: Random) -> Iterator[Trial]:
+def _at_events(harness: Harness, count: int | None, names: Sequence[str], random: Random) -> Iterator[Trial]:
     for name in names:
-        number = int(made.references[name]["events"])
+        number = int(harness.references[name]["events"])
         places = range(1, number + 1)
         for at in places if count is None else sorted(random.sample(places, min(count, number))):
-            # Every fourth run that goes on after the strike is struck too.
+            # After every fourth event, the next run is killed too.
             again = random.randint(1, number) if at % 4 == 0 else 0
-            yield made.trial(name, action=ACTIONS[at % len(ACTIONS)], at=at, again=again)
+            yield harness.trial(name, action=ACTIONS[at % len(ACTIONS)], at=at, again=again)

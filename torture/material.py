@@ -1,4 +1,4 @@
-"""What is valid, to begin with: tones as a corpus, a small model, a run of it. Made on the fly, the same every time."""
+"""Valid inputs to start from: a corpus of tones, a small model and a run of it, made anew and always the same."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,12 +23,12 @@ def tone(hertz: float, seconds: float, seed: int) -> NDArray[np.float64]:
 
 
 def write_corpus(folder: Path, *, seconds: float = 0.2, each: int = 2) -> Path:
-    """A CSV of six speakers with low and high tones, in the corpus's own partitions; returns its path.
+    """Writes a CSV of six speakers with low and high tones, and partitions; returns its path.
 
     Args:
-        folder: Where; made.
+        folder: Folder for the files; created if missing.
         seconds: Length of a tone.
-        each: Tones of a speaker and pitch.
+        each: Number of tones for each speaker and pitch.
     """
     import soundfile
 
@@ -37,7 +37,7 @@ def write_corpus(folder: Path, *, seconds: float = 0.2, each: int = 2) -> Path:
     for speaker, number, name in _tones(each):
         file = f"s{speaker}-{number}-{name}.wav"
         seed = 100 * speaker + 2 * number + (name == "high")
-        # Nobody's tones are another's: the same recording under two speakers is an error.
+        # No two speakers share a tone: the same recording under two speakers is an error.
         hertz = PITCHES[name] * (1 + 0.03 * speaker + 0.005 * number)
         soundfile.write(folder / file, tone(hertz, seconds, seed), RATE)
         lines.append(f"{file},s{speaker},{name},{PARTITIONS[speaker]}")
@@ -54,7 +54,7 @@ def _tones(each: int) -> Iterator[tuple[int, int, str]]:
 
 
 def small_model(num_classes: int = 2) -> Any:  # noqa: ANN401 - convrnn loads when it is called
-    """The config of a model with every kind of part, of some hundred parameters, on 8 features."""
+    """The config of a model on 8 features with every kind of layer and a few hundred parameters."""
     from convrnn.models.config import SequenceClassifierConfig
 
     return SequenceClassifierConfig.model_validate(
@@ -85,7 +85,7 @@ def small_model(num_classes: int = 2) -> Any:  # noqa: ANN401 - convrnn loads wh
 
 
 def write_bundle(folder: Path) -> Path:
-    """A bundle of an untrained small model that standardises with its own statistics; returns its folder."""
+    """Saves an untrained small model that standardises with its own statistics; returns its folder."""
     import torch
 
     from convrnn.models.bundle import Bundle, BundleConfig
@@ -110,7 +110,7 @@ def write_bundle(folder: Path) -> Path:
 
 
 def write_run(folder: Path) -> tuple[Path, Path]:
-    """A finished run of a small model, and one that was stopped after its first epoch; returns their folders."""
+    """Trains a small model, and another that stops after its first epoch; returns the folders of the two runs."""
     from convrnn.corpora.registry import open_corpus
     from convrnn.corpora.splits import make_splits
     from convrnn.features.logmel import LogMelConfig
@@ -148,4 +148,4 @@ def write_run(folder: Path) -> tuple[Path, Path]:
         run(half, corpus, on_epoch=stop, cache_dir=cache, runs_dir=runs)
     except InterruptedError:
         return finished, runs / f"{half.hash}.partial"
-    raise AssertionError("the run was to be stopped after its first epoch")
+    raise AssertionError("the run should have stopped after its first epoch")

@@ -1,4 +1,4 @@
-"""Ways to damage what was valid: bytes, JSON and tables, each by random choices that a seed repeats."""
+"""Ways to damage valid bytes, JSON and tables, by random choices that a seed reproduces."""
 
 import json
 import math
@@ -8,13 +8,13 @@ from random import Random
 from typing import Any
 
 MOST_DAMAGES = 4
-"""Damages on one input at most."""
+"""Maximum number of changes to one input."""
 
 _HEADER = 128
-"""Bytes at the front that are damaged more often than others: sizes, rates and counts stand there."""
+"""Bytes at the beginning that are damaged more often, as they hold sizes, rates and counts."""
 
 _LONG = 100_000
-"""How much of one thing is very much of it."""
+"""Length of a very long text or list."""
 
 _INTEGERS = (
     *(0, 1, 2, 7, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 10**6, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFE, 0xFFFFFFFF),
@@ -30,12 +30,12 @@ _NUMBERS_AS_TEXT = ("1e999", "-1e999", "NaN", "Infinity", "-Infinity", "9" * 500
 
 
 def damage_bytes(data: bytes, random: Random, others: Sequence[bytes] = (b"",)) -> bytes:
-    """The bytes with one to :data:`MOST_DAMAGES` damages.
+    """The bytes with one to :data:`MOST_DAMAGES` changes.
 
     Args:
-        data: What is valid.
-        random: Decides everything.
-        others: Other valid inputs, of which pieces may come in.
+        data: A valid input.
+        random: Source of all random choices.
+        others: Other valid inputs, parts of which may be spliced in.
 
     Example:
         >>> damage_bytes(b"RIFF....WAVE", Random(1)) == damage_bytes(b"RIFF....WAVE", Random(1))
@@ -48,11 +48,11 @@ def damage_bytes(data: bytes, random: Random, others: Sequence[bytes] = (b"",)) 
 
 
 def damage_json(data: bytes, random: Random) -> bytes:
-    """JSON with one damage in its structure or more, or in its characters.
+    """JSON with one or more changes to its structure or to its characters.
 
     Args:
-        data: JSON; of what is none, or is too deep or too large to be changed as such, the bytes are damaged.
-        random: Decides everything.
+        data: JSON. If it is not valid, or nests too deeply or is too large to be parsed, its bytes are damaged.
+        random: Source of all random choices.
     """
     if random.random() < 0.2:
         return damage_bytes(data, random)
@@ -70,12 +70,12 @@ def damage_json(data: bytes, random: Random) -> bytes:
 
 
 def damage_table(data: bytes, random: Random, separator: str | None = ",") -> bytes:
-    """A text of rows and columns with one damage in a cell, a row or the whole, or more.
+    """A table with one or more changes to a cell, a row or the whole.
 
     Args:
-        data: A table in UTF-8; of what is no such text, the bytes are damaged.
-        random: Decides everything.
-        separator: Between two cells; None is white space.
+        data: A table in UTF-8. If it is not valid UTF-8, its bytes are damaged.
+        random: Source of all random choices.
+        separator: Separates two cells; None stands for white space.
     """
     if random.random() < 0.25:
         return damage_bytes(data, random)
@@ -107,7 +107,7 @@ def _edited(data: bytes, place: int, change: Callable[[int], bytes]) -> bytes:
 
 
 def _put_number(data: bytes, random: Random, _: bytes) -> bytes:
-    """A number that is a limit of something, over what stands there."""
+    """Overwrites some bytes with an extreme number."""
     size = random.choice("HIQfd")
     order = random.choice("<>")
     if size in "fd":
@@ -161,7 +161,7 @@ def _place(data: bytes, random: Random) -> int:
 
 
 _Damage = Callable[[bytes, Random, bytes], bytes]
-# What leaves most of the input as it was comes more often: it gets further.
+# Changes that leave most of the input intact come more often, as readers get further with them.
 _BYTE_DAMAGES: tuple[_Damage, ...] = (
     *(_flip_bit, _flip_bit, _set_byte, _set_byte, _put_number, _put_number, _put_number, _put_number),
     *(_truncate, _cut_out, _insert, _double, _blank, _splice, _only_noise),
@@ -169,7 +169,7 @@ _BYTE_DAMAGES: tuple[_Damage, ...] = (
 
 
 def _damage_value(value: Any, random: Random, raw: dict[str, str]) -> Any:  # noqa: ANN401 - JSON is anything
-    """The value with a damage somewhere within it; ``raw`` gets what JSON's writer could not write."""
+    """The value with a change somewhere within it; ``raw`` collects text that ``json.dumps`` could not write."""
     if isinstance(value, dict) and value and random.random() < 0.9:
         key = random.choice(list(value))
         action = random.random()

@@ -1,4 +1,4 @@
-"""Everything that convrnn reads, each as a way to make damaged input and a function that reads it."""
+"""Everything that convrnn reads: for each kind, valid inputs, a way to damage them and a function that reads them."""
 
 import io
 import json
@@ -19,12 +19,12 @@ from torture.mutate import damage_bytes, damage_json, damage_table
 
 @dataclass(frozen=True)
 class Target:
-    """One reader, ready to be tried.
+    """A reader that is ready to be tried.
 
     Attributes:
         seeds: Valid inputs.
-        damage: An input, valid or damaged already, with damage by random choices.
-        read: Reads one as convrnn does: returns, or raises whatever convrnn does.
+        damage: Damages an input, valid or already damaged, by random choices.
+        read: Reads an input as convrnn does, and raises what convrnn raises.
     """
 
     seeds: Sequence[bytes]
@@ -33,11 +33,11 @@ class Target:
 
 
 class BelievedError(AssertionError):
-    """Damage came through that a digest should have shown."""
+    """Damage went unnoticed that a digest should have revealed."""
 
 
 def wav(folder: Path) -> Target:
-    """WAV of every encoding, RF64 and W64."""
+    """WAV in every encoding, RF64 and W64."""
     encodings = (
         "PCM_16",
         "PCM_24",
@@ -67,10 +67,10 @@ def ogg_mp3(folder: Path) -> Target:
 
 
 def other_audio(folder: Path) -> Target:
-    """AIFF, AU, CAF, NIST and whatever else libsndfile writes."""
+    """AIFF, AU, CAF, NIST and all other formats that libsndfile writes."""
     import soundfile
 
-    # The sound of an SD2 file is in a second file next to it, which libsndfile would write into the working folder.
+    # An SD2 file has its samples in a second file, which libsndfile would write into the working folder.
     known = {"WAV", "WAVEX", "RF64", "W64", "FLAC", "OGG", "MP3", "RAW", "SD2"}
     kinds = sorted(kind for kind in soundfile.available_formats() if kind not in known)
     made = {kind: soundfile.default_subtype(kind) for kind in kinds}
@@ -87,7 +87,7 @@ def _sound(kind: str, encoding: str, *, channels: int = 1, rate: int = material.
     import soundfile
 
     stream = io.BytesIO()
-    # As many milliseconds at every rate.
+    # The same number of milliseconds at every rate.
     samples = np.repeat(material.tone(440, 0.06 * rate / material.RATE, 0)[:, None], channels, axis=1)
     soundfile.write(stream, samples, rate, format=kind, subtype=encoding)
     return stream.getvalue()
@@ -111,7 +111,7 @@ def _audio(folder: Path, seeds: Sequence[bytes], *, suffix: str = ".wav", header
 
 
 def csv_table(folder: Path) -> Target:
-    """A corpus's CSV, checked too, and the CSV that predict takes."""
+    """The CSV of a corpus, which is also checked, and the CSV that ``predict`` reads."""
     from convrnn.cli.predict import read_list
     from convrnn.corpora.check import check_corpus
     from convrnn.corpora.csv_table import open_csv
@@ -234,7 +234,7 @@ def checkpoint(folder: Path) -> Target:
     def damage(data: bytes, random: Random) -> bytes:
         if random.random() < 0.4:
             return damage_bytes(data, random, [whole])
-        # The parts of what is damaged already may not be there any more.
+        # The parts are those of the valid file, as input that is already damaged may have lost some.
         name = random.choice([name for name in parts if name.endswith(".pkl") or random.random() < 0.1])
         return _zipped(parts | {name: damage_bytes(parts[name], random, [parts[name]])})
 
@@ -254,7 +254,7 @@ def _zipped(parts: dict[str, bytes]) -> bytes:
 
 
 def result(folder: Path) -> Target:
-    """What a finished run left: result.json, predictions.csv and metrics.jsonl."""
+    """Files of a finished run: result.json, predictions.csv and metrics.jsonl."""
     from convrnn.experiments.grid import FinishedRun
     from convrnn.training.epochs import read_metrics
 
@@ -280,7 +280,7 @@ def result(folder: Path) -> Target:
         FinishedRun.read(finished, found=True)
         read_metrics(finished)
         if _meaning(first, content) != _meaning(first, whole[first.decode()].encode()):
-            raise BelievedError(f"{first.decode()} was changed and nobody noticed")
+            raise BelievedError(f"{first.decode()} was changed, which went unnoticed")
 
     return Target([f"{name}\n{text}".encode() for name, text in whole.items()], damage, read)
 
@@ -304,7 +304,7 @@ def spec(folder: Path) -> Target:
     from convrnn.cli.bundles import open_bundle
 
     finished, _ = material.write_run(folder)
-    # Beside a result, a digest refuses nearly all; without one, as in a model's copy, the spec itself is looked at.
+    # With a result.json, its digest refuses nearly everything; without it, as in a copied model, the spec is validated.
     alone = folder / "alone"
     shutil.copytree(finished, alone)
     (alone / "result.json").unlink()
@@ -320,7 +320,7 @@ def spec(folder: Path) -> Target:
 
 
 def comparison(folder: Path) -> Target:
-    """What a folder of a comparison is about, compare.json, read before anything is added to it."""
+    """compare.json, which describes the comparison in a folder and is read before anything is added to it."""
     from convrnn.corpora.gate import Provisos
     from convrnn.corpora.registry import open_corpus
     from convrnn.corpora.splits import make_splits
@@ -339,7 +339,7 @@ def comparison(folder: Path) -> Target:
 
 
 def _json_file(path: Path, read: Callable[[], object]) -> Target:
-    """One file of JSON at its place."""
+    """A JSON file that is damaged in place."""
     whole = path.read_bytes()
 
     def read_file(data: bytes) -> None:
@@ -350,7 +350,7 @@ def _json_file(path: Path, read: Callable[[], object]) -> Target:
 
 
 def store(folder: Path) -> Target:
-    """An entry of the feature store: whatever happened to it, the features are what they were."""
+    """An entry of the feature store: whatever the damage, the features stay the same."""
     from convrnn.features.extract import Segment
     from convrnn.features.logmel import LogMelConfig
     from convrnn.features.store import FeatureStore
@@ -367,13 +367,13 @@ def store(folder: Path) -> Target:
     def read(data: bytes) -> None:
         path.write_bytes(data)
         if features.load(segment).tobytes() != expected:
-            raise BelievedError("the entry was changed and nobody noticed")
+            raise BelievedError("the entry was changed, which went unnoticed")
 
     return Target([whole], lambda data, random: damage_bytes(data, random, [whole]), read)
 
 
 def live(folder: Path) -> Target:
-    """What the command live reads from stdin, with options as they come."""
+    """What ``convrnn live`` reads from stdin, with random options."""
     from typer.testing import CliRunner
 
     from convrnn.cli.app import app
@@ -398,10 +398,10 @@ def live(folder: Path) -> Target:
             raise said.exception
         if said.exit_code == 2:
             lines = [line for line in said.stderr.splitlines() if not line.startswith("warning: ")]
-            # The parser of options writes how the command is used, and its sentence into a box.
+            # The option parser prints the usage first, and its sentence in a box.
             if not (lines and lines[0].startswith("Usage:")):
                 raise InputError("\n".join(lines))
-            raise InputError("the options are not right")
+            raise InputError("the options are wrong")
         if said.exit_code != 0:
             raise AssertionError(f"exit code {said.exit_code}")
 
@@ -426,4 +426,4 @@ READERS: dict[str, Callable[[Path], Target]] = {
     "feature store": store,
     "stdin of live": live,
 }
-"""Name to what makes the reader ready in an empty folder."""
+"""Functions that prepare a reader in an empty folder, by its name."""

@@ -1,4 +1,4 @@
-"""The process that reads damaged inputs: with a limit on memory and time, it reports how each of them ends."""
+"""The process that reads damaged inputs, with limits on memory and time, and reports how each of them ends."""
 
 import contextlib
 import os
@@ -19,7 +19,7 @@ from torture import guided
 from torture.readers import READERS, Target
 
 MEMORY = 2**30
-"""Bytes that reading one input may take beyond what the process has already."""
+"""Bytes that reading one input may allocate."""
 
 SECONDS = 5
 """Processor time that reading one input may take."""
@@ -27,10 +27,10 @@ SECONDS = 5
 LONGEST_SENTENCE = 300
 
 INPUT = "input"
-"""File of a process that holds what it reads."""
+"""Name of the file that holds the input that a process reads."""
 
 OUTPUT = "output"
-"""File of a process with its output and that of decoders in C."""
+"""Name of the file that holds a process's output, including that of C libraries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +38,10 @@ class Found:
     """An input that ended neither in success nor in one sentence.
 
     Attributes:
-        reader: whose input it was.
-        index: its number; with the seed it makes the input again, unless coverage guided.
-        kind: how it ended, in few words.
-        details: a traceback, or what is known.
+        reader: name of its reader.
+        index: its number, which with the seed reproduces the input unless it was guided by coverage.
+        kind: how it ended, in a few words.
+        details: a traceback, or what else is known.
         data: the input.
     """
 
@@ -54,12 +54,12 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """Inputs of one reader that a process is to read.
+    """A range of inputs for one process to read.
 
     Attributes:
-        reader: whose.
-        first: number of the first.
-        end: number after the last.
+        reader: name of the reader.
+        first: number of the first input.
+        end: number of the last input, plus one.
     """
 
     reader: str
@@ -68,7 +68,7 @@ class Slice:
 
 
 class _OutOfTimeError(BaseException):
-    """Raised by the timer, past every handler of Exception."""
+    """Raised by the timer; no handler of Exception catches it."""
 
 
 def serve(
@@ -78,13 +78,13 @@ def serve(
     seed: int,
     by_coverage: bool,
 ) -> None:
-    """The life of a worker process."""
+    """The main function of a worker process."""
     output = os.open(own / OUTPUT, os.O_WRONLY | os.O_CREAT)
     os.dup2(output, 1)
     os.dup2(output, 2)
     os.environ["CONVRNN_CACHE"] = str(own / "cache")
     signal.signal(signal.SIGPROF, _out_of_time)
-    # What is told to nobody but a user's terminal is not one sentence either.
+    # A warning on the user's terminal is not one sentence either.
     warnings.simplefilter("error", RuntimeWarning)
     with contextlib.suppress(EOFError):
         (_by_coverage if by_coverage else _by_seed)(_Reading(connection, known, own), seed)
@@ -100,10 +100,10 @@ class _Reading:
         self._began = 0.0
 
     def turns(self) -> Iterator[tuple[str, int]]:
-        """Reader and number of every input that is asked for.
+        """Reader and number of each requested input.
 
         Raises:
-            EOFError: there will be no more.
+            EOFError: the parent has closed the connection.
         """
         while True:
             task: Slice = self._connection.recv()
@@ -113,7 +113,7 @@ class _Reading:
             self._connection.send(time.perf_counter() - self._began)
 
     def prepare(self, reader: str) -> Target:
-        """The reader, once it has read what is valid, so that all is loaded that reading needs."""
+        """The reader, after it has read its valid inputs, so that everything it needs is loaded."""
         from convrnn.errors import InputError
 
         place = self.own / reader.replace(" ", "-")
@@ -142,7 +142,7 @@ class _Reading:
 
 
 def _by_seed(reading: _Reading, seed: int) -> None:
-    """Every input is a valid one with damage that its number decides."""
+    """Reads inputs made by damaging a valid one; the seed and the input's number decide the damage."""
     targets: dict[str, Target] = {}
     for reader, index in reading.turns():
         target = targets.get(reader) or targets.setdefault(reader, reading.prepare(reader))
@@ -151,7 +151,7 @@ def _by_seed(reading: _Reading, seed: int) -> None:
 
 
 def _by_coverage(reading: _Reading, seed: int) -> None:
-    """One reader's inputs, as atheris makes them; does not return."""
+    """Reads one reader's inputs as atheris makes them; does not return."""
     turns = reading.turns()
     turn = next(turns)
     reader, first = turn
@@ -175,7 +175,7 @@ def _out_of_time(_: int, __: FrameType | None) -> None:
 
 
 def judge(read: Callable[[bytes], object], data: bytes) -> tuple[str, str]:
-    """How reading ends: ``"success"``, ``"sentence"``, or anything else in few words; and what is to know of it.
+    """How reading ends (``"success"``, ``"sentence"`` or anything else in a few words), and details.
 
     Args:
         read: reads one input.
@@ -190,14 +190,14 @@ def judge(read: Callable[[bytes], object], data: bytes) -> tuple[str, str]:
             read(data)
         finally:
             signal.setitimer(signal.ITIMER_PROF, 0)
-            # Telling what has happened takes memory, too.
+            # Reporting what happened takes memory too.
             _limit_memory(resource.RLIM_INFINITY)
     except InputError as error:
         fault = fault_of(str(error))
         return (f"InputError: {fault}", str(error)) if fault else ("sentence", str(error))
     except _OutOfTimeError:
         return f"more than {SECONDS} s", _short(traceback.format_exc())
-    except BaseException as error:  # noqa: BLE001 - all that is not expected is counted
+    except BaseException as error:  # noqa: BLE001 - everything unexpected counts
         return f"{type(error).__name__}{_place(error)}", _short(traceback.format_exc())
     return "success", ""
 
@@ -219,7 +219,7 @@ def fault_of(message: str) -> str:
 
 
 def _place(error: BaseException) -> str:
-    """The innermost function of convrnn's own where it happened."""
+    """The innermost function of convrnn in the traceback."""
     frames: Sequence[traceback.FrameSummary] = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if "/convrnn/" in frame.filename]
     if not own:
@@ -228,17 +228,17 @@ def _place(error: BaseException) -> str:
 
 
 def _short(text: str) -> str:
-    """The ends of a text that may be very long."""
+    """The text; if it is very long, its beginning and its end."""
     return text if len(text) <= 6000 else f"{text[:3000]}\n…\n{text[-3000:]}"
 
 
 def _memory() -> int:
-    """Bytes that this process has for itself."""
+    """Bytes of data and stack of this process."""
     with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123 - thousands of times, as fast as can be
         return int(file.read().split()[5]) * resource.getpagesize()
 
 
 def _limit_memory(bytes_: int) -> None:
-    # Not the whole address space: allocators reserve gigabytes of it that they never use.
+    # The address space is not limited, as allocators reserve gigabytes of it that they never use.
     _, most = resource.getrlimit(resource.RLIMIT_DATA)
     resource.setrlimit(resource.RLIMIT_DATA, (bytes_, most))

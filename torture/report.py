@@ -1,4 +1,4 @@
-"""What torture found: as one table on the terminal and in Markdown, and everything as JSON."""
+"""The results as one table, on the terminal and in Markdown, and all details as JSON."""
 
 import json
 from collections.abc import Sequence
@@ -26,9 +26,9 @@ class Row:
     Attributes:
         what: what was tried.
         tried: how often.
-        right: how often it ended as it is promised.
-        remarks: what else is to know.
-        faults: what did not end so, in words.
+        right: how often it ended as promised.
+        remarks: further remarks.
+        faults: what ended otherwise, one line for each.
     """
 
     what: str
@@ -50,10 +50,10 @@ class Row:
 
 @dataclass
 class Report:
-    """All lines, with what surrounds them.
+    """All lines of the table, and how they came about.
 
     Attributes:
-        facts: seed, versions, processor, duration.
+        facts: seed, versions, cores, duration.
         rows: the lines.
         left_out: what could not be tried here, and why.
     """
@@ -64,11 +64,11 @@ class Report:
 
     @property
     def clean(self) -> bool:
-        """Whether everything ended as it is promised."""
+        """Whether everything ended as promised."""
         return not any(row.wrong for row in self.rows)
 
     def save(self, path: Path) -> None:
-        """Writes everything as JSON, from which :meth:`load` makes it again."""
+        """Writes everything as JSON, which :meth:`load` reads."""
         path.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
 
     @classmethod
@@ -79,7 +79,7 @@ class Report:
         return cls(content["facts"], rows, content["left_out"])
 
     def show(self, console: Console) -> None:
-        """Prints the table, and under it what did not end as promised."""
+        """Prints the table, followed by what did not end as promised."""
         table = Table(*HEAD, box=box.SIMPLE_HEAD)
         for column in table.columns[1:4]:
             column.justify = "right"
@@ -134,7 +134,7 @@ def of_kills(tallies: dict[str, kills.Tally]) -> list[Row]:
 
 
 def of_resources(tallies: dict[str, resources.Tally]) -> list[Row]:
-    """A line per thing that commands lacked."""
+    """A line per missing resource."""
     return [
         Row(kind, tally.trials, tally.trials - len(tally.faults), faults=_faults(tally.faults))
         for kind, tally in tallies.items()
@@ -152,4 +152,4 @@ def of_sizes(outcomes: Sequence[sizes.Outcome]) -> list[Row]:
 
 
 def _faults(outcomes: Sequence[Outcome]) -> tuple[str, ...]:
-    return tuple(f"{outcome.trial} ({outcome.struck}): {'; '.join(outcome.faults)}" for outcome in outcomes)
+    return tuple(f"{outcome.trial} ({outcome.failed_at}): {'; '.join(outcome.faults)}" for outcome in outcomes)

@@ -1,4 +1,4 @@
-"""Commands that lack something: room on the disk, the right to write, the folder for themselves."""
+"""Commands that lack a resource: disk space, permission to write, or a folder of their own."""
 
 import errno
 from collections.abc import Callable, Iterator, Sequence
@@ -7,7 +7,7 @@ from random import Random
 
 from torture.commands import EXTRACT
 from torture.events import Action
-from torture.kills import Bench, can_mount
+from torture.kills import Harness, can_mount
 from torture.trials import Outcome, Trial
 
 REFUSALS = {
@@ -16,52 +16,53 @@ REFUSALS = {
     "read-only": (Action.REFUSE_FROM, errno.EROFS),
     "input/output error, once": (Action.REFUSE_ONCE, errno.EIO),
 }
-"""Name to what happens at a file event, and from then on."""
+"""What happens at a file event, or from it on, by the kind of trial."""
 
 COMMANDS = ("compare", "train", EXTRACT)
-"""Those that write where it matters."""
+"""Commands whose files matter."""
 
 MOUNTS = {"disk full, mounted": ("size=64k", "size=512k", "size=2m"), "read-only, mounted": ("ro",)}
-"""Name to options of a file system in memory; what was written at the other mounts' tries is of another one."""
+"""Options of a file system in memory, by the kind of trial; each option makes a trial of its own."""
 
 TWO_AT_ONCE = "two at once"
 
 
 @dataclass
 class Tally:
-    """What came of the trials of one kind.
+    """The results of one kind of trial.
 
     Attributes:
-        trials: how many there were.
-        faults: those after which something was not as it should be.
+        trials: number of trials.
+        faults: the trials after which something was wrong.
     """
 
     trials: int = 0
     faults: list[Outcome] = field(default_factory=list)
 
 
-def starve(
-    made: Bench,
+def try_resources(
+    harness: Harness,
     *,
     events: int,
     seed: int = 0,
     names: Sequence[str] = COMMANDS,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Tally]:
-    """Takes something away from commands, gives it back, and runs them again.
+    """Runs commands without a resource, then again with it.
 
     Args:
-        made: where.
-        events: file events, at random, from which on each command lacks something, for each of :data:`REFUSALS`.
-        seed: decides what is random.
-        names: which commands.
-        on_progress: called with trials done and trials in all.
+        harness: the harness to run them in.
+        events: number of random file events from which the resource is missing, for each command and each of
+            :data:`REFUSALS`.
+        seed: seed of the random choices.
+        names: names of the commands.
+        on_progress: called with the number of trials done and their total number.
     """
-    made.refer([name for name in names if name not in made.references])
-    planned = list(_planned(made, events, names, Random(f"{seed}/resources")))
+    harness.record_references([name for name in names if name not in harness.references])
+    planned = list(_planned(harness, events, names, Random(f"{seed}/resources")))
     kinds = {id(trial): kind for kind, trial in planned}
     tallies = {kind: Tally() for kind, _ in planned}
-    for done, (trial, outcome) in enumerate(made.perform([trial for _, trial in planned]), start=1):
+    for done, (trial, outcome) in enumerate(harness.perform([trial for _, trial in planned]), start=1):
         tally = tallies[kinds[id(trial)]]
         tally.trials += 1
         if outcome.faults:
@@ -71,16 +72,16 @@ def starve(
     return tallies
 
 
-def _planned(made: Bench, events: int, names: Sequence[str], random: Random) -> Iterator[tuple[str, Trial]]:
+def _planned(harness: Harness, events: int, names: Sequence[str], random: Random) -> Iterator[tuple[str, Trial]]:
     for kind, (action, error) in REFUSALS.items():
         for name in names:
-            number = int(made.references[name]["events"])
+            number = int(harness.references[name]["events"])
             for at in sorted(random.sample(range(1, number + 1), min(events, number))):
-                yield kind, made.trial(name, action=action, at=at, error=error)
+                yield kind, harness.trial(name, action=action, at=at, error=error)
     if can_mount() and "train" in names:
         for kind, options in MOUNTS.items():
             for option in options:
-                yield kind, made.trial("train", mount=option)
+                yield kind, harness.trial("train", mount=option)
     for name in names:
         for _ in range(max(1, events // 4)):
-            yield TWO_AT_ONCE, made.trial(name, twice=True)
+            yield TWO_AT_ONCE, harness.trial(name, twice=True)

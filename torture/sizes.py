@@ -29,8 +29,8 @@ class Outcome:
     Attributes:
         what: the corpus and the command.
         seconds: how long it took.
-        memory: bytes that its largest process had at most.
-        faults: what is not as it should be.
+        memory: peak memory of its largest process in bytes.
+        faults: what went wrong.
     """
 
     what: str
@@ -40,12 +40,12 @@ class Outcome:
 
 
 def write_large(folder: Path, *, classes: int, each: int) -> Path:
-    """A CSV of three speakers, each with one long file, of which a row is a piece; returns its path.
+    """Writes a CSV of three speakers, each with one long file that the rows split into pieces; returns its path.
 
     Args:
-        folder: where.
-        classes: each speaker says every class.
-        each: number of repetitions.
+        folder: folder for the files.
+        classes: number of classes; each speaker has all of them.
+        each: number of pieces per speaker and class.
     """
     import soundfile
 
@@ -69,12 +69,12 @@ def write_large(folder: Path, *, classes: int, each: int) -> Path:
 def try_sizes(
     *, classes: int = 1000, rows: int = 100_000, on_progress: Callable[[str], None] | None = None
 ) -> list[Outcome]:
-    """``compare`` on a corpus of many classes, ``check`` on one of many rows.
+    """Runs ``compare`` on a corpus of many classes and ``check`` on one of many rows.
 
     Args:
         classes: number of classes; each has three utterances.
         rows: approximate number of rows.
-        on_progress: called with what comes next.
+        on_progress: called with the next corpus and command.
     """
     outcomes = []
     for what, shape, words in (
@@ -103,12 +103,12 @@ def _measured(what: str, words: tuple[str, ...], folder: Path) -> Outcome:
         )
         timer = threading.Timer(SECONDS_AT_MOST, process.kill)
         timer.start()
-        # Covers this process and the children that it has waited for, not all of them.
+        # The usage is that of this process and of the children it has waited for.
         _, status, usage = os.wait4(process.pid, 0)
         timer.cancel()
     seconds, memory = time.monotonic() - began, 1024 * usage.ru_maxrss
     code = process.returncode = os.waitstatus_to_exitcode(status)
-    # 1 is what check says of a corpus that has errors.
+    # check exits with 1 if the corpus has errors.
     if code not in (0, 1):
         faults.append(
             f"ended with {code} after {seconds:.0f} s: {(folder / 'stderr').read_text(encoding='utf-8')[-300:]}"

@@ -1,4 +1,4 @@
-"""What commands have written, without when and how fast: equal for equal numbers, byte by byte."""
+"""Hashes of what commands have written, without times and dates: equal if all numbers are, byte by byte."""
 
 import csv
 import hashlib
@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 LEFT_BEHIND = re.compile(r"\.tmp$|\.partial(/|$)|(^|/)\.[^/]*\.lock$|(^|/)\.[^/]+$")
-"""Names of files that must be gone once a command has come to its end."""
+"""Names of files that must be gone when a command has finished."""
 
 _TIMES = re.compile(rb"\b\d+(?:\.\d+)?(?: min \d+ s| h \d+ min| ms| s| min| h)\b")
 _DATE = rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\+\d\d:\d\d|Z)?"
-# Runs that finish within a second have one date, others a first and a last.
+# If all runs finish within the same second there is one date, otherwise a first and a last.
 _DATES = re.compile(_DATE + rb"(?: to " + _DATE + rb")?")
 _CLOCKED = ("seconds", "finished")
 _OF_CLOCKED_FILES = ("metrics.jsonl", "last.ckpt", "result.json")
@@ -22,7 +22,7 @@ _OF_CLOCKED_FILES = ("metrics.jsonl", "last.ckpt", "result.json")
 
 
 def snapshot(folder: Path) -> dict[str, str]:
-    """Every file below a folder to a hash of its content without times and dates."""
+    """Hashes of all files below a folder, without times and dates, by their paths."""
     return {path.relative_to(folder).as_posix(): hash_of(path) for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
@@ -32,10 +32,10 @@ def hash_of(path: Path) -> str:
 
 
 def difference(found: dict[str, str], expected: dict[str, str]) -> list[str]:
-    """What is wrong with a snapshot, file by file."""
+    """What is wrong with a snapshot, one line per file."""
     faults = [f"{name} is missing" for name in sorted(expected.keys() - found.keys())]
     faults += [
-        f"{name} was left behind" if LEFT_BEHIND.search(name) else f"{name} is more than there should be"
+        f"{name} was left behind" if LEFT_BEHIND.search(name) else f"{name} is unexpected"
         for name in sorted(found.keys() - expected.keys())
     ]
     return faults + [f"{name} differs" for name in sorted(expected) if name in found and found[name] != expected[name]]

@@ -1,4 +1,4 @@
-"""One trial: a command is struck, run again to its end, and what it wrote compared. As a program, trials from stdin."""
+"""One trial: make a command fail, run it again and compare what it wrote. As a program, this runs trials from stdin."""
 
 import contextlib
 import enum
@@ -19,13 +19,13 @@ from torture.reading import fault_of
 from torture.snapshot import difference, hash_of, snapshot
 
 SECONDS_TO_OUTLIVE = 3.0
-"""Workers end within 2 s of their killed parent; the machine is busy."""
+"""Workers end within 2 s of their killed parent; a busy machine gets a little longer."""
 
 SECONDS_AT_MOST = 300.0
-"""For one command."""
+"""Time limit of one command."""
 
 COMPARED = ("out", "cache")
-"""Folders of a trial whose content counts, in addition to its stdout."""
+"""Folders of a trial whose content is compared, in addition to its stdout."""
 
 MOUNTED = f"{commands.WORK}/out"
 """The folder of a trial that may be a separate file system."""
@@ -35,17 +35,17 @@ WRITING_REFUSED = (Action.REFUSE_ONCE, Action.REFUSE_FROM)
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What is to be done to a command.
+    """What happens to a command.
 
     Attributes:
-        name: the command's, for the reader.
+        name: name of the command.
         words: the command and its arguments.
-        moment: seconds after its start at which it is killed; None to strike at an event.
-        whole: kill all its processes at that moment, not the first one only.
+        moment: seconds after its start at which it is killed; None for a failure at an event.
+        whole: kill all its processes at that moment, not only the first.
         action: what happens at the event.
-        at: the event, from 1.
-        again: the event at which the next run is struck likewise; 0 for none.
-        error: errno of a refusal.
+        at: number of the event, from 1.
+        again: number of the event at which the same happens to the next run; 0 for none.
+        error: errno of an event that fails.
         given: a folder whose content exists before the command begins; "" for none.
         mount: options of a separate file system that the command writes to, "ro" or its size; "" for none.
         twice: start two at once.
@@ -76,34 +76,34 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a trial came to.
+    """The outcome of a trial.
 
     Attributes:
-        trial: in words.
-        struck: the event, or the moment, at which it happened; "" if the command had ended before.
-        faults: all that is not as it should be.
+        trial: the trial in words.
+        failed_at: the event or moment of the failure; "nothing failed" if the command had ended before.
+        faults: everything that went wrong.
         outlived: seconds by which the last process outlived the killed one.
     """
 
     trial: str
-    struck: str
+    failed_at: str
     faults: tuple[str, ...]
     outlived: float
 
 
 def perform(trial: Trial, expected: dict[str, str], control: Control, folder: Path) -> Outcome:
-    """Does one trial.
+    """Runs one trial.
 
     Args:
-        trial: what.
-        expected: a snapshot of what the command writes undisturbed.
-        control: of this process's library; strikes the forked commands.
-        folder: an empty one, left with what the command wrote.
+        trial: the trial.
+        expected: a snapshot of what the command writes without a failure.
+        control: control of the preloaded library, which makes the forked commands fail.
+        folder: an empty folder for the trial; the command's files stay there.
     """
     if trial.given:
         shutil.copytree(trial.given, folder / commands.WORK, dirs_exist_ok=True)
     with _mounted(folder, trial.mount):
-        struck, faults, longest = _strike(trial, control, folder)
+        failures, faults, longest = _run_failing(trial, control, folder)
         if longest > SECONDS_TO_OUTLIVE:
             faults.append(f"a process outlived the killed one by {longest:.1f} s")
         control.disarm()
@@ -113,12 +113,12 @@ def perform(trial: Trial, expected: dict[str, str], control: Control, folder: Pa
         if ending:
             faults.append(f"the next run: {ending}: {_said(folder)}")
         faults += difference(written(folder), expected)
-    return Outcome(str(trial), "; ".join(struck), tuple(faults), longest)
+    return Outcome(str(trial), "; ".join(failures), tuple(faults), longest)
 
 
-def _strike(trial: Trial, control: Control, folder: Path) -> tuple[list[str], list[str], float]:
-    """What was struck, what was not as it should be, and how long a process outlived the first at most."""
-    struck: list[str] = []
+def _run_failing(trial: Trial, control: Control, folder: Path) -> tuple[list[str], list[str], float]:
+    """The events or moments of the failures, what went wrong, and the longest time a process outlived the first."""
+    failures: list[str] = []
     faults: list[str] = []
     longest = 0.0
     for at in (trial.at, trial.again)[: 2 if trial.again else 1]:
@@ -133,15 +133,15 @@ def _strike(trial: Trial, control: Control, folder: Path) -> tuple[list[str], li
             both[0].kill(whole=trial.whole)
         for running in both:
             ending, outlived = _end(running)
-            faults += _faults_of_struck(trial, ending, running.output)
+            faults += _faults_of_failing(trial, ending, running.output)
             longest = max(longest, outlived)
-        struck.append(control.struck or "nothing struck" if at else str(trial).partition(", ")[2])
-    return struck, faults, longest
+        failures.append(control.failed_at or "nothing failed" if at else str(trial).partition(", ")[2])
+    return failures, faults, longest
 
 
 @contextlib.contextmanager
 def _mounted(folder: Path, options: str) -> Iterator[None]:
-    """A file system in memory where the command writes, for a while; it needs root and a mount namespace."""
+    """Within the context, the output folder is a file system in memory; this needs root and a mount namespace."""
     if not options:
         yield
         return
@@ -159,7 +159,7 @@ def _mount(folder: Path, options: str) -> None:
 
 
 def _end(running: commands.Running) -> tuple[str | int, float]:
-    """How a command ends, an exit code or words, and by how much its other processes outlive it."""
+    """How a command ends, as an exit code or in words, and by how many seconds its other processes outlive it."""
     try:
         code: str | int = running.wait(SECONDS_AT_MOST)
     except TimeoutError as error:
@@ -167,19 +167,19 @@ def _end(running: commands.Running) -> tuple[str | int, float]:
     return code, running.outlived(10)
 
 
-def _faults_of_struck(trial: Trial, ending: str | int, folder: Path) -> list[str]:
-    """What is wrong with the end of a command that was struck: it was killed, says a sentence, or was done before."""
+def _faults_of_failing(trial: Trial, ending: str | int, folder: Path) -> list[str]:
+    """What is wrong with how a failing command ended: it has to be killed, to print one sentence, or to succeed."""
     if isinstance(ending, str) or ending not in (0, 2, -9):
-        return [f"the struck run ended with {ending}: {_said(folder)}"]
+        return [f"the failing run ended with {ending}: {_said(folder)}"]
     if ending == 2 and (fault := fault_said(folder)):
-        return [f"the struck run: {fault}: {_said(folder)}"]
+        return [f"the failing run: {fault}: {_said(folder)}"]
     if ending == 0 and trial.action in WRITING_REFUSED and "Traceback" in _said(folder):
-        return [f"the struck run: a traceback: {_said(folder)}"]
+        return [f"the failing run: a traceback: {_said(folder)}"]
     return []
 
 
 def fault_said(folder: Path) -> str:
-    """Why what a command said of its failure is not one sentence, "" if it is."""
+    """Why a command's error message is not one sentence; "" if it is."""
     text = (folder / "stderr").read_text(encoding="utf-8", errors="replace")
     if "Traceback" in text:
         return "a traceback"
@@ -188,7 +188,7 @@ def fault_said(folder: Path) -> str:
 
 
 def _said(folder: Path) -> str:
-    """The end of what a command said on stderr."""
+    """The end of a command's stderr."""
     return (folder / "stderr").read_text(encoding="utf-8", errors="replace").strip()[-600:]
 
 
@@ -214,22 +214,22 @@ class Given(enum.StrEnum):
 
     NOTHING = "nothing"
     FEATURES = "features"
-    """All that is extracted from audio."""
+    """All extracted features."""
     MOST_RUNS = "most runs"
-    """That, and all finished runs but two; so there is work for two processes, and no more than that."""
+    """The features and all finished runs but two, which leaves work for exactly two processes."""
 
 
 def reference(words: Sequence[str], control: Control, given: Given, place: Path) -> dict[str, Any]:
-    """What a command writes undisturbed, how long it takes as a fresh process, and how many file events it has.
+    """What a command writes without a failure, its time as a fresh process, and its number of file events.
 
     Args:
         words: the command.
-        control: of this process's library.
-        given: the files that exist before.
-        place: the folder to keep that in; made unless it is nothing.
+        control: control of the preloaded library.
+        given: the files that exist before it begins.
+        place: folder to keep these files in; it is not created if there are none.
 
     Raises:
-        AssertionError: it fails, or does not write the same when it is forked, or begins with what is given.
+        AssertionError: the command fails, or writes something else when it is forked or begins with the given files.
     """
     with own_folder() as folder:
         seconds, expected = _undisturbed(words, folder, warm=False)
@@ -259,7 +259,7 @@ def reference(words: Sequence[str], control: Control, given: Given, place: Path)
 
 
 def _undisturbed(words: Sequence[str], folder: Path, *, warm: bool) -> tuple[float, dict[str, str]]:
-    """How long a command takes, and what it writes."""
+    """Seconds that a command takes, and what it writes."""
     began = time.monotonic()
     ending, _ = _end(commands.start(words, folder, warm=warm))
     assert ending == 0, f"{' '.join(words)}: {ending}: {_said(folder)}"
@@ -272,7 +272,7 @@ def _same(words: Sequence[str], found: dict[str, str], expected: dict[str, str])
 
 
 def serve(lines: Iterable[str], control: Control) -> None:
-    """Answers each line of JSON with one: a reference for words alone, else the outcome of a trial."""
+    """Answers each line of JSON with one: the outcome of a trial, or a reference if there is no trial in it."""
     for line in lines:
         asked = json.loads(line)
         if "trial" not in asked:

@@ -1,4 +1,4 @@
-"""Inputs that coverage guides are counted and kept as those are that the seed decides."""
+"""Inputs guided by coverage are counted and kept like those drawn from the seed."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ BY_COVERAGE = [False, pytest.param(True, marks=with_atheris)]
 
 
 def run(script, folder, *arguments):
-    """The lines that a program prints; worker processes know its reader too, as they import it."""
+    """The lines that a program prints; worker processes import it and so know its reader too."""
     path = folder / "program.py"
     path.write_text(script)
     environment = os.environ | {"PYTHONPATH": python_path()}
@@ -87,13 +87,13 @@ guided.drive(Target([b'{"a": 1}', b"[1]"], damage_json, read), read, place / "ke
 
 
 @with_atheris
-def test_what_reaches_something_new_is_kept(tmp_path):
+def test_inputs_that_reach_new_code_are_kept(tmp_path):
     [kept] = run(KEEPS, tmp_path, tmp_path)
     assert 2 < int(kept) < 90
 
 
 @with_atheris
-def test_success_or_one_sentence():
+def test_every_input_ends_in_success_or_one_sentence():
     tally = try_inputs(["split"], 200, seed=1, by_coverage=True)["split"]
     assert not tally.others, "\n".join(f"{found.kind}\n{found.details}" for found in tally.examples)
     assert tally.inputs == 200

@@ -1,4 +1,4 @@
-"""Damaged inputs of every reader end in success or in one sentence; ``make torture`` tries forty times as many."""
+"""Damaged inputs of every reader end in success or one sentence; ``make torture`` tries forty times as many."""
 
 import base64
 import json
@@ -23,7 +23,7 @@ FOUND = [
     json.loads(line)
     for line in (Path(__file__).parents[1] / "fixtures" / "hostile" / "found.jsonl").read_text().splitlines()
 ]
-"""Inputs that once ended otherwise: reader, how it ended, and the input itself."""
+"""Inputs that once ended otherwise: the reader, how it ended, and the input itself."""
 
 
 @pytest.fixture(scope="module")
@@ -32,16 +32,16 @@ def tallies():
 
 
 @pytest.mark.parametrize("reader", READERS)
-def test_success_or_one_sentence(tallies, reader):
+def test_every_input_ends_in_success_or_one_sentence(tallies, reader):
     tally = tallies[reader]
     assert not tally.others, "\n".join(f"{found.index}: {found.kind}\n{found.details}" for found in tally.examples)
     assert tally.inputs == INPUTS
-    # Harmless damage would prove nothing, and so would damage that never gets past the first look.
+    # Harmless damage would prove nothing, nor would damage that the first check always finds.
     assert tally.sentences > 0 or reader == "feature store"
 
 
 @pytest.mark.parametrize("reader", sorted({found["reader"] for found in FOUND}))
-def test_inputs_that_were_found(tmp_path, reader):
+def test_inputs_that_once_failed_end_well(tmp_path, reader):
     target = READERS[reader](tmp_path)
     for found in FOUND:
         if found["reader"] == reader:
@@ -66,11 +66,11 @@ def refuse(sentence):
         ("see https://example.org", "an address"),
     ],
 )
-def test_what_one_sentence_is(message, fault):
+def test_faults_of_a_sentence_are_found(message, fault):
     assert fault_of(message) == fault
 
 
-def reads_for_ever(_):
+def reads_forever(_):
     while True:
         time.sleep(0)
 
@@ -84,11 +84,11 @@ def reads_for_ever(_):
         (lambda _: np.ones(2**28), "MemoryError"),
     ],
 )
-def test_how_reading_ends_is_told_apart(read, kind):
+def test_the_ways_in_which_reading_ends_are_distinguished(read, kind):
     assert judge(read, b"")[0] == kind
 
 
-def test_reading_without_end_is_noticed(monkeypatch):
+def test_endless_reading_is_noticed(monkeypatch):
     import signal
 
     from torture import reading
@@ -96,12 +96,12 @@ def test_reading_without_end_is_noticed(monkeypatch):
     monkeypatch.setattr(reading, "SECONDS", 0.2)
     before = signal.signal(signal.SIGPROF, reading._out_of_time)
     try:
-        assert judge(reads_for_ever, b"")[0].startswith("more than")
+        assert judge(reads_forever, b"")[0].startswith("more than")
     finally:
         signal.signal(signal.SIGPROF, before)
 
 
-def test_damage_is_random_but_the_same_for_a_seed():
+def test_damage_is_random_but_reproducible():
     valid = json.dumps({"a": [1, 2.5, "x"], "b": {"c": None}}).encode()
     ways = (
         lambda random: damage_bytes(valid, random),
@@ -116,7 +116,7 @@ def test_damage_is_random_but_the_same_for_a_seed():
 
 @settings(max_examples=100, deadline=None)
 @given(st.binary(), st.integers(0, 2**32))
-def test_what_is_damaged_may_be_anything(data, number):
+def test_anything_can_be_damaged(data, number):
     random = Random(number)
     for way in (damage_bytes, damage_json, damage_table):
         for _ in range(5):
@@ -125,6 +125,6 @@ def test_what_is_damaged_may_be_anything(data, number):
 
 
 @pytest.mark.parametrize("text", ["9" * 4000, "[" * 900 + "]" * 900, '{"a": NaN}', '"\\ud800"', ""])
-def test_json_at_its_limits_is_damaged(text):
+def test_json_at_its_limits_can_be_damaged(text):
     made = {damage_json(text.encode(), Random(f"{i}")) for i in range(50)}
     assert len(made) > 10

@@ -1,4 +1,4 @@
-"""Five kills, as ``make torture`` does hundreds of them: run again, every byte is there."""
+"""A few kills, of which ``make torture`` does hundreds: the next run writes every byte as if nothing had happened."""
 
 import errno
 import os
@@ -6,15 +6,15 @@ import os
 import pytest
 from torture.commands import EXTRACT
 from torture.events import Action, CannotCompileError
-from torture.kills import bench, kill
+from torture.kills import prepare, try_kills
 from torture.snapshot import difference, snapshot
 
 
 @pytest.fixture(scope="module")
-def made():
+def harness():
     try:
-        with bench(jobs=1) as ready:
-            ready.refer(["train", "predict", EXTRACT])
+        with prepare(jobs=1) as ready:
+            ready.record_references(["train", "predict", EXTRACT])
             yield ready
     except CannotCompileError as error:
         if os.environ.get("CONVRNN_BUILD") == "require":
@@ -22,35 +22,35 @@ def made():
         pytest.skip(str(error))
 
 
-@pytest.mark.parametrize(("name", "moments", "events"), [("train", 1, 2), ("predict", 0, 1), (EXTRACT, 0, 1)])
-def test_killed_and_run_again(made, name, moments, events):
-    tally = kill(made, moments=moments, events=events, names=[name])[name]
+@pytest.mark.parametrize(("name", "moments", "events"), [("train", 1, 2), ("predict", 1, 0), (EXTRACT, 0, 1)])
+def test_killed_commands_finish_when_run_again(harness, name, moments, events):
+    tally = try_kills(harness, moments=moments, events=events, names=[name])[name]
     assert (tally.moments, tally.events) == (moments, events)
     assert not tally.faults, tally.faults
 
 
-def test_a_full_disk_is_one_sentence_and_loses_nothing(made):
-    at = int(made.references["train"]["events"]) // 2
-    trial = made.trial("train", action=Action.REFUSE_FROM, at=at, error=errno.ENOSPC)
-    [(_, outcome)] = made.perform([trial])
-    assert "work/" in outcome.struck
+def test_a_full_disk_gives_one_sentence_and_loses_nothing(harness):
+    at = int(harness.references["train"]["events"]) // 2
+    trial = harness.trial("train", action=Action.REFUSE_FROM, at=at, error=errno.ENOSPC)
+    [(_, outcome)] = harness.perform([trial])
+    assert "work/" in outcome.failed_at
     assert not outcome.faults
 
 
-def test_what_differs_is_noticed(made):
-    """The comparison of the trials above could fail."""
-    expected = made.references[EXTRACT]["expected"]
+def test_a_different_file_is_a_fault(harness):
+    """The comparison in the trials above can fail."""
+    expected = harness.references[EXTRACT]["expected"]
     entry = next(name for name in expected if name.endswith(".npy"))
-    made.references[EXTRACT]["expected"] = expected | {entry: "0" * 64}
+    harness.references[EXTRACT]["expected"] = expected | {entry: "0" * 64}
     try:
-        tally = kill(made, moments=0, events=1, names=[EXTRACT])[EXTRACT]
+        tally = try_kills(harness, moments=0, events=1, names=[EXTRACT])[EXTRACT]
     finally:
-        made.references[EXTRACT]["expected"] = expected
+        harness.references[EXTRACT]["expected"] = expected
     [outcome] = tally.faults
     assert outcome.faults == (f"{entry} differs",)
 
 
-def test_snapshots_leave_out_times_alone(tmp_path):
+def test_snapshots_ignore_only_times(tmp_path):
     (tmp_path / "result.json").write_text('{"seconds": 1.5, "finished": "now", "accuracy": 0.5}')
     (tmp_path / "table.csv").write_text("model,seconds\nconv,3\n")
     (tmp_path / "report.html").write_text("Finished 2026-01-01T00:00:00Z")
