@@ -4,12 +4,13 @@ import signal
 import subprocess
 import sys
 import time
+from multiprocessing import Pipe
 from pathlib import Path
 
 import pytest
 
 from convrnn import worker
-from convrnn.processes import Event, WorkFailedError, run_in_processes
+from convrnn.processes import Event, WorkFailedError, run_in_processes, serve
 
 WORK = """
 import os, signal, time
@@ -217,3 +218,17 @@ def _alive(pid: int) -> bool:
     # A process that nobody has waited for yet is still listed.
     status = Path(f"/proc/{pid}/stat")
     return not status.exists() or status.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def test_a_worker_whose_parent_leaves_before_its_answer_ends_without_a_traceback():
+    parents, workers = Pipe()
+
+    def close_and_answer(_context, item, _report):
+        parents.close()
+        return item
+
+    # A local function cannot be pickled, so the worker receives it directly.
+    sent = iter([(close_and_answer, None), 1])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(workers, "recv", lambda: next(sent), raising=False)
+        assert serve(workers) is None

@@ -119,10 +119,10 @@ class _Worker(Generic[Context, Item]):
         return message
 
     def stop(self) -> None:
-        self.connection.close()
         # Killed rather than asked to stop, which could take a training step or more; work has to survive a kill anyway.
         self.process.kill()
         self.process.wait()
+        self.connection.close()
 
 
 def run_in_processes(
@@ -203,7 +203,8 @@ def serve(connection: Connection) -> None:
     def report(value: object) -> None:
         connection.send(Event("report", -1, value))
 
-    with contextlib.suppress(EOFError):
+    # The parent can close the pipe at any time, also while an answer is on its way.
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         work, context = connection.recv()
         while True:
             item = connection.recv()
