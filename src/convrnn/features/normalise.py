@@ -68,12 +68,12 @@ class Statistics:
                 raise ValueError(f"expected [frames, features]; got shape {x.shape}")
             if len(x) == 0:
                 continue
-            if not all(np.isfinite(block).all() for block in _in_float64(x)):
+            if not all(np.isfinite(block).all() for block in in_float64(x)):
                 raise ValueError("features hold values that are not finite")
             if count and x.shape[1] != len(mean):
                 raise ValueError(f"expected {len(mean)} features per frame as in the first array; got {x.shape[1]}")
-            x_mean = _sum(_in_float64(x)) / len(x)
-            x_squares = _sum(np.square(block - x_mean) for block in _in_float64(x))
+            x_mean = _sum(in_float64(x)) / len(x)
+            x_squares = _sum(np.square(block - x_mean) for block in in_float64(x))
             if count == 0:
                 count, mean, squares = len(x), x_mean, x_squares
                 continue
@@ -105,11 +105,11 @@ class Statistics:
             raise ValueError(f"expected [frames, {len(self.mean)}]; got shape {x.shape}")
         constant = self.std <= CONSTANT * np.abs(self.mean)
         std = np.where(constant, 1.0, self.std)
-        blocks = [np.where(constant, 0.0, (block - self.mean) / std).astype(np.float32) for block in _in_float64(x)]
+        blocks = [np.where(constant, 0.0, (block - self.mean) / std).astype(np.float32) for block in in_float64(x)]
         return np.concatenate(blocks) if blocks else np.zeros(x.shape, np.float32)
 
 
-def _in_float64(x: NDArray[Any]) -> Iterator[NDArray[np.float64]]:
+def in_float64(x: NDArray[Any]) -> Iterator[NDArray[np.float64]]:
     """The rows in float64, in blocks, so that a recording of hours takes little memory."""
     return (x[start : start + _ROWS].astype(np.float64) for start in range(0, len(x), _ROWS))
 

@@ -66,7 +66,7 @@ FEATURES: Mapping[str, Entry] = MappingProxyType(
             "waveform",
             "WaveformConfig",
             "raw waveform, 1 ms",
-            "the same in frames of 1 ms, which is much faster",
+            "the same in frames of 1 ms, so with far fewer steps",
             {"frame": "millisecond"},
         ),
     }

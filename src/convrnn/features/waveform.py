@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from convrnn.features.base import Features
+from convrnn.features.normalise import in_float64
 
 if TYPE_CHECKING:
     from torch import nn
@@ -100,16 +101,10 @@ class WaveformConfig(Features):
             raise ValueError("a sample is not finite")
         framed = samples[: frames * self.num_features].reshape(frames, self.num_features)
         # Rounded once, in float64 as in exported models.
-        return np.concatenate([(part - mean).astype(np.float32) for part in _in_parts(framed)])
+        return np.concatenate([(part - mean).astype(np.float32) for part in in_float64(framed)])
 
     @override
     def to_torch(self) -> "nn.Module":
         from convrnn.features.waveform_torch import WaveformFrames
 
         return WaveformFrames(self.num_features)
-
-
-def _in_parts(framed: NDArray[np.float32], values: int = 2**20) -> Iterable[NDArray[np.float64]]:
-    """The frames in float64, some at a time, so that hours of samples take little memory."""
-    rows = max(1, values // framed.shape[1])
-    return (framed[start : start + rows].astype(np.float64) for start in range(0, len(framed), rows))
