@@ -301,7 +301,7 @@ def split(folder: Path) -> Target:
 
 def spec(folder: Path) -> Target:
     """A run's spec.json, which is read together with its model."""
-    from convrnn.cli.bundles import open_bundle
+    from convrnn.experiments.saved_model import SavedModel
 
     finished, _ = material.write_run(folder)
     # With a result.json, its digest refuses nearly everything; without it, as in a copied model, the spec is validated.
@@ -311,8 +311,8 @@ def spec(folder: Path) -> Target:
 
     def read() -> None:
         (finished / "spec.json").write_bytes((alone / "spec.json").read_bytes())
-        refused = _refused(open_bundle, finished)
-        open_bundle(alone)
+        refused = _refused(SavedModel.open, finished)
+        SavedModel.open(alone)
         if refused is not None:
             raise refused
 

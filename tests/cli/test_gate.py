@@ -250,7 +250,7 @@ def test_a_joined_corpus_is_recognised_again(convrnn, recordings, tmp_path):
     assert "not as it was" not in said.err
     said = convrnn("evaluate", facts["bundle"], corpus)
     assert f"warning: {corpus} is not as it was when the model was trained" in said.err
-    assert "with --same-speaker or --drop-duplicates, give the same here" in said.err
+    assert "if speakers were joined or copies left out in the training, do the same here" in said.err
 
 
 def test_only_the_first_errors_are_printed(convrnn, recordings, tmp_path):

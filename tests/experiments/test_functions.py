@@ -22,6 +22,7 @@ from convrnn.experiments import (
     Results,
     compare,
     estimate,
+    evaluate,
     plan_reproduction,
     reproduce,
     train,
@@ -238,6 +239,40 @@ def test_a_training_equals_the_commands(spec, cache, tmp_path):
     assert repr(trained).endswith(f", best epoch 1 of 1; {trained.path})")
     again = train(Path(spec.removeprefix("csv:")), "pitch", out=tmp_path, cache=cache, **options)
     assert again.run.spec == trained.run.spec
+
+
+def test_an_evaluation_equals_the_commands(spec, cache, tmp_path):
+    trained = train(spec, "pitch", out=tmp_path, model="conv", max_epochs=1, batch_size=8, cache=cache)
+    told = Told()
+    tested = evaluate(trained.result.directory, open_corpus(spec), cache=cache, progress=told)
+    assert tested.scores.confusion == trained.result.confusion
+    assert tested.scores.ua_recall == trained.result.ua_recall
+    assert set(tested.data.speakers) == {"s4", "s5"}
+    assert tested.predictions["id"].tolist() == tested.data.table["id"].tolist()
+    assert repr(tested).startswith(f"TestedModel(8 utterances of {spec}, task pitch: UA recall ")
+    assert told.events == [
+        ("counting", "looking for copies"),
+        ("counting", "checking recordings"),
+        ("counting", "features"),
+    ]
+    out, _ = command("evaluate", trained.path, spec, "--json", cache=cache)
+    facts = json.loads(out)
+    assert facts["confusion"] == [list(row) for row in tested.scores.confusion]
+    assert facts["ua_recall"] == tested.scores.ua_recall
+    assert tuple(facts["classes"]) == tested.classes
+
+
+def test_an_evaluation_of_speakers_of_the_training_warns_of_them(spec, cache, tmp_path):
+    trained = train(spec, "pitch", out=tmp_path, model="conv", max_epochs=1, batch_size=8, cache=cache)
+    told = Told()
+    tested = evaluate(trained.path, Path(spec.removeprefix("csv:")), partition="all", cache=cache, progress=told)
+    assert len(tested.data) == 24
+    [warning] = [sentence for kind, sentence, *_ in told.events if kind == "warning"]
+    assert warning.startswith("the model was trained or selected on 4 of 6 speakers")
+    with pytest.raises(InputError, match="'partition': unknown value 'dev'; allowed: test, validation, train, all"):
+        evaluate(trained.path, spec, partition="dev", cache=cache)
+    with pytest.raises(InputError, match="not a saved model"):
+        evaluate(tmp_path, spec, cache=cache)
 
 
 def test_ctrl_c_stays_an_interrupt_and_says_which_runs_are_kept(spec, cache, compared, tmp_path):

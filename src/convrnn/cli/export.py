@@ -33,9 +33,10 @@ def export(
     each speaker. The metadata describe the features and name the classes. The file is written only if ONNX Runtime
     gives the same probabilities as PyTorch.
     """
-    from convrnn.cli.bundles import choose_policy, open_bundle
     from convrnn.cli.console import say, stop, talk
+    from convrnn.cli.progress import ShownProgress
     from convrnn.errors import InputError
+    from convrnn.experiments.saved_model import SavedModel
     from convrnn.files import why_not_writable
     from convrnn.models.export import export_onnx
 
@@ -43,8 +44,8 @@ def export(
         raise InputError(f"{file}: the file to write must end in .onnx")
     if file.parent.is_dir() and (reason := why_not_writable(file.parent)):
         raise InputError(f"{file}: cannot be written ({reason})")
-    model, _ = open_bundle(bundle)
-    policy = choose_policy(model, normalise)
+    saved = SavedModel.open(bundle)
+    model, policy = saved.bundle, saved.policy(normalise, ShownProgress())
     console = talk()
     if not console.is_terminal:
         say("exporting; this takes up to a minute")

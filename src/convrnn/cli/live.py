@@ -72,17 +72,17 @@ def live(
     Reads samples from stdin: 16-bit little-endian, mono, without a header. Each line is the prediction for the last
     --seconds, the same as that of `convrnn predict` for a file with only these. Ends with stdin or on Ctrl-C.
     """
-    from convrnn.cli.bundles import choose_policy, open_bundle
     from convrnn.cli.console import warn
     from convrnn.cli.progress import ShownProgress
     from convrnn.experiments.prepare import make_ready
+    from convrnn.experiments.saved_model import SavedModel
     from convrnn.models.live import LivePredictor
 
     for number, name in enumerate(("stdin", "stdout")):
         if number in streams.closed:
             raise InputError(f"{name} is closed; convrnn live reads samples from stdin and prints to stdout")
-    model, _ = open_bundle(bundle)
-    policy = choose_policy(model, normalise)
+    saved = SavedModel.open(bundle)
+    model, policy = saved.bundle, saved.policy(normalise, ShownProgress())
     features = model.config.features
     make_ready(features, ShownProgress())
     rate = sample_rate or features.sample_rate

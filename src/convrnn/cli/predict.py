@@ -65,16 +65,16 @@ def predict(
     with an error there is no prediction. The other recordings are predicted as if the bad one had not been given, and
     the exit code is 2.
     """
-    from convrnn.cli.bundles import choose_policy, open_bundle
     from convrnn.cli.console import Counter, say
     from convrnn.cli.progress import ShownProgress
     from convrnn.experiments.prepare import make_ready
     from convrnn.experiments.resources import extraction_jobs
+    from convrnn.experiments.saved_model import SavedModel
     from convrnn.training.predict import predict as predict_recordings
 
     segments, speakers = _recordings(files, speaker)
-    model, _ = open_bundle(bundle)
-    policy = choose_policy(model, normalise)
+    saved = SavedModel.open(bundle)
+    model, policy = saved.bundle, saved.policy(normalise, ShownProgress())
     if policy != "speaker" and speaker is not None:
         say(f"--speaker {speaker} has no effect, since features are standardised per {policy}")
     if policy == "speaker" and speakers is None:

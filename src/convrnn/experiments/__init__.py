@@ -1,9 +1,10 @@
-"""Experiments: the commands ``compare``, ``reproduce`` and ``train`` as functions.
+"""Experiments: the commands ``compare``, ``reproduce``, ``train`` and ``evaluate`` as functions.
 
 - :func:`compare` trains several models on a corpus under one protocol and returns a :class:`Comparison`.
 - :func:`reproduce` repeats tables of the paper and returns :class:`Results`; :func:`plan_reproduction` and
   :func:`estimate` say in advance what it will do and how long that will take.
 - :func:`train` trains one model and returns a :class:`TrainedModel`.
+- :func:`evaluate` tests a saved model and returns a :class:`TestedModel`.
 - :class:`Progress` receives their progress.
 
 Inside, :mod:`rows` and :mod:`prepare` prepare a corpus, :mod:`grid` plans and executes runs, :mod:`outcomes` and
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from convrnn.experiments.comparison import Comparison, compare
     from convrnn.experiments.estimating import Estimate, estimate
+    from convrnn.experiments.evaluation import TestedModel, evaluate
     from convrnn.experiments.progress import Progress
     from convrnn.experiments.reproduction import ReproductionPlan, plan_reproduction, reproduce
     from convrnn.experiments.results import Results
@@ -29,9 +31,11 @@ __all__ = [
     "Progress",
     "ReproductionPlan",
     "Results",
+    "TestedModel",
     "TrainedModel",
     "compare",
     "estimate",
+    "evaluate",
     "plan_reproduction",
     "reproduce",
     "train",
@@ -40,6 +44,7 @@ __all__ = [
 _MODULES = {
     "comparison": ("Comparison", "compare"),
     "estimating": ("Estimate", "estimate"),
+    "evaluation": ("TestedModel", "evaluate"),
     "progress": ("Progress",),
     "reproduction": ("ReproductionPlan", "plan_reproduction", "reproduce"),
     "results": ("Results",),

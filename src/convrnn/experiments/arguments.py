@@ -39,6 +39,9 @@ LIMITS: dict[str, tuple[float, float, str]] = {
 }
 """Argument to its smallest and largest value and the reason, if it is not obvious."""
 
+PARTITIONS = ("test", "validation", "train", "all")
+"""What a saved model can be tested on."""
+
 POLICIES: tuple[NormalisePolicy, ...] = get_args(NormalisePolicy)
 
 
