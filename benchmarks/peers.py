@@ -188,10 +188,11 @@ def _onnx_runtime(problem: Problem, operands: Operands) -> Forward:
 NATIVE = Peer("convrnn native", _on("native"))
 NATIVE_PLAIN = Peer("convrnn native, no peepholes", _on("native"), peepholes=False)
 REFERENCE = Peer("convrnn reference, eager", _on("reference"))
+COMPILED = Peer("convrnn reference, torch.compile", _compiled)
 PEERS = (
     NATIVE,
     REFERENCE,
-    Peer("convrnn reference, torch.compile", _compiled),
+    COMPILED,
     Peer("ONNX Runtime LSTM on unfolded windows", _onnx_runtime, trains=False),
     NATIVE_PLAIN,
     Peer("nn.LSTM on unfolded windows, no peepholes", _torch_lstm, peepholes=False),

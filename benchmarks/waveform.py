@@ -5,23 +5,36 @@ from dataclasses import dataclass, replace
 
 from benchmarks import memory
 from benchmarks.compare import SQUARE, Comparison, Contender, Product, answer, compare
-from benchmarks.peers import NATIVE
+from benchmarks.peers import COMPILED, NATIVE, PEERS, Peer
 from benchmarks.problem import Operands, Problem, expected, upstream
-from benchmarks.report import MISSING, Section, Table, number
+from benchmarks.report import MISSING, Section, Table, number, ratio
 from benchmarks.settings import PASSES, Settings, progress, threads
+from benchmarks.windowed import contenders
 
 MILLISECONDS = (10, 25, 50, 100)
 """Lengths of the windows."""
 
 _BATCH, _WINDOWS = 8, 198
 
+MOST_COMPILED = 100
+"""Steps up to which torch.compile takes part: it unrolls them, and takes a second or more to compile each."""
+
 _TEXT = """\
 One windowed LSTM as the lowest layer of a model of the raw waveform at 16 kHz: 100 units, peepholes, windows of 10, 25,
 50 or 100 ms with a shift of 10 ms, 1584 of them in 8 sequences of 2 s. A frame is one sample (1 feature, a shift of 160
 frames) or 1 ms (16 features, a shift of 10 frames), the latter also with an input matrix for each position in the
-window ("Extended"). The features are cell states. Times, rates and memory are those of the tables above, of convrnn
-native alone, without the gradient of x; values and gradients are checked on 4 windows. "of matrix rate" has its
-quartiles over the rounds."""
+window ("Extended"). The features are cell states. Times, rates and memory are those of the tables above, without the
+gradient of x. The first table is of convrnn native alone, with values and gradients checked on 4 windows; "of matrix
+rate" has its quartiles over the rounds. The second compares a training step with the peers' on a quarter of the
+sequences, 396 windows, all of them checked; torch.compile is left out of windows with more than 100 steps, since it
+unrolls them and takes a second or more to compile each."""
+
+
+@dataclass(frozen=True)
+class _PeerRow:
+    peer: Peer
+    comparison: Comparison
+    memory: memory.Memory | None
 
 
 @dataclass(frozen=True)
@@ -85,15 +98,49 @@ def _measure(settings: Settings) -> list[_Row]:
 
 
 def _cells(row: _Row) -> list[str]:
-    case, memory_of = row.comparison.case, row.memory
-    cells = [str(case[key]) for key in ("frame", "steps", "reduce", "threads", "pass")]
+    cells = [str(row.comparison.case[key]) for key in ("frame", "steps", "reduce", "threads", "pass")]
     entry = row.comparison.entry(NATIVE.name)
     if entry is None or entry.gflops is None or entry.share is None:
         return [*cells, *6 * [MISSING]]
     low, median, high = (f"{100 * share:.0f}" for share in (entry.share.low, entry.share.median, entry.share.high))
     cells += [number(entry.milliseconds.median), number(entry.gflops), f"{median} % ({low} to {high})"]
-    cells += [MISSING, MISSING] if memory_of is None else [number(b / 2**20) for b in (memory_of.saved, memory_of.peak)]
-    return [*cells, f"{entry.difference:.0e}"]
+    return [*cells, *_memory_cells(row.memory), f"{entry.difference:.0e}"]
+
+
+def _memory_cells(taken: memory.Memory | None) -> list[str]:
+    return [MISSING, MISSING] if taken is None else [number(size / 2**20) for size in (taken.saved, taken.peak)]
+
+
+def _measure_peers(settings: Settings) -> tuple[list[_PeerRow], list[Comparison], list[str]]:
+    """A training step of all peers, with the last state of each window."""
+    rows, comparisons, notes = [], [], []
+    of_samples, of_milliseconds = (problems(settings)[frame] for frame in ("1 sample", "1 ms"))
+    cases = [("1 ms", problem) for problem in of_milliseconds] + [("1 sample", problem) for problem in of_samples[:2]]
+    for frame, whole in cases:
+        if whole.reduce != "last":
+            continue
+        problem = replace(whole, batch=2)
+        slow = problem.kernel_size > MOST_COMPILED
+        peers = [peer for peer in PEERS if peer.trains and not (slow and peer is COMPILED)]
+        case: dict[str, str | int] = {"frame": frame, "steps": problem.kernel_size, "threads": settings.most_threads}
+        with progress("waveform", case), threads(settings.most_threads):
+            found, missing = contenders(problem, True, peers)
+            compared = compare(case, found, settings.effort)
+            comparisons.append(compared)
+            notes += missing
+            for peer in peers:
+                if compared.entry(peer.name) is not None:
+                    taken = memory.measure(peer, problem) if memory.MEASURABLE else None
+                    rows.append(_PeerRow(peer, compared, taken))
+    return rows, comparisons, notes
+
+
+def _peer_cells(row: _PeerRow) -> list[str]:
+    entry = row.comparison.entry(row.peer.name)
+    assert entry is not None
+    cells = [*(str(row.comparison.case[key]) for key in ("frame", "steps", "threads")), entry.name]
+    cells += [number(entry.milliseconds.median), ratio(entry.ratio)]
+    return [*cells, *_memory_cells(row.memory), f"{entry.difference:.0e}"]
 
 
 def run(settings: Settings) -> Section:
@@ -102,7 +149,9 @@ def run(settings: Settings) -> Section:
     head = ["a frame", "steps", "reduce", "threads", "pass", "ms", "useful GFLOP/s", "of matrix rate"]
     head += ["kept, MiB", "most in use, MiB", "difference"]
     table = Table("Long windows", head, [_cells(row) for row in rows], names=5)
-    comparisons = [row.comparison for row in rows]
-    return Section(
-        "Long windows of a raw waveform", _TEXT, [table], comparisons, {"memory": [row.memory for row in rows]}
-    )
+    of_peers, compared, notes = _measure_peers(settings)
+    head = ["a frame", "steps", "threads", "what", "ms", "times ours (quartiles)", "kept, MiB", "most in use, MiB"]
+    against = Table("A training step", [*head, "difference"], [_peer_cells(row) for row in of_peers], names=4)
+    comparisons = [row.comparison for row in rows] + compared
+    measured = {"memory": [row.memory for row in rows], "memory of peers": [row.memory for row in of_peers]}
+    return Section("Long windows of a raw waveform", _TEXT, [table, against], comparisons, measured, notes)

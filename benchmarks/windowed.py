@@ -1,12 +1,12 @@
 """Section "windowed": the windowed LSTM of the paper's front end against all its peers."""
 
 import itertools
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from benchmarks import memory
 from benchmarks.compare import SQUARE, Comparison, Contender, Product, answer, compare
-from benchmarks.peers import PEERS, Unavailable
+from benchmarks.peers import PEERS, Peer, Unavailable
 from benchmarks.problem import Operands, Problem, expected, upstream
 from benchmarks.report import Section, Table, comparison_table, number
 from benchmarks.settings import PASSES, Settings, progress, threads
@@ -40,14 +40,14 @@ class _MemoryRow:
     memory: memory.Memory
 
 
-def contenders(problem: Problem, training: bool) -> tuple[list[Contender], list[str]]:
+def contenders(problem: Problem, training: bool, peers: Sequence[Peer] = PEERS) -> tuple[list[Contender], list[str]]:
     """The peers on a problem, and one line for each that is left out because something is missing."""
     drawn = Operands.draw(problem)
     variants = {True: drawn, False: drawn.without_peepholes()}
     gradient = upstream(problem, training)
     answers = {peepholes: expected(problem, operands, gradient) for peepholes, operands in variants.items()}
     found, missing = [], []
-    for peer in PEERS:
+    for peer in peers:
         if training and not peer.trains:
             continue
         operands = variants[peer.peepholes]
