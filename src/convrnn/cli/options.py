@@ -12,7 +12,7 @@ import typer
 from convrnn.cache import default_cache_dir
 from convrnn.corpora.registry import corpus_forms
 from convrnn.experiments.arguments import LIMITS, MODELS, check_number
-from convrnn.features.registry import FEATURES
+from convrnn.features.registry import DEFAULT_FEATURES, FEATURES
 from convrnn.features.waveform import WINDOW_MS
 from convrnn.plain_text import encodable
 
@@ -79,10 +79,12 @@ NormaliseOption = Annotated[
     str, typer.Option("--normalise", help="Standardise features per speaker, utterance or corpus.")
 ]
 FeaturesOption = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--features",
-        help=", ".join(f"{name} ({entry.about})" for name, entry in FEATURES.items()) + ".",
+        help=", ".join(f"{name} ({entry.about})" for name, entry in FEATURES.items())
+        + f". By default {DEFAULT_FEATURES}; for a corpus of frames, these.",
+        show_default=False,
     ),
 ]
 WindowOption = Annotated[

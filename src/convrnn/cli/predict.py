@@ -33,7 +33,7 @@ def predict(
         typer.Argument(
             metavar="FILE...",
             help="Audio files, or one .csv with columns file (relative to the .csv or absolute), speaker and "
-            "optionally start and end in seconds.",
+            "optionally start and end in seconds. For a model of frames: .npy files, or a column frames.",
             show_default=False,
         ),
     ],
@@ -165,16 +165,19 @@ def read_list(path: Path) -> "tuple[list[Segment], list[str] | None]":
 
     Args:
         path: columns ``file`` (relative to the CSV or absolute), optionally ``speaker``, ``start`` and ``end`` in
-            seconds; other columns are ignored. The format is that of a corpus's CSV.
+            seconds; other columns are ignored. The format is that of a corpus's CSV. A column ``frames`` in place of
+            ``file`` names arrays of frames.
 
     Raises:
         InputError: naming the file, the line and the column.
     """
+    from convrnn.corpora.corpus import FRAMES_COLUMN, names_frames
     from convrnn.corpora.csv_table import read_rows
     from convrnn.features.extract import Segment
 
-    columns, rows = read_rows(path, required=("file",))
-    segments = [Segment(str(path.parent / row.filled("file")), *row.times()) for row in rows]
+    columns, rows = read_rows(path, required=(("file", FRAMES_COLUMN),))
+    source = FRAMES_COLUMN if names_frames(columns) else "file"
+    segments = [Segment(str(path.parent / row.filled(source)), *row.times()) for row in rows]
     return segments, [row.filled("speaker") for row in rows] if "speaker" in columns else None
 
 

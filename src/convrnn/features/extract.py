@@ -1,4 +1,4 @@
-"""Computes the features of an audio file, a part of it, or samples in memory."""
+"""Gets the features of a file, a part of it, or samples in memory."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from convrnn.errors import InputError
 from convrnn.features.audio import AudioInfo, audio_blocks, audio_info, read_audio
-from convrnn.features.base import Features
+from convrnn.features.base import AudioFeatures, Features
 from convrnn.features.samples import full_scale_one
 
 _BLOCK_SECONDS = 10
@@ -85,7 +84,7 @@ class Segment:
         )
 
 
-def features_of(samples: NDArray[np.float32], config: Features) -> NDArray[np.float32]:
+def features_of(samples: NDArray[np.float32], config: AudioFeatures) -> NDArray[np.float32]:
     """Computes the features of samples in memory.
 
     Args:
@@ -113,24 +112,18 @@ def features_of(samples: NDArray[np.float32], config: Features) -> NDArray[np.fl
 
 
 def extract_features(segment: Segment, config: Features) -> NDArray[np.float32]:
-    """Reads a segment at the config's sample rate and computes its features.
-
-    Features are computed while the samples are read, so that memory grows only with the number of frames.
+    """The features of a segment.
 
     Args:
         segment: The segment to read.
-        config: The features to compute.
+        config: The features to get from it.
 
     Returns:
         float32 ``[frames, features]``, at least one frame.
 
     Raises:
-        InputError: The audio cannot be read (see :func:`~convrnn.features.audio.read_audio`) or is shorter than one
-            frame, and the message names the file; or a library that computes the features cannot be used.
+        InputError: The file cannot be read (see :func:`~convrnn.features.audio.read_audio` and
+            :func:`~convrnn.features.frames.read_frames`) or is shorter than one frame, and the message names it; or a
+            library that computes the features cannot be used.
     """
-    try:
-        return config.compute(segment.blocks(sample_rate=config.sample_rate))
-    except InputError:
-        raise
-    except ValueError as error:
-        raise InputError(f"{segment}: {error}") from error
+    return config.extract(segment)

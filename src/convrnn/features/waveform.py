@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from convrnn.features.base import Features
+from convrnn.features.base import AudioFeatures
 from convrnn.features.normalise import in_float64
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ WINDOW_SHIFT_MS = 10.0
 """Distance between the starts of these windows, in milliseconds: 100 windows a second."""
 
 
-class WaveformConfig(Features):
+class WaveformConfig(AudioFeatures):
     """The samples themselves, without their mean.
 
     The mean over the whole recording (the direct current, DC) is subtracted. Frames do not overlap; samples that do not
