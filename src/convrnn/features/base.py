@@ -13,9 +13,8 @@ from convrnn.errors import InputError
 from convrnn.features.registry import FEATURES
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from convrnn.features.extract import Segment
+    from convrnn.features.torch_module import FeatureModule
 
 SAMPLE_RATES = (1000, 768_000)
 """Lowest and highest sample rate in Hz, of files and after resampling. Audio converters reach 768 kHz at most."""
@@ -73,12 +72,8 @@ class Features(BaseModel, ABC):
         """
         return {}
 
-    def to_torch(self) -> "nn.Module | None":
-        """A module that computes the features in an exported model; None if another program has to compute them.
-
-        It maps samples ``[batch, samples]`` and their number in each recording, int64 ``[batch]``, to features
-        ``[batch, frames, features]`` and their number.
-        """
+    def to_torch(self) -> "FeatureModule | None":
+        """A module that computes the features in an exported model; None if another program has to compute them."""
         return None
 
     def load(self) -> None:

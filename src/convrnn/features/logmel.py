@@ -15,6 +15,8 @@ from convrnn.features.base import SAMPLE_RATES, AudioFeatures
 if TYPE_CHECKING:
     from kaldi_native_fbank import FbankOptions, OnlineFbank
 
+    from convrnn.features.logmel_torch import LogMelFrames
+
 SAMPLE_SCALE = 32768
 """Full scale of the samples from which log mel energies are computed."""
 
@@ -103,6 +105,12 @@ class LogMelConfig(AudioFeatures):
     @override
     def recipe(self) -> Mapping[str, object]:
         return {"fbank": self.fbank_options}
+
+    @override
+    def to_torch(self) -> "LogMelFrames":
+        from convrnn.features.logmel_torch import LogMelFrames
+
+        return LogMelFrames(self, SAMPLE_SCALE)
 
     @override
     def compute(self, blocks: Iterable[NDArray[np.float32]]) -> NDArray[np.float32]:

@@ -11,7 +11,7 @@ from convrnn.features.base import AudioFeatures
 from convrnn.features.normalise import in_float64
 
 if TYPE_CHECKING:
-    from torch import nn
+    from convrnn.features.waveform_torch import WaveformFrames
 
 WINDOW_MS = 25.0
 """Default length of the windows of the front-end layer on the waveform, in milliseconds."""
@@ -104,7 +104,7 @@ class WaveformConfig(AudioFeatures):
         return np.concatenate([(part - mean).astype(np.float32) for part in in_float64(framed)])
 
     @override
-    def to_torch(self) -> "nn.Module":
+    def to_torch(self) -> "WaveformFrames":
         from convrnn.features.waveform_torch import WaveformFrames
 
         return WaveformFrames(self.num_features)
