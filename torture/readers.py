@@ -110,6 +110,32 @@ def _audio(folder: Path, seeds: Sequence[bytes], *, suffix: str = ".wav", header
     return Target(seeds, lambda data, random: damage_bytes(data, random, seeds), read)
 
 
+def frames(folder: Path) -> Target:
+    """Arrays of frames."""
+    from convrnn.corpora.recording import look_at
+    from convrnn.features.frames import read_frames
+
+    path = folder / "frames.npy"
+    values = np.random.default_rng(0).normal(size=(6, 3))
+    seeds = [_npy(values.astype(kind)) for kind in ("<f4", ">f8", "<f2", "<i4")]
+    seeds += [_npy(np.asfortranarray(values)), _npy(values, (2, 0)), _npy(values.astype(object))]
+    # As Python 2 wrote it.
+    seeds.append(seeds[0].replace(b"(6, 3), }  ", b"(6L, 3L), }"))
+
+    def read(data: bytes) -> None:
+        path.write_bytes(data)
+        look_at(str(path))
+        read_frames(path)
+
+    return Target(seeds, lambda data, random: damage_bytes(data, random, seeds), read)
+
+
+def _npy(values: np.ndarray, version: tuple[int, int] = (1, 0)) -> bytes:
+    stream = io.BytesIO()
+    np.lib.format.write_array(stream, values, version=version, allow_pickle=True)
+    return stream.getvalue()
+
+
 def csv_table(folder: Path) -> Target:
     """The CSV of a corpus, which is also checked, and the CSV that ``predict`` reads."""
     from convrnn.corpora.check import check_corpus
@@ -417,6 +443,7 @@ READERS: dict[str, Callable[[Path], Target]] = {
     "ogg and mp3": ogg_mp3,
     "other audio": other_audio,
     "headerless audio": headerless,
+    "frames": frames,
     "csv": csv_table,
     "listings": listing,
     "config": config,

@@ -5,7 +5,7 @@ import soxr
 from numpy.typing import NDArray
 
 from convrnn.errors import InputError
-from convrnn.features.base import Features
+from convrnn.features.base import AudioFeatures
 from convrnn.features.config import feature_config_of
 from convrnn.features.extract import Segment, features_of
 from convrnn.features.normalise import Normaliser
@@ -25,7 +25,7 @@ WIDEST_MASK = 0.2
 """The most features of a mask as a share of all."""
 
 
-def feature_config(name: str, sample_rate: int) -> Features:
+def feature_config(name: str, sample_rate: int) -> AudioFeatures:
     """The features that a name stands for; of log mel filter-banks 40, since words need more than the paper's 26.
 
     Raises:
@@ -40,7 +40,7 @@ def feature_config(name: str, sample_rate: int) -> Features:
     return config
 
 
-def load_features(segment: Segment, config: Features, *, speed: float = 1.0) -> Array:
+def load_features(segment: Segment, config: AudioFeatures, *, speed: float = 1.0) -> Array:
     """The features of a recording, each standardised over its frames, so that one recording is enough.
 
     Args:

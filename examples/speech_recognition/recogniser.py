@@ -10,8 +10,8 @@ import torch
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from convrnn.errors import InputError
-from convrnn.features.base import Features
-from convrnn.features.config import FeatureConfig
+from convrnn.features.base import AudioFeatures
+from convrnn.features.config import AudioFeatureConfig
 from convrnn.features.extract import Segment
 from convrnn.features.waveform import WaveformConfig
 from convrnn.files import write_atomically
@@ -31,7 +31,7 @@ equal letters, and a third of the work of one every 10 ms."""
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 
-def model_config(front_end: str, features: Features, *, hidden_size: int, num_layers: int) -> FrameModelConfig:
+def model_config(front_end: str, features: AudioFeatures, *, hidden_size: int, num_layers: int) -> FrameModelConfig:
     """The model with a front end of the paper's section IV-B, here without pooling and with a window every 30 ms.
 
     Args:
@@ -90,7 +90,7 @@ class RecogniserConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    features: FeatureConfig
+    features: AudioFeatureConfig
     model: FrameModelConfig
     transcripts: tuple[str, ...]
     weight: float

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from convrnn.errors import InputError
-from convrnn.features.base import Features
+from convrnn.features.base import AudioFeatures
 from convrnn.files import write_atomically
 from convrnn.json_files import read_json
 from convrnn.models import FrameModel, FrameModelConfig
@@ -57,7 +57,7 @@ class Settings:
     """
 
     front_end: str
-    features: Features
+    features: AudioFeatures
     model: FrameModelConfig
     seed: int = 0
     epochs: int = 80
@@ -124,7 +124,9 @@ def train(
     return learner.model, learner.history
 
 
-def load_all(utterances: Sequence[Utterance], config: Features, progress: Progress, speed: float = 1.0) -> list[Array]:
+def load_all(
+    utterances: Sequence[Utterance], config: AudioFeatures, progress: Progress, speed: float = 1.0
+) -> list[Array]:
     """The features of utterances, as :func:`~examples.speech_recognition.features.load_features` gives them."""
     features = []
     with progress("features" if speed == 1.0 else f"features at {speed} times the speed") as tell:
@@ -166,8 +168,8 @@ class Learner:
 
         Args:
             corpus: The utterances.
-            heard: Features of the training utterances at each of the speeds.
-            validation: Features of the validation utterances.
+            heard: AudioFeatures of the training utterances at each of the speeds.
+            validation: AudioFeatures of the validation utterances.
             progress: Shows progress.
         """
         began = time.process_time()

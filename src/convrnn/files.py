@@ -231,6 +231,37 @@ def _hash(path: str, *_state: int) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def check_file(path: Path | str, what: str) -> Path:
+    """Returns the path of a regular file that is not empty.
+
+    Args:
+        path: The file.
+        what: What the messages call it.
+
+    Raises:
+        InputError: if it does not exist, is a folder, a pipe or a device, or is empty.
+
+    Example:
+        >>> check_file("nowhere/a.npy", "array")
+        Traceback (most recent call last):
+        ...
+        convrnn.errors.InputError: nowhere/a.npy: array does not exist
+    """
+    file = Path(path)
+    try:
+        if file.is_dir():
+            raise InputError(f"{path}: is a folder, expected {'an' if what[0] in 'aeiou' else 'a'} {what}")
+        if not file.exists():
+            raise InputError(f"{path}: {what} does not exist")
+        if not file.is_file():
+            raise InputError(f"{path}: is a pipe or a device; give a file")
+        if file.stat().st_size == 0:
+            raise InputError(f"{path}: {what} is empty (0 bytes)")
+    except OSError as error:
+        raise InputError(f"{path}: {what} cannot be read ({error.strerror or error})") from error
+    return file
+
+
 def read_regular(path: Path | str, most_bytes: int) -> bytes:
     """The content of a regular file; pipes and devices, which may never end, are refused.
 

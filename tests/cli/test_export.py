@@ -82,7 +82,7 @@ def test_readmes_program_predicts_what_the_command_predicts(convrnn, bundle, cor
 def test_a_policy_other_than_the_models_gives_a_warning(convrnn, trained, tmp_path, monkeypatch):
     asked = []
 
-    def written(_model, path, *, normalise):
+    def written(_model, path, *, normalise, **_):
         asked.append(normalise)
         return Export(path, 1, normalise, 0.0)
 
@@ -109,6 +109,8 @@ def test_ctrl_c_says_that_nothing_was_written(convrnn, trained, tmp_path, monkey
         ("model.pt", (), "model.pt: the file to write must end in .onnx"),
         ("folder/model.onnx", (), "folder does not exist"),
         ("/proc/model.onnx", (), "/proc/model.onnx: cannot be written ("),
+        ("model.onnx", ("--audonnx",), "model.onnx: with --audonnx, give a folder to write"),
+        ("model", ("--audonnx",), "audonnx gives a model one recording at a time"),
         ("model.onnx", ("--normalise", "nobody"), "--normalise: unknown value 'nobody'; allowed: speaker, utterance"),
         ("model.onnx", ("--normalise", "corpus"), "normalisation 'corpus' needs training statistics"),
     ],
@@ -119,3 +121,14 @@ def test_impossible_requests_give_one_sentence(convrnn, trained, tmp_path, file,
     [sentence] = [line for line in said.err.splitlines() if line.startswith("convrnn: error: ")]
     assert words in sentence
     assert not list(tmp_path.iterdir())
+
+
+def test_what_eight_bit_weights_change_is_printed(convrnn, trained, tmp_path):
+    said = convrnn("export", trained, tmp_path / "model.onnx", "--samples", "--int8")
+    assert said.code == 0, said.err
+    shown = " ".join(said.out.split())
+    assert re.search(r"with 8-bit weights 0\.\d\d × the size of the file with 32 bits", shown)
+    assert re.search(r"\d\.\d\d × its time \(median, one thread, noise\)", shown)
+    assert re.search(r"the same prediction for \d+ % of 40 recordings of noise; largest difference", shown)
+    facts = json.loads(convrnn("export", trained, tmp_path / "model.onnx", "--samples", "--int8", "--json").out)
+    assert facts["int8"].keys() == {"float_size", "time", "difference", "agreement", "recordings"}

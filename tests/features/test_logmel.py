@@ -7,6 +7,7 @@ import sys
 import kaldi_native_fbank
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -154,3 +155,42 @@ def test_features_are_bitwise_equal_in_every_run_and_process():
     )
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
     assert other == hashlib.sha256(here.tobytes()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"sample_rate": 16000},
+        {"sample_rate": 8000},
+        {"sample_rate": 44100},
+        {"sample_rate": 11025, "num_bands": 40, "frame_ms": 32, "shift_ms": 7.5, "low_hz": 64, "high_hz": 5000},
+        {"sample_rate": 16000, "num_bands": 40, "preemphasis": 0.0},
+    ],
+)
+@pytest.mark.parametrize("sound", ["speech", "noise", "faint", "tone", "silence"])
+def test_the_pytorch_module_agrees_with_the_library(options, sound):
+    config = LogMelConfig(**options)
+    rate = config.sample_rate
+    samples = {
+        "speech": speechlike(rate),
+        "noise": 0.3 * np.random.default_rng(0).standard_normal(rate),
+        "faint": 0.3 + 1e-4 * np.random.default_rng(0).standard_normal(rate),
+        "tone": 0.5 * np.sin(0.2 * np.arange(rate)),
+        "silence": np.zeros(rate),
+    }[sound].astype(np.float32)
+    length = rate - 123
+    batch = np.stack([samples, np.where(np.arange(rate) < length, samples, 7.0).astype(np.float32)])
+    found, counts = config.to_torch()(torch.from_numpy(batch), torch.tensor([rate, length]))
+    for row, end in enumerate((rate, length)):
+        expected = config.compute([samples[:end]])
+        assert counts[row] == len(expected)
+        np.testing.assert_allclose(found[row, : len(expected)], expected, rtol=0, atol=1e-3)
+        assert not found[row, len(expected) :].any()
+
+
+def test_the_pytorch_module_pads_less_than_a_frame_to_one():
+    config = LogMelConfig(sample_rate=8000)
+    samples = speechlike(8000)[:150]
+    found, counts = config.to_torch()(torch.from_numpy(samples)[None], torch.tensor([150]))
+    assert counts.tolist() == [1]
+    np.testing.assert_allclose(found[0, :1], config.compute([np.pad(samples, (0, 50))]), rtol=0, atol=1e-3)

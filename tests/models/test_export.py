@@ -16,7 +16,7 @@ from convrnn.errors import InputError
 from convrnn.features.extract import features_of
 from convrnn.features.normalise import Normaliser
 from convrnn.features.waveform import WaveformConfig
-from convrnn.models import export, export_onnx, preset
+from convrnn.models import export, export_audonnx, export_onnx, preset
 
 FRAMES = (80, 3, 41, 41, 1)
 
@@ -254,3 +254,131 @@ def test_only_a_recording_that_is_not_finite_gets_no_prediction(exported, value)
     found = run(exported[1], features)
     assert np.isnan(found[1]).all()
     np.testing.assert_array_equal(found[[0, 2]], expected[[0, 2]])
+
+
+def speechlike(*lengths):
+    rng = np.random.default_rng(1)
+    return [
+        (0.2 * np.sin(rng.uniform(0.05, 0.5) * np.arange(n)) + 0.02 * rng.normal(size=n)).astype("f4") for n in lengths
+    ]
+
+
+def padded(recordings):
+    lengths = np.array([len(samples) for samples in recordings])
+    return {"samples": np.stack([np.pad(x, (0, lengths.max() - len(x))) for x in recordings]), "lengths": lengths}
+
+
+@pytest.mark.parametrize("policy", ["utterance", "speaker"])
+def test_a_log_mel_model_can_take_samples(tmp_path, policy):
+    bundle = make(small("cblstm", "paralinguistic"), normalise=policy)
+    export_onnx(bundle, tmp_path / "model.onnx", samples=True)
+    recordings = speechlike(16000, 400, 7777)
+    features = [features_of(samples, bundle.config.features) for samples in recordings]
+    expected = bundle.log_probabilities(Normaliser(policy).transform(features, ["a", "b", "a"]))
+    more = {"speakers": np.array([5, 3, 5])} if policy == "speaker" else {}
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    [found] = session.run(None, padded(recordings) | more)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
+
+
+def test_eight_bit_weights_make_a_small_file_with_the_same_predictions(tmp_path):
+    model = preset("cblstm", "paralinguistic", in_features=26, num_classes=3)
+    bundle = make(model, normalise="utterance")
+    written = export_onnx(bundle, tmp_path / "model.onnx", int8=True)
+    assert written.size == (tmp_path / "model.onnx").stat().st_size
+    found = onnx.load(tmp_path / "model.onnx")
+    kinds = {node.op_type for node in found.graph.node}
+    assert {"DynamicQuantizeLSTM", "MatMulInteger"} <= kinds
+    assert "LSTM" not in kinds
+    assert {entry.key: json.loads(entry.value) for entry in found.metadata_props}["classes"] == [
+        "child",
+        "female",
+        "male",
+    ]
+    change = written.int8
+    assert written.size < 0.35 * change.float_size
+    assert change.agreement > 0.9
+    assert 0 < change.difference < 0.05
+    assert change.time > 0
+    features = utterances(80, 300)
+    expected = bundle.log_probabilities(Normaliser("utterance").transform(features))
+    np.testing.assert_allclose(np.exp(run(tmp_path / "model.onnx", features)), np.exp(expected), rtol=0, atol=0.05)
+
+
+def test_eight_bit_weights_that_change_the_predictions_are_refused(exported, tmp_path, monkeypatch):
+    def damaged(content):
+        model = onnx.load_from_string(content)
+        [relu] = [node for node in model.graph.node if node.op_type == "Relu"]
+        relu.op_type = "Neg"
+        return model.SerializeToString()
+
+    bundle, path = exported
+    monkeypatch.setattr(export, "_to_onnx", lambda _: onnx.load(path))
+    monkeypatch.setattr(export, "quantise", damaged)
+    monkeypatch.setattr("convrnn.models.onnx_int8.TOLERANCE", 1e-3)
+    with pytest.raises(RuntimeError, match=r"8-bit weights a probability differs by .*model\.onnx was not written"):
+        export_onnx(bundle, tmp_path / "model.onnx", int8=True)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A model for audonnx, and its saved model."""
+    pytest.importorskip("audonnx")
+    bundle = make(small("clstm", "paralinguistic"), normalise="utterance")
+    path = tmp_path_factory.mktemp("audonnx") / "model"
+    written = export_audonnx(bundle, path)
+    assert written.size == (path / "model.onnx").stat().st_size
+    return bundle, path
+
+
+def probabilities(bundle, recordings):
+    features = [features_of(samples, bundle.config.features) for samples in recordings]
+    return np.exp(bundle.log_probabilities(Normaliser("utterance").transform(features)))
+
+
+def test_audonnx_loads_the_folder(folder):
+    import audonnx
+
+    bundle, path = folder
+    model = audonnx.load(str(path))
+    assert model.labels("probabilities") == ["child", "female", "male"]
+    for samples in speechlike(16000, 400, 7777):
+        [found] = model(samples[None], 16000)
+        np.testing.assert_allclose(found, probabilities(bundle, [samples])[0], rtol=0, atol=1e-4)
+    # Less than a frame is padded.
+    assert model(np.ones((1, 30), np.float32), 16000).sum() == pytest.approx(1, abs=1e-5)
+
+
+def test_audinterface_runs_the_folder_on_files(folder, tmp_path):
+    import audinterface
+    import audonnx
+    import soundfile
+
+    bundle, path = folder
+    recordings = speechlike(8000, 12000)
+    files = [str(tmp_path / f"{number}.wav") for number in range(2)]
+    for file, samples in zip(files, recordings, strict=True):
+        soundfile.write(file, samples, 16000, subtype="FLOAT")
+    model = audonnx.load(str(path))
+    feature = audinterface.Feature(
+        model.labels("probabilities"), process_func=model, sampling_rate=16000, resample=True, mixdown=True
+    )
+    table = feature.process_files(files)
+    assert table.columns.tolist() == ["child", "female", "male"]
+    np.testing.assert_allclose(table.to_numpy(), probabilities(bundle, recordings), rtol=0, atol=1e-4)
+
+
+def test_a_folder_for_audonnx_needs_a_policy_without_speakers_and_features_of_samples(tmp_path):
+    pytest.importorskip("audonnx")
+    with pytest.raises(InputError, match="one recording at a time, but features are standardised per speaker"):
+        export_audonnx(make_bundle(), tmp_path / "model")
+    frames = make_bundle(features={"kind": "frames", "width": 26}, normalise="utterance")
+    with pytest.raises(InputError, match="frames of 26 features from files cannot be computed from samples"):
+        export_audonnx(frames, tmp_path / "model")
+    with pytest.raises(InputError, match="frames of 26 features from files cannot be computed from samples"):
+        export_onnx(frames, tmp_path / "model.onnx", samples=True)
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="file: is a file; give a folder to write"):
+        export_audonnx(make_bundle(normalise="utterance"), tmp_path / "file")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -48,8 +48,9 @@ def check(
 ) -> None:
     """Show the classes, speakers, durations and sample rates of a corpus, and its defects.
 
-    Every audio file is read once; the findings are kept in the cache. The exit code is 1 if a defect would make results
-    wrong, and 2 if the corpus cannot be opened. A CSV table with errors cannot be opened; all of them are listed.
+    Every file is read once; the findings about audio are kept in the cache. The exit code is 1 if a defect would make
+    results wrong, and 2 if the corpus cannot be opened. A CSV table with errors cannot be opened; all of them are
+    listed.
     """
     from convrnn.cli.console import Counter
     from convrnn.corpora.check import check_corpus
@@ -124,8 +125,11 @@ def _show(report: "CheckReport", most: int | None) -> None:
     stdout.print(_overview(report))
     for task, classes in report.classes.items():
         stdout.print(_counts(task, classes, list(report.utterances)))
-    rates = ", ".join(f"{rate} Hz: {files} file{_s(files)}" for rate, files in report.sample_rates.items())
-    stdout.print(Text(f"Sample rates: {rates or 'none readable'}"))
+    what, unit, counts = "Sample rates", " Hz", report.sample_rates
+    if report.num_features:
+        what, unit, counts = "Features per frame", "", report.num_features
+    shown = ", ".join(f"{number}{unit}: {files} file{_s(files)}" for number, files in counts.items())
+    stdout.print(Text(f"{what}: {shown or 'none readable'}"))
     _list([(defect.severity, defect.kind, defect.message) for defect in report.defects], stdout, most)
     errors, warnings = len(report.errors), len(report.warnings)
     stdout.print(Text(f"{errors} error{_s(errors)}, {warnings} warning{_s(warnings)}"))
@@ -149,16 +153,20 @@ def _list(defects: "Sequence[tuple[str, str, str]]", stdout: "Console", most: in
 def _overview(report: "CheckReport") -> "Table":
     from convrnn.cli.console import result_grid
 
-    grid = result_grid("partition", "utterances", "speakers", "total [h]", "shortest [s]", "median [s]", "longest [s]")
+    total, unit = ("[frames]", "[frames]") if report.frames else ("[h]", "[s]")
+    lengths = [f"total {total}", *(f"{name} {unit}" for name in ("shortest", "median", "longest"))]
+    grid = result_grid("partition", "utterances", "speakers", *lengths)
     for side, count in report.utterances.items():
-        seconds = report.seconds.get(side)
-        durations = (
-            ["–"] * 4
-            if seconds is None
-            else [f"{seconds['total'] / 3600:.2f}", *(f"{seconds[name]:.2f}" for name in ("min", "median", "max"))]
-        )
-        grid.add_row(_name(side), str(count), str(report.speakers[side]), *durations)
+        grid.add_row(_name(side), str(count), str(report.speakers[side]), *_lengths(report, side))
     return grid
+
+
+def _lengths(report: "CheckReport", side: str) -> list[str]:
+    if frames := report.frames.get(side):
+        return [f"{frames[name]:g}" for name in ("total", "min", "median", "max")]
+    if seconds := report.seconds.get(side):
+        return [f"{seconds['total'] / 3600:.2f}", *(f"{seconds[name]:.2f}" for name in ("min", "median", "max"))]
+    return ["–"] * 4
 
 
 def _counts(task: str, classes: dict[str, dict[str, int]], sides: list[str]) -> "Table":

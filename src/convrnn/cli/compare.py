@@ -34,7 +34,7 @@ def compare(
     patience: options.PatienceOption = DEFAULTS.patience,
     batch_size: options.BatchSizeOption = DEFAULTS.batch_size,
     learning_rate: options.LearningRateOption = DEFAULTS.lr,
-    features: options.FeaturesOption = "logmel",
+    features: options.FeaturesOption = None,
     window_ms: options.WindowOption = None,
     sample_rate: options.SampleRateOption = None,
     same_speaker: options.SameSpeakerOption = None,

@@ -13,13 +13,12 @@ import typer
 
 from convrnn.cli import options, streams
 from convrnn.errors import Argument, InputError
-from convrnn.features.base import SAMPLE_RATES
+from convrnn.features.base import SAMPLE_RATES, AudioFeatures
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from convrnn.features.config import FeatureConfig
 
 _EXAMPLES = options.examples(
     "arecord -q -t raw -f S16_LE -c 1 -r 16000 | convrnn live model",
@@ -84,6 +83,8 @@ def live(
     saved = load(bundle)
     model, policy = saved.bundle, choose_policy(saved, normalise, ShownProgress())
     features = model.config.features
+    if not isinstance(features, AudioFeatures):
+        raise InputError(f"{bundle}: the model takes arrays of frames from files; it cannot predict from samples")
     make_ready(features, ShownProgress())
     rate = sample_rate or features.sample_rate
     _check_band(rate, features, accept or ())
@@ -115,7 +116,7 @@ def live(
         raise InputError(f"stdin ended after {predictor.heard:g} s, less than one frame of {features.frame_ms:g} ms")
 
 
-def _check_band(rate: int, features: "FeatureConfig", accept: Collection[str]) -> None:
+def _check_band(rate: int, features: AudioFeatures, accept: Collection[str]) -> None:
     """Refuse samples without the frequencies that the model uses, or warn about them with ``--accept``."""
     from convrnn.cli.console import as_option, warn
     from convrnn.experiments.arguments import check_choice
@@ -135,7 +136,7 @@ def _check_band(rate: int, features: "FeatureConfig", accept: Collection[str]) -
     warn(as_option(given) + problem)
 
 
-def _enrolled(file: Path, features: "FeatureConfig") -> "NDArray[np.float32]":
+def _enrolled(file: Path, features: AudioFeatures) -> "NDArray[np.float32]":
     """The features of another recording of the speaker; a bad recording is refused."""
     from convrnn.cli.console import warn
     from convrnn.features.extract import Segment, extract_features

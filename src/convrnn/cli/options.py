@@ -12,7 +12,7 @@ import typer
 from convrnn.cache import default_cache_dir
 from convrnn.corpora.registry import corpus_forms
 from convrnn.experiments.arguments import LIMITS, MODELS, check_number
-from convrnn.features.registry import FEATURES
+from convrnn.features.registry import DEFAULT_FEATURES, FEATURES
 from convrnn.features.waveform import WINDOW_MS
 from convrnn.plain_text import encodable
 
@@ -62,7 +62,7 @@ FilesArgument = Annotated[
     typer.Argument(
         metavar="FILE...",
         help="Audio files, or one .csv with columns file (relative to the .csv or absolute), speaker and optionally "
-        "start and end in seconds.",
+        "start and end in seconds. For a model of frames: .npy files, or a column frames.",
         show_default=False,
     ),
 ]
@@ -99,10 +99,12 @@ NormaliseOption = Annotated[
     str, typer.Option("--normalise", help="Standardise features per speaker, utterance or corpus.")
 ]
 FeaturesOption = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--features",
-        help=", ".join(f"{name} ({entry.about})" for name, entry in FEATURES.items()) + ".",
+        help=", ".join(f"{name} ({entry.about})" for name, entry in FEATURES.items())
+        + f". By default {DEFAULT_FEATURES}; for a corpus of frames, these.",
+        show_default=False,
     ),
 ]
 WindowOption = Annotated[

@@ -35,7 +35,7 @@ def train(
     patience: options.PatienceOption = DEFAULTS.patience,
     batch_size: options.BatchSizeOption = DEFAULTS.batch_size,
     learning_rate: options.LearningRateOption = DEFAULTS.lr,
-    features: options.FeaturesOption = "logmel",
+    features: options.FeaturesOption = None,
     window_ms: options.WindowOption = None,
     sample_rate: options.SampleRateOption = None,
     same_speaker: options.SameSpeakerOption = None,
@@ -87,6 +87,8 @@ def train(
 
 
 def _facts(trained: "TrainedModel") -> dict[str, Any]:
+    from convrnn.features.base import AudioFeatures
+
     result, spec = trained.result, trained.run.spec
     return {
         "model": spec.model_name,
@@ -101,7 +103,7 @@ def _facts(trained: "TrainedModel") -> dict[str, Any]:
         "parameters": result.parameters,
         "seconds": result.seconds,
         "synthetic": trained.data.synthetic,
-        "sample_rate": spec.features.sample_rate,
+        **({"sample_rate": spec.features.sample_rate} if isinstance(spec.features, AudioFeatures) else {}),
         **trained.provisos.to_dict(),
         "bundle": str(trained.path),
     }

@@ -41,11 +41,14 @@ def check_corpus(
     ================== ======== ==================================================================================
     missing-file       error    no such file; an existing file with a similar name is suggested
     foreign-format     error    M4A, WMA, WebM and other formats that must be converted
-    unreadable         error    not audio, cut off, holds NaN or infinite samples, segment outside the file
+    unreadable         error    not audio or not an array of frames, cut off, holds NaN or infinite values, segment
+                                outside the file
     truncated          error    a WAV file ends before its header says so
-    zero-length        error    no samples
+    zero-length        error    no samples or frames
+    widths             error    arrays with different numbers of features per frame
     too-short          error    less than one frame of 25 ms
     silence            warning  all samples are equal
+    constant           warning  all values of an array of frames are equal
     clipping           warning  three neighbouring samples, or 0.1 % of all, at full scale
     stereo             warning  files with several channels; their mean is used
     duration           warning  ten times longer or shorter than the median
@@ -78,6 +81,9 @@ def check_corpus(
     The sides are the corpus's partitions or, with ``splits``, those of each split; the partitions are then ignored.
     Since the test sets of all splits are pooled, a class must occur in at least one of them, and in the training set of
     every split.
+
+    Arrays of frames (:mod:`~convrnn.features.frames`) are copies if all their values are equal; what concerns sound
+    does not apply to them.
 
     Silence, clipping and content are judged on the utterance, mixed down to mono. Copies of a recording are found
     despite another container, codec, gain or sample rate and silence around them; :mod:`~convrnn.corpora.fingerprint`
@@ -182,11 +188,14 @@ def _counts(corpus: Utterances, tasks: Sequence[TaskLabels], recordings: Sequenc
     speakers = Counter(side for _, side in {*zip(corpus.table["speaker"].tolist(), partitions, strict=True)})
     labels = {own.task: Counter(zip(own.of_rows, partitions, strict=True)) for own in tasks}
     rates = Counter({recording.file: recording.sample_rate for recording in recordings}.values())
+    widths = Counter({recording.file: recording.num_features for recording in recordings}.values())
     return {
         "utterances": {side: rows[side] for side in present},
         "speakers": {side: speakers[side] for side in present},
-        "seconds": _durations(present, partitions, recordings),
+        "seconds": _summaries(present, partitions, [recording.seconds for recording in recordings]),
         "sample_rates": {rate: rates[rate] for rate in sorted(rate for rate in rates if rate is not None)},
+        "frames": _summaries(present, partitions, [recording.frames for recording in recordings]),
+        "num_features": {width: widths[width] for width in sorted(width for width in widths if width is not None)},
         "classes": {
             own.task: {label: {side: labels[own.task][label, side] for side in present} for label in own.classes}
             for own in tasks
@@ -194,13 +203,14 @@ def _counts(corpus: Utterances, tasks: Sequence[TaskLabels], recordings: Sequenc
     }
 
 
-def _durations(
-    present: Sequence[str], partitions: Sequence[str], recordings: Sequence[Recording]
+def _summaries(
+    present: Sequence[str], partitions: Sequence[str], lengths: Sequence[float | None]
 ) -> dict[str, dict[str, float]]:
-    durations = {}
+    """Total, minimum, median and maximum of the known lengths, by partition."""
+    summaries = {}
     for side in present:
-        values = [r.seconds for r, own in zip(recordings, partitions, strict=True) if own == side and r.seconds]
+        values = [length for length, own in zip(lengths, partitions, strict=True) if own == side and length]
         if values:
             summary = {"total": sum(values), "min": min(values), "median": np.median(values), "max": max(values)}
-            durations[side] = {name: round(float(value), 4) for name, value in summary.items()}
-    return durations
+            summaries[side] = {name: round(float(value), 4) for name, value in summary.items()}
+    return summaries

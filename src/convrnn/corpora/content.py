@@ -34,7 +34,7 @@ def same_content(corpus: Utterances, recordings: Sequence[Recording]) -> list[li
     Equal samples are found by hash, whatever the container and however many zeros surround them. Other copies are found
     by fingerprint (:func:`~convrnn.corpora.matching.matching`); unless the match is certain, their samples must also
     agree (:func:`~convrnn.corpora.coherence.coherence`). Parts of one file by one speaker are not compared this way,
-    because they overlap on purpose.
+    because they overlap on purpose. Arrays of frames are copies only if all their values are equal.
 
     Args:
         corpus: The corpus.
@@ -143,7 +143,8 @@ def _shared_by_speakers(
             shared.setdefault((one, other), []).append((first[one], first[other]))
     defects = []
     for (one, other), pairs in shared.items():
-        recordings = "one recording" if len(pairs) == 1 else f"{len(pairs)} recordings"
+        what = "array" if corpus.holds_frames else "recording"
+        recordings = f"one {what}" if len(pairs) == 1 else f"{len(pairs)} {what}s"
         files = some([f"{ids[a]} = {ids[b]}" for a, b in pairs], MOST_PAIRS)
         severity: Severity = "warning"
         advice = "no split has them on different sides"
@@ -165,7 +166,7 @@ def _shared_by_partitions(
         for rows in groups if division.given else ():
             if len({division.side(row) for row in rows}) > 1:
                 names = some([f"{ids[row]} ({division.side(row)})" for row in rows], MOST_NAMED)
-                message = f"the same audio is in several partitions: {names}"
+                message = f"the same {_what(corpus)} is in several partitions: {names}"
                 defects.append(Defect("error", "shared-content", message))
     return defects
 
@@ -181,9 +182,14 @@ def _repeated(corpus: Utterances, divisions: Sequence[Division], groups: Sequenc
         for rows in own.values():
             if len(rows) > 1 and not any(len({d.side(row) for row in rows}) > 1 for d in divisions):
                 names = some([_with_partition(ids[row], row, divisions) for row in rows], MOST_NAMED)
-                message = f"the same audio is in {len(rows)} recordings: {names}"
+                where = "files" if corpus.holds_frames else "recordings"
+                message = f"the same {_what(corpus)} is in {len(rows)} {where}: {names}"
                 defects.append(Defect("warning", "repeated-content", message))
     return defects
+
+
+def _what(corpus: Utterances) -> str:
+    return "array" if corpus.holds_frames else "audio"
 
 
 def _with_partition(identity: str, row: int, divisions: Sequence[Division]) -> str:
@@ -200,7 +206,8 @@ def _conflicting_labels(
         for rows in groups:
             if len({of_task[row] for row in rows} - {None}) > 1:
                 told = some([f"{ids[row]} is {of_task[row]}" for row in rows], MOST_NAMED)
-                defects.append(Defect("error", "conflicting-labels", f"the same audio has several labels: {told}"))
+                message = f"the same {_what(corpus)} has several labels: {told}"
+                defects.append(Defect("error", "conflicting-labels", message))
     return defects
 
 

@@ -1,7 +1,7 @@
 """A corpus: a table of utterances with labels for one or more tasks."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -12,6 +12,9 @@ from typing_extensions import override
 from convrnn.corpora.labelled import LabelledCorpus
 from convrnn.corpora.utterances import COLUMNS, Utterances, utterance_id
 from convrnn.errors import InputError
+
+FRAMES_COLUMN = "frames"
+"""Column that names arrays of frames, in place of the column ``file``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +49,8 @@ class Corpus(Utterances):
                 optionally ``id`` (by default the file as given, followed by ``#start-end``), ``start`` and ``end``
                 (seconds; None or NaN for the file's own), and ``partition`` (``"train"``, ``"validation"``, ``"test"``
                 or None). ``person`` tells which names in ``speaker`` belong to one person; the first name is used.
-                Every other column is a task; its labels are text, or None or NaN if missing.
+                Every other column is a task; its labels are text, or None or NaN if missing. A column ``frames`` in
+                place of ``file`` names ``.npy`` arrays ``[frames, features]`` that another program computed.
             name: Name of the corpus.
             classes: The classes of each task in order; classes without an example are left out. By default classes are
                 sorted, numbers by value.
@@ -65,6 +69,9 @@ class Corpus(Utterances):
             >>> corpus.join_speakers([("2", "1")]).speakers
             ('2',)
         """
+        holds_frames = names_frames(table.columns)
+        if holds_frames:
+            table = table.rename(columns={FRAMES_COLUMN: "file"})
         if missing := {"file", "speaker"} - set(table.columns):
             raise ValueError(f"table lacks the columns {sorted(missing)}")
         whole = table.assign(**{column: None for column in COLUMNS if column not in table.columns})
@@ -79,7 +86,7 @@ class Corpus(Utterances):
             found = {str(label) for label in table[task].dropna()}
             order = (classes or {}).get(task) or sorted(found, key=_class_order)
             tasks[task] = tuple(name for name in order if name in found)
-        corpus = cls(name, whole.drop(columns="person", errors="ignore"), tasks)
+        corpus = cls(name, whole.drop(columns="person", errors="ignore"), tasks, holds_frames=holds_frames)
         return corpus if "person" not in table.columns else corpus.join_speakers(_names_of_persons(table))
 
     @override
@@ -116,9 +123,20 @@ class Corpus(Utterances):
             classes,
             synthetic=self.synthetic,
             headerless_rate=self.headerless_rate,
+            holds_frames=self.holds_frames,
             hold_out=self.hold_out,
             remarks=tuple(remark for remark in self.remarks if remark.task in (None, task)),
         )
+
+
+def names_frames(columns: Collection[str]) -> bool:
+    """Whether a table with these columns names arrays of frames instead of audio files.
+
+    Example:
+        >>> names_frames(["frames", "speaker"]), names_frames(["file", "speaker", "frames"])
+        (True, False)
+    """
+    return FRAMES_COLUMN in columns and "file" not in columns
 
 
 def is_number(text: str) -> bool:

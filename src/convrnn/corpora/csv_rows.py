@@ -18,6 +18,9 @@ from convrnn.files import read_regular
 MOST_BYTES = 2**28
 """Maximum size of a table in bytes, enough for several million rows."""
 
+Column = str | tuple[str, ...]
+"""A column's name, or several of which one is enough."""
+
 _DECIMAL_COMMA = re.compile(r"\d*,\d+")
 
 
@@ -105,14 +108,14 @@ class Row:
         return seconds
 
 
-def read_rows(path: Path, *, required: Sequence[str]) -> tuple[list[str], list[Row]]:
+def read_rows(path: Path, *, required: Sequence[Column]) -> tuple[list[str], list[Row]]:
     """The rows of a CSV table whose first line names the columns, in any order.
 
     Commas, semicolons or tabs separate the values; the encoding is UTF-8. Empty lines are skipped.
 
     Args:
         path: The CSV file.
-        required: Columns that the table must have.
+        required: Columns that the table must have; of names in a tuple, at least one.
 
     Returns:
         The names of the columns, and the rows, at least one.
@@ -127,17 +130,19 @@ def read_rows(path: Path, *, required: Sequence[str]) -> tuple[list[str], list[R
     return header, rows
 
 
-def read_valid_rows(path: Path, required: Sequence[str]) -> tuple[list[str], list[Row], list[CsvDefect]]:
+def read_valid_rows(path: Path, required: Sequence[Column]) -> tuple[list[str], list[Row], list[CsvDefect]]:
     """Like :func:`read_rows`, but leaves out invalid lines and also returns their defects.
 
     Raises:
         InputError: If the file is missing, unreadable or empty.
         CsvError: If a column is missing or repeated.
     """
+    needed = [(column,) if isinstance(column, str) else column for column in required]
     text = _text(path)
     first = next((line for line in text.splitlines() if line.strip()), "")
     if not first:
-        raise InputError(f"{path}: is empty; the first line must name the columns, among them {', '.join(required)}")
+        names = ", ".join(names[0] for names in needed)
+        raise InputError(f"{path}: is empty; the first line must name the columns, among them {names}")
     delimiter = max(",;\t", key=first.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     header: list[str] = []
@@ -151,7 +156,7 @@ def read_valid_rows(path: Path, required: Sequence[str]) -> tuple[list[str], lis
             if any(cells):
                 if not header:
                     header = cells
-                    raise_all(path, _header_defects(path, line, header, required))
+                    raise_all(path, _header_defects(path, line, header, needed))
                 elif len(cells) != len(header):
                     message = f"{where}: {len(cells)} values, but the first line names {len(header)} columns"
                     hint = _comma_hint(cells, header) if delimiter == "," else ""
@@ -195,9 +200,9 @@ def _comma_hint(cells: Sequence[str], header: Sequence[str]) -> str:
     return "; if numbers have a decimal comma, write a point"
 
 
-def _header_defects(path: Path, line: int, header: list[str], required: Sequence[str]) -> list[CsvDefect]:
+def _header_defects(path: Path, line: int, header: list[str], needed: Sequence[tuple[str, ...]]) -> list[CsvDefect]:
     found = some([name for name in header if name])
-    missing = [name for name in required if name not in header]
+    missing = [names[0] for names in needed if not set(names) & set(header)]
     twice = [name for name, count in Counter(header).items() if count > 1 and name]
     return [
         *(CsvDefect(line, name, f"{path}: column {name!r} is missing; found: {found}") for name in missing),

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import pandas as pd
 
-from convrnn.corpora.corpus import Corpus, is_number
+from convrnn.corpora.corpus import FRAMES_COLUMN, Corpus, is_number, names_frames
 from convrnn.corpora.csv_rows import CsvDefect, CsvError, Row, raise_all, read_rows, read_valid_rows
 from convrnn.corpora.names import some
 from convrnn.corpora.utterances import COLUMNS, utterance_id
@@ -35,7 +35,7 @@ _Value = TypeVar("_Value")
 
 
 def open_csv(path: Path | str, *, name: str | None = None) -> Corpus:
-    """Opens a table of labelled audio.
+    """Opens a table of labelled audio, or of labelled frames.
 
     The format is that of :func:`read_rows`. Values are text, so speaker ``0001`` stays ``0001``.
 
@@ -45,11 +45,13 @@ def open_csv(path: Path | str, *, name: str | None = None) -> Corpus:
       any case; or empty.
     - ``start``, ``end`` (optional): the utterance within the file, in seconds; empty means the file's own.
     - ``person`` (optional): which names in ``speaker`` belong to one person; the first name is used.
+    - ``frames`` in place of ``file``: a ``.npy`` array ``[frames, features]`` that another program computed, such as
+      speech embeddings (:func:`~convrnn.features.frames.read_frames`); ``start`` and ``end`` must then be empty.
     - every other column, except ``id``, is a task, and its values are the classes. An empty value is a missing label.
       Columns that can only be measurements or texts are left out: numbers with more than 50 distinct values, and
       other columns with more than 50 distinct values that hardly repeat (fewer than two rows per value).
 
-    Whether the audio files exist is not checked here, but by :func:`~convrnn.corpora.check.check_corpus`.
+    Whether the files exist is not checked here, but by :func:`~convrnn.corpora.check.check_corpus`.
 
     Args:
         path: The CSV file.
@@ -62,24 +64,25 @@ def open_csv(path: Path | str, *, name: str | None = None) -> Corpus:
             defects, each in a sentence that names the CSV file, the line and the column.
     """
     path = Path(path)
-    header, rows, defects = read_valid_rows(path, required=("file", "speaker"))
-    utterances = _Utterances(path, defects)
+    header, rows, defects = read_valid_rows(path, required=(("file", FRAMES_COLUMN), "speaker"))
+    source = FRAMES_COLUMN if names_frames(header) else "file"
+    utterances = _Utterances(path, source, defects)
     for row in rows:
         utterances.add(row)
-    tasks = _task_columns(path, header, rows, defects)
+    tasks = _task_columns(path, header, source, rows, defects)
     raise_all(path, defects)
     labels = {task: [row.values[task] or None for row in rows] for task in tasks}
-    table = pd.DataFrame(utterances.columns | labels, dtype=object)
+    table = pd.DataFrame(utterances.columns | labels, dtype=object).rename(columns={"file": source})
     return Corpus.from_table(table, name=name or f"csv:{path}").join_speakers(utterances.same_speakers)
 
 
 class _Utterances:
     """The columns of a corpus, filled row by row; the defects of a row are added to ``defects``."""
 
-    def __init__(self, path: Path, defects: list[CsvDefect]) -> None:
+    def __init__(self, path: Path, source: str, defects: list[CsvDefect]) -> None:
         self.columns: dict[str, list[object]] = {column: [] for column in COLUMNS}
         self.same_speakers: list[tuple[str, str]] = []
-        self._path, self._defects = path, defects
+        self._path, self._source, self._defects = path, source, defects
         self._folder = Path(os.path.normpath(path.parent.absolute()))
         self._lines: dict[tuple[str, float | None, float | None], int] = {}
         self._persons: dict[str, tuple[str, int]] = {}
@@ -87,10 +90,10 @@ class _Utterances:
 
     def add(self, row: Row) -> None:
         before = len(self._defects)
-        listed = self._read(row, "file", lambda: row.filled("file"), "")
+        listed = self._read(row, self._source, lambda: row.filled(self._source), "")
         speaker = self._read(row, "speaker", lambda: row.filled("speaker"), "")
-        start = self._read(row, "start", lambda: row.seconds("start"), None)
-        end = self._read(row, "end", lambda: row.seconds("end"), None)
+        start = self._read(row, "start", lambda: self._time(row, "start"), None)
+        end = self._read(row, "end", lambda: self._time(row, "end"), None)
         partition = self._read(row, "partition", lambda: _partition(row), None)
         # Joining keeps an absolute path as it is.
         file = Path(os.path.normpath(self._folder / listed))
@@ -105,10 +108,15 @@ class _Utterances:
         for column, value in zip(COLUMNS, row_of, strict=True):
             self.columns[column].append(value)
 
+    def _time(self, row: Row, column: str) -> float | None:
+        if self._source == FRAMES_COLUMN and row.values.get(column):
+            raise InputError(f"{row.where}: column {column!r} must be empty, since arrays of frames are used whole")
+        return row.seconds(column)
+
     def _refuse_second(self, row: Row, identity: str, segment: tuple[str, float | None, float | None]) -> None:
         if (first := self._lines.setdefault(segment, row.line)) != row.line:
             where = f"{self._path}, lines {first} and {row.line}"
-            self._tell(row, "file", f"{where}: both give {identity}; an utterance may be listed only once")
+            self._tell(row, self._source, f"{where}: both give {identity}; an utterance may be listed only once")
 
     def _join(self, row: Row, speaker: str) -> None:
         person = row.values.get(PERSON_COLUMN, "")
@@ -134,8 +142,9 @@ class _Utterances:
         self._defects.append(CsvDefect(row.line, column, message))
 
 
-def _task_columns(path: Path, header: list[str], rows: list[Row], defects: list[CsvDefect]) -> list[str]:
-    candidates = [column for column in header if column and column not in (*COLUMNS, PERSON_COLUMN)]
+def _task_columns(path: Path, header: list[str], source: str, rows: list[Row], defects: list[CsvDefect]) -> list[str]:
+    others = {*COLUMNS, PERSON_COLUMN, source, ""}
+    candidates = [column for column in header if column not in others]
     if not candidates:
         found = some([name for name in header if name])
         defects.append(CsvDefect(1, None, f"{path}: has no label column; found: {found}"))

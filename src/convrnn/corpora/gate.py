@@ -24,8 +24,8 @@ ACCEPTABLE = {
 """Kinds of errors that a user may accept, because results are still possible, with their names in reports."""
 
 OF_A_TEST = (
-    *("missing-file", "foreign-format", "unreadable", "truncated", "zero-length", "too-short", "conflicting-labels"),
-    *("silence", "clipping", "stereo", "resampled", "repeated-content"),
+    *("missing-file", "foreign-format", "unreadable", "truncated", "zero-length", "too-short", "widths"),
+    *("conflicting-labels", "silence", "constant", "clipping", "stereo", "resampled", "repeated-content"),
 )
 """Kinds of errors and warnings that matter for testing a trained model, whatever it was trained on."""
 

@@ -14,8 +14,10 @@ from typing_extensions import override
 from convrnn.corpora.names import is_there, similar_file
 from convrnn.corpora.utterances import TaskLabels, Utterances
 from convrnn.errors import InputError
-from convrnn.features.audio import check_audio_file
-from convrnn.files import file_hash
+from convrnn.features.base import Features
+from convrnn.features.frames import FramesConfig, frames_shape
+from convrnn.features.logmel import LogMelConfig
+from convrnn.files import check_file, file_hash
 
 HIGHEST_DEFAULT_RATE = 16_000
 """Sample rate in Hz at which features are computed if all files have a higher one."""
@@ -78,6 +80,19 @@ class LabelledCorpus(Utterances):
         return "partitions" if self.table["partition"].notna().any() else "random"
 
     @property
+    def default_features(self) -> Features:
+        """Log mel filter-bank energies at :attr:`sample_rate`; for a corpus of frames, these as they are.
+
+        Raises:
+            InputError: If a file is missing or unreadable.
+        """
+        if not self.holds_frames:
+            return LogMelConfig(sample_rate=self.sample_rate)
+        self._check_files()
+        # The check of a corpus refuses arrays of several widths.
+        return FramesConfig(width=frames_shape(self.table["file"].iloc[0])[1])
+
+    @property
     def sample_rate(self) -> int:
         """The default sample rate of features in Hz: the lowest rate of the files, at most 16 kHz.
 
@@ -106,7 +121,7 @@ class LabelledCorpus(Utterances):
     def compute_fingerprint(self) -> str:
         """A hash of everything in these rows that results depend on, computed from the current files.
 
-        It covers, in order, ids, speakers, partitions, labels, start and end, and the bytes of the audio files, with
+        It covers, in order, ids, speakers, partitions, labels, start and end, and the bytes of the files, with
         the rate of files without a header; and the order of the classes. The location of the files does not matter.
 
         Returns:
@@ -130,19 +145,21 @@ class LabelledCorpus(Utterances):
         return total.hexdigest()
 
     def _check_files(self) -> None:
-        """Raises an InputError that names the first missing or empty audio file, and how many there are."""
+        """Raises an InputError that names the first missing or empty file, and how many there are."""
+        what = "array of frames" if self.holds_frames else "audio file"
         files = list(dict.fromkeys(self.table["file"]))
         faults = []
         for file in files:
             try:
-                check_audio_file(file)
+                check_file(file, what)
             except InputError as fault:
                 there = "" if is_there(file) else similar_file(file)
                 faults.append(InputError(f"{fault}{there}"))
         if len(faults) == 1:
             raise faults[0]
         if faults:
+            kind = "arrays" if self.holds_frames else "audio files"
             raise InputError(
-                f"{faults[0]}; {len(faults)} of the {len(files)} audio files of {self.name} are missing or empty: copy "
+                f"{faults[0]}; {len(faults)} of the {len(files)} {kind} of {self.name} are missing or empty: copy "
                 "them, or remove them from its list"
             ) from faults[0]

@@ -1,4 +1,4 @@
-"""Reading the audio of a corpus and finding what is wrong with it."""
+"""Reading the files of a corpus and finding what is wrong with them."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -19,6 +19,7 @@ from convrnn.errors import InputError
 from convrnn.features.audio import AudioInfo
 from convrnn.features.bandwidth import ResamplingDetector
 from convrnn.features.extract import Segment
+from convrnn.features.frames import frames_shape, read_frames
 from convrnn.features.signal import Signal
 from convrnn.processes import Event, WorkFailedError, run_in_processes
 
@@ -35,10 +36,10 @@ _File = tuple[list[Segment], list[str]]
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """Findings about the audio of one utterance.
+    """Findings about the audio, or the array of frames, of one utterance.
 
     Attributes:
-        file: The audio file.
+        file: The file.
         sample_rate: Hz; None if the file could not be opened.
         channels: Number of channels of the file, whose mean is used; None if it could not be opened.
         seconds: Duration of the utterance; None if it could not be read.
@@ -47,7 +48,9 @@ class Recording:
         fingerprint: From :class:`~convrnn.corpora.fingerprint.Fingerprinter`, ``[frames]``; None if there is no
             digest.
         resampled_from: Result of :func:`~convrnn.features.bandwidth.resampled_from`; None if there is no digest.
-        faults: Everything that is wrong with the audio, each as (severity, kind, sentence).
+        faults: Everything that is wrong with it, each as (severity, kind, sentence).
+        frames: Number of frames of an array; None for audio.
+        num_features: Its features per frame.
     """
 
     file: str
@@ -58,6 +61,8 @@ class Recording:
     fingerprint: NDArray[np.uint32] | None = None
     resampled_from: int | None = None
     faults: tuple[Fault, ...] = ()
+    frames: int | None = None
+    num_features: int | None = None
 
 
 def listen(
@@ -97,7 +102,7 @@ def listen(
         if on_progress is not None:
             on_progress(done, len(files))
 
-    _listen_to_files(files, cache_dir, jobs, finish)
+    _read_files(_look_at_file if corpus.holds_frames else _listen_to_file, files, cache_dir, jobs, finish)
     return [recordings[row] for row in range(len(ids))]
 
 
@@ -118,12 +123,47 @@ def listen_to(segment: Segment | Signal, identity: str) -> Recording:
     return recording
 
 
-def _listen_to_files(
-    files: Sequence[_File], cache_dir: Path | None, jobs: int, finish: Callable[[int, Sequence[Recording]], None]
+def look_at(file: str) -> Recording:
+    """Reads an array of frames.
+
+    Args:
+        file: Its path.
+
+    Returns:
+        The findings; if it cannot be read, the reason is one of its faults.
+    """
+    try:
+        frames, num_features = frames_shape(file)
+        if frames == 0:
+            sentence = f"{file}: array holds no frames"
+            return Recording(file, faults=(("error", "zero-length", sentence),), frames=0, num_features=num_features)
+        values = read_frames(file)
+    except InputError as error:
+        return Recording(file, faults=(_why_not(Path(file), str(error)),))
+    if (values == values[0, 0]).all():
+        fault: Fault = ("warning", "constant", f"{file}: all {values.size} values are equal")
+        return Recording(file, faults=(fault,), frames=frames, num_features=num_features)
+    digest = hashlib.sha256(f"{values.shape}".encode())
+    digest.update(values.astype("<f4", copy=False).data)
+    return Recording(file, digest=digest.hexdigest(), frames=frames, num_features=num_features)
+
+
+def _look_at_file(_cache_dir: Path | None, file: _File, _report: object) -> list[Recording]:
+    """The array of frames of one file, for each of its rows; reading it again costs no more than a cache."""
+    segments, _ = file
+    return [look_at(segments[0].file)] * len(segments)
+
+
+def _read_files(
+    read: Callable[[Path | None, _File, object], list[Recording]],
+    files: Sequence[_File],
+    cache_dir: Path | None,
+    jobs: int,
+    finish: Callable[[int, Sequence[Recording]], None],
 ) -> None:
     if min(jobs, len(files)) <= 1:
         for index, file in enumerate(files):
-            finish(index, _listen_to_file(cache_dir, file))
+            finish(index, read(cache_dir, file, None))
         return
 
     def on_event(event: Event) -> None:
@@ -131,7 +171,7 @@ def _listen_to_files(
             finish(event.index, event.value)
 
     try:
-        run_in_processes(_listen_to_file, cache_dir, files, jobs=jobs, on_event=on_event)
+        run_in_processes(read, cache_dir, files, jobs=jobs, on_event=on_event)
     except WorkFailedError as error:
         if error.details and not error.is_input_error:
             raise

@@ -1,6 +1,6 @@
 """The result of a check as plain data."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 Severity = Literal["error", "warning"]
@@ -40,6 +40,8 @@ class CheckReport:
         sample_rates: Number of files by sample rate in Hz, from low to high.
         classes: Number of rows by task, class and partition.
         defects: Errors first, each in table order.
+        frames: For arrays of frames, the number of frames by partition, like ``seconds``.
+        num_features: For arrays of frames, the number of files by features per frame.
     """
 
     corpus: str
@@ -50,6 +52,8 @@ class CheckReport:
     sample_rates: dict[int, int]
     classes: dict[str, dict[str, dict[str, int]]]
     defects: list[Defect]
+    frames: dict[str, dict[str, float]] = field(default_factory=dict)
+    num_features: dict[int, int] = field(default_factory=dict)
 
     @property
     def errors(self) -> list[Defect]:
@@ -62,5 +66,9 @@ class CheckReport:
         return [defect for defect in self.defects if defect.severity == "warning"]
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as dictionaries, lists, text and numbers, ready for :func:`json.dumps`."""
-        return asdict(self)
+        """The report as dictionaries, lists, text and numbers, ready for :func:`json.dumps`.
+
+        ``frames`` and ``num_features`` are left out if the corpus has no arrays of frames.
+        """
+        absent = () if self.num_features else ("frames", "num_features")
+        return {name: value for name, value in asdict(self).items() if name not in absent}

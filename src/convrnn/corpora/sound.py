@@ -1,4 +1,4 @@
-"""Checks of the audio of single utterances, and of differences between them."""
+"""Checks of the audio or frames of single utterances, and of differences between them."""
 
 from collections.abc import Sequence
 
@@ -20,7 +20,7 @@ _REPORTED_TOGETHER = ("stereo", "foreign-format")
 
 
 def sound_defects(corpus: Utterances, recordings: Sequence[Recording]) -> list[Defect]:
-    """The defects of a corpus's audio.
+    """The defects of a corpus's audio or arrays of frames.
 
     Args:
         corpus: The corpus.
@@ -34,6 +34,7 @@ def sound_defects(corpus: Utterances, recordings: Sequence[Recording]) -> list[D
         *_several_channels(recordings),
         *_rates(recordings),
         *_resampled(recordings),
+        *_widths(recordings),
         *_durations(corpus, recordings),
     ]
 
@@ -97,16 +98,33 @@ def _resampled(recordings: Sequence[Recording]) -> list[Defect]:
     return defects
 
 
-def _durations(corpus: Utterances, recordings: Sequence[Recording]) -> list[Defect]:
-    heard = [recording.seconds for recording in recordings if recording.seconds]
-    if len(heard) < FEWEST:
+def _widths(recordings: Sequence[Recording]) -> list[Defect]:
+    """Arrays with different numbers of features per frame."""
+    files: dict[int, dict[str, None]] = {}
+    for recording in recordings:
+        if recording.num_features is not None:
+            files.setdefault(recording.num_features, {})[recording.file] = None
+    if len(files) < 2:
         return []
-    median = float(np.median(heard))
+    rarest, *_, usual = sorted(files, key=lambda width: len(files[width]))
+    message = (
+        f"arrays have {len(files)} numbers of features per frame, mostly {usual}: {next(iter(files[rarest]))} has "
+        f"{rarest}; a corpus has one"
+    )
+    return [Defect("error", "widths", message)]
+
+
+def _durations(corpus: Utterances, recordings: Sequence[Recording]) -> list[Defect]:
+    unit = "frames" if corpus.holds_frames else "s"
+    lengths = [recording.frames if corpus.holds_frames else recording.seconds for recording in recordings]
+    known = [length for length in lengths if length]
+    if len(known) < FEWEST:
+        return []
+    median = float(np.median(known))
     defects = []
-    for identity, recording in zip(corpus.table["id"].tolist(), recordings, strict=True):
-        seconds = recording.seconds
-        if seconds and not median / OUTLIER <= seconds <= median * OUTLIER:
-            times = f"{seconds / median:.3g} times" if seconds > median else f"1/{median / seconds:.3g} of"
-            message = f"{identity} is {seconds:.3g} s long, {times} the median of {median:.3g} s"
+    for identity, length in zip(corpus.table["id"].tolist(), lengths, strict=True):
+        if length and not median / OUTLIER <= length <= median * OUTLIER:
+            times = f"{length / median:.3g} times" if length > median else f"1/{median / length:.3g} of"
+            message = f"{identity} is {length:.3g} {unit} long, {times} the median of {median:.3g} {unit}"
             defects.append(Defect("warning", "duration", message))
     return defects

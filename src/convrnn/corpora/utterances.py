@@ -1,4 +1,4 @@
-"""Recorded utterances with their speakers: the base class of a corpus and of its labelled rows."""
+"""Utterances with their speakers: the base class of a corpus and of its labelled rows."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -62,7 +62,7 @@ class TaskLabels:
 
 @dataclass(frozen=True, eq=False)
 class Utterances:
-    """Recorded utterances with their speakers.
+    """Utterances with their speakers, each a recording or an array of frames.
 
     The base of :class:`~convrnn.corpora.corpus.Corpus` and :class:`~convrnn.corpora.labelled.LabelledCorpus`. The
     constructor checks the table, puts its columns in order and numbers its rows from 0.
@@ -76,6 +76,8 @@ class Utterances:
         synthetic: Whether the speech is synthetic.
         headerless_rate: Sample rate in Hz of audio files without a header, which are then 16-bit PCM; None if every
             file has one.
+        holds_frames: Whether the files are ``.npy`` arrays of frames instead of audio
+            (:mod:`~convrnn.features.frames`), which are used whole.
         hold_out: The corpus's own rule for validation speakers; None for the default one.
         remarks: What a user of the corpus should know.
 
@@ -87,6 +89,7 @@ class Utterances:
     table: pd.DataFrame
     synthetic: bool = field(default=False, kw_only=True)
     headerless_rate: int | None = field(default=None, kw_only=True)
+    holds_frames: bool = field(default=False, kw_only=True)
     hold_out: HoldOut | None = field(default=None, kw_only=True)
     remarks: tuple[Remark, ...] = field(default=(), kw_only=True)
 
@@ -107,6 +110,9 @@ class Utterances:
         for column in ("id", "file", "speaker"):
             if table[column].isna().any():
                 raise ValueError(f"table has rows without {column!r}")
+        for column in ("start", "end") if self.holds_frames else ():
+            if table[column].notna().any():
+                raise ValueError(f"column {column!r} has times, but arrays of frames are used whole; leave it out")
         if not table["id"].is_unique:
             raise ValueError(f"table repeats the ids {sorted(set(table['id'][table['id'].duplicated()]))[:3]}")
         for column, allowed in (("partition", PARTITIONS), *labels.items()):
@@ -132,7 +138,7 @@ class Utterances:
         return tuple(sorted(set(self.table["speaker"])))
 
     def segments(self) -> list[Segment]:
-        """The audio of every row, in table order."""
+        """The file of every row with its times, in table order."""
         return [
             Segment(file, None if pd.isna(start) else start, None if pd.isna(end) else end, self.headerless_rate)
             for file, start, end in zip(

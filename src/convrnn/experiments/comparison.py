@@ -29,7 +29,7 @@ from convrnn.experiments.prepare import (
     features_for,
     prepare,
     ready_features,
-    tell_rate,
+    tell_input,
 )
 from convrnn.experiments.progress import Progress
 from convrnn.experiments.record import RUNS, with_earlier_runs
@@ -96,7 +96,7 @@ def compare(
     patience: int = DEFAULTS.patience,
     batch_size: int = DEFAULTS.batch_size,
     learning_rate: float = DEFAULTS.lr,
-    features: str = "logmel",
+    features: str | None = None,
     window_ms: float | None = None,
     sample_rate: int | None = None,
     same_speaker: Sequence[str] = (),
@@ -135,7 +135,8 @@ def compare(
         patience: a run stops after this many epochs without a better validation result.
         batch_size: utterances per training step.
         learning_rate: Adam's learning rate.
-        features: one of :data:`~convrnn.features.registry.FEATURES`.
+        features: one of :data:`~convrnn.features.registry.FEATURES`; by default ``"logmel"``. A corpus of frames has no
+            such choice.
         window_ms: length in milliseconds of the windows of the front-end layer on the raw waveform; 25 by default.
         sample_rate: in Hz; by default the lowest among the files with a label, at most 16000.
         same_speaker: pairs of names of the same person, as ``"A=B"``; the person is then called A.
@@ -167,7 +168,8 @@ def compare(
     if models is not None:
         check_choices("models", models, FRONT_ENDS)
     check_choice("setting", setting, SETTINGS)
-    check_choice("features", features, FEATURES)
+    if features is not None:
+        check_choice("features", features, FEATURES)
     policy = check_policy(normalise)
     check_numbers(split_seed=split_seed, seeds=seeds, jobs=jobs, sample_rate=sample_rate, window_ms=window_ms)
     training = training_config(max_epochs, patience, batch_size, learning_rate)
@@ -178,9 +180,11 @@ def compare(
         linear.check_policy(policy)
     with Resources.using(cache, jobs, progress) as resources:
         models = check_models(models, setting, ready_features(features, sample_rate, resources.progress), window_ms)
-        prepared = prepare(corpus, task, split, split_seed, chosen, resources)
+        prepared = prepare(
+            corpus, task, split, split_seed, chosen, resources, features=features, sample_rate=sample_rate
+        )
         config = features_for(prepared.data, features, sample_rate, resources.progress)
-        tell_rate(prepared.data, config.sample_rate, resources.progress, given=sample_rate is not None)
+        tell_input(prepared.data, config, resources.progress, given=sample_rate is not None)
         runs = plan(
             prepared.data,
             prepared.splits,

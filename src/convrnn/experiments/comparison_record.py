@@ -24,6 +24,7 @@ from convrnn.experiments.record import (
     with_asked,
     with_earlier_runs,
 )
+from convrnn.features.base import AudioFeatures
 from convrnn.features.config import FeatureConfig
 from convrnn.files import write_atomically
 from convrnn.json_files import read_json, validate
@@ -245,6 +246,7 @@ def _other_features(before: FeatureConfig, asked: FeatureConfig) -> list[Parts]:
     told = []
     if before.name != asked.name:
         told.append(difference("features", before.name, asked.name))
-    if before.sample_rate != asked.sample_rate:
-        told.append(difference("sample_rate", before.sample_rate, asked.sample_rate))
+    rate, asked_rate = (it.sample_rate if isinstance(it, AudioFeatures) else None for it in (before, asked))
+    if rate and asked_rate and rate != asked_rate:
+        told.append(difference("sample_rate", rate, asked_rate))
     return told or [(Argument("features", before.name), " (now with other settings)")]

@@ -8,7 +8,7 @@ from convrnn.corpora.labelled import LabelledCorpus
 from convrnn.experiments.record import RUNS
 from convrnn.experiments.report.numbers import format_seconds
 from convrnn.experiments.reproduction import ColumnPlan, ReproductionPlan
-from convrnn.features.config import FeatureConfig
+from convrnn.features.base import AudioFeatures
 from convrnn.features.extract import Segment
 
 EPOCHS_GUESS = 30
@@ -147,6 +147,7 @@ def _line(
     if left:
         spec, data = left[0].spec, column.prepared.data
         if id(column) not in frames:
+            assert isinstance(spec.features, AudioFeatures)  # planning refuses corpora of frames
             frames[id(column)] = frame_counts(data, spec.features)
         seconds = seconds_per_epoch(spec, data, frames[id(column)])
     return ModelEstimate(
@@ -165,7 +166,7 @@ def _line(
     )
 
 
-def frame_counts(data: LabelledCorpus, features: FeatureConfig) -> list[int]:
+def frame_counts(data: LabelledCorpus, features: AudioFeatures) -> list[int]:
     """The approximate number of frames of each row, from the lengths in the audio files' headers.
 
     Raises:

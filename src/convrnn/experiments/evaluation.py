@@ -17,6 +17,8 @@ from convrnn.experiments.prepare import choose_policy, make_ready
 from convrnn.experiments.progress import Progress
 from convrnn.experiments.resources import Resources, extraction_jobs
 from convrnn.experiments.rows import RowOptions, accept_or_stop, named_corpus, open_named, open_rows, use_rows
+from convrnn.features.base import AudioFeatures
+from convrnn.features.config import FeatureConfig
 from convrnn.training import evaluate as evaluation
 from convrnn.training.metrics import Scores
 from convrnn.training.saved_model import SavedModel
@@ -109,6 +111,7 @@ def evaluate(
         make_ready(config.features, progress)
         policy = choose_policy(saved, normalise, progress)
         whole = open_named(corpus, progress) if isinstance(corpus, str) else corpus
+        _refuse_other_input(config.features, whole)
         data, provisos = open_rows(whole, task or config.task, chosen, resources)
         split = _split_of(saved, whole, data, chosen, resources)
         rows = _rows_of(data, partition, split)
@@ -117,7 +120,8 @@ def evaluate(
                 data, rows, split, cache_dir=resources.cache_dir, jobs=resources.jobs, on_progress=count
             )
         provisos = accept_or_stop(report, data, chosen, provisos, progress)
-        _tell_narrow(report, config.features.sample_rate, progress)
+        if isinstance(config.features, AudioFeatures):
+            _tell_narrow(report, config.features.sample_rate, progress)
         if warning := _seen_speakers(saved.spec, data, rows, same_corpus=split is not None):
             progress.warning(warning)
         with progress.counting("features") as count:
@@ -132,6 +136,14 @@ def evaluate(
             )
     tested = replace(data, table=data.table.iloc[rows])
     return TestedModel(found.classes, found.scores, found.predictions, tested, provisos)
+
+
+def _refuse_other_input(features: FeatureConfig, corpus: Corpus) -> None:
+    """Refuse recordings for a model of frames, and frames for a model of recordings."""
+    if corpus.holds_frames and isinstance(features, AudioFeatures):
+        raise InputError(f"{corpus.name}: names arrays of frames, but the model takes recordings")
+    if not corpus.holds_frames and not isinstance(features, AudioFeatures):
+        raise InputError(f"{corpus.name}: names recordings, but the model takes arrays of frames (a column 'frames')")
 
 
 def _split_of(

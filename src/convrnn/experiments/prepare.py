@@ -16,8 +16,10 @@ from convrnn.experiments.grid import check_test_classes
 from convrnn.experiments.progress import Progress
 from convrnn.experiments.resources import Resources, extraction_jobs
 from convrnn.experiments.rows import RowOptions, check_rows, open_rows
+from convrnn.features.base import AudioFeatures
 from convrnn.features.config import FeatureConfig, feature_config_of
 from convrnn.features.normalise import NormalisePolicy
+from convrnn.features.registry import DEFAULT_FEATURES
 from convrnn.features.store import FeatureStore
 from convrnn.models.presets import takes_waveform
 from convrnn.training.saved_model import SavedModel
@@ -42,7 +44,15 @@ class Prepared:
 
 
 def prepare(
-    corpus: str | Corpus, task: str, split: str | None, split_seed: int, chosen: RowOptions, resources: Resources
+    corpus: str | Corpus,
+    task: str,
+    split: str | None,
+    split_seed: int,
+    chosen: RowOptions,
+    resources: Resources,
+    *,
+    features: str | None = None,
+    sample_rate: int | None = None,
 ) -> Prepared:
     """Open a corpus, split it and check it.
 
@@ -54,22 +64,38 @@ def prepare(
         split_seed: seed of the random choices in the split.
         chosen: the user's options for the rows.
         resources: cache, processes and progress.
+        features: the user's choice, which arrays of frames do not leave.
+        sample_rate: likewise.
 
     Raises:
         InputError: for a corpus, task or split that cannot be used.
     """
     data, provisos = open_rows(corpus, task, chosen, resources)
+    refuse_for_frames(data, features=features, sample_rate=sample_rate)
     split = split or data.default_split
     splits = make_splits(data, split, seed=split_seed)
     check_test_classes(data, splits)
     return Prepared(data, split, splits, check_rows(data, splits, chosen, provisos, resources))
 
 
-def ready_features(features: str, sample_rate: int | None, progress: Progress) -> FeatureConfig:
-    """The config of features, after checking that they can be computed here.
+def refuse_for_frames(data: LabelledCorpus, **choices: str | float | None) -> None:
+    """Refuse choices about the features of recordings for a corpus of frames; None is ignored.
+
+    Raises:
+        InputError: naming the argument.
+    """
+    for name, value in choices.items():
+        if data.holds_frames and value is not None:
+            raise InputError(
+                Argument(name, value), f": is for recordings; {data.name} names arrays of frames, used as they are"
+            )
+
+
+def ready_features(features: str | None, sample_rate: int | None, progress: Progress) -> AudioFeatures:
+    """The config of features of recordings, after checking that they can be computed here.
 
     Args:
-        features: one of :data:`~convrnn.features.registry.FEATURES`.
+        features: one of :data:`~convrnn.features.registry.FEATURES`; None for the default.
         sample_rate: in Hz; None if it depends on a corpus that is not open yet.
         progress: receives the licence of the software that computes them.
 
@@ -77,11 +103,12 @@ def ready_features(features: str, sample_rate: int | None, progress: Progress) -
         InputError: for a rate at which the features are not defined, and for features that cannot be computed here.
     """
     rate = HIGHEST_DEFAULT_RATE if sample_rate is None else sample_rate
+    name = DEFAULT_FEATURES if features is None else features
     try:
-        config = feature_config_of(features, rate)
+        config = feature_config_of(name, rate)
     except ValidationError as error:
         why = error.errors()[0]["msg"]
-        raise InputError(Argument("features", features), " ", Argument("sample_rate", rate), f": {why}") from None
+        raise InputError(Argument("features", name), " ", Argument("sample_rate", rate), f": {why}") from None
     make_ready(config, progress)
     return config
 
@@ -135,8 +162,21 @@ def choose_policy(model: SavedModel, normalise: str | None, progress: Progress) 
     return policy
 
 
-def features_for(data: LabelledCorpus, features: str, sample_rate: int | None, progress: Progress) -> FeatureConfig:
-    """Features at the given sample rate, or by default at that of the corpus.
+def features_for(
+    data: LabelledCorpus, features: str | None, sample_rate: int | None, progress: Progress
+) -> FeatureConfig:
+    """Features at the given sample rate, or by default at that of the corpus; arrays of frames as they are.
+
+    Raises:
+        InputError: as :func:`ready_features`, and for a file that is missing or unreadable.
+    """
+    return data.default_features if data.holds_frames else audio_features(data, features, sample_rate, progress)
+
+
+def audio_features(
+    data: LabelledCorpus, features: str | None, sample_rate: int | None, progress: Progress
+) -> AudioFeatures:
+    """Features of recordings at the given sample rate, or by default at that of the corpus.
 
     Raises:
         InputError: as :func:`ready_features`, and for a file that is missing or unreadable.
@@ -144,19 +184,22 @@ def features_for(data: LabelledCorpus, features: str, sample_rate: int | None, p
     return ready_features(features, data.sample_rate if sample_rate is None else sample_rate, progress)
 
 
-def tell_rate(data: LabelledCorpus, rate: int, progress: Progress, *, given: bool) -> None:
-    """Report which sample rate is used, and why.
+def tell_input(data: LabelledCorpus, features: FeatureConfig, progress: Progress, *, given: bool) -> None:
+    """Report which sample rate is used, and why; or how many features per frame there are.
 
     Args:
         data: the rows.
-        rate: Hz.
+        features: their features.
         progress: receives the message.
-        given: whether the user requested this rate.
+        given: whether the user requested the rate.
 
     Raises:
         InputError: for a file that is missing or unreadable.
     """
-    lowest = data.lowest_rate
+    if not isinstance(features, AudioFeatures):
+        progress.note(f"{data.name}: {features.description}")
+        return
+    rate, lowest = features.sample_rate, data.lowest_rate
     begin = f"{data.name}: sample rate {rate} Hz"
     if rate > lowest:
         progress.warning(

@@ -14,7 +14,7 @@ from convrnn.experiments.caption import experiment_of
 from convrnn.experiments.columns import Request, choose_columns, is_the_papers, missing_columns
 from convrnn.experiments.grid import GridRun, outcomes, plan, run_grid
 from convrnn.experiments.paper import TABLES, Column, PaperTable
-from convrnn.experiments.prepare import Prepared, extract, features_for, prepare, ready_features, tell_rate
+from convrnn.experiments.prepare import Prepared, audio_features, extract, prepare, ready_features, tell_input
 from convrnn.experiments.progress import Progress
 from convrnn.experiments.record import RUNS, with_earlier_runs
 from convrnn.experiments.resources import Resources
@@ -263,11 +263,11 @@ class _Planner:
     def column(self, table: PaperTable, request: Request, seeds: Sequence[int], training: TrainingConfig) -> ColumnPlan:
         """The runs of one column."""
         column, progress = request.column, self.resources.progress
-        prepared = self._prepare(request.corpus, column.task)
-        features = features_for(prepared.data, column.features, self.sample_rate, progress)
+        prepared = self._prepare(request.corpus, column)
+        features = audio_features(prepared.data, column.features, self.sample_rate, progress)
         if (request.corpus, features.sample_rate) not in self.told:
             self.told.add((request.corpus, features.sample_rate))
-            tell_rate(prepared.data, features.sample_rate, progress, given=self.sample_rate is not None)
+            tell_input(prepared.data, features, progress, given=self.sample_rate is not None)
         runs = plan(
             prepared.data,
             prepared.splits,
@@ -279,11 +279,19 @@ class _Planner:
         )
         return ColumnPlan(column, prepared, runs)
 
-    def _prepare(self, name: str, task: str) -> Prepared:
+    def _prepare(self, name: str, column: Column) -> Prepared:
+        task = column.task
         if (name, task) not in self.prepared:
             split = "partitions" if is_the_papers(name) else self.split
             self.prepared[name, task] = prepare(
-                self.corpora[name], task, split, self.split_seed, self.chosen, self.resources
+                self.corpora[name],
+                task,
+                split,
+                self.split_seed,
+                self.chosen,
+                self.resources,
+                features=column.features,
+                sample_rate=self.sample_rate,
             )
         return self.prepared[name, task]
 

@@ -11,7 +11,14 @@ from convrnn.corpora.splits import make_splits
 from convrnn.errors import Argument, InputError
 from convrnn.experiments.arguments import check_choice, check_folder, check_numbers, check_policy, training_config
 from convrnn.experiments.grid import GridRun, run_grid, scores
-from convrnn.experiments.prepare import check_models, extract, features_for, ready_features, tell_rate
+from convrnn.experiments.prepare import (
+    check_models,
+    extract,
+    features_for,
+    ready_features,
+    refuse_for_frames,
+    tell_input,
+)
 from convrnn.experiments.progress import Progress
 from convrnn.experiments.resources import Resources
 from convrnn.experiments.rows import RowOptions, check_rows, named_corpus, open_rows
@@ -66,7 +73,7 @@ def train(
     patience: int = DEFAULTS.patience,
     batch_size: int = DEFAULTS.batch_size,
     learning_rate: float = DEFAULTS.lr,
-    features: str = "logmel",
+    features: str | None = None,
     window_ms: float | None = None,
     sample_rate: int | None = None,
     same_speaker: Sequence[str] = (),
@@ -115,7 +122,8 @@ def train(
     corpus = named_corpus("corpus", corpus)
     check_choice("model", model, FRONT_ENDS)
     check_choice("setting", setting, SETTINGS)
-    check_choice("features", features, FEATURES)
+    if features is not None:
+        check_choice("features", features, FEATURES)
     policy = check_policy(normalise)
     check_numbers(split_seed=split_seed, fold=fold, seed=seed, jobs=jobs, sample_rate=sample_rate, window_ms=window_ms)
     training = training_config(max_epochs, patience, batch_size, learning_rate)
@@ -123,12 +131,13 @@ def train(
     with Resources.using(cache, jobs, progress) as resources:
         check_models([model], setting, ready_features(features, sample_rate, resources.progress), window_ms)
         data, provisos = open_rows(corpus, task, chosen, resources)
+        refuse_for_frames(data, features=features, sample_rate=sample_rate)
         split = split or data.default_split
         splits = make_splits(data, split, seed=split_seed)
         number = _choose_fold(split, len(splits), fold)
         provisos = check_rows(data, [splits[number]], chosen, provisos, resources)
         config = features_for(data, features, sample_rate, resources.progress)
-        tell_rate(data, config.sample_rate, resources.progress, given=sample_rate is not None)
+        tell_input(data, config, resources.progress, given=sample_rate is not None)
         spec = make_spec(
             data,
             splits[number],

@@ -16,6 +16,7 @@ from convrnn.errors import InputError
 from convrnn.features.base import SAMPLE_RATES as SAMPLE_RATES
 from convrnn.features.resample import resampled
 from convrnn.features.samples import LOUDEST, mean_of_channels
+from convrnn.files import check_file
 
 END_TOLERANCE = 0.01
 """Seconds by which a given end may exceed the file's length, because tables round times to hundredths."""
@@ -82,19 +83,7 @@ def check_audio_file(path: Path | str) -> Path:
         ...
         convrnn.errors.InputError: nowhere/a.wav: audio file does not exist
     """
-    file = Path(path)
-    try:
-        if file.is_dir():
-            raise InputError(f"{path}: is a folder, expected an audio file")
-        if not file.exists():
-            raise InputError(f"{path}: audio file does not exist")
-        if not file.is_file():
-            raise InputError(f"{path}: is a pipe or a device; give a file")
-        if file.stat().st_size == 0:
-            raise InputError(f"{path}: audio file is empty (0 bytes)")
-    except OSError as error:
-        raise InputError(f"{path}: audio file cannot be read ({error.strerror or error})") from error
-    return file
+    return check_file(path, "audio file")
 
 
 def audio_info(path: Path | str, *, headerless_rate: int | None = None) -> AudioInfo:

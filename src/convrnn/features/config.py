@@ -6,18 +6,22 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from convrnn.features.base import Features
+from convrnn.features.base import AudioFeatures, Features
+from convrnn.features.frames import FramesConfig
 from convrnn.features.registry import FEATURES
 
 if TYPE_CHECKING:
+    AudioFeatureConfig = AudioFeatures
     FeatureConfig = Features
 else:
-    _classes = dict.fromkeys(entry.load() for entry in FEATURES.values())
-    FeatureConfig = Annotated[functools.reduce(operator.or_, _classes), Field(discriminator="kind")]
-"""The type of a pydantic field for input features; ``kind`` selects the class when it is parsed."""
+    _of_audio = functools.reduce(operator.or_, dict.fromkeys(entry.load() for entry in FEATURES.values()))
+    AudioFeatureConfig = Annotated[_of_audio, Field(discriminator="kind")]
+    FeatureConfig = Annotated[_of_audio | FramesConfig, Field(discriminator="kind")]
+"""The types of a pydantic field for features of audio, and for any input features; ``kind`` selects the class when it
+is parsed."""
 
 
-def feature_config_of(name: str, sample_rate: int) -> FeatureConfig:
+def feature_config_of(name: str, sample_rate: int) -> AudioFeatures:
     """The config that a name stands for.
 
     Args:

@@ -22,7 +22,7 @@ from typing_extensions import override
 
 from convrnn.cache import default_cache_dir
 from convrnn.errors import Argument, InputError
-from convrnn.features.base import SAMPLE_RATES, Features
+from convrnn.features.base import SAMPLE_RATES, AudioFeatures
 from convrnn.files import write_atomically, writing
 
 LICENCE = (
@@ -73,7 +73,7 @@ _SHORT_FRAME = re.compile(
 )
 
 
-class EgemapsConfig(Features):
+class EgemapsConfig(AudioFeatures):
     """The 25 low-level descriptors of eGeMAPSv02, as openSMILE computes them, in the order of :data:`DESCRIPTORS`.
 
     One frame every 10 ms. Loudness, spectral shape, MFCCs and formants come from frames of 20 ms in the library's own

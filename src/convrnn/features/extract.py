@@ -1,4 +1,4 @@
-"""Computes the features of an audio file, a part of it, or samples in memory."""
+"""Gets the features of a file, a part of it, or samples in memory."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from convrnn.errors import InputError
 from convrnn.features.audio import BLOCK_SECONDS, AudioInfo, audio_blocks, audio_info, read_audio
-from convrnn.features.base import Features
+from convrnn.features.base import AudioFeatures, Features
+from convrnn.features.frames import Frames
 from convrnn.features.samples import full_scale_one
 from convrnn.features.signal import Signal
 
@@ -84,7 +84,11 @@ class Segment:
         )
 
 
-def features_of(samples: NDArray[np.float32], config: Features) -> NDArray[np.float32]:
+Utterance = Segment | Signal | Frames
+"""What features are extracted from: a file or a part of it, or samples or frames in memory."""
+
+
+def features_of(samples: NDArray[np.float32], config: AudioFeatures) -> NDArray[np.float32]:
     """Computes the features of samples in memory.
 
     Args:
@@ -111,25 +115,19 @@ def features_of(samples: NDArray[np.float32], config: Features) -> NDArray[np.fl
     return config.compute(samples[start : start + size] for start in range(0, len(samples), size))
 
 
-def extract_features(segment: Segment | Signal, config: Features) -> NDArray[np.float32]:
-    """Reads a segment or a signal at the config's sample rate and computes its features.
-
-    Features are computed while the samples are read, so that memory grows only with the number of frames.
+def extract_features(segment: Utterance, config: Features) -> NDArray[np.float32]:
+    """The features of an utterance.
 
     Args:
-        segment: The part of a file, or the recording in memory.
-        config: The features to compute.
+        segment: The utterance.
+        config: The features to get from it.
 
     Returns:
         float32 ``[frames, features]``, at least one frame.
 
     Raises:
-        InputError: The audio cannot be read (see :func:`~convrnn.features.audio.read_audio`) or is shorter than one
-            frame, and the message names the file; or a library that computes the features cannot be used.
+        InputError: The file cannot be read (see :func:`~convrnn.features.audio.read_audio` and
+            :func:`~convrnn.features.frames.read_frames`) or is shorter than one frame, and the message names it; or a
+            library that computes the features cannot be used.
     """
-    try:
-        return config.compute(segment.blocks(sample_rate=config.sample_rate))
-    except InputError:
-        raise
-    except ValueError as error:
-        raise InputError(f"{segment}: {error}") from error
+    return config.extract(segment)

@@ -10,16 +10,18 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from typing_extensions import override
 
-from convrnn.features.base import MOST_FEATURES, SAMPLE_RATES, Features
+from convrnn.features.base import SAMPLE_RATES, AudioFeatures
 
 if TYPE_CHECKING:
     from kaldi_native_fbank import FbankOptions, OnlineFbank
+
+    from convrnn.features.logmel_torch import LogMelFrames
 
 SAMPLE_SCALE = 32768
 """Full scale of the samples from which log mel energies are computed."""
 
 
-class LogMelConfig(Features):
+class LogMelConfig(AudioFeatures):
     """Log mel filter-bank energies, the paper's input (section IV-A).
 
     Frames of ``frame_ms`` every ``shift_ms``, whole frames only: ``floor((samples - frame) / shift) + 1``. The mean of
@@ -48,7 +50,7 @@ class LogMelConfig(Features):
     """
 
     kind: Literal["logmel"] = "logmel"
-    num_bands: int = Field(default=26, ge=3, le=MOST_FEATURES)
+    num_bands: int = Field(default=26, ge=3, le=1024)
     low_hz: float = Field(default=20.0, ge=0.0, le=SAMPLE_RATES[1] / 2)
     high_hz: float | None = Field(default=None, gt=0.0, le=SAMPLE_RATES[1] / 2)
     frame_ms: float = Field(default=25.0, ge=1.0, le=1000.0)
@@ -103,6 +105,12 @@ class LogMelConfig(Features):
     @override
     def recipe(self) -> Mapping[str, object]:
         return {"fbank": self.fbank_options}
+
+    @override
+    def to_torch(self) -> "LogMelFrames":
+        from convrnn.features.logmel_torch import LogMelFrames
+
+        return LogMelFrames(self, SAMPLE_SCALE)
 
     @override
     def compute(self, blocks: Iterable[NDArray[np.float32]]) -> NDArray[np.float32]:

@@ -1,6 +1,6 @@
-"""The available input features: their names, the classes that compute them, and descriptions of them.
+"""The input features that a user can choose: their names, the classes that compute them, and descriptions of them.
 
-To add features, write a module with a subclass of :class:`~convrnn.features.base.Features` and add a line to
+To add features, write a module with a subclass of :class:`~convrnn.features.base.AudioFeatures` and add a line to
 :data:`FEATURES`. Nothing heavy is imported here, so that a command can list the names at once.
 """
 
@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from convrnn.features.base import Features
+    from convrnn.features.base import AudioFeatures
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Entry:
 
     Attributes:
         module: Module of this package that computes the features.
-        class_name: The subclass of :class:`~convrnn.features.base.Features` in the module.
+        class_name: The subclass of :class:`~convrnn.features.base.AudioFeatures` in the module.
         title: Column heading in tables.
         about: A short description for ``--help``.
         options: Values of the fields that the name stands for.
@@ -32,9 +32,10 @@ class Entry:
     about: str
     options: Mapping[str, object] = field(default_factory=dict)
 
-    def load(self) -> "type[Features]":
+    def load(self) -> "type[AudioFeatures]":
         """Imports the class."""
-        found: type[Features] = getattr(importlib.import_module(f"convrnn.features.{self.module}"), self.class_name)
+        module = importlib.import_module(f"convrnn.features.{self.module}")
+        found: type[AudioFeatures] = getattr(module, self.class_name)
         return found
 
 
@@ -72,3 +73,6 @@ FEATURES: Mapping[str, Entry] = MappingProxyType(
     }
 )
 """All input features by name."""
+
+DEFAULT_FEATURES = "logmel"
+"""The input of the paper's models, unless another is chosen."""

@@ -91,6 +91,8 @@ class FeatureStore:
         """Computes the features of all segments that are not stored yet.
 
         A segment that fails does not stop the others; on any error, and on Ctrl-C, everything finished so far is kept.
+        Features that are files already (:attr:`~convrnn.features.base.Features.is_stored` is false) are left where they
+        are.
 
         Args:
             segments: The segments to extract; duplicates are allowed.
@@ -104,6 +106,8 @@ class FeatureStore:
         """
         if jobs < 1:
             raise InputError(f"jobs: expected at least 1, got {jobs}")
+        if not self.config.is_stored:
+            return
         errors: dict[int, InputError] = {}
         missing: dict[Path, list[int]] = {}
         done = 0
@@ -154,6 +158,8 @@ class FeatureStore:
             InputError: As :func:`~convrnn.features.extract.extract_features`; or features had to be computed and the
                 store cannot be written.
         """
+        if not self.config.is_stored:
+            return extract_features(segment, self.config)
         path = self.path(segment)
         features = self._read(path)
         if features is None:

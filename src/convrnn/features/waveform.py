@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from convrnn.features.base import Features
+from convrnn.features.base import AudioFeatures
 from convrnn.features.normalise import in_float64
 
 if TYPE_CHECKING:
-    from torch import nn
+    from convrnn.features.waveform_torch import WaveformFrames
 
 WINDOW_MS = 25.0
 """Default length of the windows of the front-end layer on the waveform, in milliseconds."""
@@ -23,7 +23,7 @@ WINDOW_SHIFT_MS = 10.0
 """Distance between the starts of these windows, in milliseconds: 100 windows a second."""
 
 
-class WaveformConfig(Features):
+class WaveformConfig(AudioFeatures):
     """The samples themselves, without their mean.
 
     The mean over the whole recording (the direct current, DC) is subtracted. Frames do not overlap; samples that do not
@@ -104,7 +104,7 @@ class WaveformConfig(Features):
         return np.concatenate([(part - mean).astype(np.float32) for part in in_float64(framed)])
 
     @override
-    def to_torch(self) -> "nn.Module":
+    def to_torch(self) -> "WaveformFrames":
         from convrnn.features.waveform_torch import WaveformFrames
 
         return WaveformFrames(self.num_features)

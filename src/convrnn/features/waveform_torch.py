@@ -1,20 +1,17 @@
 """Frames of the raw waveform within a PyTorch model, for export."""
 
-from torch import Tensor, nn
+from torch import Tensor
+from typing_extensions import override
 
+from convrnn.features.torch_module import FeatureModule
 from convrnn.ops.geometry import mask_frames
 
 
-class WaveformFrames(nn.Module):
+class WaveformFrames(FeatureModule):
     """Cuts samples into frames without their mean, as :meth:`convrnn.features.waveform.WaveformConfig.compute` does.
 
     Args:
         frame_length: Samples in a frame.
-
-    Shape:
-        - Input: samples ``[batch, samples]`` and ``lengths``, the samples of each recording, int64 ``[batch]``.
-        - Output: frames ``[batch, frames, frame_length]``, zeros past each recording's last whole frame, and the number
-          of these frames.
 
     Example:
         >>> import torch
@@ -24,11 +21,10 @@ class WaveformFrames(nn.Module):
     """
 
     def __init__(self, frame_length: int) -> None:
-        super().__init__()
-        self.frame_length = frame_length
+        super().__init__(frame_length, frame_length)
 
+    @override
     def forward(self, samples: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Frames of samples, and how many each recording has."""
         x = mask_frames(samples, lengths).double()
         mean = x.sum(dim=1, keepdim=True) / lengths.unsqueeze(1)
         frames = x.size(1) // self.frame_length

@@ -3,7 +3,7 @@
 from convrnn.models.bundle import Bundle, BundleConfig
 from convrnn.models.classifier import SequenceClassifier
 from convrnn.models.config import FrameModelConfig, SequenceClassifierConfig
-from convrnn.models.export import Export, export_onnx
+from convrnn.models.export import Export, export_audonnx, export_onnx
 from convrnn.models.frames import FrameModel
 from convrnn.models.presets import FRONT_ENDS, SETTINGS, preset
 
@@ -17,6 +17,7 @@ __all__ = [
     "FrameModelConfig",
     "SequenceClassifier",
     "SequenceClassifierConfig",
+    "export_audonnx",
     "export_onnx",
     "preset",
 ]

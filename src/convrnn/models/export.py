@@ -1,12 +1,12 @@
 """Exports a trained model as an ONNX file, for use without PyTorch."""
 
 import contextlib
-import copy
 import json
 import logging
 import os
+import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -14,16 +14,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
 from torch.export import Dim
 
 from convrnn import ops
-from convrnn.errors import InputError
-from convrnn.features.normalise import CONSTANT, NormalisePolicy
-from convrnn.files import write_atomically
+from convrnn.errors import Argument, InputError
+from convrnn.features.normalise import NormalisePolicy
+from convrnn.files import make_folder, write_atomically
 from convrnn.models.bundle import Bundle
-from convrnn.ops import geometry
+from convrnn.models.onnx_int8 import Int8, compare_with_float, quantise
+from convrnn.models.onnx_lstm import lstm_of_onnx
+from convrnn.models.onnx_network import OnnxNetwork, SignalNetwork
 
 OPSET = 18
 """Version of ONNX's operators."""
@@ -36,31 +36,41 @@ _REQUIRED = ("onnx", "onnxscript", "onnxruntime")
 
 @dataclass(frozen=True)
 class Export:
-    """The result of :func:`export_onnx`.
+    """The result of :func:`export_onnx` or :func:`export_audonnx`.
 
     Attributes:
-        path: The file.
-        size: Its size in bytes.
+        path: The file or folder.
+        size: Size of the ONNX file in bytes.
         normalise: Policy by which the file standardises features.
-        difference: Largest difference of a probability between ONNX Runtime and PyTorch, over random test batches.
+        difference: Largest difference of a probability between ONNX Runtime and PyTorch, over random test batches; with
+            8-bit weights, before they were rounded.
+        int8: With 8-bit weights, what these change.
     """
 
     path: Path
     size: int
     normalise: NormalisePolicy
     difference: float
+    int8: Int8 | None = None
 
 
-def export_onnx(bundle: Bundle, path: Path | str, *, normalise: NormalisePolicy | None = None) -> Export:
+def export_onnx(
+    bundle: Bundle,
+    path: Path | str,
+    *,
+    normalise: NormalisePolicy | None = None,
+    samples: bool | None = None,
+    int8: bool = False,
+) -> Export:
     """Writes a trained model as an ONNX file, after checking that ONNX Runtime gives the same results as PyTorch.
 
     The file takes any number of recordings of any length. Whole-sequence LSTMs become ONNX's own operator, peepholes
-    included; the steps of a window are unrolled, or are a loop if they are many. A model of the raw waveform takes
-    samples, so that nothing else has to be computed.
+    included; the steps of a window are unrolled, or are a loop if they are many. With ``samples`` it computes the
+    features too, so that nothing else has to be computed.
 
     ============================  ============================================================================
     input ``features``            float32 ``[batch, frames, features]``, as extracted; the file standardises them
-    or input ``samples``          float32 ``[batch, samples]`` of the raw waveform, mono, with full scale 1
+    or input ``samples``          float32 ``[batch, samples]``, mono, with full scale 1, at the model's sample rate
     input ``lengths``             int64 ``[batch]``, the valid frames or samples of each recording, clamped to one
                                   frame and all
     input ``speakers``            int64 ``[batch]``, who speaks in each recording, as any number: features are
@@ -79,10 +89,14 @@ def export_onnx(bundle: Bundle, path: Path | str, *, normalise: NormalisePolicy 
         bundle: The trained model.
         path: The file; an existing one is replaced.
         normalise: A normalisation policy instead of the model's own.
+        samples: Whether the file takes samples instead of features. By default only if the model is one of the raw
+            waveform; others can be log mel models, but not eGeMAPS or frames.
+        int8: Whether to round the weights of matrix products and LSTMs to 8 bits (ONNX Runtime's dynamic quantisation).
 
     Raises:
         InputError: A package of the extra "export" is missing, the policy is "corpus" and the model has no training
-            statistics, the model's probabilities are NaN, or the file cannot be written.
+            statistics, its features cannot be computed from samples, its probabilities are NaN, or the file cannot be
+            written.
         RuntimeError: ONNX Runtime's results differ from PyTorch's; nothing is written.
 
     Example:
@@ -93,85 +107,88 @@ def export_onnx(bundle: Bundle, path: Path | str, *, normalise: NormalisePolicy 
     path = Path(path)
     _check_target(path)
     _require_packages()
-    model = _Exported(bundle, normalise or bundle.config.normalise).eval()
-    content = _with_metadata(_to_onnx(model), bundle, model.policy)
-    difference = _largest_difference(content, model)
+    features = bundle.config.features
+    samples = features.is_waveform if samples is None else samples
+    network = OnnxNetwork(bundle, normalise or bundle.config.normalise, samples=samples).eval()
+    content, difference, found = _content(network, bundle, network.policy, path, int8=int8)
+    write_atomically(path, content)
+    return Export(path, len(content), network.policy, difference, found)
+
+
+def export_audonnx(
+    bundle: Bundle, path: Path | str, *, normalise: NormalisePolicy | None = None, int8: bool = False
+) -> Export:
+    """Writes a trained model as a folder that ``audonnx.load`` opens and ``audinterface.Feature`` runs.
+
+    ``model.onnx`` takes the samples of one recording, ``signal`` ``[1, samples]`` in float32 at the model's sample
+    rate, and gives ``probabilities`` ``[1, classes]``; ``model.yaml`` has the names of the classes. A recording shorter
+    than a frame is padded with zeros.
+
+    Args:
+        bundle: The trained model, on log mel features or the raw waveform.
+        path: The folder; it is made if necessary, and the two files in it are replaced.
+        normalise: A normalisation policy instead of the model's own; not "speaker", since the model gets one recording
+            at a time.
+        int8: As for :func:`export_onnx`.
+
+    Raises:
+        InputError: As for :func:`export_onnx`; the package audonnx is missing, or the policy is "speaker".
+        RuntimeError: ONNX Runtime's results differ from PyTorch's; nothing is written.
+    """
+    path = Path(path)
+    policy = normalise or bundle.config.normalise
+    if policy == "speaker":
+        raise InputError(
+            "audonnx gives a model one recording at a time, but features are standardised per speaker; choose ",
+            Argument("normalise", "utterance"),
+            ", or better train the model with it",
+        )
+    if path.exists() and not path.is_dir():
+        raise InputError(f"{path}: is a file; give a folder to write")
+    _check_target(path.absolute() / "model.onnx" if path.is_dir() else path)
+    _require_packages((*_REQUIRED, "audonnx"), "audonnx")
+    network = SignalNetwork(OnnxNetwork(bundle, policy, samples=True)).eval()
+    content, difference, found = _content(network, bundle, policy, path, int8=int8)
+    labels = _audonnx_yaml(content, network.output, bundle.config.classes)
+    make_folder(path)
+    write_atomically(path / "model.onnx", content)
+    write_atomically(path / "model.yaml", labels)
+    return Export(path, len(content), policy, difference, found)
+
+
+def _content(
+    network: OnnxNetwork | SignalNetwork, bundle: Bundle, policy: NormalisePolicy, path: Path, *, int8: bool
+) -> tuple[bytes, float, Int8 | None]:
+    """The file's content, its largest difference from PyTorch, and what 8-bit weights change.
+
+    Raises:
+        RuntimeError: The results differ too much; ``path`` is only named.
+    """
+    model = _to_onnx(network)
+    content = _with_metadata(model, bundle, policy)
+    difference = _largest_difference(content, network)
     if not difference <= TOLERANCE:
         raise RuntimeError(
             f"ONNX Runtime's probabilities differ from PyTorch's by {difference:.2g}, more than {TOLERANCE:g}; "
             f"{path} was not written"
         )
-    write_atomically(path, content)
-    return Export(path, len(content), model.policy, difference)
+    if not int8:
+        return content, difference, None
+    with _quietly():
+        rounded = quantise(content)
+    return rounded, difference, compare_with_float(rounded, content, network, path)
 
 
-class _Exported(nn.Module):
-    """What the file computes: features are standardised according to the policy, then classified.
+def _audonnx_yaml(content: bytes, output: str, classes: Sequence[str]) -> str:
+    """Audonnx's description of the model, after it has opened the model itself."""
+    import audonnx
 
-    Statistics are computed in float64, as :class:`convrnn.features.normalise.Statistics` does.
-    """
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, bundle: Bundle, policy: NormalisePolicy) -> None:
-        super().__init__()
-        self.features = bundle.config.features.to_torch()
-        statistics = bundle.normaliser(policy).statistics
-        self.policy = policy
-        # A copy: the model itself may be in use, for example training on a GPU.
-        self.model = copy.deepcopy(bundle.model).cpu()
-        for name in ("mean", "std"):
-            value = np.zeros(0) if statistics is None else getattr(statistics, name)
-            self.register_buffer(name, torch.from_numpy(value))
-
-    @property
-    def input(self) -> str:
-        """Name of the first input."""
-        return "features" if self.features is None else "samples"
-
-    def example(self, batch: int, frames: int) -> Tensor:
-        """Zeros of the first input's shape, for that many frames."""
-        width = self.model.config.in_features
-        return torch.zeros(batch, frames, width) if self.features is None else torch.zeros(batch, frames * width)
-
-    @property
-    def frame_length(self) -> int:
-        """Places along the first input's second axis that make a frame."""
-        return 1 if self.features is None else self.model.config.in_features
-
-    def forward(self, x: Tensor, lengths: Tensor, speakers: Tensor | None = None) -> Tensor:
-        """Log-probabilities ``[batch, classes]`` of features ``[batch, frames, features]``, or of samples."""
-        lengths = lengths.clamp(self.frame_length, x.size(1))
-        x = geometry.mask_frames(x, lengths)
-        # Some runtimes' operators ignore NaN, and the result would look valid.
-        finite = (x.abs() <= torch.finfo(torch.float32).max).flatten(1).all(1, keepdim=True)
-        x = torch.where(finite if x.dim() == 2 else finite.unsqueeze(2), x, 0.0)
-        features, lengths = (x, lengths) if self.features is None else self.features(x, lengths)
-        standardised = self._standardise(features, lengths, finite, speakers)
-        log_probabilities: Tensor = self.model(standardised, lengths)
-        return torch.where(finite, log_probabilities, torch.nan)
-
-    def _standardise(self, features: Tensor, lengths: Tensor, finite: Tensor, speakers: Tensor | None) -> Tensor:
-        x, mean, std = features.double(), self.mean, self.std
-        if self.policy != "corpus":
-            counts = lengths.view(-1, 1, 1).double()
-            if self.policy == "speaker":
-                assert speakers is not None
-                together = (speakers.unsqueeze(1) == speakers).double() * finite.view(1, -1)
-                counts = _over_speakers(together, counts).clamp(min=1)
-            else:
-                together = None
-            mean = _over_speakers(together, x.sum(dim=1, keepdim=True)) / counts
-            squares = geometry.mask_frames(x - mean, lengths).square().sum(dim=1, keepdim=True)
-            std = (_over_speakers(together, squares) / counts).sqrt()
-        constant = std <= CONSTANT * mean.abs()
-        return torch.where(constant, 0.0, (x - mean) / torch.where(constant, 1.0, std)).float()
-
-
-def _over_speakers(together: Tensor | None, sums: Tensor) -> Tensor:
-    """Sums ``[batch, 1, n]`` over the rows that are ``together`` ``[batch, batch]``, or of each row by itself."""
-    return sums if together is None else (together @ sums.flatten(1)).unsqueeze(1)
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        (place / "model.onnx").write_bytes(content)
+        audonnx.Model(str(place / "model.onnx"), labels={output: list(classes)}).to_yaml(str(place / "model.yaml"))
+        audonnx.load(folder)
+        return (place / "model.yaml").read_text(encoding="utf-8")
 
 
 def _check_target(path: Path) -> None:
@@ -184,36 +201,34 @@ def _check_target(path: Path) -> None:
         raise InputError(f"{path}: the folder {path.parent} is not writable")
 
 
-def _require_packages() -> None:
-    for package in _REQUIRED:
+def _require_packages(packages: Sequence[str] = _REQUIRED, extra: str = "export") -> None:
+    for package in packages:
         try:
             import_module(package)
         except ModuleNotFoundError:
             raise InputError(
-                f"ONNX files need the package {package}, which is not installed; run: pip install 'convrnn[export]'"
+                f"ONNX files need the package {package}, which is not installed; run: pip install 'convrnn[{extra}]'"
             ) from None
         except ImportError as error:
             raise InputError(f"ONNX files need the package {package}, which cannot be loaded ({error})") from error
 
 
-def _to_onnx(model: _Exported) -> Any:  # noqa: ANN401 - of onnx, which has no types
-    x = model.example(2, 2 * model.model.shortest_input)
-    lengths = torch.tensor([x.size(1), x.size(1) // 2])
-    batch, frames = Dim("batch"), Dim("frames" if model.features is None else "samples")
-    inputs = {model.input: (x, {0: batch, 1: frames}), "lengths": (lengths, {0: batch})}
-    if model.policy == "speaker":
-        inputs["speakers"] = (torch.zeros_like(lengths), {0: batch})
+def _to_onnx(network: OnnxNetwork | SignalNetwork) -> Any:  # noqa: ANN401 - of onnx, which has no types
+    shortest = network.shortest_input
+    inputs = network.inputs([2 * shortest, shortest], np.random.default_rng(0))
+    axes = {name: Dim(name) for own in network.axes.values() for name in own if name is not None}
+    shapes = [{i: axes[name] for i, name in enumerate(own) if name is not None} for own in network.axes.values()]
     # Imported here, since an interrupt while the exporter imports it would look like a fault of the model.
     import_module("torch._dynamo")
     with _quietly(), torch.inference_mode(), ops.use_backend("reference"):
         program = torch.onnx.export(
-            model,
-            tuple(example for example, _ in inputs.values()),
+            network,
+            tuple(inputs.values()),
             input_names=list(inputs),
-            output_names=["log_probabilities"],
-            dynamic_shapes=tuple(shape for _, shape in inputs.values()),
+            output_names=[network.output],
+            dynamic_shapes=tuple(shapes),
             opset_version=OPSET,
-            custom_translation_table={torch.ops.convrnn.lstm.default: _lstm_of_onnx()},
+            custom_translation_table={torch.ops.convrnn.lstm.default: lstm_of_onnx()},
             dynamo=True,
             verbose=False,
         )
@@ -232,61 +247,6 @@ def _quietly() -> Iterator[None]:
             yield
     finally:
         logging.disable(level)
-
-
-def _lstm_of_onnx() -> Callable[..., Any]:
-    """``convrnn::lstm`` as ONNX's LSTM operator."""
-    from onnxscript import opset18
-
-    op: Any = opset18
-
-    def in_order(stacked: Any, order: tuple[int, ...]) -> Any:  # noqa: ANN401
-        """Reorders gates that are stacked along the first axis."""
-        parts = op.Split(stacked, axis=0, num_outputs=len(order))
-        return op.Concat(*(parts[i] for i in order), axis=0)
-
-    def lstm(
-        x: Any,  # noqa: ANN401
-        weight_ih: Any,  # noqa: ANN401
-        weight_hh: Any,  # noqa: ANN401
-        bias: Any = None,  # noqa: ANN401
-        weight_peephole: Any = None,  # noqa: ANN401
-        initial_hidden: Any = None,  # noqa: ANN401
-        initial_cell: Any = None,  # noqa: ANN401
-        lengths: Any = None,  # noqa: ANN401
-        reverse: bool = False,
-    ) -> Any:  # noqa: ANN401
-        hidden = weight_hh.shape[1]
-        i_o_f_g = (0, 3, 1, 2)
-        first = op.Constant(value_ints=[0])
-        batch = op.Shape(x, start=0, end=1)
-        sizes = op.Concat(op.Constant(value_ints=[1]), batch, op.Constant(value_ints=[hidden]), axis=0)
-
-        def state(vector: Any) -> Any:  # noqa: ANN401
-            return None if vector is None else op.Expand(vector, sizes)
-
-        if bias is not None:
-            ordered = in_order(bias, i_o_f_g)
-            bias = op.Unsqueeze(op.Concat(ordered, op.Sub(ordered, ordered), axis=0), first)
-        if weight_peephole is not None:
-            weight_peephole = op.Reshape(in_order(weight_peephole, (0, 2, 1)), op.Constant(value_ints=[1, 3 * hidden]))
-        y, _, _ = op.LSTM(
-            op.Transpose(x, perm=[1, 0, 2]),
-            op.Unsqueeze(in_order(weight_ih, i_o_f_g), first),
-            op.Unsqueeze(in_order(weight_hh, i_o_f_g), first),
-            bias,
-            None if lengths is None else op.Cast(lengths, to=6),  # int32
-            state(initial_hidden),
-            state(initial_cell),
-            weight_peephole,
-            direction="reverse" if reverse else "forward",
-            hidden_size=hidden,
-        )
-        states = op.Transpose(op.Squeeze(y, op.Constant(value_ints=[1])), perm=[1, 0, 2])
-        # ONNX's LSTM does not return every frame's cell state, and no model uses it; one that did would fail the check.
-        return states, states
-
-    return lstm
 
 
 def _with_metadata(model: Any, bundle: Bundle, policy: NormalisePolicy) -> bytes:  # noqa: ANN401
@@ -309,25 +269,21 @@ def _with_metadata(model: Any, bundle: Bundle, policy: NormalisePolicy) -> bytes
     return content
 
 
-def _largest_difference(content: bytes, model: _Exported) -> float:
+def _largest_difference(content: bytes, network: OnnxNetwork | SignalNetwork) -> float:
     """Largest difference of a probability, over recordings shorter and longer than the receptive field."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    shortest = model.model.shortest_input
+    shortest = network.shortest_input
     rng = np.random.default_rng(0)
     largest = 0.0
     for frames in ([1], [shortest], [7 * shortest + 3, shortest + 1, 2, 3 * shortest]):
-        lengths = model.frame_length * np.array(frames)
-        shape = model.example(len(frames), max(frames)).shape
-        x: NDArray[np.float32] = rng.normal(2.0, 3.0, shape).astype(np.float32)
-        inputs = {model.input: x, "lengths": lengths}
-        if model.policy == "speaker":
-            inputs["speakers"] = np.arange(len(frames)) % 2
+        inputs = network.inputs(frames, rng)
         with torch.inference_mode():
-            expected = model(*map(torch.from_numpy, inputs.values())).exp().numpy()
+            expected = network.probabilities(network(*inputs.values())).numpy()
         if not np.isfinite(expected).all():
             raise InputError("the model's probabilities are not numbers; its weights are damaged")
-        [found] = session.run(None, inputs)
-        largest = float(np.maximum(largest, np.abs(np.exp(found) - expected).max()))
+        [output] = session.run(None, {name: value.numpy() for name, value in inputs.items()})
+        found = network.probabilities(torch.from_numpy(output)).numpy()
+        largest = float(np.maximum(largest, np.abs(found - expected).max()))
     return largest

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convrnn.errors import InputError
+from convrnn.features.base import AudioFeatures
 from convrnn.features.extract import features_of
 from convrnn.features.normalise import NormalisePolicy
 from convrnn.features.samples import full_scale_one
@@ -33,8 +34,9 @@ class LivePredictor:
         enrolment: Features of other recordings of the speaker, each ``[frames, features]``; only for "speaker".
 
     Raises:
-        InputError: ``seconds`` is less than a frame, more than an hour or NaN; there is enrolment with a policy
-            other than "speaker"; or the policy is "corpus" and the model has no training statistics.
+        InputError: The model takes arrays of frames; ``seconds`` is less than a frame, more than an hour or NaN; there
+            is enrolment with a policy other than "speaker"; or the policy is "corpus" and the model has no training
+            statistics.
 
     Example:
         >>> def listen(bundle: Bundle, blocks: list[NDArray[np.float32]]) -> None:
@@ -54,11 +56,13 @@ class LivePredictor:
         enrolment: Sequence[NDArray[np.float32]] = (),
     ) -> None:
         config = bundle.config.features
+        if not isinstance(config, AudioFeatures):
+            raise InputError("the model takes arrays of frames from files; it cannot predict from samples")
         if seconds is not None and 1000 * seconds < config.frame_ms:
             raise InputError(f"seconds is {seconds:g}, less than one frame of {config.frame_ms:g} ms")
         if seconds is not None and not seconds <= MOST_SECONDS:
             raise InputError(f"seconds is {seconds:g}; at most {MOST_SECONDS:g} can be used")
-        self._bundle = bundle
+        self._bundle, self._features = bundle, config
         self._normaliser = bundle.normaliser(normalise)
         if enrolment and self._normaliser.policy != "speaker":
             raise InputError(
@@ -73,7 +77,7 @@ class LivePredictor:
     @property
     def heard(self) -> float:
         """Seconds of the recording so far."""
-        return self._pushed / self._bundle.config.features.sample_rate
+        return self._pushed / self._features.sample_rate
 
     def push(self, samples: NDArray[Any]) -> None:
         """Adds the next samples.
@@ -99,7 +103,7 @@ class LivePredictor:
         samples = np.concatenate([np.zeros(0, np.float32), *self._blocks])
         if self._most is not None:
             samples = samples[-self._most :]
-        config = self._bundle.config.features
+        config = self._features
         if 1000 * len(samples) < config.frame_ms * config.sample_rate:
             return None
         heard = [*self._enrolment, features_of(samples, config)]

@@ -7,19 +7,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from convrnn.corpora.recording import Fault, Recording, listen_to
+from convrnn.corpora.recording import Fault, Recording, listen_to, look_at
 from convrnn.errors import Argument, InputError
 from convrnn.features.bandwidth import RATES, resampled_from
-from convrnn.features.base import Features
-from convrnn.features.extract import Segment, extract_features
+from convrnn.features.base import AudioFeatures, Features
+from convrnn.features.extract import Segment, Utterance, extract_features
+from convrnn.features.frames import Frames, FramesConfig
 from convrnn.features.normalise import NormalisePolicy, Normaliser
 from convrnn.features.signal import Signal
 from convrnn.features.store import FeatureStore, Progress
 from convrnn.models.bundle import Bundle
 from convrnn.processes import Event, WorkFailedError, run_in_processes
-
-Utterance = Segment | Signal
-"""What is predicted: a file or a part of it, or a recording in memory."""
 
 ACCEPTABLE = ("narrow-band", "truncated")
 """Kinds of errors that a user may accept, because the recording can still be predicted."""
@@ -79,13 +77,16 @@ def predict(
     kind         severity meaning
     ============ ======== =======================================================================================
     missing-file error    no such file
-    unreadable   error    not audio, cut off, holds NaN or infinite samples, segment outside the file
+    unreadable   error    not audio or not an array of frames, cut off, holds NaN or infinite values, segment outside
+                          the file
     foreign-…    error    an audio format that has to be converted first
     truncated    error    the file ends before its header says so; may be accepted
-    zero-length  error    no samples
+    zero-length  error    no samples or frames
+    width        error    an array with another number of features per frame than the model takes
     too-short    error    less than one frame
     narrow-band  error    sampled at a lower rate than the model's features need; may be accepted
     silence      warning  all samples are equal
+    constant     warning  all values of an array of frames are equal
     clipping     warning  three neighbouring samples, or 0.1 % of all, are at full scale
     stereo       warning  several channels; their mean is used
     resampled    warning  almost nothing above half of a lower rate, although the model's features reach higher
@@ -257,6 +258,11 @@ def faults_of(segment: Utterance, config: Features, accept: Collection[str] = ()
         >>> faults_of(Segment("nowhere.wav"), LogMelConfig(sample_rate=16000))
         (('error', 'missing-file', 'nowhere.wav: audio file does not exist'),)
     """
+    if isinstance(config, FramesConfig):
+        return _faults_of_frames(segment, config)
+    assert isinstance(config, AudioFeatures)
+    if isinstance(segment, Frames):
+        return (("error", "unreadable", f"{segment}: is an array of frames, but the model takes audio"),)
     recording = listen_to(segment, str(segment))
     faults = [*recording.faults, *_narrow_band(recording, config, accepted="narrow-band" in accept)]
     faults = [("warning" if kind in accept else severity, kind, sentence) for severity, kind, sentence in faults]
@@ -265,7 +271,18 @@ def faults_of(segment: Utterance, config: Features, accept: Collection[str] = ()
     return tuple(faults)
 
 
-def _narrow_band(recording: Recording, config: Features, *, accepted: bool) -> list[Fault]:
+def _faults_of_frames(segment: Utterance, config: FramesConfig) -> tuple[Fault, ...]:
+    if not isinstance(segment, Segment):
+        # What is wrong with it is found when its frames are taken.
+        return ()
+    recording = look_at(segment.file)
+    found = recording.num_features
+    if found in (None, config.width):
+        return recording.faults
+    return (*recording.faults, ("error", "width", f"{segment.file}: {config.other_width(found)}"))
+
+
+def _narrow_band(recording: Recording, config: AudioFeatures, *, accepted: bool) -> list[Fault]:
     rate = recording.sample_rate
     if rate is None or rate / 2 >= config.highest_hz:
         return []
@@ -278,7 +295,7 @@ def _narrow_band(recording: Recording, config: Features, *, accepted: bool) -> l
     return [("error", "narrow-band", sentence)]
 
 
-def _resampled(segment: Utterance, recording: Recording, rate: int, config: Features) -> list[Fault]:
+def _resampled(segment: Segment | Signal, recording: Recording, rate: int, config: AudioFeatures) -> list[Fault]:
     if config.highest_hz <= min(RATES) / 2:
         return []
     lower = recording.resampled_from

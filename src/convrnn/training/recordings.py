@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convrnn.errors import Argument, InputError
-from convrnn.features.extract import Segment
+from convrnn.features.extract import Segment, Utterance
+from convrnn.features.frames import Frames
 from convrnn.features.signal import Signal
-from convrnn.training.predict import Utterance
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,15 +19,16 @@ if TYPE_CHECKING:
 
 
 def recordings_of(
-    recordings: "Recordings",
-    sampling_rate: int | None = None,
+    recordings: "Recordings", sampling_rate: int | None = None, *, of_frames: bool = False
 ) -> tuple[list[Utterance], list[str] | None]:
     """The recordings, and their speakers if a table names them.
 
     Args:
         recordings: Paths of audio files; or arrays of samples, ``[samples]`` or ``[channels, samples]``; or a DataFrame
-            with the columns ``file``, optionally ``speaker``, ``start`` and ``end`` (in seconds).
-        sampling_rate: Hz of the arrays, required for these and for nothing else.
+            with the columns ``file``, optionally ``speaker``, ``start`` and ``end`` (in seconds). For a model of
+            frames: paths of ``.npy`` files, arrays ``[frames, features]``, or a DataFrame with the column ``frames``.
+        sampling_rate: Hz of arrays of samples, required for these and for nothing else.
+        of_frames: Whether the model takes frames instead of audio.
 
     Raises:
         InputError: The argument is none of these, is empty, or a value in it cannot be used.
@@ -59,6 +60,9 @@ def recordings_of(
             Argument("recordings"),
             f": only paths or only numpy arrays are expected in the list, not {', '.join(kinds)}",
         )
+    if of_frames:
+        _refuse_rate(sampling_rate, "frames")
+        return [Frames.of(one, f"recording {i}") for i, one in enumerate(arrays)], None
     if sampling_rate is None:
         raise InputError(Argument("sampling_rate"), ": the rate of the arrays in Hz is needed")
     return [Signal.of(one, sampling_rate, f"recording {i}") for i, one in enumerate(arrays)], None
@@ -70,15 +74,18 @@ def _refuse_rate(sampling_rate: int | None, what: str) -> None:
 
 
 def _of_table(table: "pd.DataFrame") -> tuple[list[Utterance], list[str] | None]:
+    from convrnn.corpora.corpus import FRAMES_COLUMN, names_frames
+
     if "file" in table.index.names:
         # An audformat table has files and times in its index.
         table = table.reset_index()
-    if "file" not in table.columns:
+    source = FRAMES_COLUMN if names_frames(table.columns) else "file"
+    if source not in table.columns:
         raise InputError(Argument("recordings"), ": the table needs a column 'file'")
     if not len(table):
         raise InputError(Argument("recordings"), ": the table is empty")
     times = [[_seconds(table, column, row) for row in range(len(table))] for column in ("start", "end")]
-    segments: list[Utterance] = [Segment(str(file), *own) for file, *own in zip(table["file"], *times, strict=True)]
+    segments: list[Utterance] = [Segment(str(file), *own) for file, *own in zip(table[source], *times, strict=True)]
     speakers = [str(name) for name in table["speaker"]] if "speaker" in table.columns else None
     return segments, speakers
 
@@ -107,13 +114,16 @@ def read_list(path: Path) -> tuple[list[Segment], list[str] | None]:
 
     Args:
         path: Columns ``file`` (relative to the CSV or absolute), optionally ``speaker``, ``start`` and ``end`` in
-            seconds; other columns are ignored. The format is that of a corpus's CSV.
+            seconds; other columns are ignored. The format is that of a corpus's CSV. A column ``frames`` in place of
+            ``file`` names arrays of frames.
 
     Raises:
         InputError: Naming the file, the line and the column.
     """
+    from convrnn.corpora.corpus import FRAMES_COLUMN, names_frames
     from convrnn.corpora.csv_table import read_rows
 
-    columns, rows = read_rows(path, required=("file",))
-    segments = [Segment(str(path.parent / row.filled("file")), *row.times()) for row in rows]
+    columns, rows = read_rows(path, required=(("file", FRAMES_COLUMN),))
+    source = FRAMES_COLUMN if names_frames(columns) else "file"
+    segments = [Segment(str(path.parent / row.filled(source)), *row.times()) for row in rows]
     return segments, [row.filled("speaker") for row in rows] if "speaker" in columns else None

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convrnn.errors import InputError
+from convrnn.features.base import AudioFeatures
 from convrnn.features.normalise import NormalisePolicy
 from convrnn.json_files import read_json, validate
 from convrnn.models.bundle import Bundle
@@ -113,26 +114,32 @@ class SavedModel:
         return self.bundle.config.classes
 
     @property
-    def sampling_rate(self) -> int:
-        """The rate in Hz to which recordings are resampled."""
-        return self.bundle.config.features.sample_rate
+    def sampling_rate(self) -> int | None:
+        """The rate in Hz to which recordings are resampled; None for a model of frames."""
+        features = self.bundle.config.features
+        return features.sample_rate if isinstance(features, AudioFeatures) else None
 
-    def __call__(self, signal: NDArray[Any], sampling_rate: int) -> NDArray[np.float32]:
+    @property
+    def _takes_frames(self) -> bool:
+        return not isinstance(self.bundle.config.features, AudioFeatures)
+
+    def __call__(self, signal: NDArray[Any], sampling_rate: int | None = None) -> NDArray[np.float32]:
         """Log-probabilities of one recording, float32 ``[classes]``, in the order of :attr:`classes`.
 
         Args:
             signal: ``[samples]`` or ``[channels, samples]``. Floating-point samples have full scale 1, int16, int32 and
-                uint8 that of their type.
-            sampling_rate: Hz.
+                uint8 that of their type. For a model of frames ``[frames, features]``.
+            sampling_rate: Hz, required for audio.
 
         Raises:
             InputError: for a signal that cannot be used, such as one of less than one frame, or sampled at a lower rate
                 than the model needs.
         """
-        from convrnn.features.signal import Signal
         from convrnn.training.predict import predict
+        from convrnn.training.recordings import recordings_of
 
-        [found] = predict(self.bundle, [Signal.of(signal, sampling_rate)], speakers=["speaker"], fail_fast=True)
+        utterance, _ = recordings_of([signal], sampling_rate, of_frames=self._takes_frames)
+        [found] = predict(self.bundle, utterance, speakers=["speaker"], fail_fast=True)
         assert found.log_probabilities is not None
         return found.log_probabilities
 
@@ -222,7 +229,7 @@ class SavedModel:
         from convrnn.training.windows import extract_windows
 
         self._warn_of_policy(normalise)
-        utterances, named = recordings_of(recordings, sampling_rate)
+        utterances, named = recordings_of(recordings, sampling_rate, of_frames=self._takes_frames)
         return extract_windows(
             self.bundle,
             utterances,
@@ -306,7 +313,7 @@ class SavedModel:
         from convrnn.training.predict import predict
         from convrnn.training.recordings import recordings_of
 
-        utterances, named = recordings_of(recordings, sampling_rate)
+        utterances, named = recordings_of(recordings, sampling_rate, of_frames=self._takes_frames)
         return predict(
             self.bundle,
             utterances,

@@ -14,7 +14,6 @@ from convrnn.corpora.labelled import LabelledCorpus
 from convrnn.corpora.splits import Split
 from convrnn.errors import Argument, InputError
 from convrnn.features.config import FeatureConfig
-from convrnn.features.logmel import LogMelConfig
 from convrnn.features.normalise import NormalisePolicy
 from convrnn.features.waveform import WINDOW_LIMITS_MS, WINDOW_MS, WaveformConfig
 from convrnn.json_files import told
@@ -160,7 +159,7 @@ def make_spec(
         split: Speakers of the three sets.
         front_end: Name of a preset, for example "clstm"; ``convrnn.models.presets.FRONT_ENDS`` lists them.
         setting: "emotion" (section IV-A) or "paralinguistic" (IV-B).
-        features: Input features; by default log-mel at the lowest sample rate of the files, 16 kHz at most.
+        features: Input features; by default :attr:`~convrnn.corpora.labelled.LabelledCorpus.default_features`.
         window_ms: Length of the windows on the raw waveform in milliseconds; only for that, and by default
             :data:`~convrnn.features.waveform.WINDOW_MS`.
         normalise: What features are standardised over: each "speaker", each "utterance" or the "corpus".
@@ -177,7 +176,7 @@ def make_spec(
     """
     split_rows(corpus, split)
     if features is None:
-        features = LogMelConfig(sample_rate=corpus.sample_rate)
+        features = corpus.default_features
     if features.is_waveform and window_ms is None:
         window_ms = WINDOW_MS
     try:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from convrnn.features.base import Features
-from convrnn.features.extract import Segment
+from convrnn.features.base import AudioFeatures, Features
+from convrnn.features.extract import Segment, Utterance
 from convrnn.features.normalise import NormalisePolicy
 from convrnn.features.store import Progress
 from convrnn.models.bundle import Bundle
 from convrnn.models.front_end import FrontEnd
-from convrnn.training.predict import Utterance, standardise
+from convrnn.training.predict import standardise
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,9 +26,10 @@ class Windows:
     Attributes:
         segment: The recording.
         features: float32 ``[windows, features]``.
-        start: float64 ``[windows]``, the first moment that a window depends on, in seconds of the file or signal.
-        end: float64 ``[windows]``, the last one. Windows of a recording that is shorter than one, and those at its ends
-            under "same" padding, are cut off there.
+        start: float64 ``[windows]``, the first moment that a window depends on, in seconds of the file or signal; for a
+            model of frames the number of its first frame.
+        end: float64 ``[windows]``, the last moment, or the number of the frame after the last one. Windows of a
+            recording that is shorter than one, and those at its ends under "same" padding, are cut off there.
     """
 
     segment: Utterance
@@ -81,11 +82,13 @@ def extract_windows(
 def _times(
     front_end: FrontEnd, config: Features, frames: int, windows: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Start and end of each window in seconds."""
+    """Start and end of each window, in seconds or frames."""
     first = front_end.first_frame(max(frames, front_end.shortest_input)) + front_end.frame_stride * np.arange(windows)
-    last = np.clip(first + front_end.receptive_field - 1, 0, frames - 1)
-    start = np.clip(first, 0, frames - 1) * config.shift_ms
-    return start / 1000, (last * config.shift_ms + config.frame_ms) / 1000
+    start: NDArray[np.float64] = np.clip(first, 0, frames - 1).astype(np.float64)
+    last: NDArray[np.float64] = np.clip(first + front_end.receptive_field - 1, 0, frames - 1).astype(np.float64)
+    if not isinstance(config, AudioFeatures):
+        return start, last + 1
+    return start * config.shift_ms / 1000, (last * config.shift_ms + config.frame_ms) / 1000
 
 
 def windows_table(found: Sequence[Windows]) -> "pd.DataFrame":
