@@ -65,7 +65,10 @@ def test_csv_opens_a_table(tmp_path):
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("timit:/x", "unknown corpus 'timit:/x'; allowed: csv:PATH, emodb:PATH, aibo:PATH, agender:PATH, demo"),
+        (
+            "timit:/x",
+            "unknown corpus 'timit:/x'; allowed: csv:PATH, audformat:PATH, emodb:PATH, aibo:PATH, agender:PATH, demo",
+        ),
         ("data.csv", r"did you mean csv:data\.csv\?"),
         ("csv:", "has no path; write csv:PATH"),
         ("emodb", "has no path; write emodb:PATH"),

@@ -1,7 +1,7 @@
 """Your own corpus: a CSV table."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -149,13 +149,7 @@ def _task_columns(path: Path, header: list[str], source: str, rows: list[Row], d
         found = some([name for name in header if name])
         defects.append(CsvDefect(1, None, f"{path}: has no label column; found: {found}"))
         return []
-    tasks = []
-    for column in candidates:
-        values = [row.values[column] for row in rows if row.values[column]]
-        distinct = set(values)
-        few = len(distinct) <= MAX_NUMERIC_CLASSES
-        if few or (not all(map(is_number, distinct)) and len(values) >= 2 * len(distinct)):
-            tasks.append(column)
+    tasks = [column for column in candidates if can_be_task([row.values[column] for row in rows if row.values[column]])]
     if not tasks:
         message = (
             f"{path}: no column can be a task; {', '.join(candidates)} have more than {MAX_NUMERIC_CLASSES} distinct "
@@ -163,6 +157,21 @@ def _task_columns(path: Path, header: list[str], source: str, rows: list[Row], d
         )
         defects.append(CsvDefect(1, None, message))
     return tasks
+
+
+def can_be_task(labels: Sequence[str]) -> bool:
+    """Whether labels can be classes, and not only measurements or texts.
+
+    Measurements are numbers with more than :data:`MAX_NUMERIC_CLASSES` distinct values; texts are other labels with
+    more distinct values than that which hardly repeat (fewer than two for each).
+
+    Example:
+        >>> can_be_task(["joy", "anger"]), can_be_task([f"{number / 7}" for number in range(100)])
+        (True, False)
+    """
+    distinct = set(labels)
+    few = len(distinct) <= MAX_NUMERIC_CLASSES
+    return few or (not all(map(is_number, distinct)) and len(labels) >= 2 * len(distinct))
 
 
 def _partition(row: Row) -> str | None:

@@ -49,6 +49,7 @@ CORPORA: Mapping[str, Entry] = MappingProxyType(
             "a table with columns file, speaker, labels, optional partition, start, end; separated by commas, "
             "semicolons or tabs; files relative to the CSV or absolute",
         ),
+        "audformat": Entry("audformat", "open_audformat", "a database in audformat, the folder with db.yaml"),
         "emodb": Entry("emodb", "open_emodb", "its original folder"),
         "aibo": Entry("aibo", "open_aibo", "FAU-Aibo's original folder"),
         "agender": Entry("agender", "open_agender", "its original folder"),
@@ -63,7 +64,7 @@ def corpus_forms() -> dict[str, str]:
 
     Example:
         >>> list(corpus_forms())
-        ['csv:PATH', 'emodb:PATH', 'aibo:PATH', 'agender:PATH', 'demo']
+        ['csv:PATH', 'audformat:PATH', 'emodb:PATH', 'aibo:PATH', 'agender:PATH', 'demo']
     """
     return {f"{kind}:PATH" if entry.has_path else kind: entry.about for kind, entry in CORPORA.items()}
 
@@ -73,7 +74,7 @@ def open_corpus(spec: str, on_progress: Callable[[int, int], None] | None = None
 
     Args:
         spec: One of :data:`CORPORA`, such as ``"csv:data.csv"`` (a table of your own, see
-            :func:`~convrnn.corpora.csv_table.open_csv`), ``"emodb:PATH"`` or ``"demo"``.
+            :func:`~convrnn.corpora.csv_table.open_csv`), ``"audformat:PATH"``, ``"emodb:PATH"`` or ``"demo"``.
         on_progress: Called with (utterances done, total) while a corpus is synthesised.
 
     Raises:
@@ -83,7 +84,7 @@ def open_corpus(spec: str, on_progress: Callable[[int, int], None] | None = None
         >>> open_corpus("timit")
         Traceback (most recent call last):
         ...
-        convrnn.errors.InputError: unknown corpus 'timit'; allowed: csv:PATH, emodb:PATH, aibo:PATH, agender:PATH, demo
+        convrnn.errors.InputError: unknown corpus 'timit'; allowed: csv:PATH, audformat:PATH, emodb:PATH, aibo:PATH, ...
     """
     kind, colon, path = spec.partition(":")
     entry = CORPORA.get(kind)

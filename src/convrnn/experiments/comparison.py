@@ -118,8 +118,9 @@ def compare(
     compared there so far: further models and seeds are added; a comparison with other settings needs another folder.
 
     Args:
-        corpus: a corpus, the :class:`~pathlib.Path` of a CSV table, or a name: ``"csv:PATH"``, ``"emodb:PATH"``,
-            ``"aibo:PATH"``, ``"agender:PATH"`` or ``"demo"`` (see :func:`~convrnn.corpora.registry.open_corpus`).
+        corpus: a corpus, the :class:`~pathlib.Path` of a CSV table, or a name: ``"csv:PATH"``, ``"audformat:PATH"``,
+            ``"emodb:PATH"``, ``"aibo:PATH"``, ``"agender:PATH"`` or ``"demo"`` (see
+            :func:`~convrnn.corpora.registry.open_corpus`).
         task: the label column to predict.
         out: folder for runs, tables and pictures; made if it does not exist.
         models: front ends, names in :data:`~convrnn.models.presets.FRONT_ENDS`; by default those of

@@ -47,6 +47,7 @@ class Int8:
 
 def quantise(content: bytes) -> bytes:
     """A file whose matrix products and LSTMs have 8-bit weights; their inputs are rounded while it runs."""
+    import onnx
     from onnxruntime.quantization import quantize_dynamic
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -57,7 +58,12 @@ def quantise(content: bytes) -> bytes:
         quant_pre_process(path, prepared, skip_symbolic_shape=True)
         # Convolutions with 8 bits take longer than with 32.
         quantize_dynamic(prepared, path, op_types_to_quantize=["MatMul", "Gemm", "LSTM"])
-        return path.read_bytes()
+        model = onnx.load(path)
+    # The quantiser's own note is not JSON, unlike all other metadata of exported models.
+    [note] = [entry for entry in model.metadata_props if entry.key == "onnx.infer"]
+    model.metadata_props.remove(note)
+    rounded: bytes = model.SerializeToString()
+    return rounded
 
 
 def compare_with_float(rounded: bytes, content: bytes, network: OnnxNetwork | SignalNetwork, path: Path) -> Int8:
