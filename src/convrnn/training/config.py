@@ -1,6 +1,6 @@
 """Optimisation settings and their defaults; a light import, so that commands can show them in their help."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -9,6 +9,9 @@ MOST_SEED = 2**63 - 1
 
 MOST_EPOCHS = 10**6
 """Maximum number of epochs; at one second each they take eleven days."""
+
+Precision = Literal["32", "bf16-mixed"]
+Device = Literal["cpu", "cuda"]
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
