@@ -251,7 +251,8 @@ def checkpoint(folder: Path) -> Target:
     from convrnn.training.spec import RunSpec
 
     _, half = material.write_run(folder)
-    learner = Learner(RunSpec.model_validate_json((half / "spec.json").read_text()))
+    spec = RunSpec.model_validate_json((half / "spec.json").read_text())
+    learner = Learner(spec.model, spec.training, seed=spec.seed)
     path = half / "last.ckpt"
     whole = path.read_bytes()
     with zipfile.ZipFile(io.BytesIO(whole)) as archive:

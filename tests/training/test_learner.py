@@ -12,8 +12,17 @@ from convrnn.training.learner import Learner
 
 
 @pytest.fixture
-def learner(make):
-    return Learner(make(training=TrainingConfig(batch_size=4, lr=0.01, betas=(0.8, 0.99), eps=1e-6)))
+def new(make):
+    def new_learner(seed=1, precision="32"):
+        training = TrainingConfig(lr=0.01, betas=(0.8, 0.99), eps=1e-6)
+        return Learner(make().model, training, seed=seed, precision=precision)
+
+    return new_learner
+
+
+@pytest.fixture
+def learner(new):
+    return new()
 
 
 @pytest.fixture
@@ -48,9 +57,8 @@ def test_training_changes_all_parameters_and_validation_none(learner, batch):
     assert moved == {name for name, _ in learner.model.named_parameters()}
 
 
-def test_a_step_is_that_of_adam_on_the_gradient_of_the_loss(learner, batch, make):
-    spec = make(training=TrainingConfig(batch_size=4, lr=0.01, betas=(0.8, 0.99), eps=1e-6))
-    other = Learner(spec).model
+def test_a_step_is_that_of_adam_on_the_gradient_of_the_loss(learner, batch, new):
+    other = new().model
     adam = torch.optim.Adam(other.parameters(), lr=0.01, betas=(0.8, 0.99), eps=1e-6)
     for _ in range(3):
         loss = torch.nn.functional.nll_loss(other(batch.x, batch.lengths), batch.labels)
@@ -63,18 +71,18 @@ def test_a_step_is_that_of_adam_on_the_gradient_of_the_loss(learner, batch, make
     assert all(torch.equal(value, weights[name]) for name, value in other.state_dict().items())
 
 
-def test_adam_has_the_parameters_of_the_spec(learner):
+def test_adam_has_the_parameters_of_the_config(learner):
     assert type(learner.optimizer) is torch.optim.Adam
     (group,) = learner.optimizer.param_groups
     assert (group["lr"], group["betas"], group["eps"], group["weight_decay"]) == (0.01, (0.8, 0.99), 1e-6, 0)
     assert len(group["params"]) == len(list(learner.model.parameters()))
 
 
-def test_the_seed_decides_the_initial_weights(make):
+def test_the_seed_decides_the_initial_weights(new):
     torch.manual_seed(77)
-    first = Learner(make(seed=1)).weights()
+    first = new(seed=1).weights()
     torch.manual_seed(78)
-    again, other = Learner(make(seed=1)).weights(), Learner(make(seed=2)).weights()
+    again, other = new(seed=1).weights(), new(seed=2).weights()
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not all(torch.equal(first[name], other[name]) for name in first)
 
@@ -86,15 +94,15 @@ def test_weights_are_copies(learner, batch):
     assert all(torch.equal(weights[name], before[name]) for name in before)
 
 
-def test_mixed_precision_sums_the_gradients_of_a_weight_in_float32(make, batch):
+def test_mixed_precision_sums_the_gradients_of_a_weight_in_float32(new, batch):
     """Weights that are used in every frame; autocast's cache would sum their gradients in bfloat16."""
-    learner = Learner(make(precision="bf16-mixed"))
+    learner = new(precision="bf16-mixed")
     loss, log_probabilities = learner.train_step(batch)
-    exact, _ = Learner(make()).train_step(batch)
+    exact, _ = new().train_step(batch)
     assert loss.dtype == log_probabilities.dtype == torch.float32
     assert not torch.equal(loss, exact)
     assert torch.allclose(loss, exact, atol=0.05)
-    uncached = Learner(make(precision="bf16-mixed")).model
+    uncached = new(precision="bf16-mixed").model
     with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
         result = uncached(batch.x, batch.lengths).float()
         torch.nn.functional.nll_loss(result, batch.labels).backward()
@@ -102,10 +110,10 @@ def test_mixed_precision_sums_the_gradients_of_a_weight_in_float32(make, batch):
     assert all(torch.equal(p.grad, gradients[name]) for name, p in uncached.named_parameters())
 
 
-def test_variables_for_fabric_are_ignored(make, monkeypatch):
+def test_variables_for_fabric_are_ignored(new, monkeypatch):
     settings = {"LT_PRECISION": "bf16-true", "LT_DEVICES": "3", "LT_STRATEGY": "ddp", "LT_ACCELERATOR": "nonsense"}
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
-    learner = Learner(make())
+    learner = new()
     assert {value.dtype for value in learner.weights().values()} == {torch.float32}
     assert {name: os.environ[name] for name in settings} == settings

@@ -22,6 +22,8 @@ def examples(labels) -> Examples:
 class Scripted:
     """A learner with given numbers of validation errors, one per epoch; training counts the batches."""
 
+    num_classes = 3
+
     def __init__(self, errors):
         self.errors = iter(errors)
         self.seen = []
@@ -39,33 +41,34 @@ class Scripted:
         return {"steps": torch.tensor(len(self.seen))}
 
 
-def follow(make, errors, **training):
+def follow(errors, *, balanced=True, **training):
     """Runs the loop with given numbers of validation errors among 8 examples."""
-    spec = make(training=TrainingConfig(batch_size=8, **training))
     learner, state, events = Scripted(errors), TrainingState(), []
     train(
-        spec,
         learner,
         examples([0, 1, 1, 2, 2, 2]),
         examples([0, 1, 2, 0, 1, 2, 0, 1]),
         state,
         lambda: events.append(("save", len(state.reports), state.best.epoch)),
+        config=TrainingConfig(batch_size=8, **training),
+        seed=1,
+        balanced=balanced,
         on_epoch=lambda report: events.append(("epoch", report.epoch, report.is_best)),
         on_step=lambda step: events.append(("step", step.epoch, step.batch, step.num_batches)),
     )
     return learner, state, events
 
 
-def test_the_first_of_equally_good_epochs_is_selected(make):
-    _, state, _ = follow(make, [5, 3, 3, 4], max_epochs=4)
+def test_the_first_of_equally_good_epochs_is_selected():
+    _, state, _ = follow([5, 3, 3, 4], max_epochs=4)
     assert state.best == state.reports[1]
     assert [report.is_best for report in state.reports] == [True, True, False, False]
     assert state.best_model == {"steps": torch.tensor(4)}  # two batches in each of two epochs
     assert [report.validation_misclassification for report in state.reports] == [5 / 8, 3 / 8, 3 / 8, 4 / 8]
 
 
-def test_an_epoch_with_only_errors_can_be_the_best(make):
-    _, state, _ = follow(make, [8, 8], max_epochs=2)
+def test_an_epoch_with_only_errors_can_be_the_best():
+    _, state, _ = follow([8, 8], max_epochs=2)
     assert state.best == state.reports[0]
 
 
@@ -78,42 +81,49 @@ def test_an_epoch_with_only_errors_can_be_the_best(make):
         ([4, 4], 100, 1, 2),
     ],
 )
-def test_training_stops_in_time(make, errors, max_epochs, patience, epochs):
-    _, state, _ = follow(make, errors, max_epochs=max_epochs, patience=patience)
+def test_training_stops_in_time(errors, max_epochs, patience, epochs):
+    _, state, _ = follow(errors, max_epochs=max_epochs, patience=patience)
     assert len(state.reports) == epochs
 
 
-def test_a_finished_state_is_not_trained_further(make):
-    spec = make(training=TrainingConfig(max_epochs=2, patience=1))
-    _, state, _ = follow(make, [4, 4], max_epochs=2, patience=1)
-    train(spec, Scripted([]), examples([0, 1, 2]), examples([0]), state, lambda: pytest.fail("trained"))
+def test_a_finished_state_is_not_trained_further():
+    _, state, _ = follow([4, 4], max_epochs=2, patience=1)
+    train(
+        Scripted([]),
+        examples([0, 1, 2]),
+        examples([0]),
+        state,
+        lambda: pytest.fail("trained"),
+        config=TrainingConfig(max_epochs=2, patience=1),
+        seed=1,
+        balanced=True,
+    )
 
 
-def test_the_training_set_is_balanced_by_default(make):
-    learner, _, _ = follow(make, [1], max_epochs=1)
+def test_the_training_set_is_balanced_on_request():
+    learner, _, _ = follow([1], max_epochs=1)
     assert sum(learner.seen) == 9
-    spec = make(balance=False, training=TrainingConfig(batch_size=8, max_epochs=1))
-    learner = Scripted([1])
-    train(spec, learner, examples([0, 1, 1, 2, 2, 2]), examples([0, 1]), TrainingState(), lambda: None)
+    learner, _, _ = follow([1], balanced=False, max_epochs=1)
     assert sum(learner.seen) == 6
 
 
-def test_everything_is_saved_before_it_is_reported(make):
-    _, _, events = follow(make, [5, 6], max_epochs=2)
+def test_everything_is_saved_before_it_is_reported():
+    _, _, events = follow([5, 6], max_epochs=2)
     epochs = [[("step", n, 1, 2), ("step", n, 2, 2), ("save", n, 1), ("epoch", n, n == 1)] for n in (1, 2)]
     assert events == list(itertools.chain(*epochs))
 
 
 @pytest.mark.parametrize("kind", ["training", "validation"])
 def test_a_loss_that_is_not_finite_is_named(make, kind):
-    learner = Learner(make())
+    learner = Learner(make().model, TrainingConfig(), seed=1)
     values = iter([1.0, 1.0, torch.nan])
     step = f"{'train' if kind == 'training' else kind}_step"
     original = getattr(learner, step)
     setattr(learner, step, lambda batch: (torch.tensor(next(values)), original(batch)[1]))
-    spec = make(training=TrainingConfig(batch_size=1, max_epochs=1), balance=False)
+    config = TrainingConfig(batch_size=1, max_epochs=1)
+    sets = examples([0, 1, 2]), examples([0, 1, 2])
     with pytest.raises(NonFiniteLossError, match=rf"the loss of {kind} batch 3 in epoch 1 is nan; a lower learning"):
-        train(spec, learner, examples([0, 1, 2]), examples([0, 1, 2]), TrainingState(), lambda: None)
+        train(learner, *sets, TrainingState(), lambda: None, config=config, seed=1, balanced=False)
 
 
 def test_batches_are_weighted_by_their_size():

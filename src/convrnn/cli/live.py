@@ -118,8 +118,8 @@ def live(
 
 def _check_band(rate: int, features: AudioFeatures, accept: Collection[str]) -> None:
     """Refuse samples without the frequencies that the model uses, or warn about them with ``--accept``."""
+    from convrnn.arguments import check_choice
     from convrnn.cli.console import as_option, warn
-    from convrnn.experiments.arguments import check_choice
 
     for kind in accept:
         check_choice("accept", kind, ("narrow-band",))

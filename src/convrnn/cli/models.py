@@ -29,7 +29,7 @@ def models(
     Rate and receptive field are those of the front end's output, which is the input of the (B)LSTM, for frames of 25 ms
     every 10 ms. Names joined by "=" are the same model.
     """
-    from convrnn.experiments.arguments import check_choice
+    from convrnn.arguments import check_choice
     from convrnn.models.presets import FRONT_ENDS, SETTINGS
 
     if setting is not None:

@@ -9,9 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
+from convrnn.arguments import check_number
 from convrnn.cache import default_cache_dir
 from convrnn.corpora.registry import corpus_forms
-from convrnn.experiments.arguments import LIMITS, MODELS, check_number
+from convrnn.experiments.arguments import LIMITS, MODELS
 from convrnn.features.registry import DEFAULT_FEATURES, FEATURES
 from convrnn.features.waveform import WINDOW_MS
 from convrnn.plain_text import encodable

@@ -1,16 +1,17 @@
 """Defaults, limits and checks of arguments; imports nothing heavy, so that commands can show them in their help."""
 
-import numbers
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import get_args
 
-from convrnn.errors import Argument, InputError, one_sentence
+from convrnn.arguments import check_choice, check_number
+from convrnn.errors import Argument, InputError
 from convrnn.features.base import SAMPLE_RATES
 from convrnn.features.normalise import NormalisePolicy
 from convrnn.features.waveform import WINDOW_LIMITS_MS
 from convrnn.files import why_not_writable
-from convrnn.training.config import MOST_EPOCHS, MOST_SEED, TrainingConfig
+from convrnn.training.config import LIMITS as TRAINING_LIMITS
+from convrnn.training.config import MOST_SEED
 
 MODELS = ("baseline", "conv", "clstm", "extended-clstm", "cblstm")
 """The front ends compared by default."""
@@ -25,12 +26,9 @@ MOST_JOBS = 256
 """Largest number of processes."""
 
 LIMITS: dict[str, tuple[float, float, str]] = {
-    "batch_size": (1, 2**16, ""),
+    **TRAINING_LIMITS,
     "fold": (1, MOST_RUNS, ""),
     "jobs": (1, MOST_JOBS, "since each process loads PyTorch and takes 300 MB or more"),
-    "learning_rate": (1e-8, 1.0, "since a step changes every weight by about that much, and weights start below 1"),
-    "max_epochs": (1, MOST_EPOCHS, ""),
-    "patience": (1, MOST_EPOCHS, ""),
     "sample_rate": (*SAMPLE_RATES, "as in audio files"),
     "seed": (0, MOST_SEED, "as in PyTorch"),
     "seeds": (1, MOST_RUNS, ""),
@@ -60,57 +58,6 @@ def check_numbers(**values: float | None) -> None:
     """
     for name, value in values.items():
         check_number(name, value, *LIMITS[name])
-
-
-def training_config(max_epochs: int, patience: int, batch_size: int, learning_rate: float) -> TrainingConfig:
-    """The training config with these values and defaults for all others.
-
-    Raises:
-        InputError: as :func:`check_numbers`.
-    """
-    check_numbers(max_epochs=max_epochs, patience=patience, batch_size=batch_size, learning_rate=learning_rate)
-    return TrainingConfig(max_epochs=max_epochs, patience=patience, batch_size=batch_size, lr=learning_rate)
-
-
-def check_number(name: str, value: float | None, least: float, most: float, why: str = "") -> None:
-    """Refuse NaN and numbers outside the limits, and fractions where ``least`` is whole; None is ignored.
-
-    Args:
-        name: the argument.
-        value: what was given.
-        least: the smallest allowed number.
-        most: the largest.
-        why: the reason for the limits, if it is not obvious.
-
-    Raises:
-        InputError: with all of these, or for something that is not a number.
-    """
-    if value is not None and (isinstance(value, bool) or not isinstance(value, numbers.Real)):
-        raise InputError(Argument(name), f": a number is expected, not {one_sentence(repr(value), 40)}")
-    fraction = isinstance(least, int) and isinstance(value, float)
-    if value is None or (least <= value <= most and not fraction):
-        return
-    found = float(f"{value:.6g}") if isinstance(value, float) else value
-    shown = found if len(str(found)) <= 40 else one_sentence(str(found), 40)
-    kind = "whole number" if fraction else "number"
-    raise InputError(Argument(name, shown), f": must be a {kind} from {least} to {most}", f", {why}" if why else "")
-
-
-def check_choice(name: str, value: str, allowed: Iterable[str]) -> None:
-    """Refuse a word that is not among the allowed ones.
-
-    Raises:
-        InputError: naming the argument and all allowed words.
-
-    Example:
-        >>> check_choice("setting", "music", ("emotion", "paralinguistic"))
-        Traceback (most recent call last):
-        ...
-        convrnn.errors.InputError: 'setting': unknown value 'music'; allowed: emotion, paralinguistic
-    """
-    words = tuple(allowed)
-    if value not in words:
-        raise InputError(Argument(name), f": unknown value {value!r}; allowed: {', '.join(words)}")
 
 
 def check_choices(name: str, values: Sequence[str], allowed: Iterable[str]) -> None:

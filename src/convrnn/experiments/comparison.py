@@ -5,18 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
+from convrnn.arguments import check_choice
 from convrnn.corpora.corpus import Corpus
 from convrnn.corpora.gate import Provisos
 from convrnn.corpora.labelled import LabelledCorpus
-from convrnn.experiments.arguments import (
-    SEEDS,
-    check_choice,
-    check_choices,
-    check_folder,
-    check_numbers,
-    check_policy,
-    training_config,
-)
+from convrnn.experiments.arguments import SEEDS, check_choices, check_folder, check_numbers, check_policy
 from convrnn.experiments.caption import experiment_of
 from convrnn.experiments.comparison_record import ComparisonRecord, open_folder, recorded
 from convrnn.experiments.grid import GridRun, outcomes, plan, run_grid
@@ -39,7 +32,7 @@ from convrnn.experiments.rows import RowOptions, named_corpus
 from convrnn.features.registry import FEATURES
 from convrnn.features.store import FeatureStore
 from convrnn.models.presets import FRONT_ENDS, SETTINGS
-from convrnn.training.config import DEFAULTS
+from convrnn.training.config import DEFAULTS, training_config
 
 if TYPE_CHECKING:
     import pandas as pd

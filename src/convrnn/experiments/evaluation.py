@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pandas as pd
 
+from convrnn.arguments import check_choice
 from convrnn.corpora.check import CheckReport
 from convrnn.corpora.corpus import Corpus
 from convrnn.corpora.gate import Provisos, check_tested_rows
 from convrnn.corpora.labelled import LabelledCorpus
 from convrnn.corpora.splits import Split
 from convrnn.errors import Argument, InputError
-from convrnn.experiments.arguments import PARTITIONS, check_choice, check_numbers
+from convrnn.experiments.arguments import PARTITIONS, check_numbers
 from convrnn.experiments.prepare import choose_policy, make_ready
 from convrnn.experiments.progress import Progress
 from convrnn.experiments.resources import Resources, extraction_jobs

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
+from convrnn.arguments import check_choice
 from convrnn.cache import cache_folder
 from convrnn.corpora.corpus import Corpus
 from convrnn.errors import Argument, InputError
-from convrnn.experiments.arguments import SEEDS, check_choice, check_choices, check_folder, check_list, check_numbers
+from convrnn.experiments.arguments import SEEDS, check_choices, check_folder, check_list, check_numbers
 from convrnn.experiments.caption import experiment_of
 from convrnn.experiments.columns import Request, choose_columns, is_the_papers, missing_columns
 from convrnn.experiments.grid import GridRun, outcomes, plan, run_grid

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from convrnn.arguments import check_choice
 from convrnn.corpora.corpus import Corpus
 from convrnn.corpora.gate import Provisos
 from convrnn.corpora.labelled import LabelledCorpus
 from convrnn.corpora.splits import make_splits
 from convrnn.errors import Argument, InputError
-from convrnn.experiments.arguments import check_choice, check_folder, check_numbers, check_policy, training_config
+from convrnn.experiments.arguments import check_folder, check_numbers, check_policy
 from convrnn.experiments.grid import GridRun, run_grid, scores
 from convrnn.experiments.prepare import (
     check_models,
@@ -24,7 +25,7 @@ from convrnn.experiments.resources import Resources
 from convrnn.experiments.rows import RowOptions, check_rows, named_corpus, open_rows
 from convrnn.features.registry import FEATURES
 from convrnn.models.presets import FRONT_ENDS, SETTINGS
-from convrnn.training.config import DEFAULTS
+from convrnn.training.config import DEFAULTS, training_config
 from convrnn.training.result import RunResult
 from convrnn.training.run_directory import BEST
 from convrnn.training.spec import make_spec

@@ -125,21 +125,12 @@ class Bundle:
     ) -> NDArray[np.float32]:
         """Class log-probabilities ``[utterances, classes]`` of normalised features, each ``[frames, features]``.
 
-        On the CPU, recordings of more than :data:`LONG` frames are classified in blocks, so that hours of audio need
-        little more memory than their features.
+        :func:`log_probabilities` computes them.
 
         Raises:
             InputError: If the weights are so large that the probabilities are NaN.
         """
-        result = np.empty((len(features), len(self.config.classes)), dtype=np.float32)
-        in_blocks = works_in_blocks(self.model)
-        for rows, x, lengths in self._batches(features, batch_size):
-            with torch.inference_mode():
-                long = in_blocks and len(rows) == 1 and x.size(1) > LONG
-                result[rows] = (classify_in_blocks(self.model, x) if long else self.model(x, lengths)).float().cpu()
-        if np.isnan(result).any():
-            raise InputError("the model's probabilities are not numbers; its weights are damaged")
-        return result
+        return log_probabilities(self.model, features, batch_size=batch_size)
 
     def extract_features(
         self, features: Sequence[NDArray[np.float32]], *, batch_size: int = 32
@@ -149,29 +140,13 @@ class Bundle:
         Models without a front end return their input.
         """
         result: list[NDArray[np.float32]] = [np.empty(0, np.float32)] * len(features)
-        for rows, x, lengths in self._batches(features, batch_size):
+        for rows, x, lengths in _batches(self.model, features, batch_size):
             with torch.inference_mode():
                 extracted, counts = self.model.extract_features(x, lengths)
             assert counts is not None
             for row, sequence, count in zip(rows, extracted.float().cpu().numpy(), counts.tolist(), strict=True):
                 result[row] = sequence[:count].copy()
         return result
-
-    def _batches(
-        self, features: Sequence[NDArray[np.float32]], batch_size: int
-    ) -> Iterator[tuple[list[int], Tensor, Tensor]]:
-        """Batches of utterances of similar length: their positions, padded features and lengths."""
-        order = sorted(range(len(features)), key=lambda i: len(features[i]))
-        device = next(self.model.parameters()).device
-        self.model.eval()
-        while order:
-            rows = order[:batch_size]
-            while len(rows) > 1 and len(rows) * len(features[rows[-1]]) > MOST_FRAMES:
-                rows.pop()
-            del order[: len(rows)]
-            tensors = [torch.from_numpy(features[i]) for i in rows]
-            x = tensors[0].unsqueeze(0) if len(rows) == 1 else pad_sequence(tensors, batch_first=True)
-            yield rows, x.to(device), torch.tensor([len(features[i]) for i in rows], device=device)
 
     def save(self, path: Path | str, texts: Mapping[str, str] = MappingProxyType({})) -> None:
         """Writes the folder ``path``, replacing an existing one, under a temporary name first.
@@ -232,6 +207,51 @@ class Bundle:
             ) from None
         load_weights(path / "model.safetensors", model)
         return cls(config, model.eval())
+
+
+def log_probabilities(
+    model: SequenceClassifier, features: Sequence[NDArray[np.float32]], *, batch_size: int = 32
+) -> NDArray[np.float32]:
+    """Class log-probabilities ``[sequences, classes]`` of normalised features, each ``[frames, features]``.
+
+    On the CPU, sequences of more than :data:`LONG` frames are classified in blocks, so that hours of audio need little
+    more memory than their features.
+
+    Raises:
+        InputError: If the weights are so large that the probabilities are NaN.
+
+    Example:
+        >>> from convrnn.models import preset
+        >>> model = SequenceClassifier(preset("clstm", "emotion", in_features=26, num_classes=5))
+        >>> log_probabilities(model, [np.zeros((180, 26), np.float32), np.zeros((90, 26), np.float32)]).shape
+        (2, 5)
+    """
+    result = np.empty((len(features), model.config.num_classes), dtype=np.float32)
+    in_blocks = works_in_blocks(model)
+    for rows, x, lengths in _batches(model, features, batch_size):
+        with torch.inference_mode():
+            long = in_blocks and len(rows) == 1 and x.size(1) > LONG
+            result[rows] = (classify_in_blocks(model, x) if long else model(x, lengths)).float().cpu()
+    if np.isnan(result).any():
+        raise InputError("the model's probabilities are not numbers; its weights are damaged")
+    return result
+
+
+def _batches(
+    model: SequenceClassifier, features: Sequence[NDArray[np.float32]], batch_size: int
+) -> Iterator[tuple[list[int], Tensor, Tensor]]:
+    """Batches of sequences of similar length: their positions, padded features and lengths."""
+    order = sorted(range(len(features)), key=lambda i: len(features[i]))
+    device = next(model.parameters()).device
+    model.eval()
+    while order:
+        rows = order[:batch_size]
+        while len(rows) > 1 and len(rows) * len(features[rows[-1]]) > MOST_FRAMES:
+            rows.pop()
+        del order[: len(rows)]
+        tensors = [torch.from_numpy(features[i]) for i in rows]
+        x = tensors[0].unsqueeze(0) if len(rows) == 1 else pad_sequence(tensors, batch_first=True)
+        yield rows, x.to(device), torch.tensor([len(features[i]) for i in rows], device=device)
 
 
 def _read_config(path: Path) -> BundleConfig:

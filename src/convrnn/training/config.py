@@ -1,14 +1,27 @@
 """Optimisation settings and their defaults; a light import, so that commands can show them in their help."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from convrnn.arguments import check_number
 
 MOST_SEED = 2**63 - 1
 """Largest seed: JSON readers accept 64-bit integers."""
 
 MOST_EPOCHS = 10**6
 """Maximum number of epochs; at one second each they take eleven days."""
+
+LIMITS: dict[str, tuple[float, float, str]] = {
+    "batch_size": (1, 2**16, ""),
+    "learning_rate": (1e-8, 1.0, "since a step changes every weight by about that much, and weights start below 1"),
+    "max_epochs": (1, MOST_EPOCHS, ""),
+    "patience": (1, MOST_EPOCHS, ""),
+}
+"""The arguments of :func:`training_config`: smallest and largest value, and the reason if it is not obvious."""
+
+Precision = Literal["32", "bf16-mixed"]
+Device = Literal["cpu", "cuda"]
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
@@ -44,3 +57,15 @@ class TrainingConfig(BaseModel):
 
 DEFAULTS = TrainingConfig()
 """The defaults of functions and commands."""
+
+
+def training_config(max_epochs: int, patience: int, batch_size: int, learning_rate: float) -> TrainingConfig:
+    """The training config with these values and defaults for all others.
+
+    Raises:
+        InputError: A value is outside :data:`LIMITS`.
+    """
+    values = {"max_epochs": max_epochs, "patience": patience, "batch_size": batch_size, "learning_rate": learning_rate}
+    for name, value in values.items():
+        check_number(name, value, *LIMITS[name])
+    return TrainingConfig(max_epochs=max_epochs, patience=patience, batch_size=batch_size, lr=learning_rate)

@@ -70,7 +70,7 @@ def run(
         if directory.finished:
             return RunResult.load(directory.final)
         directory.write(SPEC, spec.model_dump_json(indent=2) + "\n")
-        with environment(spec), dispatch.record():
+        with environment(device=spec.device, threads=spec.threads), dispatch.record():
             result = _Run(spec, corpus, Path(cache_dir), directory).execute(on_epoch, on_step)
         directory.finish(result.model_dump(mode="json"))
     return RunResult.load(directory.final)
@@ -125,7 +125,9 @@ class _Run:
         self, on_epoch: Callable[[EpochReport], None] | None, on_step: Callable[[StepReport], None] | None
     ) -> TrainingState:
         training_set, validation_set = self._examples("train"), self._examples("validation")
-        learner, state = Learner(self._spec), TrainingState()
+        spec = self._spec
+        learner = Learner(spec.model, spec.training, seed=spec.seed, device=spec.device, precision=spec.precision)
+        state = TrainingState()
         path = self._directory.partial / CHECKPOINT
         if path.exists():
             state = checkpoint.resume(path, learner)
@@ -137,7 +139,18 @@ class _Run:
             if state.reports[-1].is_best:
                 self._save_best(state.best_model)
 
-        train(self._spec, learner, training_set, validation_set, state, save, on_epoch=on_epoch, on_step=on_step)
+        train(
+            learner,
+            training_set,
+            validation_set,
+            state,
+            save,
+            config=spec.training,
+            seed=spec.seed,
+            balanced=spec.balance,
+            on_epoch=on_epoch,
+            on_step=on_step,
+        )
         return state
 
     def _restore(self, state: TrainingState) -> None:

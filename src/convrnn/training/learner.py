@@ -8,8 +8,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from convrnn.models.classifier import SequenceClassifier
+from convrnn.models.config import SequenceClassifierConfig
+from convrnn.training.config import Device, Precision, TrainingConfig
 from convrnn.training.data import Batch
-from convrnn.training.spec import RunSpec
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -18,25 +19,39 @@ if TYPE_CHECKING:
 class Learner:
     """A model and its optimiser: cross-entropy of the averaged prediction, minimised with Adam (section IV-A).
 
-    As in the paper, all parameters are "optimized simultaneously". The initial weights depend on the run's seed alone.
+    As in the paper, all parameters are "optimized simultaneously". The initial weights depend on the seed alone.
 
     Args:
-        spec: The run. Its model, optimisation, seed, device and precision are used.
+        model: The description of the model.
+        training: The parameters of Adam, and gradient clipping.
+        seed: Varies the initial weights.
+        device: "cpu" or "cuda".
+        precision: "32", or "bf16-mixed" for automatic mixed precision.
 
     Attributes:
         model: The classifier, on the device; it returns log-probabilities, so that the cross-entropy is their negative
             log-likelihood.
+        num_classes: Number of classes.
         optimizer: Adam over all its parameters.
     """
 
-    def __init__(self, spec: RunSpec) -> None:
-        self._fabric = _fabric(spec)
-        self._mixed = spec.precision == "bf16-mixed"
-        self._max_norm = spec.training.gradient_clip_norm
-        torch.manual_seed(spec.seed)
-        self.model = self._fabric.to_device(SequenceClassifier(spec.model))
+    def __init__(
+        self,
+        model: SequenceClassifierConfig,
+        training: TrainingConfig,
+        *,
+        seed: int,
+        device: Device = "cpu",
+        precision: Precision = "32",
+    ) -> None:
+        self._fabric = _fabric(device)
+        self._mixed = precision == "bf16-mixed"
+        self._max_norm = training.gradient_clip_norm
+        torch.manual_seed(seed)
+        self.model = self._fabric.to_device(SequenceClassifier(model))
+        self.num_classes = model.num_classes
         self.optimizer = torch.optim.Adam(
-            self.model.parameters(), lr=spec.training.lr, betas=spec.training.betas, eps=spec.training.eps
+            self.model.parameters(), lr=training.lr, betas=training.betas, eps=training.eps
         )
 
     def train_step(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -98,15 +113,15 @@ class Learner:
         self.optimizer.load_state_dict(state["optimizer"])
 
 
-def _fabric(spec: RunSpec) -> "Fabric":
+def _fabric(device: Device) -> "Fabric":
     from lightning_fabric import Fabric
     from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
-    # Fabric prefers these variables, set by its own launcher, to its arguments; a run is what its spec says.
+    # Fabric prefers these variables, set by its own launcher, to its arguments; they would change the result.
     hidden = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("LT_")}
     try:
         return Fabric(
-            accelerator="gpu" if spec.device == "cuda" else "cpu",
+            accelerator="gpu" if device == "cuda" else "cpu",
             devices=1,
             precision="32-true",
             # One process, even inside a SLURM or torchrun job, which Fabric would otherwise join.

@@ -11,21 +11,23 @@ from torch import Tensor
 
 from convrnn.corpora.balancing import balance
 from convrnn.training.checkpoint import TrainingState
+from convrnn.training.config import TrainingConfig
 from convrnn.training.data import Examples, evaluation_batches, training_batches
 from convrnn.training.epochs import EpochReport
 from convrnn.training.learner import Learner
 from convrnn.training.metrics import Scores
-from convrnn.training.spec import RunSpec
 
 
 def train(
-    spec: RunSpec,
     learner: Learner,
     training_set: Examples,
     validation_set: Examples,
     state: TrainingState,
     save: Callable[[], None],
     *,
+    config: TrainingConfig,
+    seed: int,
+    balanced: bool,
     on_epoch: Callable[[EpochReport], None] | None = None,
     on_step: Callable[["StepReport"], None] | None = None,
 ) -> None:
@@ -36,29 +38,30 @@ def train(
     same numbers as an uninterrupted one.
 
     Args:
-        spec: The run.
         learner: The model and its optimiser, which are trained.
-        training_set: The training set; it is balanced here.
+        training_set: The training set.
         validation_set: The validation set, which is not balanced.
         state: The epochs done before, and the best model among them; the loop adds to it.
         save: Called at the end of every epoch; it stores ``learner`` and ``state``.
+        config: Batch size, number of epochs and patience.
+        seed: Varies balancing and the order of the examples.
+        balanced: Whether to balance the training set (:func:`~convrnn.corpora.balancing.balance`).
         on_epoch: Called after ``save``.
         on_step: Called after every training step.
 
     Raises:
         NonFiniteLossError: A loss is infinite or not a number.
     """
-    config = spec.training
-    if spec.balance:
-        training_set = training_set.take(balance(training_set.labels.tolist(), spec.seed))
+    if balanced:
+        training_set = training_set.take(balance(training_set.labels.tolist(), seed))
     validation_batches = evaluation_batches(validation_set.lengths, config.batch_size)
     while not state.done(max_epochs=config.max_epochs, patience=config.patience):
         epoch = len(state.reports) + 1
         began = time.perf_counter()
-        _seed_epoch(spec.seed, epoch)
+        _seed_epoch(seed, epoch)
 
         trained = Tally(f"training batch {{}} in epoch {epoch}")
-        batches = training_batches(training_set.lengths, config.batch_size, seed=spec.seed, epoch=epoch)
+        batches = training_batches(training_set.lengths, config.batch_size, seed=seed, epoch=epoch)
         for number, positions in enumerate(batches, start=1):
             batch = training_set.batch(positions)
             trained.add(*learner.train_step(batch), batch.labels)
@@ -78,7 +81,7 @@ def train(
             train_misclassification=trained.misclassification,
             validation_loss=validated.mean_loss,
             validation_misclassification=validated.misclassification,
-            validation_ua_recall=Scores.of(validated.truth, validated.prediction, len(spec.classes)).ua_recall,
+            validation_ua_recall=Scores.of(validated.truth, validated.prediction, learner.num_classes).ua_recall,
             seconds=time.perf_counter() - began,
             is_best=is_best,
         )

@@ -6,7 +6,6 @@ finished run never has to be repeated.
 
 import hashlib
 import json
-from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -19,16 +18,13 @@ from convrnn.features.waveform import WINDOW_LIMITS_MS, WINDOW_MS, WaveformConfi
 from convrnn.json_files import told
 from convrnn.models.config import Classes, CorpusName, Name, SequenceClassifierConfig
 from convrnn.models.presets import preset
-from convrnn.training.config import MOST_SEED, TrainingConfig
+from convrnn.training.config import MOST_SEED, Device, Precision, TrainingConfig
 
 PROTOCOL_VERSION = 5
 """Incremented whenever a code change alters the results of an unchanged spec."""
 
 NOT_HASHED = ("corpus", "model_name", "setting", "window_ms")
 """Fields of a spec that only name things that other fields define."""
-
-Precision = Literal["32", "bf16-mixed"]
-Device = Literal["cpu", "cuda"]
 
 MOST_THREADS = 1024
 """Maximum number of threads per operation, as many as the largest servers have cores."""

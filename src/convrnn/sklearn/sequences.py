@@ -1,0 +1,98 @@
+"""What the estimators accept as ``X``: sequences of frames, or a table whose rows are univariate series."""
+
+import os
+from collections.abc import Sequence
+from typing import Any, TypeGuard
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import validate_data
+
+from convrnn.errors import InputError
+
+SequencesLike = NDArray[Any] | Sequence[Any]
+"""What the estimators take as ``X``."""
+
+
+def read_sequences(estimator: BaseEstimator, X: SequencesLike, *, reset: bool) -> list[NDArray[Any]]:
+    """The sequences in ``X``, checked.
+
+    Args:
+        estimator: The estimator that was given ``X``.
+        X: A list or object array of arrays ``[frames, features]``, which may differ in length; an array
+            ``[sequences, frames, features]``; or a table ``[sequences, frames]`` of univariate series, as
+            scikit-learn's other estimators take.
+        reset: Whether the estimator is being fitted. Then its ``n_features_in_`` is set (see below); otherwise ``X``
+            must have the same number of features.
+
+    Returns:
+        Arrays ``[frames, features]``, each with at least one frame. ``n_features_in_`` is the number of features of a
+        frame; for a table it is the number of columns, as in scikit-learn, and each sequence has one feature.
+
+    Raises:
+        InputError: ``X`` is something else, a sequence has no frame, another number of features or values that are
+            not finite.
+        ValueError: From scikit-learn, for a table.
+    """
+    if is_table(X):
+        table = validate_data(estimator, X, reset=reset)
+        sequences, width = list(table[:, :, None]), 1
+    else:
+        sequences = [_sequence(number, x) for number, x in enumerate(X)]
+        width = sequences[0].shape[1]
+        if reset:
+            estimator.n_features_in_ = width
+            estimator.__dict__.pop("feature_names_in_", None)
+    if reset:
+        estimator._frame_width = width
+    expected: int = estimator._frame_width
+    for number, x in enumerate(sequences):
+        if x.shape[1] != expected:
+            raise InputError(
+                f"X[{number}] has {x.shape[1]} features per frame; {type(estimator).__name__} expects {expected}"
+            )
+    return sequences
+
+
+def is_table(X: SequencesLike) -> bool:
+    """Whether ``X`` is, or should be, two-dimensional, so that scikit-learn's own checks apply.
+
+    Example:
+        >>> is_table([[1.0, 2.0], [3.0, 4.0]]), is_table([[[1.0], [2.0]], [[3.0]]]), is_table(np.ones((5, 9, 2)))
+        (True, False, False)
+    """
+    axes = getattr(X, "ndim", 1)
+    if axes != 1:
+        return bool(axes == 2)
+    if not hasattr(X, "__len__") or len(X) == 0:
+        return True
+    try:
+        return np.ndim(next(iter(X))) < 2
+    except ValueError:  # a list of rows of different lengths
+        return False
+
+
+def holds_files(X: SequencesLike) -> TypeGuard[Sequence[str | os.PathLike[str]]]:
+    """Whether ``X`` is a list, array or series of file names.
+
+    Example:
+        >>> holds_files(["anna/001.wav", "anna/002.wav"]), holds_files([[1.0, 2.0]])
+        (True, False)
+    """
+    one_axis = getattr(X, "ndim", 1) == 1 and not isinstance(X, str) and hasattr(X, "__len__")
+    return one_axis and len(X) > 0 and all(isinstance(x, str | os.PathLike) for x in X)
+
+
+def _sequence(number: int, x: ArrayLike) -> NDArray[Any]:
+    try:
+        array = np.asarray(x)
+    except ValueError:
+        raise InputError(f"X[{number}] has frames of different widths; all must have the same features") from None
+    if array.ndim != 2 or 0 in array.shape:
+        raise InputError(f"X[{number}] has shape {array.shape}; allowed: [frames, features] with at least one of each")
+    if array.dtype.kind not in "biuf":
+        raise InputError(f"X[{number}] holds values of type {array.dtype}; real numbers are needed")
+    if not np.isfinite(array).all():
+        raise InputError(f"X[{number}] holds NaN or infinite values; remove or replace them")
+    return array
