@@ -34,6 +34,7 @@ def evaluate(
     drop_duplicates: options.DropDuplicatesOption = False,
     accept: options.AcceptOption = None,
     jobs: options.JobsOption = 1,
+    device: options.DeviceOption = "auto",
     cache: options.CacheOption = None,
     as_json: options.JsonOption = False,
 ) -> None:
@@ -59,6 +60,7 @@ def evaluate(
         drop_duplicates=drop_duplicates,
         accept=accept or (),
         jobs=jobs,
+        device=device,
         cache=cache,
         progress=ShownProgress(),
     )

@@ -34,6 +34,7 @@ def extract(
     normalise: options.OtherPolicyOption = None,
     accept: options.AcceptRecordingOption = None,
     jobs: options.JobsOption = 1,
+    device: options.DeviceOption = "auto",
 ) -> None:
     """Write the features that a trained model's front end computes, one row per window, for another model to use.
 
@@ -45,10 +46,9 @@ def extract(
     from convrnn.cli.console import Counter, say
     from convrnn.cli.progress import ShownProgress
     from convrnn.cli.recordings import recordings
-    from convrnn.experiments.prepare import choose_policy, make_ready
+    from convrnn.experiments.prepare import choose_policy, make_ready, open_model
     from convrnn.experiments.resources import extraction_jobs
     from convrnn.files import why_not_writable
-    from convrnn.training.saved_model import load
     from convrnn.training.windows import extract_windows, windows_table
 
     if out.suffix.lower() not in FORMATS:
@@ -57,7 +57,7 @@ def extract(
         raise InputError(Argument("out", str(out)), f": cannot be written ({reason})")
     if out.suffix.lower() == ".parquet":
         _require_pyarrow(out)
-    saved = load(bundle)
+    saved = open_model(bundle, device, ShownProgress())
     policy = choose_policy(saved, normalise, ShownProgress())
     segments, speakers = recordings(files, speaker, policy)
     features = saved.bundle.config.features

@@ -64,6 +64,7 @@ def live(
             show_default=False,
         ),
     ] = None,
+    device: options.DeviceOption = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object per line instead of CSV.")] = False,
 ) -> None:
     """Predict the class of a recording while it is being made, and print a line every second.
@@ -73,14 +74,13 @@ def live(
     """
     from convrnn.cli.console import warn
     from convrnn.cli.progress import ShownProgress
-    from convrnn.experiments.prepare import choose_policy, make_ready
+    from convrnn.experiments.prepare import choose_policy, make_ready, open_model
     from convrnn.models.live import LivePredictor
-    from convrnn.training.saved_model import load
 
     for number, name in enumerate(("stdin", "stdout")):
         if number in streams.closed:
             raise InputError(f"{name} is closed; convrnn live reads samples from stdin and prints to stdout")
-    saved = load(bundle)
+    saved = open_model(bundle, device, ShownProgress())
     model, policy = saved.bundle, choose_policy(saved, normalise, ShownProgress())
     features = model.config.features
     if not isinstance(features, AudioFeatures):

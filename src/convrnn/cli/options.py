@@ -166,6 +166,16 @@ SplitSeedOption = Annotated[
 FoldOption = Annotated[
     int | None, number("--fold", "The fold to train on, from 1.", *LIMITS["fold"], show_default=False)
 ]
+DeviceOption = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        help="auto (a CUDA GPU if there is one, then Apple's GPU, then the CPU), cpu, cuda, cuda:N or mps.",
+    ),
+]
+PrecisionOption = Annotated[
+    str, typer.Option("--precision", help="32, tf32 or bf16; the last two only on a CUDA GPU, elsewhere 32.")
+]
 JobsOption = Annotated[int, number("--jobs", "Number of processes; the results do not depend on it.", *LIMITS["jobs"])]
 OutOption = Annotated[Path, typer.Option("--out", help="Folder for runs, tables and pictures.", show_default=False)]
 ModelsOption = Annotated[

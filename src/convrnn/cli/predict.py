@@ -30,6 +30,7 @@ def predict(
     speaker: options.SpeakerOption = None,
     normalise: options.OtherPolicyOption = None,
     accept: options.AcceptRecordingOption = None,
+    device: options.DeviceOption = "auto",
     fail_fast: Annotated[
         bool, typer.Option("--fail-fast", help="Stop at the first bad recording, and print nothing.")
     ] = False,
@@ -47,12 +48,11 @@ def predict(
     from convrnn.cli.console import Counter
     from convrnn.cli.progress import ShownProgress
     from convrnn.cli.recordings import recordings
-    from convrnn.experiments.prepare import choose_policy, make_ready
+    from convrnn.experiments.prepare import choose_policy, make_ready, open_model
     from convrnn.experiments.resources import extraction_jobs
     from convrnn.training.predict import predict as predict_recordings
-    from convrnn.training.saved_model import load
 
-    saved = load(bundle)
+    saved = open_model(bundle, device, ShownProgress())
     model, policy = saved.bundle, choose_policy(saved, normalise, ShownProgress())
     segments, speakers = recordings(files, speaker, policy)
     features = model.config.features

@@ -42,6 +42,8 @@ def train(
     drop_duplicates: options.DropDuplicatesOption = False,
     accept: options.AcceptOption = None,
     jobs: options.JobsOption = 1,
+    device: options.DeviceOption = "auto",
+    precision: options.PrecisionOption = "32",
     cache: options.CacheOption = None,
     as_json: options.JsonOption = False,
 ) -> None:
@@ -80,6 +82,8 @@ def train(
         drop_duplicates=drop_duplicates,
         accept=accept or (),
         jobs=jobs,
+        device=device,
+        precision=precision,
         cache=cache,
         progress=ShownProgress(every_epoch=True),
     )

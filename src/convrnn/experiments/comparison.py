@@ -33,6 +33,7 @@ from convrnn.features.registry import FEATURES
 from convrnn.features.store import FeatureStore
 from convrnn.models.presets import FRONT_ENDS, SETTINGS
 from convrnn.training.config import DEFAULTS, training_config
+from convrnn.training.placement import Placement
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,6 +85,8 @@ def compare(
     split_seed: int = 0,
     seeds: int = SEEDS,
     jobs: int = 1,
+    device: str = "auto",
+    precision: str = "32",
     normalise: str = "speaker",
     max_epochs: int = DEFAULTS.max_epochs,
     patience: int = DEFAULTS.patience,
@@ -124,6 +127,9 @@ def compare(
         split_seed: seed of the random choices in the split.
         seeds: number of seeds (0, 1, …) of the initialisation, the balancing and the order of examples.
         jobs: number of processes; the results do not depend on it.
+        device: ``"auto"`` (a CUDA GPU if there is one, then Apple's GPU, then the CPU), ``"cpu"``, ``"cuda"``,
+            ``"cuda:N"`` or ``"mps"``. A run on another kind of device is another run.
+        precision: ``"32"``, ``"tf32"`` or ``"bf16"``; the last two only on a CUDA GPU.
         normalise: whether features are standardised per ``"speaker"``, ``"utterance"`` or ``"corpus"``.
         max_epochs: maximum number of epochs.
         patience: a run stops after this many epochs without a better validation result.
@@ -167,12 +173,13 @@ def compare(
     policy = check_policy(normalise)
     check_numbers(split_seed=split_seed, seeds=seeds, jobs=jobs, sample_rate=sample_rate, window_ms=window_ms)
     training = training_config(max_epochs, patience, batch_size, learning_rate)
+    placement = Placement.of(device, precision)
     chosen = RowOptions.of(same_speaker, accept, drop_duplicates=drop_duplicates)
     if svm_baseline:
         from convrnn.experiments import svm_baseline as linear
 
         linear.check_policy(policy)
-    with Resources.using(cache, jobs, progress) as resources:
+    with Resources.using(cache, jobs, progress, placement) as resources:
         models = check_models(models, setting, ready_features(features, sample_rate, resources.progress), window_ms)
         prepared = prepare(
             corpus, task, split, split_seed, chosen, resources, features=features, sample_rate=sample_rate
@@ -189,6 +196,7 @@ def compare(
             window_ms=window_ms,
             normalise=policy,
             training=training,
+            placement=placement,
         )
         asked = ComparisonRecord.of(
             runs, prepared.split, prepared.provisos, svm_baseline=svm_baseline, probe=probe, command=command
@@ -223,6 +231,7 @@ def _run(
             cache_dir=resources.cache_dir,
             runs_dir=runs_dir,
             jobs=resources.jobs,
+            index=resources.placement.index,
             progress=resources.progress,
         )
         record = recorded(out)

@@ -22,6 +22,7 @@ from convrnn.features.base import AudioFeatures
 from convrnn.features.config import FeatureConfig
 from convrnn.training import evaluate as evaluation
 from convrnn.training.metrics import Scores
+from convrnn.training.placement import Placement
 from convrnn.training.saved_model import SavedModel
 from convrnn.training.spec import RunSpec
 
@@ -66,6 +67,7 @@ def evaluate(
     drop_duplicates: bool = False,
     accept: Sequence[str] = (),
     jobs: int = 1,
+    device: str = "auto",
     cache: Path | str | None = None,
     progress: Progress | None = None,
 ) -> TestedModel:
@@ -88,6 +90,7 @@ def evaluate(
         drop_duplicates: whether to leave out copies of recordings.
         accept: kinds of errors of the corpus that do not stop the evaluation.
         jobs: number of processes that check recordings and extract features.
+        device: where the model computes, as for :func:`~convrnn.experiments.comparison.compare`.
         cache: the cache folder.
         progress: receives the progress and the warnings.
 
@@ -104,10 +107,11 @@ def evaluate(
     if partition is not None:
         check_choice("partition", partition, PARTITIONS)
     check_numbers(jobs=jobs)
+    placement = Placement.of(device)
     chosen = RowOptions.of(same_speaker, accept, drop_duplicates=drop_duplicates)
     saved = model if isinstance(model, SavedModel) else SavedModel.from_pretrained(model)
     config = saved.bundle.config
-    with Resources.using(cache, extraction_jobs(config.features, jobs), progress) as resources:
+    with Resources.using(cache, extraction_jobs(config.features, jobs), progress, placement) as resources:
         progress = resources.progress
         make_ready(config.features, progress)
         policy = choose_policy(saved, normalise, progress)
@@ -127,7 +131,7 @@ def evaluate(
             progress.warning(warning)
         with progress.counting("features") as count:
             found = evaluation.evaluate(
-                saved.bundle,
+                saved.to(str(placement)).bundle,
                 data,
                 rows=rows,
                 normalise=policy,

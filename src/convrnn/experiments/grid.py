@@ -21,6 +21,7 @@ from convrnn.files import write_atomically
 from convrnn.processes import Event, WorkFailedError, run_in_processes
 from convrnn.training.config import TrainingConfig
 from convrnn.training.epochs import EpochReport
+from convrnn.training.placement import CPU, Placement
 from convrnn.training.result import RunResult
 from convrnn.training.run_directory import PREDICTIONS, DamagedRunError, RunDirectory, RunFiles
 from convrnn.training.spec import RunSpec, make_spec
@@ -63,6 +64,7 @@ def plan(
     window_ms: float | None = None,
     normalise: NormalisePolicy = "speaker",
     training: TrainingConfig | None = None,
+    placement: Placement = CPU,
 ) -> list[GridRun]:
     """Every model × seed × fold, seed by seed, so that an early stop leaves complete seeds.
 
@@ -76,6 +78,7 @@ def plan(
         window_ms: length of the windows on the raw waveform in milliseconds; only for that.
         normalise: over which frames the features are standardised.
         training: the optimisation; the paper's by default.
+        placement: where the models are trained.
 
     Raises:
         InputError: for an unknown model or setting, a class without training example in a fold, or one without a
@@ -94,6 +97,8 @@ def plan(
                 normalise=normalise,
                 training=training,
                 seed=seed,
+                precision=placement.precision,
+                device=placement.device,
             ),
             fold=fold,
             folds=len(splits),
@@ -213,6 +218,7 @@ def run_grid(
     cache_dir: Path,
     runs_dir: Path,
     jobs: int = 1,
+    index: int | None = None,
     progress: Progress | None = None,
 ) -> list[FinishedRun]:
     """Train every run that is not finished yet.
@@ -227,6 +233,7 @@ def run_grid(
         cache_dir: folder of extracted features.
         runs_dir: folder of the run directories.
         jobs: processes.
+        index: number of the GPU, if runs have one; by default the first.
         progress: notified of every run.
 
     Returns:
@@ -241,7 +248,7 @@ def run_grid(
     progress = progress or Progress()
     progress.grid_started(runs)
     try:
-        results = _finish_all(runs, corpus, cache_dir, runs_dir, jobs, progress)
+        results = _finish_all(runs, _Context(corpus, cache_dir, runs_dir, index), jobs, progress)
     except KeyboardInterrupt:
         finished = sum(run.finished(runs_dir) for run in runs)
         raise GridInterrupt(finished, len(runs), runs_dir) from None
@@ -252,9 +259,8 @@ def run_grid(
     return results
 
 
-def _finish_all(
-    runs: Sequence[GridRun], corpus: LabelledCorpus, cache_dir: Path, runs_dir: Path, jobs: int, progress: Progress
-) -> list[FinishedRun]:
+def _finish_all(runs: Sequence[GridRun], context: "_Context", jobs: int, progress: Progress) -> list[FinishedRun]:
+    runs_dir = context.runs_dir
     # Two names of the same model give the same run.
     same: dict[str, list[GridRun]] = {}
     for run in runs:
@@ -284,7 +290,6 @@ def _finish_all(
             finish(run.spec.hash, found=False)
 
     if waiting:
-        context = _Context(corpus, cache_dir, runs_dir)
         try:
             run_in_processes(_train, context, [run.spec for run in waiting], jobs=jobs, on_event=on_event)
         except WorkFailedError as error:
@@ -326,6 +331,7 @@ class _Context:
     corpus: LabelledCorpus
     cache_dir: Path
     runs_dir: Path
+    index: int | None
 
 
 def _train(context: _Context, spec: RunSpec, report: Callable[[object], None]) -> None:
@@ -350,6 +356,7 @@ def _train(context: _Context, spec: RunSpec, report: Callable[[object], None]) -
         context.corpus,
         cache_dir=context.cache_dir,
         runs_dir=context.runs_dir,
+        index=context.index,
         on_epoch=on_epoch,
         on_step=on_step,
     )

@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from pydantic import ValidationError
 
@@ -14,7 +15,7 @@ from convrnn.errors import Argument, InputError
 from convrnn.experiments.arguments import MODELS, check_policy
 from convrnn.experiments.grid import check_test_classes
 from convrnn.experiments.progress import Progress
-from convrnn.experiments.resources import Resources, extraction_jobs
+from convrnn.experiments.resources import Resources, extraction_jobs, tell_placement
 from convrnn.experiments.rows import RowOptions, check_rows, open_rows
 from convrnn.features.base import AudioFeatures
 from convrnn.features.config import FeatureConfig, feature_config_of
@@ -22,7 +23,8 @@ from convrnn.features.normalise import NormalisePolicy
 from convrnn.features.registry import DEFAULT_FEATURES
 from convrnn.features.store import FeatureStore
 from convrnn.models.presets import takes_waveform
-from convrnn.training.saved_model import SavedModel
+from convrnn.training.placement import Placement
+from convrnn.training.saved_model import SavedModel, load
 from convrnn.training.spec import model_on
 
 
@@ -148,6 +150,23 @@ def make_ready(features: FeatureConfig, progress: Progress) -> None:
 @functools.lru_cache(maxsize=1)
 def _tell_licence(licence: str, progress: Progress) -> None:
     progress.note(licence)
+
+
+def open_model(name: Path | str, device: str, progress: Progress) -> SavedModel:
+    """The saved model, on the device; reports which one that is, unless it is the CPU.
+
+    Args:
+        name: what :func:`convrnn.load` takes.
+        device: see :meth:`Placement.of <convrnn.training.placement.Placement.of>`.
+        progress: receives the report.
+
+    Raises:
+        InputError: for a model that cannot be read, or a device that is not there.
+    """
+    placement = Placement.of(device)
+    model = load(name).to(str(placement))
+    tell_placement(placement, progress)
+    return model
 
 
 def choose_policy(model: SavedModel, normalise: str | None, progress: Progress) -> NormalisePolicy:

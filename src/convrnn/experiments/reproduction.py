@@ -25,6 +25,7 @@ from convrnn.experiments.table_record import TableColumn, open_table, table_colu
 from convrnn.features.registry import FEATURES
 from convrnn.models.presets import SETTINGS
 from convrnn.training.config import DEFAULTS, TrainingConfig
+from convrnn.training.placement import Placement
 
 Arguments = ParamSpec("Arguments")
 Found = TypeVar("Found")
@@ -107,6 +108,7 @@ class ReproductionPlan:
                 cache_dir=self.resources.cache_dir,
                 runs_dir=self.out / RUNS,
                 jobs=self.resources.jobs,
+                index=self.resources.placement.index,
                 progress=self.resources.progress,
             )
             found = outcomes(column.runs, finished)
@@ -133,6 +135,8 @@ def plan_reproduction(
     accept: Sequence[str] = (),
     seeds: int = SEEDS,
     jobs: int = 1,
+    device: str = "auto",
+    precision: str = "32",
     max_epochs: int = DEFAULTS.max_epochs,
     cache: Path | str | None = None,
     progress: Progress | None = None,
@@ -161,6 +165,8 @@ def plan_reproduction(
         accept: kinds of errors of a corpus that do not stop the reproduction; the reports say so.
         seeds: number of seeds (0, 1, …).
         jobs: number of processes; the results do not depend on it.
+        device: as for :func:`~convrnn.experiments.comparison.compare`.
+        precision: likewise.
         max_epochs: maximum number of epochs of a run.
         cache: the cache folder; by default :func:`~convrnn.cache.default_cache_dir`.
         progress: receives the progress.
@@ -188,10 +194,11 @@ def plan_reproduction(
         by_name[name] = corpus
     if not by_name:
         raise InputError(Argument("corpora"), ": no corpus is given")
+    placement = Placement.of(device, precision)
     chosen = RowOptions.of(same_speaker, accept, drop_duplicates=drop_duplicates, several=len(by_name) > 1)
     _refuse_options_of_others(by_name, setting=setting, split=split, sample_rate=sample_rate)
     requests = _choose(names, by_name, tasks, setting, features or ())
-    with Resources.using(cache, jobs, progress) as resources:
+    with Resources.using(cache, jobs, progress, placement) as resources:
         _tell_missing(requests, resources.progress)
         for name in dict.fromkeys(request.column.features for _, columns in requests for request in columns):
             ready_features(name, sample_rate, resources.progress)
@@ -277,6 +284,7 @@ class _Planner:
             seeds=seeds,
             features=features,
             training=training,
+            placement=self.resources.placement,
         )
         return ColumnPlan(column, prepared, runs)
 

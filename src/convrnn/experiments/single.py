@@ -26,6 +26,7 @@ from convrnn.experiments.rows import RowOptions, check_rows, named_corpus, open_
 from convrnn.features.registry import FEATURES
 from convrnn.models.presets import FRONT_ENDS, SETTINGS
 from convrnn.training.config import DEFAULTS, training_config
+from convrnn.training.placement import Placement
 from convrnn.training.result import RunResult
 from convrnn.training.run_directory import BEST
 from convrnn.training.spec import make_spec
@@ -81,6 +82,8 @@ def train(
     drop_duplicates: bool = False,
     accept: Sequence[str] = (),
     jobs: int = 1,
+    device: str = "auto",
+    precision: str = "32",
     cache: Path | str | None = None,
     progress: Progress | None = None,
 ) -> TrainedModel:
@@ -111,6 +114,8 @@ def train(
         drop_duplicates: whether to leave out copies of recordings.
         accept: kinds of errors of the corpus that do not stop the training.
         jobs: number of processes that check recordings and extract features; the model is trained in one.
+        device: as for :func:`~convrnn.experiments.comparison.compare`.
+        precision: likewise.
         cache: the cache folder.
         progress: receives the progress.
 
@@ -128,8 +133,9 @@ def train(
     policy = check_policy(normalise)
     check_numbers(split_seed=split_seed, fold=fold, seed=seed, jobs=jobs, sample_rate=sample_rate, window_ms=window_ms)
     training = training_config(max_epochs, patience, batch_size, learning_rate)
+    placement = Placement.of(device, precision)
     chosen = RowOptions.of(same_speaker, accept, drop_duplicates=drop_duplicates)
-    with Resources.using(cache, jobs, progress) as resources:
+    with Resources.using(cache, jobs, progress, placement) as resources:
         check_models([model], setting, ready_features(features, sample_rate, resources.progress), window_ms)
         data, provisos = open_rows(corpus, task, chosen, resources)
         refuse_for_frames(data, features=features, sample_rate=sample_rate)
@@ -149,11 +155,20 @@ def train(
             normalise=policy,
             training=training,
             seed=seed,
+            precision=placement.precision,
+            device=placement.device,
         )
         run = GridRun(spec, number, len(splits))
         if not run.finished(out):
             extract(data, config, resources)
-        [finished] = run_grid([run], data, cache_dir=resources.cache_dir, runs_dir=out, progress=resources.progress)
+        [finished] = run_grid(
+            [run],
+            data,
+            cache_dir=resources.cache_dir,
+            runs_dir=out,
+            index=placement.index,
+            progress=resources.progress,
+        )
     return TrainedModel(run, finished.result, data, provisos)
 
 

@@ -20,8 +20,8 @@ LIMITS: dict[str, tuple[float, float, str]] = {
 }
 """The arguments of :func:`training_config`: smallest and largest value, and the reason if it is not obvious."""
 
-Precision = Literal["32", "bf16-mixed"]
-Device = Literal["cpu", "cuda"]
+Precision = Literal["32", "tf32", "bf16-mixed"]
+Device = Literal["cpu", "cuda", "mps"]
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 

@@ -8,12 +8,12 @@ from contextlib import contextmanager
 
 import torch
 
-from convrnn.training.config import Device
+from convrnn.training.config import Device, Precision
 
 
 @contextmanager
-def environment(*, device: Device, threads: int) -> Iterator[None]:
-    """Sets the number of threads and determinism, silences Fabric's messages, and restores everything afterwards."""
+def environment(*, device: Device, threads: int, precision: Precision = "32") -> Iterator[None]:
+    """Sets the threads, determinism and the precision of products on a GPU, silences Fabric, and restores all this."""
     import lightning_fabric  # noqa: F401 - sets its logger's level on import, so it must come first
 
     threads_before = torch.get_num_threads()
@@ -21,12 +21,16 @@ def environment(*, device: Device, threads: int) -> Iterator[None]:
         torch.are_deterministic_algorithms_enabled(),
         torch.is_deterministic_algorithms_warn_only_enabled(),
     )
+    products, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     logger = logging.getLogger("lightning_fabric")
     level = logger.level
     if device == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with this
     try:
         torch.set_num_threads(threads)
+        if device == "cuda":
+            torch.set_float32_matmul_precision("medium" if precision == "tf32" else "highest")
+            torch.backends.cudnn.allow_tf32 = precision == "tf32"
         # Some GPU operations have no deterministic form; a varying last digit is better than no training at all.
         torch.use_deterministic_algorithms(True, warn_only=device == "cuda")
         logger.setLevel(logging.ERROR)
@@ -37,5 +41,8 @@ def environment(*, device: Device, threads: int) -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
+        if device == "cuda":
+            torch.set_float32_matmul_precision(products)
+            torch.backends.cudnn.allow_tf32 = convolutions
         torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
         torch.set_num_threads(threads_before)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from convrnn.corpora.labelled import LabelledCorpus
@@ -28,6 +27,7 @@ from convrnn.training.epochs import EpochReport
 from convrnn.training.evaluate import predictions_csv, predictions_table, score
 from convrnn.training.learner import Learner
 from convrnn.training.loop import StepReport, train
+from convrnn.training.placement import Placement
 from convrnn.training.result import RunResult, backends, device_name, versions
 from convrnn.training.run_directory import BEST, CHECKPOINT, CURVES, METRICS, PREDICTIONS, SPEC, RunDirectory
 from convrnn.training.spec import PROTOCOL_VERSION, RunSpec, split_rows
@@ -39,6 +39,7 @@ def run(
     *,
     cache_dir: Path,
     runs_dir: Path,
+    index: int | None = None,
     on_epoch: Callable[[EpochReport], None] | None = None,
     on_step: Callable[[StepReport], None] | None = None,
 ) -> RunResult:
@@ -53,6 +54,7 @@ def run(
         corpus: The corpus that the spec was made for.
         cache_dir: Features are read from its folder ``features``; missing ones are extracted into it.
         runs_dir: Folder of all runs.
+        index: Number of the GPU, if the spec's device is one; by default the first.
         on_epoch: Called after every epoch, once its files are written.
         on_step: Called after every training step.
 
@@ -70,8 +72,8 @@ def run(
         if directory.finished:
             return RunResult.load(directory.final)
         directory.write(SPEC, spec.model_dump_json(indent=2) + "\n")
-        with environment(device=spec.device, threads=spec.threads), dispatch.record():
-            result = _Run(spec, corpus, Path(cache_dir), directory).execute(on_epoch, on_step)
+        with environment(device=spec.device, threads=spec.threads, precision=spec.precision), dispatch.record():
+            result = _Run(spec, corpus, Path(cache_dir), directory, index).execute(on_epoch, on_step)
         directory.finish(result.model_dump(mode="json"))
     return RunResult.load(directory.final)
 
@@ -81,8 +83,7 @@ def _check(spec: RunSpec, corpus: LabelledCorpus) -> None:
         raise InputError(
             f"the run's spec has protocol version {spec.protocol_version}; this convrnn runs version {PROTOCOL_VERSION}"
         )
-    if spec.device == "cuda" and not torch.cuda.is_available():
-        raise InputError("device 'cuda': PyTorch finds no GPU here; choose 'cpu'")
+    Placement.of(spec.device)
     is_same = (corpus.task, corpus.classes) == (spec.task, spec.classes)
     if not is_same or corpus.compute_fingerprint() != spec.fingerprint:
         raise InputError(f"{corpus.name}: is not the data for which the run's spec was made ({spec.corpus})")
@@ -91,8 +92,11 @@ def _check(spec: RunSpec, corpus: LabelledCorpus) -> None:
 class _Run:
     """A run that is not finished yet."""
 
-    def __init__(self, spec: RunSpec, corpus: LabelledCorpus, cache_dir: Path, directory: RunDirectory) -> None:
+    def __init__(
+        self, spec: RunSpec, corpus: LabelledCorpus, cache_dir: Path, directory: RunDirectory, index: int | None
+    ) -> None:
         self._spec = spec
+        self._index = index
         self._corpus = corpus
         self._directory = directory
         self._store = FeatureStore(cache_dir / "features", spec.features)
@@ -126,7 +130,14 @@ class _Run:
     ) -> TrainingState:
         training_set, validation_set = self._examples("train"), self._examples("validation")
         spec = self._spec
-        learner = Learner(spec.model, spec.training, seed=spec.seed, device=spec.device, precision=spec.precision)
+        learner = Learner(
+            spec.model,
+            spec.training,
+            seed=spec.seed,
+            device=spec.device,
+            precision=spec.precision,
+            index=self._index,
+        )
         state = TrainingState()
         path = self._directory.partial / CHECKPOINT
         if path.exists():
@@ -164,7 +175,7 @@ class _Run:
         spec = self._spec
         test = self._examples("test")
         bundle = self._bundle(state.best_model)
-        bundle.model.to(spec.device)
+        bundle.model.to(str(Placement(spec.device, self._index)))
         log_probs = bundle.log_probabilities(test.features, batch_size=spec.training.batch_size)
         if not np.isfinite(log_probs).all():
             raise RuntimeError("the selected model's log-probabilities on the test set are not finite")
@@ -188,7 +199,7 @@ class _Run:
             seconds=sum(report.seconds for report in state.reports),
             parameters=sum(parameter.numel() for parameter in bundle.model.parameters()),
             versions=versions(spec.features),
-            device_name=device_name(spec.device),
+            device_name=device_name(spec.device, self._index),
             backends=backends(),
             finished=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             directory=self._directory.partial,

@@ -25,8 +25,9 @@ class Learner:
         model: The description of the model.
         training: The parameters of Adam, and gradient clipping.
         seed: Varies the initial weights.
-        device: "cpu" or "cuda".
-        precision: "32", or "bf16-mixed" for automatic mixed precision.
+        device: kind of device.
+        precision: "bf16-mixed" for automatic mixed precision; "tf32" is up to the environment.
+        index: number of the GPU; by default the first.
 
     Attributes:
         model: The classifier, on the device; it returns log-probabilities, so that the cross-entropy is their negative
@@ -43,8 +44,9 @@ class Learner:
         seed: int,
         device: Device = "cpu",
         precision: Precision = "32",
+        index: int | None = None,
     ) -> None:
-        self._fabric = _fabric(device)
+        self._fabric = _fabric(device, index)
         self._mixed = precision == "bf16-mixed"
         self._max_norm = training.gradient_clip_norm
         torch.manual_seed(seed)
@@ -113,7 +115,7 @@ class Learner:
         self.optimizer.load_state_dict(state["optimizer"])
 
 
-def _fabric(device: Device) -> "Fabric":
+def _fabric(device: Device, index: int | None) -> "Fabric":
     from lightning_fabric import Fabric
     from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
@@ -121,8 +123,8 @@ def _fabric(device: Device) -> "Fabric":
     hidden = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("LT_")}
     try:
         return Fabric(
-            accelerator="gpu" if device == "cuda" else "cpu",
-            devices=1,
+            accelerator=device,
+            devices=1 if index is None else [index],
             precision="32-true",
             # One process, even inside a SLURM or torchrun job, which Fabric would otherwise join.
             plugins=[LightningEnvironment()],

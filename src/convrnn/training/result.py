@@ -15,7 +15,7 @@ from convrnn.features.base import Features
 from convrnn.models.config import MOST_CLASSES, Classes, Name
 from convrnn.ops import dispatch
 from convrnn.ops.backend import Implementation
-from convrnn.training.config import MOST_EPOCHS
+from convrnn.training.config import MOST_EPOCHS, Device
 from convrnn.training.run_directory import RESULT, DamagedRunError, RunFiles
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -148,14 +148,15 @@ def backends() -> tuple[RanOn, ...]:
     return tuple(sorted(ran, key=str))
 
 
-def device_name(device: str) -> str:
+def device_name(device: Device, index: int | None = None) -> str:
     """The model name of the processor or the GPU.
 
     Args:
-        device: "cpu" or "cuda".
+        device: kind of device.
+        index: number of the GPU; by default the first.
     """
     if device == "cuda":
-        return str(torch.cuda.get_device_name())
+        return str(torch.cuda.get_device_name(index))
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():

@@ -123,6 +123,11 @@ class SavedModel:
     def _takes_frames(self) -> bool:
         return not isinstance(self.bundle.config.features, AudioFeatures)
 
+    def to(self, device: str) -> "SavedModel":
+        """Moves the network to a device, such as ``"cuda"``; returns the model itself, as in PyTorch."""
+        self.bundle.model.to(device)
+        return self
+
     def __call__(self, signal: NDArray[Any], sampling_rate: int | None = None) -> NDArray[np.float32]:
         """Log-probabilities of one recording, float32 ``[classes]``, in the order of :attr:`classes`.
 

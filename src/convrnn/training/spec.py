@@ -50,8 +50,9 @@ class RunSpec(BaseModel):
         model: The whole classifier.
         training: Optimisation.
         seed: Varies initialisation, balancing and the order of the examples; never the split.
-        precision: "32", or "bf16-mixed" for automatic mixed precision in training.
-        device: Device type.
+        precision: "32", "tf32" for matrix products on a GPU that are rounded to TF32, or "bf16-mixed" for automatic
+            mixed precision in training.
+        device: Kind of device.
         threads: Threads per operation on the CPU; part of the spec because the rounding of sums depends on it.
     """
 
@@ -162,8 +163,8 @@ def make_spec(
         balance: Whether to balance the training set.
         training: Optimisation; by default the paper's.
         seed: Seed of the run.
-        precision: "32" or "bf16-mixed".
-        device: "cpu" or "cuda".
+        precision: "32", "tf32" or "bf16-mixed".
+        device: "cpu", "cuda" or "mps".
         threads: Threads per operation on the CPU.
 
     Raises:

@@ -45,7 +45,7 @@ def seconds_per_epoch(spec: RunSpec, corpus: LabelledCorpus, frames: Sequence[in
     batch_size = spec.training.batch_size
     training_order = training_batches(train.lengths, batch_size, seed=spec.seed, epoch=1)
     validation_order = evaluation_batches(validation.lengths, batch_size)
-    with environment(device=spec.device, threads=spec.threads):
+    with environment(device=spec.device, threads=spec.threads, precision=spec.precision):
         learner = Learner(spec.model, spec.training, seed=spec.seed, device=spec.device, precision=spec.precision)
         training = _seconds(train, training_order, learner.train_step, steps)
         return training + _seconds(validation, validation_order, learner.validation_step, steps)
