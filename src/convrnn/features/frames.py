@@ -121,7 +121,7 @@ def read_frames(path: Path | str) -> NDArray[np.float32]:
     if values.size != header.frames * header.features:
         raise InputError(f"{path}: array was cut off while it was read")
     array = values.reshape((header.frames, header.features), order=header.order)
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         frames: NDArray[np.float32] = np.ascontiguousarray(array, dtype=np.float32)
     finite = np.isfinite(frames).all(axis=1)
     if not finite.all():
