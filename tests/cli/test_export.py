@@ -50,7 +50,7 @@ def bundle(request, trained, corpus, tmp_path):
 
 
 def test_readmes_program_predicts_what_the_command_predicts(convrnn, bundle, corpus, program, tmp_path):
-    said = convrnn("export", bundle, tmp_path / "model.onnx")
+    said = convrnn("export", bundle, tmp_path / "model.onnx", "--samples")
     assert said.code == 0, said.err
     assert [line.split()[0] for line in said.out.splitlines()] == ["file", "standardised", "largest"]
     for file, source in RECORDINGS.items():
@@ -77,6 +77,28 @@ def test_readmes_program_predicts_what_the_command_predicts(convrnn, bundle, cor
         done = run()
         assert (done.returncode, done.stdout) == (1, "")
         assert done.stderr == "bob/001.wav: is not mono at 8000 Hz; convert it\n"
+
+
+# What pandas has deprecated.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_readmes_audonnx_program_predicts_what_the_command_predicts(convrnn, trained, corpus, tmp_path, monkeypatch):
+    pytest.importorskip("audonnx")
+    [code] = [block for block in re.findall(r"```python\n(.*?)```", README.read_text(), re.S) if "audonnx" in block]
+    said = convrnn("export", trained, tmp_path / "emotion-model", "--audonnx", "--normalise", "utterance")
+    assert said.code == 0, said.err
+    files = []
+    for file, source in RECORDINGS.items():
+        files.append(tmp_path / file)
+        files[-1].parent.mkdir(exist_ok=True)
+        shutil.copy(f"{folder_of(corpus)}/{source}.wav", files[-1])
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    # The small corpus has another sample rate than speech usually has.
+    exec(code.replace("16000", "8000"), names)  # noqa: S102 - the README is our own
+    found = names["feature"].process_files(list(map(str, files))).to_dict("records")
+    said = convrnn("predict", trained, *files, "--normalise", "utterance", "--json")
+    for row, probabilities in zip(json.loads(said.out), found, strict=True):
+        assert probabilities == pytest.approx(row["probabilities"], abs=1e-4)
 
 
 def test_a_policy_other_than_the_models_gives_a_warning(convrnn, trained, tmp_path, monkeypatch):

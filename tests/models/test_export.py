@@ -290,11 +290,8 @@ def test_eight_bit_weights_make_a_small_file_with_the_same_predictions(tmp_path)
     kinds = {node.op_type for node in found.graph.node}
     assert {"DynamicQuantizeLSTM", "MatMulInteger"} <= kinds
     assert "LSTM" not in kinds
-    assert {entry.key: json.loads(entry.value) for entry in found.metadata_props}["classes"] == [
-        "child",
-        "female",
-        "male",
-    ]
+    facts = {entry.key: json.loads(entry.value) for entry in found.metadata_props}
+    assert facts["classes"] == ["child", "female", "male"]
     change = written.int8
     assert written.size < 0.35 * change.float_size
     assert change.agreement > 0.9

@@ -107,9 +107,7 @@ def export(
     typer.echo(f"standardised per    {found.normalise}")
     typer.echo(f"largest difference  {found.difference:.1e}, between the probabilities of ONNX Runtime and PyTorch")
     if (change := found.int8) is not None:
-        typer.echo(
-            f"with 8-bit weights  {found.size / change.float_size:.2f} × the size of the file with float weights"
-        )
+        typer.echo(f"with 8-bit weights  {found.size / change.float_size:.2f} × the size of the file with 32 bits")
         typer.echo(f"                    {change.time:.2f} × its time (median, one thread, noise)")
         typer.echo(
             f"                    the same prediction for {100 * change.agreement:.0f} % of {change.recordings} "

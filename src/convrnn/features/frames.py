@@ -170,7 +170,7 @@ def read_frames(path: Path | str) -> NDArray[np.float32]:
 
 def _finite(array: NDArray[Any], path: Path | str) -> NDArray[np.float32]:
     """The array in float32; refuses values that are not finite."""
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         frames: NDArray[np.float32] = np.ascontiguousarray(array, dtype=np.float32)
     finite = np.isfinite(frames).all(axis=1)
     if not finite.all():

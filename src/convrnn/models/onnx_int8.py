@@ -59,9 +59,9 @@ def quantise(content: bytes) -> bytes:
         # Convolutions with 8 bits take longer than with 32.
         quantize_dynamic(prepared, path, op_types_to_quantize=["MatMul", "Gemm", "LSTM"])
         model = onnx.load(path)
-    # The quantiser's own note is not JSON, unlike all other metadata of exported models.
-    [note] = [entry for entry in model.metadata_props if entry.key == "onnx.infer"]
-    model.metadata_props.remove(note)
+    # Without the notes of the quantiser, which are not JSON.
+    del model.metadata_props[:]
+    model.metadata_props.extend(onnx.load_from_string(content).metadata_props)
     rounded: bytes = model.SerializeToString()
     return rounded
 
