@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import struct
+import warnings
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -170,6 +171,45 @@ def _refused(read: Callable[[Path], object], path: Path) -> Exception | None:
     except InputError as error:
         return error
     return None
+
+
+def audformat(folder: Path) -> Target:
+    """A database in audformat: its header and its tables."""
+    from convrnn.corpora.registry import open_corpus
+
+    head = """name: small
+source: torture
+usage: unrestricted
+schemes:
+  speaker: {dtype: str, labels: {a: {gender: female, age: 31}, b: {gender: male}}}
+  emotion: {dtype: str, labels: [joy, anger]}
+  rating: {dtype: int}
+splits:
+  train: {type: train}
+tables:
+  files: {type: filewise, split_id: train, columns: {speaker: {scheme_id: speaker}, emotion: {scheme_id: emotion}}}
+  parts: {type: segmented, columns: {rating: {scheme_id: rating}}}
+"""
+    files = "file,speaker,emotion\n1.wav,a,joy\n2.wav,b,anger\n3.wav,a,\n"
+    parts = "file,start,end,rating\n1.wav,0 days 00:00:00,0 days 00:00:01.5,1\n2.wav,0 days 00:00:01,,2\n"
+    whole = {"db.yaml": head, "db.files.csv": files, "db.parts.csv": parts}
+
+    def damage(data: bytes, random: Random) -> bytes:
+        name, _, content = data.partition(b"\n")
+        if name == b"db.yaml":
+            return name + b"\n" + damage_bytes(content, random, [head.encode()])
+        return name + b"\n" + damage_table(content, random)
+
+    def read(data: bytes) -> None:
+        first, _, content = data.partition(b"\n")
+        for name, text in whole.items():
+            (folder / name).write_bytes(content if name == first.decode() else text.encode())
+        with warnings.catch_warnings():
+            # audformat calls functions that pandas has deprecated.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            open_corpus(f"audformat:{folder}")
+
+    return Target([f"{name}\n{text}".encode() for name, text in whole.items()], damage, read)
 
 
 def listing(folder: Path) -> Target:
@@ -446,6 +486,7 @@ READERS: dict[str, Callable[[Path], Target]] = {
     "headerless audio": headerless,
     "frames": frames,
     "csv": csv_table,
+    "audformat": audformat,
     "listings": listing,
     "config": config,
     "weights": weights,

@@ -40,7 +40,7 @@ def model(convrnn, frames, cache, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs")
     said = convrnn("train", frames, *SHORT, "--model", "clstm", "--cache", cache, "--out", out, "--json")
     assert said.code == 0, said.err
-    assert "frames of 7 features from files" in said.err
+    assert "7 features per frame from .npy files" in said.err
     facts = json.loads(said.out)
     assert "sample_rate" not in facts
     return facts["bundle"]
@@ -94,7 +94,7 @@ def test_compare_trains_all_models_and_adds_the_linear_ones(convrnn, frames, tmp
     )
     assert said.code == 0, said.err
     found = json.loads(said.out)
-    assert "frames of 7 features from files" in found["caption"]
+    assert "7 features per frame from .npy files" in found["caption"]
     assert [row["model"] for row in found["rows"]] == ["baseline", "conv", "probe of conv", "linear SVM"]
 
 

@@ -135,6 +135,14 @@ def test_tables_that_disagree_are_refused(database, opened):
         opened()
 
 
+def test_a_row_without_a_file_is_refused(opened, tmp_path):
+    opened()
+    table = tmp_path / "db.files.csv"
+    table.write_text(table.read_text() + '"",s1,x\n')
+    with pytest.raises(InputError, match="a row of the table 'files' names no file"):
+        open_corpus(f"audformat:{tmp_path}")
+
+
 def test_every_utterance_needs_a_speaker(database, opened):
     database["files"]["speaker"].set(["s1", None, "s2", "s2", "s3", "s3"])
     with pytest.raises(InputError, match=r"1 of 8 utterances have no speaker: audio/1\.wav"):

@@ -71,6 +71,13 @@ def test_beside_a_column_file_the_column_frames_is_a_task(rows):
     assert corpus.tasks["frames"] == ("1", "2")
 
 
+def test_arrays_in_the_column_of_recordings_get_a_hint(rows, check):
+    table = [{"file": row["frames"]} | {name: value for name, value in row.items() if name != "frames"} for row in rows]
+    severity, kind, message = check(table)[0]
+    assert (severity, kind) == ("error", "unreadable")
+    assert message.endswith("; arrays of frames need a column 'frames' in place of 'file'")
+
+
 def test_the_fingerprint_changes_with_a_value(tmp_path, check):
     check()
     before = open_csv(tmp_path / "data.csv").for_task("mood").fingerprint

@@ -371,9 +371,9 @@ def test_a_folder_for_audonnx_needs_a_policy_without_speakers_and_features_of_sa
     with pytest.raises(InputError, match="one recording at a time, but features are standardised per speaker"):
         export_audonnx(make_bundle(), tmp_path / "model")
     frames = make_bundle(features={"kind": "frames", "width": 26}, normalise="utterance")
-    with pytest.raises(InputError, match="frames of 26 features from files cannot be computed from samples"):
+    with pytest.raises(InputError, match=r"26 features per frame from \.npy files cannot be computed from samples"):
         export_audonnx(frames, tmp_path / "model")
-    with pytest.raises(InputError, match="frames of 26 features from files cannot be computed from samples"):
+    with pytest.raises(InputError, match=r"26 features per frame from \.npy files cannot be computed from samples"):
         export_onnx(frames, tmp_path / "model.onnx", samples=True)
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="file: is a file; give a folder to write"):

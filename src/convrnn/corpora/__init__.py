@@ -6,15 +6,15 @@ The result is a :class:`~convrnn.corpora.labelled.LabelledCorpus`: the rows with
 
 - :mod:`~convrnn.corpora.utterances`: the base class of both.
 - :mod:`~convrnn.corpora.registry`: the list of all corpora. They are in :mod:`~convrnn.corpora.csv_table`,
-  :mod:`~convrnn.corpora.audformat`, :mod:`~convrnn.corpora.emodb`, :mod:`~convrnn.corpora.aibo`, :mod:`~convrnn.corpora.agender` and
-  :mod:`~convrnn.corpora.demo`. Aibo and aGender are read with :mod:`~convrnn.corpora.listing` and compared with
-  :mod:`~convrnn.corpora.published` numbers.
+  :mod:`~convrnn.corpora.audformat`, :mod:`~convrnn.corpora.emodb`, :mod:`~convrnn.corpora.aibo`,
+  :mod:`~convrnn.corpora.agender` and :mod:`~convrnn.corpora.demo`. Aibo and aGender are read with
+  :mod:`~convrnn.corpora.listing` and compared with :mod:`~convrnn.corpora.published` numbers.
 - :mod:`~convrnn.corpora.splits`: division of speakers into train, validation and test.
 - :mod:`~convrnn.corpora.balancing`: classes of equal size (section IV-A).
 - :mod:`~convrnn.corpora.check`: a :mod:`~convrnn.corpora.report` on what a corpus holds and what is wrong with it,
   before any training. The rules are in :mod:`~convrnn.corpora.sound`, :mod:`~convrnn.corpora.content`,
   :mod:`~convrnn.corpora.speakers` and :mod:`~convrnn.corpora.labels`, and :mod:`~convrnn.corpora.gate` stops
-  experiments on corpora with errors. Files are read by :mod:`~convrnn.corpora.recording`, which stores its findings with
+  experiments on corpora with errors. Files are read by :mod:`~convrnn.corpora.recording`, which stores findings with
   :mod:`~convrnn.corpora.heard` and reads WAV headers with :mod:`~convrnn.corpora.riff`.
 - :mod:`~convrnn.corpora.fingerprint`, :mod:`~convrnn.corpora.matching`, :mod:`~convrnn.corpora.coherence`: search for
   copies of a recording.

@@ -66,7 +66,7 @@ def open_audformat(path: Path | str, *, name: str | None = None) -> Corpus:
     tables = _tables(folder, _read_database(folder))
     rows: dict[_Place, _Row] = {}
     for table in tables:
-        for place, values in table.rows():
+        for place, values in table.rows(folder):
             rows.setdefault(place, _Row()).take(folder, place, table, values)
     speakers = _speakers(folder, rows)
     tasks = {task: classes for table in tables for task, classes in table.classes.items()}
@@ -107,15 +107,28 @@ class _Table:
     classes: Mapping[str, tuple[str, ...]]
     labels: pd.DataFrame
 
-    def rows(self) -> Iterator[tuple[_Place, dict[str, str | None]]]:
-        """File and times of each row, and its values as text."""
+    def rows(self, folder: Path) -> Iterator[tuple[_Place, dict[str, str | None]]]:
+        """File and times of each row, and its values as text.
+
+        Raises:
+            InputError: If a row has no file, or a label that is not one of its scheme; ``folder`` is named.
+        """
         records = self.labels.astype(object).to_dict("records")
         for (file, start, end), record in zip(self.labels.index, records, strict=True):
+            if pd.isna(file) or not file:
+                raise InputError(f"{folder}: a row of the table {self.name!r} names no file")
             begin = None if pd.isna(start) else start.total_seconds()
             stop = None if pd.isna(end) else end.total_seconds()
             # A whole file, for audformat, is one from 0 to an unknown end.
             place = (file, None if stop is None and not begin else begin, stop)
-            yield place, {str(name): _text(value) for name, value in record.items()}
+            values = {str(name): _text(value) for name, value in record.items()}
+            for task, classes in self.classes.items():
+                if classes and values[task] is not None and values[task] not in classes:
+                    raise InputError(
+                        f"{folder}: {task} of {utterance_id(*place)} is {values[task]!r} in the table {self.name!r}, "
+                        f"but its scheme has the labels {some(classes, 10)}"
+                    )
+            yield place, values
 
 
 @dataclass(slots=True)

@@ -209,7 +209,8 @@ def _open(segment: Segment) -> tuple[AudioInfo | None, Fault | None]:
     try:
         info = segment.info()
     except InputError as error:
-        return None, _why_not(Path(file), str(error))
+        hint = "; arrays of frames need a column 'frames' in place of 'file'" if file.endswith(".npy") else ""
+        return None, _why_not(Path(file), f"{error}{hint}")
     if missing := missing_bytes(file):
         sentence = f"{file}: audio file is truncated; {missing} bytes that its header announces are missing"
         return info, ("error", "truncated", sentence)

@@ -38,7 +38,7 @@ class FramesConfig(Features):
 
     Example:
         >>> FramesConfig(width=768).description
-        'frames of 768 features from files'
+        '768 features per frame from .npy files'
     """
 
     kind: Literal["frames"] = "frames"
@@ -54,7 +54,7 @@ class FramesConfig(Features):
     @property
     @override
     def description(self) -> str:
-        return f"frames of {self.width} feature{'s' if self.width > 1 else ''} from files"
+        return f"{self.width} feature{'s' if self.width > 1 else ''} per frame from .npy files"
 
     @property
     @override

@@ -134,6 +134,11 @@ def export_audonnx(
     Raises:
         InputError: As for :func:`export_onnx`; the package audonnx is missing, or the policy is "speaker".
         RuntimeError: ONNX Runtime's results differ from PyTorch's; nothing is written.
+
+    Example:
+        >>> from convrnn.models import Bundle, export_audonnx
+        >>> def ship(folder: str) -> None:
+        ...     export_audonnx(Bundle.load(folder), "emotion-model")
     """
     path = Path(path)
     policy = normalise or bundle.config.normalise

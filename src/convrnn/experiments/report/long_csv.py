@@ -15,7 +15,7 @@ COLUMNS: Mapping[str, str] = MappingProxyType(
         "corpus": "the corpus as the user named it; its kind for a column that was not done",
         "task": "label column",
         "setting": "emotion (section IV-A) or paralinguistic (IV-B)",
-        "features": " or ".join(FEATURES),
+        "features": f"{', '.join(FEATURES)} or frames",
         "synthetic": "true for synthetic speech, false for recordings, empty for a column that was not done",
         "provisos": "what was done to the corpus and which of its errors were accepted; usually empty",
         "model": "name of the front end, or of the linear SVM",
