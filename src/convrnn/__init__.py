@@ -1,8 +1,8 @@
 """Convolutional recurrent layers of Keren & Schuller, and the paper's whole experiment around them.
 
 ``convrnn.nn`` has the layers, ``convrnn.ops`` the functions they stand on; both need torch and numpy alone.
-``convrnn.corpora`` opens labelled speech, and ``convrnn.experiments`` compares models on it. ``convrnn.sklearn`` has them
-as scikit-learn estimators. All of them load when they are first used.
+``convrnn.corpora`` opens labelled speech, and ``convrnn.experiments`` compares models on it. ``convrnn.sklearn`` has
+them as scikit-learn estimators. All of them load when they are first used.
 """
 
 import importlib
