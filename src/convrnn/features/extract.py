@@ -7,11 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convrnn.errors import InputError
-from convrnn.features.audio import AudioInfo, audio_blocks, audio_info, read_audio
+from convrnn.features.audio import BLOCK_SECONDS, AudioInfo, audio_blocks, audio_info, read_audio
 from convrnn.features.base import Features
 from convrnn.features.samples import full_scale_one
-
-_BLOCK_SECONDS = 10
+from convrnn.features.signal import Signal
 
 
 @dataclass(frozen=True)
@@ -108,17 +107,17 @@ def features_of(samples: NDArray[np.float32], config: Features) -> NDArray[np.fl
     """
     # On the whole array, so that an error gives a bad sample's position in it.
     samples = full_scale_one(samples)
-    size = _BLOCK_SECONDS * config.sample_rate
+    size = round(BLOCK_SECONDS * config.sample_rate)
     return config.compute(samples[start : start + size] for start in range(0, len(samples), size))
 
 
-def extract_features(segment: Segment, config: Features) -> NDArray[np.float32]:
-    """Reads a segment at the config's sample rate and computes its features.
+def extract_features(segment: Segment | Signal, config: Features) -> NDArray[np.float32]:
+    """Reads a segment or a signal at the config's sample rate and computes its features.
 
     Features are computed while the samples are read, so that memory grows only with the number of frames.
 
     Args:
-        segment: The segment to read.
+        segment: The part of a file, or the recording in memory.
         config: The features to compute.
 
     Returns:

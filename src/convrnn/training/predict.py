@@ -13,9 +13,13 @@ from convrnn.features.bandwidth import RATES, resampled_from
 from convrnn.features.base import Features
 from convrnn.features.extract import Segment, extract_features
 from convrnn.features.normalise import NormalisePolicy, Normaliser
+from convrnn.features.signal import Signal
 from convrnn.features.store import FeatureStore, Progress
 from convrnn.models.bundle import Bundle
 from convrnn.processes import Event, WorkFailedError, run_in_processes
+
+Utterance = Segment | Signal
+"""What is predicted: a file or a part of it, or a recording in memory."""
 
 ACCEPTABLE = ("narrow-band", "truncated")
 """Kinds of errors that a user may accept, because the recording can still be predicted."""
@@ -37,7 +41,7 @@ class Prediction:
         (None, ('a.wav is digital silence: all 8000 samples are equal',))
     """
 
-    segment: Segment
+    segment: Utterance
     log_probabilities: NDArray[np.float32] | None
     faults: tuple[Fault, ...] = ()
 
@@ -54,7 +58,7 @@ class Prediction:
 
 def predict(
     bundle: Bundle,
-    segments: Sequence[Segment],
+    segments: Sequence[Utterance],
     *,
     speakers: Sequence[str] | None = None,
     normalise: NormalisePolicy | None = None,
@@ -65,7 +69,7 @@ def predict(
     on_listened: Progress | None = None,
     on_extracted: Progress | None = None,
 ) -> list[Prediction]:
-    """Predicts recordings straight from their files.
+    """Predicts recordings straight from their files, or from memory.
 
     Every recording is checked first, as by :func:`~convrnn.corpora.check.check_corpus`. A bad recording does not stop
     the others; its result says what is wrong. If features are normalised per speaker, bad recordings are left out of
@@ -108,6 +112,49 @@ def predict(
         InputError: Policy "speaker" without speakers, policy "corpus" with a model that has no statistics, a kind that
             cannot be accepted, or, with ``fail_fast``, the first bad recording.
     """
+    found = standardise(
+        bundle,
+        segments,
+        speakers=speakers,
+        normalise=normalise,
+        accept=accept,
+        fail_fast=fail_fast,
+        jobs=jobs,
+        on_listened=on_listened,
+        on_extracted=on_extracted,
+    )
+    results = dict(
+        zip(found.features, bundle.log_probabilities([*found.features.values()], batch_size=batch_size), strict=True)
+    )
+    return [Prediction(segment, results.get(row), found.faults[row]) for row, segment in enumerate(segments)]
+
+
+@dataclass(frozen=True, eq=False)
+class Standardised:
+    """The input of a model.
+
+    Attributes:
+        faults: What is wrong with each recording.
+        features: Standardised features ``[frames, features]`` of the recordings without an error, by position.
+    """
+
+    faults: list[tuple[Fault, ...]]
+    features: dict[int, NDArray[np.float32]]
+
+
+def standardise(
+    bundle: Bundle,
+    segments: Sequence[Utterance],
+    *,
+    speakers: Sequence[str] | None = None,
+    normalise: NormalisePolicy | None = None,
+    accept: Collection[str] = (),
+    fail_fast: bool = False,
+    jobs: int = 1,
+    on_listened: Progress | None = None,
+    on_extracted: Progress | None = None,
+) -> Standardised:
+    """Checks recordings, and computes the features that a model gets; arguments and errors as for :func:`predict`."""
     for kind in accept:
         if kind not in ACCEPTABLE:
             raise InputError(
@@ -133,8 +180,7 @@ def predict(
             features[row] = found
     own_speakers = None if speakers is None else [speakers[row] for row in features]
     standardised = normaliser.transform(list(features.values()), own_speakers)
-    results = dict(zip(features, bundle.log_probabilities(standardised, batch_size=batch_size), strict=True))
-    return [Prediction(segment, results.get(row), faults[row]) for row, segment in enumerate(segments)]
+    return Standardised(faults, dict(zip(features, standardised, strict=True)))
 
 
 def log_probabilities(
@@ -195,7 +241,7 @@ def _refuse(faults: Sequence[Fault]) -> None:
         raise InputError(error)
 
 
-def faults_of(segment: Segment, config: Features, accept: Collection[str] = ()) -> tuple[Fault, ...]:
+def faults_of(segment: Utterance, config: Features, accept: Collection[str] = ()) -> tuple[Fault, ...]:
     """Everything that is wrong with a recording, in general and for these features; :func:`predict` lists the kinds.
 
     Args:
@@ -232,7 +278,7 @@ def _narrow_band(recording: Recording, config: Features, *, accepted: bool) -> l
     return [("error", "narrow-band", sentence)]
 
 
-def _resampled(segment: Segment, recording: Recording, rate: int, config: Features) -> list[Fault]:
+def _resampled(segment: Utterance, recording: Recording, rate: int, config: Features) -> list[Fault]:
     if config.highest_hz <= min(RATES) / 2:
         return []
     lower = recording.resampled_from
@@ -252,7 +298,7 @@ def _resampled(segment: Segment, recording: Recording, rate: int, config: Featur
 
 
 def _extract(
-    segments: Sequence[Segment], config: Features, jobs: int, on_progress: Progress | None
+    segments: Sequence[Utterance], config: Features, jobs: int, on_progress: Progress | None
 ) -> list[NDArray[np.float32] | InputError]:
     """The features of each recording, or why there are none."""
     found: dict[int, NDArray[np.float32] | InputError] = {}
@@ -276,7 +322,9 @@ def _extract(
     return [found[index] for index in range(len(segments))]
 
 
-def _features_or_error(config: Features, segment: Segment, _report: object = None) -> NDArray[np.float32] | InputError:
+def _features_or_error(
+    config: Features, segment: Utterance, _report: object = None
+) -> NDArray[np.float32] | InputError:
     try:
         return extract_features(segment, config)
     except InputError as error:
