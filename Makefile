@@ -1,6 +1,7 @@
 # make demo   compares five models on a synthetic corpus, in about two minutes
 # make test   all tests except the slow ones, in parallel: five minutes on two cores
 # make test-all  every test
+# make test-aeon  tests of the estimator for aeon, which needs older versions of numpy and pandas, in .venv-aeon
 # make check  lint, types, import contracts, and the CPU kernel with warnings as errors (needs a C compiler)
 # make sanitize  the CPU kernel's tests under the address, undefined-behaviour and thread sanitizers (needs gcc)
 # make perf-driver  a C program that calls the CPU kernel, for perf: see csrc/README.md
@@ -11,7 +12,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all check sanitize perf-driver torture clean
+.PHONY: demo test test-all test-aeon check sanitize perf-driver torture clean
 
 demo: $(VENV)/.demo
 	$(BIN)/convrnn compare demo --task gender --setting paralinguistic --split partitions \
@@ -24,6 +25,13 @@ test: $(VENV)/.test
 
 test-all: $(VENV)/.test
 	$(PYTEST)
+
+test-aeon:
+	$(PYTHON) -m venv .venv-aeon
+	grep -v '^\(numpy\|pandas\)==' constraints.txt > .venv-aeon/constraints.txt
+	.venv-aeon/bin/python -m pip install --quiet --disable-pip-version-check --constraint .venv-aeon/constraints.txt \
+		--editable '.[aeon]' pytest hypothesis
+	.venv-aeon/bin/python -m pytest src/convrnn/aeon.py tests/estimators
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -64,4 +72,4 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 clean:
-	rm -rf $(VENV) out build src/convrnn/ops/_native.so .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-aeon out build src/convrnn/ops/_native.so .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

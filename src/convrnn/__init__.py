@@ -1,8 +1,8 @@
 """Convolutional recurrent layers of Keren & Schuller, and the paper's whole experiment around them.
 
 ``convrnn.load`` opens a trained model. ``convrnn.nn`` has the layers, ``convrnn.ops`` the functions they stand on; both
-need torch and numpy alone. ``convrnn.corpora`` opens labelled speech, ``convrnn.experiments`` compares models on it.
-All of them load when they are first used.
+need torch and numpy alone. ``convrnn.corpora`` opens labelled speech, ``convrnn.experiments`` compares models on it,
+and ``convrnn.sklearn`` has the models as scikit-learn estimators. All of them load when they are first used.
 """
 
 import importlib
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 __version__ = _version("convrnn")
 
-__all__ = ["SavedModel", "__version__", "corpora", "experiments", "load", "nn", "ops"]
+__all__ = ["SavedModel", "__version__", "corpora", "experiments", "load", "nn", "ops", "sklearn"]
 
 
 def __getattr__(name: str) -> ModuleType | type | Callable[..., object]:
     # Commands and worker processes that need no layer should not wait for torch.
-    if name in ("corpora", "experiments", "nn", "ops"):
+    if name in ("corpora", "experiments", "nn", "ops", "sklearn"):
         return importlib.import_module(f"convrnn.{name}")
     if name in ("SavedModel", "load"):
         found: type | Callable[..., object]

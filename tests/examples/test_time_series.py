@@ -54,11 +54,9 @@ def test_both_layers_learn(folder, monkeypatch, capsys):
     [
         ("1,2,3,4,5:1,2,3,4:up", "series 41 is not numbers by dimension and a label"),
         ("1,2,3,4,?:1,2,3,4,5:up", "series 41 is not numbers by dimension and a label"),
-        ("1,2,3,4:1,2,3,4:up", "series 41 must be 5 frames or more of finite values"),
-        ("1,2,3,4,nan:1,2,3,4,5:up", "series 41 must be 5 frames or more of finite values"),
-        ("1,2,3,4,5:up", "series 41 has 1 dimensions, the first 2"),
-        ("up", "series 41 is not numbers by dimension and a label"),
-        ("1,2,3,4,5:1,2,3,4,5:sideways", "classes that the training set lacks: sideways"),
+        ("1,2,3,4,nan:1,2,3,4,5:up", "series 41 has values that are not finite"),
+        ("1,2,3,4,5:up", "X[40] has 1 features per frame; ConvRNNClassifier expects 2"),
+        ("up", "X[40] has shape (0,); allowed: [frames, features] with at least one of each"),
     ],
 )
 def test_bad_series_are_named(line, message, folder, monkeypatch, capsys):

@@ -95,9 +95,9 @@ class ConvRNNClassifier(ClassifierMixin, BaseEstimator):
         features_: The features of audio files; None if the training data were arrays.
 
     Note:
-        scikit-learn's ``check_estimator`` passes without exception, on tables. ``GridSearchCV`` and others pass ``groups`` on only with
-        ``sklearn.set_config(enable_metadata_routing=True)`` and ``ConvRNNClassifier().set_fit_request(groups=True)``;
-        a pipeline takes them as ``convrnnclassifier__groups=``.
+        scikit-learn's ``check_estimator`` passes, with tables; no check is left out. ``GridSearchCV`` and others pass
+        ``groups`` on only with ``sklearn.set_config(enable_metadata_routing=True)`` and
+        ``ConvRNNClassifier().set_fit_request(groups=True)``; a pipeline takes them as ``convrnnclassifier__groups=``.
 
     Example:
         >>> rng = np.random.default_rng(0)
@@ -168,7 +168,7 @@ class ConvRNNClassifier(ClassifierMixin, BaseEstimator):
                 raise InputError(f"{name} has {len(values)} values, but X has {len(sequences)} sequences")
         self.classes_, classes = np.unique(labels, return_inverse=True)
         if len(self.classes_) < 2:
-            raise InputError(f"y has only one class, {self.classes_[0]!r}; at least two are needed")
+            raise InputError(f"y has only one class, {self.classes_.tolist()[0]!r}; at least two are needed")
         self.normaliser_ = None if self.normalise is None else Normaliser(self.normalise).fit(sequences)
         examples = Examples(self._normalised(sequences), classes.astype(np.int64))
         config = self._model_config()

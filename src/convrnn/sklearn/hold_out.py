@@ -46,7 +46,9 @@ def hold_out(
     else:
         names, group_of = np.unique(np.asarray(groups), return_inverse=True)
         if len(names) < 2:
-            raise InputError(Argument("groups"), f": all are {names[0]!r}; a second group is needed for validation")
+            raise InputError(
+                Argument("groups"), f": all are {names.tolist()[0]!r}; a second group is needed for validation"
+            )
         counts = np.zeros((len(names), int(classes.max()) + 1), dtype=np.int64)
         np.add.at(counts, (group_of, classes), 1)
         size = min(max(1, round(fraction * len(names))), len(names) - 1)
