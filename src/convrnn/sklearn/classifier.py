@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from joblib import effective_n_jobs
 from numpy.typing import ArrayLike, NDArray
+from pydantic import ValidationError
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils.multiclass import check_classification_targets
@@ -255,7 +256,12 @@ class ConvRNNClassifier(ClassifierMixin, BaseEstimator):
         rate = self.sample_rate
         if rate is None:
             rate = min(HIGHEST_DEFAULT_RATE, *(Segment(os.fspath(file)).info().sample_rate for file in files))
-        return feature_config_of(self.features, rate)
+        try:
+            return feature_config_of(self.features, rate)
+        except ValidationError as error:
+            raise InputError(
+                Argument("features", self.features), " ", Argument("sample_rate", rate), f": {error.errors()[0]['msg']}"
+            ) from None
 
     def _normalised(self, sequences: Sequence[NDArray[Any]]) -> list[NDArray[np.float32]]:
         if self.normaliser_ is None:
