@@ -31,7 +31,7 @@ test-aeon:
 	grep -v '^\(numpy\|pandas\)==' constraints.txt > .venv-aeon/constraints.txt
 	.venv-aeon/bin/python -m pip install --quiet --disable-pip-version-check --constraint .venv-aeon/constraints.txt \
 		--editable '.[aeon]' pytest hypothesis
-	.venv-aeon/bin/python -m pytest src/convrnn/aeon.py tests/estimators
+	.venv-aeon/bin/python -m pytest src/convrnn/aeon.py tests/estimators/test_aeon.py
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -222,6 +222,8 @@ def test_audio_files(tmp_path):
     assert (classifier.predict_proba(np.array(names)) == classifier.predict_proba(frames)).all()
     waveform = ConvRNNClassifier(**(QUICK | {"max_epochs": 1}), features="waveform-1ms", sample_rate=4000)
     assert waveform.fit(files, y).models_[0].config.in_features == 4
+    with pytest.raises(InputError, match="features='logmel' sample_rate=1000: Value error, num_bands=26 is too many"):
+        ConvRNNClassifier(**QUICK, sample_rate=1000).fit(files, y)
     with pytest.raises(InputError, match=r"nowhere\.wav: audio file does not exist"):
         classifier.predict(["nowhere.wav"])
     with pytest.raises(InputError, match="X holds names of files, but the classifier was fitted on arrays of frames"):
@@ -252,6 +254,8 @@ def test_bad_arguments_are_named(changes, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (lambda _, y: ([], y), "X is []; a list or array of sequences is needed"),
+        (lambda _, y: ("a.wav", y), "X is 'a.wav'; a list or array of sequences is needed"),
         (lambda X, y: (X, y[:-1]), "y has 19 values, but X has 20 sequences"),
         (lambda X, y: (X, y, [1, 2]), "groups has 2 values, but X has 20 sequences"),
         (lambda X, y: (X, y, ["anna"] * 20), "'groups': all are 'anna'; a second group is needed for validation"),

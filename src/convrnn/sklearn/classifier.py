@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from joblib import effective_n_jobs
 from numpy.typing import ArrayLike, NDArray
+from pydantic import ValidationError
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils.multiclass import check_classification_targets
@@ -69,12 +70,13 @@ class ConvRNNClassifier(ClassifierMixin, BaseEstimator):
             another speaker or sensor, where these would mislead. None leaves the features as they are.
         balance: Whether examples of the smaller classes are repeated until all classes have the same size (section
             IV-A): for recall averaged over the classes, rather than accuracy.
-        n_estimators: Number of networks. The time of fitting grows with it; 1 is enough for thousands of sequences.
+        n_estimators: Number of networks, to which the time of fitting is proportional. Several help where sequences are
+            few, since each network does without its validation share.
         validation_fraction: Share of the training data that each network holds out: of the groups if there are any,
             otherwise of the sequences of each class.
         max_epochs: Maximum number of epochs.
         patience: Number of epochs without improvement before training stops. If there are only a few dozen sequences,
-            an epoch has few steps, and 50 may be better.
+            an epoch has few steps, and more patience may help.
         batch_size: Sequences per step.
         learning_rate: Learning rate of Adam.
         features: For audio files: "logmel", "egemaps" or another of ``convrnn.features.registry.FEATURES``.
@@ -255,7 +257,12 @@ class ConvRNNClassifier(ClassifierMixin, BaseEstimator):
         rate = self.sample_rate
         if rate is None:
             rate = min(HIGHEST_DEFAULT_RATE, *(Segment(os.fspath(file)).info().sample_rate for file in files))
-        return feature_config_of(self.features, rate)
+        try:
+            return feature_config_of(self.features, rate)
+        except ValidationError as error:
+            raise InputError(
+                Argument("features", self.features), " ", Argument("sample_rate", rate), f": {error.errors()[0]['msg']}"
+            ) from None
 
     def _normalised(self, sequences: Sequence[NDArray[Any]]) -> list[NDArray[np.float32]]:
         if self.normaliser_ is None:

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import validate_data
 
-from convrnn.errors import InputError
+from convrnn.errors import InputError, one_sentence
 
 SequencesLike = NDArray[Any] | Sequence[Any]
 """What the estimators take as ``X``."""
@@ -35,6 +35,8 @@ def read_sequences(estimator: BaseEstimator, X: SequencesLike, *, reset: bool) -
             not finite.
         ValueError: From scikit-learn, for a table.
     """
+    if X is None or isinstance(X, str) or (isinstance(X, list | tuple) and len(X) == 0):
+        raise InputError(f"X is {one_sentence(repr(X), 40)}; a list or array of sequences is needed")
     if is_table(X):
         table = validate_data(estimator, X, reset=reset)
         sequences, width = list(table[:, :, None]), 1
