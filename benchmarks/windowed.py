@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from benchmarks import memory
-from benchmarks.compare import SQUARE, Comparison, Contender, Product, answer, compare
+from benchmarks.compare import SQUARE, TOLERANCE, Comparison, Contender, Product, answer, compare
 from benchmarks.peers import PEERS, Peer, Unavailable
 from benchmarks.problem import Operands, Problem, expected, upstream
 from benchmarks.report import Section, Table, comparison_table, number
@@ -40,7 +40,9 @@ class _MemoryRow:
     memory: memory.Memory
 
 
-def contenders(problem: Problem, training: bool, peers: Sequence[Peer] = PEERS) -> tuple[list[Contender], list[str]]:
+def contenders(
+    problem: Problem, training: bool, peers: Sequence[Peer] = PEERS, *, tolerance: float = TOLERANCE
+) -> tuple[list[Contender], list[str]]:
     """The peers on a problem, and one line for each that is left out because something is missing."""
     drawn = Operands.draw(problem)
     variants = {True: drawn, False: drawn.without_peepholes()}
@@ -57,7 +59,7 @@ def contenders(problem: Problem, training: bool, peers: Sequence[Peer] = PEERS) 
             missing.append(f"{peer.name} is left out: {error}")
             continue
         run = answer(forward, operands.differentiated(), gradient)
-        found.append(Contender(peer.name, run, answers[peer.peepholes], peer.baseline))
+        found.append(Contender(peer.name, run, answers[peer.peepholes], peer.baseline, tolerance=tolerance))
     return found, missing
 
 

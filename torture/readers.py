@@ -139,9 +139,9 @@ def _npy(values: np.ndarray, version: tuple[int, int] = (1, 0)) -> bytes:
 
 def csv_table(folder: Path) -> Target:
     """The CSV of a corpus, which is also checked, and the CSV that ``predict`` reads."""
-    from convrnn.cli.predict import read_list
     from convrnn.corpora.check import check_corpus
     from convrnn.corpora.csv_table import open_csv
+    from convrnn.training.recordings import read_list
 
     text = material.write_corpus(folder / "corpus", seconds=0.05, each=1).read_text(encoding="utf-8")
     lines = text.splitlines()
@@ -367,7 +367,10 @@ def split(folder: Path) -> Target:
 
 def spec(folder: Path) -> Target:
     """A run's spec.json, which is read together with its model."""
-    from convrnn.experiments.saved_model import SavedModel
+    import convrnn
+
+    def load_spec(run: Path) -> object:
+        return convrnn.load(run).spec
 
     finished, _ = material.write_run(folder)
     # With a result.json, its digest refuses nearly everything; without it, as in a copied model, the spec is validated.
@@ -377,8 +380,8 @@ def spec(folder: Path) -> Target:
 
     def read() -> None:
         (finished / "spec.json").write_bytes((alone / "spec.json").read_bytes())
-        refused = _refused(SavedModel.open, finished)
-        SavedModel.open(alone)
+        refused = _refused(load_spec, finished)
+        load_spec(alone)
         if refused is not None:
             raise refused
 

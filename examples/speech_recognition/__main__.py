@@ -85,7 +85,7 @@ def table(
 
 
 @app.command()
-def draw(
+def show(
     folder: Folder,
     file: Annotated[Path, typer.Argument(help="Audio file.")],
     out: Annotated[Path, typer.Option(help="The picture, for example posteriors.png.")],

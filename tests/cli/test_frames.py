@@ -92,7 +92,7 @@ def test_compare_trains_all_models_and_adds_the_linear_ones(convrnn, frames, tmp
     assert said.code == 0, said.err
     found = json.loads(said.out)
     assert "7 features per frame from .npy files" in found["caption"]
-    assert [row["model"] for row in found["rows"]] == ["baseline", "conv", "conv, probe", "linear SVM"]
+    assert [row["model"] for row in found["rows"]] == ["baseline", "conv", "probe of conv", "linear SVM"]
 
 
 def test_an_exported_model_takes_the_arrays(convrnn, model, files, tmp_path):

@@ -155,7 +155,7 @@ def test_table_has_a_row_for_each_front_end(trained, tmp_path):
 
 
 def test_a_picture_is_drawn(trained, corpus, tmp_path):
-    run("draw", trained, corpus / "s0-0.wav", "--out", tmp_path / "new" / "picture.png")
+    run("show", trained, corpus / "s0-0.wav", "--out", tmp_path / "new" / "picture.png")
     assert (tmp_path / "new" / "picture.png").read_bytes().startswith(b"\x89PNG")
 
 

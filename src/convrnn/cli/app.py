@@ -6,7 +6,20 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from convrnn.cli import check, compare, console, evaluate, export, live, models, options, predict, reproduce, train
+from convrnn.cli import (
+    check,
+    compare,
+    console,
+    evaluate,
+    export,
+    extract,
+    live,
+    models,
+    options,
+    predict,
+    reproduce,
+    train,
+)
 
 
 class Commands(TyperGroup):
@@ -51,5 +64,5 @@ def before_command(
     """Read the options that come before a command."""
 
 
-for _module in (check, compare, reproduce, train, evaluate, predict, live, export, models):
+for _module in (check, compare, reproduce, train, evaluate, predict, live, extract, export, models):
     _module.register(app)

@@ -63,9 +63,10 @@ def export(
     from convrnn.cli.console import say, stop, talk
     from convrnn.cli.progress import ShownProgress
     from convrnn.errors import InputError
-    from convrnn.experiments.saved_model import SavedModel
+    from convrnn.experiments.prepare import choose_policy
     from convrnn.files import why_not_writable
     from convrnn.models import export as exporting
+    from convrnn.training.saved_model import load
 
     if audonnx and file.suffix.lower() == ".onnx":
         raise InputError(f"{file}: with --audonnx, give a folder to write")
@@ -73,8 +74,8 @@ def export(
         raise InputError(f"{file}: the file to write must end in .onnx")
     if file.parent.is_dir() and (reason := why_not_writable(file.parent)):
         raise InputError(f"{file}: cannot be written ({reason})")
-    saved = SavedModel.open(bundle)
-    model, policy = saved.bundle, saved.policy(normalise, ShownProgress())
+    saved = load(bundle)
+    model, policy = saved.bundle, choose_policy(saved, normalise, ShownProgress())
     console = talk()
     if not console.is_terminal:
         say("exporting; this takes up to a minute")

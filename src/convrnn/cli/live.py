@@ -73,15 +73,15 @@ def live(
     """
     from convrnn.cli.console import warn
     from convrnn.cli.progress import ShownProgress
-    from convrnn.experiments.prepare import make_ready
-    from convrnn.experiments.saved_model import SavedModel
+    from convrnn.experiments.prepare import choose_policy, make_ready
     from convrnn.models.live import LivePredictor
+    from convrnn.training.saved_model import load
 
     for number, name in enumerate(("stdin", "stdout")):
         if number in streams.closed:
             raise InputError(f"{name} is closed; convrnn live reads samples from stdin and prints to stdout")
-    saved = SavedModel.open(bundle)
-    model, policy = saved.bundle, saved.policy(normalise, ShownProgress())
+    saved = load(bundle)
+    model, policy = saved.bundle, choose_policy(saved, normalise, ShownProgress())
     features = model.config.features
     if not isinstance(features, AudioFeatures):
         raise InputError(f"{bundle}: the model takes arrays of frames from files; it cannot predict from samples")

@@ -57,6 +57,26 @@ OtherPolicyOption = Annotated[
         show_default=False,
     ),
 ]
+FilesArgument = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="FILE...",
+        help="Audio files, or one .csv with columns file (relative to the .csv or absolute), speaker and optionally "
+        "start and end in seconds. For a model of frames: .npy files, or a column frames.",
+        show_default=False,
+    ),
+]
+SpeakerOption = Annotated[str | None, typer.Option("--speaker", help="The speaker of all files.", show_default=False)]
+AcceptRecordingOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--accept",
+        metavar="KIND",
+        help="Treat this kind of error as a warning: narrow-band (a lower sample rate than the model needs) or "
+        "truncated. Can be repeated.",
+        show_default=False,
+    ),
+]
 TaskOption = Annotated[str, typer.Option("--task", help="The label column to predict.", show_default=False)]
 SettingOption = Annotated[
     str,

@@ -6,17 +6,15 @@ import io
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from convrnn.cli import options
-from convrnn.errors import Argument, InputError
+from convrnn.errors import InputError
 from convrnn.plain_text import encodable
 
 if TYPE_CHECKING:
-    from convrnn.features.extract import Segment
     from convrnn.training.predict import Prediction
 
 _EXAMPLES = options.examples(
@@ -28,29 +26,10 @@ _EXAMPLES = options.examples(
 
 def predict(
     bundle: options.BundleArgument,
-    files: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="FILE...",
-            help="Audio files, or one .csv with columns file (relative to the .csv or absolute), speaker and "
-            "optionally start and end in seconds. For a model of frames: .npy files, or a column frames.",
-            show_default=False,
-        ),
-    ],
-    speaker: Annotated[
-        str | None, typer.Option("--speaker", help="The speaker of all files.", show_default=False)
-    ] = None,
+    files: options.FilesArgument,
+    speaker: options.SpeakerOption = None,
     normalise: options.OtherPolicyOption = None,
-    accept: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--accept",
-            metavar="KIND",
-            help="Treat this kind of error as a warning: narrow-band (a lower sample rate than the model needs) or "
-            "truncated. Can be repeated.",
-            show_default=False,
-        ),
-    ] = None,
+    accept: options.AcceptRecordingOption = None,
     fail_fast: Annotated[
         bool, typer.Option("--fail-fast", help="Stop at the first bad recording, and print nothing.")
     ] = False,
@@ -65,26 +44,17 @@ def predict(
     with an error there is no prediction. The other recordings are predicted as if the bad one had not been given, and
     the exit code is 2.
     """
-    from convrnn.cli.console import Counter, say
+    from convrnn.cli.console import Counter
     from convrnn.cli.progress import ShownProgress
-    from convrnn.experiments.prepare import make_ready
+    from convrnn.cli.recordings import recordings
+    from convrnn.experiments.prepare import choose_policy, make_ready
     from convrnn.experiments.resources import extraction_jobs
-    from convrnn.experiments.saved_model import SavedModel
     from convrnn.training.predict import predict as predict_recordings
+    from convrnn.training.saved_model import load
 
-    segments, speakers = _recordings(files, speaker)
-    saved = SavedModel.open(bundle)
-    model, policy = saved.bundle, saved.policy(normalise, ShownProgress())
-    if policy != "speaker" and speaker is not None:
-        say(f"--speaker {speaker} has no effect, since features are standardised per {policy}")
-    if policy == "speaker" and speakers is None:
-        raise InputError(
-            "features are standardised per speaker: give ",
-            Argument("speaker", "NAME"),
-            " if all files are of one speaker, or one .csv with columns file and speaker; ",
-            Argument("normalise", "utterance"),
-            " needs no speakers, but its statistics differ from those that the model was trained with",
-        )
+    saved = load(bundle)
+    model, policy = saved.bundle, choose_policy(saved, normalise, ShownProgress())
+    segments, speakers = recordings(files, speaker, policy)
     features = model.config.features
     make_ready(features, ShownProgress())
     with Counter("recordings", line=False) as listened, Counter("features", line=False) as extracted:
@@ -141,51 +111,13 @@ def _warn_of_recordings(found: Sequence["Prediction"]) -> None:
         warn(f"{kind}: {sentences[0]}{more}")
 
 
-def _recordings(files: list[Path], speaker: str | None) -> "tuple[list[Segment], list[str] | None]":
-    """The recordings, and their speakers if known."""
-    from convrnn.features.extract import Segment
-
-    lists = [file for file in files if file.suffix.lower() == ".csv"]
-    if not lists:
-        return [Segment(str(file)) for file in files], None if speaker is None else [speaker] * len(files)
-    if len(files) > 1:
-        raise InputError(f"{lists[0]}: a .csv has to be the only FILE, but there are {len(files)}")
-    segments, speakers = read_list(lists[0])
-    if speaker is not None:
-        if speakers is not None:
-            raise InputError(
-                Argument("speaker", speaker), f": {lists[0]} has a column 'speaker' already; leave out one of them"
-            )
-        speakers = [speaker] * len(segments)
-    return segments, speakers
-
-
-def read_list(path: Path) -> "tuple[list[Segment], list[str] | None]":
-    """The recordings in a CSV list, and their speakers; None without a column ``speaker``.
-
-    Args:
-        path: columns ``file`` (relative to the CSV or absolute), optionally ``speaker``, ``start`` and ``end`` in
-            seconds; other columns are ignored. The format is that of a corpus's CSV. A column ``frames`` in place of
-            ``file`` names arrays of frames.
-
-    Raises:
-        InputError: naming the file, the line and the column.
-    """
-    from convrnn.corpora.corpus import FRAMES_COLUMN, names_frames
-    from convrnn.corpora.csv_table import read_rows
-    from convrnn.features.extract import Segment
-
-    columns, rows = read_rows(path, required=(("file", FRAMES_COLUMN),))
-    source = FRAMES_COLUMN if names_frames(columns) else "file"
-    segments = [Segment(str(path.parent / row.filled(source)), *row.times()) for row in rows]
-    return segments, [row.filled("speaker") for row in rows] if "speaker" in columns else None
-
-
 def _row(found: "Prediction", classes: tuple[str, ...]) -> dict[str, Any]:
     """The file and its times, if given; the prediction; errors and warnings."""
     from convrnn.cli.predictions import prediction_of
+    from convrnn.features.extract import Segment
 
     segment, values = found.segment, found.log_probabilities
+    assert isinstance(segment, Segment)
     times = {name: value for name, value in (("start", segment.start), ("end", segment.end)) if value is not None}
     said = {"prediction": None, "probabilities": None} if values is None else prediction_of(classes, values)
     return {"file": segment.file, **times, **said, "error": found.error, "warnings": found.warnings}

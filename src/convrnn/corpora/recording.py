@@ -16,10 +16,11 @@ from convrnn.corpora.names import is_there, similar_file
 from convrnn.corpora.riff import missing_bytes
 from convrnn.corpora.utterances import Utterances
 from convrnn.errors import InputError
-from convrnn.features.audio import AudioInfo, audio_blocks
+from convrnn.features.audio import AudioInfo
 from convrnn.features.bandwidth import ResamplingDetector
 from convrnn.features.extract import Segment
 from convrnn.features.frames import frames_shape, read_frames
+from convrnn.features.signal import Signal
 from convrnn.processes import Event, WorkFailedError, run_in_processes
 
 FRAME_SECONDS = 0.025
@@ -105,16 +106,19 @@ def listen(
     return [recordings[row] for row in range(len(ids))]
 
 
-def listen_to(segment: Segment, identity: str) -> Recording:
+def listen_to(segment: Segment | Signal, identity: str) -> Recording:
     """Reads one utterance, in blocks.
 
     Args:
-        segment: The utterance.
+        segment: The utterance, in a file or in memory.
         identity: Its name in messages.
 
     Returns:
         The findings; if it cannot be read, the reason is one of its faults.
     """
+    if isinstance(segment, Signal):
+        info = segment.info()
+        return _recording(_hear(segment, info), info, identity, str(segment))
     [recording] = _listen_to_file(None, ([segment], [identity]))
     return recording
 
@@ -131,7 +135,7 @@ def look_at(file: str) -> Recording:
     try:
         frames, num_features = frames_shape(file)
         if frames == 0:
-            sentence = f"{file}: array holds no frames"
+            sentence = f"{file}: holds no frames"
             return Recording(file, faults=(("error", "zero-length", sentence),), frames=0, num_features=num_features)
         values = read_frames(file)
     except InputError as error:
@@ -188,16 +192,15 @@ def _listen_to_file(cache_dir: Path | None, file: _File, _report: object = None)
         heard = [_hear(segment, info) for segment in segments]
         if store:
             store.save(segments, [own for own in heard if isinstance(own, Heard)])
-    recordings = []
-    for own, identity in zip(heard, ids, strict=True):
-        if isinstance(own, Heard):
-            seconds, faults = own.samples / info.sample_rate, tuple(_faults(own, info, identity, path))
-            recordings.append(
-                Recording(path, rate, channels, seconds, own.digest, own.fingerprint, own.resampled_from, faults)
-            )
-        else:
-            recordings.append(Recording(path, rate, channels, faults=(("error", "unreadable", str(own)),)))
-    return recordings
+    return [_recording(own, info, identity, path) for own, identity in zip(heard, ids, strict=True)]
+
+
+def _recording(heard: Heard | InputError, info: AudioInfo, identity: str, path: str) -> Recording:
+    rate, channels = info.sample_rate, info.channels
+    if not isinstance(heard, Heard):
+        return Recording(path, rate, channels, faults=(("error", "unreadable", str(heard)),))
+    seconds, faults = heard.samples / rate, tuple(_faults(heard, info, identity, path))
+    return Recording(path, rate, channels, seconds, heard.digest, heard.fingerprint, heard.resampled_from, faults)
 
 
 def _open(segment: Segment) -> tuple[AudioInfo | None, Fault | None]:
@@ -226,15 +229,13 @@ def _why_not(path: Path, sentence: str) -> Fault:
     return "error", "unreadable", sentence
 
 
-def _hear(segment: Segment, info: AudioInfo) -> Heard | InputError:
+def _hear(segment: Segment | Signal, info: AudioInfo) -> Heard | InputError:
     """The findings about the samples of a segment, or why they cannot be read."""
     digest, fingerprinter, clipping = _Digest(), Fingerprinter(info.sample_rate), _Clipping()
     resampling = ResamplingDetector(info.sample_rate)
     lowest, highest, samples = np.inf, -np.inf, 0
     try:
-        for block in audio_blocks(
-            segment.file, start=segment.start, end=segment.end, headerless_rate=segment.headerless_rate
-        ):
+        for block in segment.blocks():
             samples += len(block)
             lowest, highest = min(lowest, block.min()), max(highest, block.max())
             digest.add(block)

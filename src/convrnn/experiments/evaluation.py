@@ -13,15 +13,15 @@ from convrnn.corpora.labelled import LabelledCorpus
 from convrnn.corpora.splits import Split
 from convrnn.errors import Argument, InputError
 from convrnn.experiments.arguments import PARTITIONS, check_choice, check_numbers
-from convrnn.experiments.prepare import make_ready
+from convrnn.experiments.prepare import choose_policy, make_ready
 from convrnn.experiments.progress import Progress
 from convrnn.experiments.resources import Resources, extraction_jobs
 from convrnn.experiments.rows import RowOptions, accept_or_stop, named_corpus, open_named, open_rows, use_rows
-from convrnn.experiments.saved_model import SavedModel
 from convrnn.features.base import AudioFeatures
 from convrnn.features.config import FeatureConfig
 from convrnn.training import evaluate as evaluation
 from convrnn.training.metrics import Scores
+from convrnn.training.saved_model import SavedModel
 from convrnn.training.spec import RunSpec
 
 
@@ -55,7 +55,7 @@ class TestedModel:
 
 
 def evaluate(
-    model: Path | str,
+    model: Path | str | SavedModel,
     corpus: str | Path | Corpus,
     task: str | None = None,
     *,
@@ -78,7 +78,7 @@ def evaluate(
     of the speakers.
 
     Args:
-        model: folder of a saved model, or its run directory.
+        model: a saved model, or what :func:`convrnn.load` takes.
         corpus: see :func:`~convrnn.experiments.comparison.compare`.
         task: the label column; by default the one that the model was trained on.
         partition: ``"test"``, ``"validation"``, ``"train"`` or ``"all"``; by default test if there is one, else all.
@@ -104,12 +104,12 @@ def evaluate(
         check_choice("partition", partition, PARTITIONS)
     check_numbers(jobs=jobs)
     chosen = RowOptions.of(same_speaker, accept, drop_duplicates=drop_duplicates)
-    saved = SavedModel.open(model)
+    saved = model if isinstance(model, SavedModel) else SavedModel.from_pretrained(model)
     config = saved.bundle.config
     with Resources.using(cache, extraction_jobs(config.features, jobs), progress) as resources:
         progress = resources.progress
         make_ready(config.features, progress)
-        policy = saved.policy(normalise, progress)
+        policy = choose_policy(saved, normalise, progress)
         whole = open_named(corpus, progress) if isinstance(corpus, str) else corpus
         _refuse_other_input(config.features, whole)
         data, provisos = open_rows(whole, task or config.task, chosen, resources)

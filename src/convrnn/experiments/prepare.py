@@ -11,16 +11,18 @@ from convrnn.corpora.gate import Provisos
 from convrnn.corpora.labelled import HIGHEST_DEFAULT_RATE, LabelledCorpus
 from convrnn.corpora.splits import Split, make_splits
 from convrnn.errors import Argument, InputError
-from convrnn.experiments.arguments import MODELS
+from convrnn.experiments.arguments import MODELS, check_policy
 from convrnn.experiments.grid import check_test_classes
 from convrnn.experiments.progress import Progress
 from convrnn.experiments.resources import Resources, extraction_jobs
 from convrnn.experiments.rows import RowOptions, check_rows, open_rows
 from convrnn.features.base import AudioFeatures
 from convrnn.features.config import FeatureConfig, feature_config_of
+from convrnn.features.normalise import NormalisePolicy
 from convrnn.features.registry import DEFAULT_FEATURES
 from convrnn.features.store import FeatureStore
 from convrnn.models.presets import takes_waveform
+from convrnn.training.saved_model import SavedModel
 from convrnn.training.spec import model_on
 
 
@@ -146,6 +148,18 @@ def make_ready(features: FeatureConfig, progress: Progress) -> None:
 @functools.lru_cache(maxsize=1)
 def _tell_licence(licence: str, progress: Progress) -> None:
     progress.note(licence)
+
+
+def choose_policy(model: SavedModel, normalise: str | None, progress: Progress) -> NormalisePolicy:
+    """The given normalisation policy, or else that of the model's training; warns if they differ.
+
+    Raises:
+        InputError: for a policy that does not exist.
+    """
+    policy = model.bundle.config.normalise if normalise is None else check_policy(normalise)
+    if sentence := model.warning_of_policy(policy):
+        progress.warning(sentence)
+    return policy
 
 
 def features_for(

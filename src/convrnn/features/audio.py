@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import soundfile
-import soxr
 from numpy.typing import NDArray
 
 from convrnn.errors import InputError
 from convrnn.features.base import SAMPLE_RATES as SAMPLE_RATES
-from convrnn.features.samples import LOUDEST
+from convrnn.features.resample import resampled
+from convrnn.features.samples import LOUDEST, mean_of_channels
 from convrnn.files import check_file
 
 END_TOLERANCE = 0.01
@@ -33,6 +33,9 @@ MOST_SAMPLES = 2**30
 
 LONGEST_SECONDS = 24 * 3600.0
 """Maximum length in seconds of the audio read from a file; the file itself may be longer."""
+
+BLOCK_SECONDS = 10.0
+"""Length in seconds of the blocks in which a recording is processed."""
 
 VALUES_PER_BLOCK = 2**22
 """Maximum number of values (samples times channels) decoded at once."""
@@ -133,7 +136,7 @@ def read_audio(
                 f"{path}: {(last - first) / sound.samplerate:.0f} s at {rate} Hz are more than the {MOST_SAMPLES} "
                 "samples that are read at once; give a start and an end"
             )
-        return np.concatenate(list(_blocks(path, sound, first, last, sample_rate, 10.0))), rate
+        return np.concatenate(list(_blocks(path, sound, first, last, sample_rate, BLOCK_SECONDS))), rate
 
 
 def audio_blocks(
@@ -143,7 +146,7 @@ def audio_blocks(
     start: float | None = None,
     end: float | None = None,
     headerless_rate: int | None = None,
-    block_seconds: float = 10.0,
+    block_seconds: float = BLOCK_SECONDS,
 ) -> Iterator[NDArray[np.float32]]:
     """Reads a file or a part of it block by block, mixed down to mono; only one block is held in memory.
 
@@ -210,36 +213,28 @@ def _blocks(
 ) -> Iterator[NDArray[np.float32]]:
     """The samples from ``first`` up to ``last``, mono and resampled."""
     rate = sound.samplerate
-    resampler = None
-    if sample_rate is not None and sample_rate != rate:
-        check_sample_rate(sample_rate, "Resampled audio")
-        resampler = soxr.ResampleStream(rate, sample_rate, 1, dtype="float32", quality="HQ")
+    new_rate = rate if sample_rate is None else check_sample_rate(sample_rate, "Resampled audio")
     size = max(1, min(round(block_seconds * rate), VALUES_PER_BLOCK // sound.channels))
     heard = False
+    for block in resampled(_mono_blocks(path, sound, first, last, size), rate, new_rate):
+        heard = True
+        yield block
+    if not heard:
+        raise InputError(f"{path}: {last - first} samples at {rate} Hz leave none at {new_rate} Hz")
+
+
+def _mono_blocks(path: Path | str, sound: _Decoder, first: int, last: int, size: int) -> Iterator[NDArray[np.float32]]:
     sound.begin(first)
     for position in range(first, last, size):
         count = min(size, last - position)
         channels = sound.read(count, dtype="float32", always_2d=True)
-        _check_samples(path, channels, position, rate)
+        _check_samples(path, channels, position, sound.samplerate)
         if len(channels) < count:
             raise InputError(
                 f"{path}: audio breaks off; its header announces {last} samples, "
                 f"only {position + len(channels)} could be read"
             )
-        samples = _mono(channels)
-        if resampler is not None:
-            samples = resampler.resample_chunk(samples, last=position + count == last)
-        if len(samples):
-            heard = True
-            yield np.ascontiguousarray(samples, dtype=np.float32)
-    if not heard:
-        raise InputError(f"{path}: {last - first} samples at {rate} Hz leave none at {sample_rate} Hz")
-
-
-def _mono(channels: NDArray[np.float32]) -> NDArray[np.float32]:
-    mono: NDArray[np.float32]
-    mono = channels[:, 0] if channels.shape[1] == 1 else channels.mean(axis=1, dtype=np.float64).astype(np.float32)
-    return mono
+        yield np.ascontiguousarray(mean_of_channels(channels), dtype=np.float32)
 
 
 def _check_samples(path: Path | str, channels: NDArray[np.float32], position: int, rate: int) -> None:

@@ -14,6 +14,8 @@ from convrnn.features.registry import FEATURES
 
 if TYPE_CHECKING:
     from convrnn.features.extract import Segment
+    from convrnn.features.frames import FrameArray
+    from convrnn.features.signal import Signal
     from convrnn.features.torch_module import FeatureModule
 
 SAMPLE_RATES = (1000, 768_000)
@@ -92,14 +94,14 @@ class Features(BaseModel, ABC):
         return {}
 
     @abstractmethod
-    def extract(self, segment: "Segment") -> NDArray[np.float32]:
-        """Gets the features of a file, or of a part of it.
+    def extract(self, segment: "Segment | Signal | FrameArray") -> NDArray[np.float32]:
+        """Gets the features of a file, of a part of it, or of a recording or an array in memory.
 
         Returns:
             float32 ``[frames, features]``, at least one frame.
 
         Raises:
-            InputError: The file cannot be used, and the message names it; or as :meth:`load`.
+            InputError: It cannot be used, and the message names it; or as :meth:`load`.
         """
 
 
@@ -144,11 +146,13 @@ class AudioFeatures(Features):
         return self.sample_rate / 2
 
     @override
-    def extract(self, segment: "Segment") -> NDArray[np.float32]:
+    def extract(self, segment: "Segment | Signal | FrameArray") -> NDArray[np.float32]:
         """Reads the audio at :attr:`sample_rate` and computes its features at the same time.
 
         Memory grows only with the number of frames.
         """
+        if not hasattr(segment, "blocks"):
+            raise InputError(f"{segment}: is an array of frames, but the features are {self.description}")
         try:
             return self.compute(segment.blocks(sample_rate=self.sample_rate))
         except InputError:

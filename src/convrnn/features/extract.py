@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from convrnn.features.audio import AudioInfo, audio_blocks, audio_info, read_audio
+from convrnn.features.audio import BLOCK_SECONDS, AudioInfo, audio_blocks, audio_info, read_audio
 from convrnn.features.base import AudioFeatures, Features
+from convrnn.features.frames import FrameArray
 from convrnn.features.samples import full_scale_one
-
-_BLOCK_SECONDS = 10
+from convrnn.features.signal import Signal
 
 
 @dataclass(frozen=True)
@@ -107,15 +107,15 @@ def features_of(samples: NDArray[np.float32], config: AudioFeatures) -> NDArray[
     """
     # On the whole array, so that an error gives a bad sample's position in it.
     samples = full_scale_one(samples)
-    size = _BLOCK_SECONDS * config.sample_rate
+    size = round(BLOCK_SECONDS * config.sample_rate)
     return config.compute(samples[start : start + size] for start in range(0, len(samples), size))
 
 
-def extract_features(segment: Segment, config: Features) -> NDArray[np.float32]:
-    """The features of a segment.
+def extract_features(segment: Segment | Signal | FrameArray, config: Features) -> NDArray[np.float32]:
+    """The features of a segment, or of a recording or an array of frames in memory.
 
     Args:
-        segment: The segment to read.
+        segment: The part of a file, or what is in memory.
         config: The features to get from it.
 
     Returns:

@@ -4,6 +4,7 @@ import tokenize
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Literal, NamedTuple
 
@@ -18,10 +19,12 @@ from convrnn.files import check_file
 
 if TYPE_CHECKING:
     from convrnn.features.extract import Segment
+    from convrnn.features.signal import Signal
 
 MOST_VALUES = 2**30
 """Maximum number of values in an array, 4 GiB in float32."""
 
+_NO_FRAMES = "holds no frames"
 _MAGIC = b"\x93NUMPY"
 _READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 _DTYPES = (np.float16, np.float32, np.float64)
@@ -61,13 +64,20 @@ class FramesConfig(Features):
         return self.width
 
     @override
-    def extract(self, segment: "Segment") -> NDArray[np.float32]:
+    def extract(self, segment: "Segment | Signal | FrameArray") -> NDArray[np.float32]:
         """Reads the array; ``start`` and ``end`` must not be given."""
-        if (segment.start, segment.end) != (None, None):
+        from convrnn.features.signal import Signal
+
+        if isinstance(segment, Signal):
+            raise InputError(f"{segment}: is a signal, but the features are {self.description}")
+        if isinstance(segment, FrameArray):
+            frames = segment.frames
+        elif (segment.start, segment.end) != (None, None):
             raise InputError(f"{segment}: arrays of frames are used whole; leave out start and end")
-        frames = read_frames(segment.file)
+        else:
+            frames = read_frames(segment.file)
         if frames.shape[1] != self.width:
-            raise InputError(f"{segment.file}: {self.other_width(frames.shape[1])}")
+            raise InputError(f"{segment}: {self.other_width(frames.shape[1])}")
         return frames
 
     def other_width(self, found: int) -> str:
@@ -78,6 +88,42 @@ class FramesConfig(Features):
             'has 512 features per frame, but the model takes 768'
         """
         return f"has {found} features per frame, but the model takes {self.width}"
+
+
+@dataclass(frozen=True, eq=False)
+class FrameArray:
+    """Frames in memory, as an alternative to a file.
+
+    Attributes:
+        frames: float32 ``[frames, features]``.
+        name: Its name in messages.
+    """
+
+    frames: NDArray[np.float32]
+    name: str = "the array"
+
+    def __str__(self) -> str:
+        """The name."""
+        return self.name
+
+    @classmethod
+    def of(cls, array: NDArray[Any], name: str = "the array") -> "FrameArray":
+        """Frames as users hold them.
+
+        Args:
+            array: ``[frames, features]`` in float16, float32 or float64, at least one frame.
+            name: Its name in messages.
+
+        Raises:
+            InputError: The array has another shape or dtype, or a value is not finite in float32.
+
+        Example:
+            >>> FrameArray.of(np.zeros((50, 768))).frames.dtype
+            dtype('float32')
+        """
+        found = np.asarray(array)
+        _check_array(name, found.shape, found.dtype)
+        return cls(_in_float32(name, found), name)
 
 
 def frames_shape(path: Path | str) -> tuple[int, int]:
@@ -115,12 +161,18 @@ def read_frames(path: Path | str) -> NDArray[np.float32]:
     """
     with _opened(path) as (stream, header):
         if header.frames == 0:
-            raise InputError(f"{path}: array holds no frames")
+            raise InputError(f"{path}: {_NO_FRAMES}")
         # Unlike numpy.load, this never allocates more than the header check allows, and cannot unpickle.
         values = np.fromfile(stream, header.dtype, header.frames * header.features)
     if values.size != header.frames * header.features:
         raise InputError(f"{path}: array was cut off while it was read")
-    array = values.reshape((header.frames, header.features), order=header.order)
+    return _in_float32(path, values.reshape((header.frames, header.features), order=header.order))
+
+
+def _in_float32(name: Path | str, array: NDArray[Any]) -> NDArray[np.float32]:
+    """The array as it is used; refuses one without frames or with values that are not finite."""
+    if len(array) == 0:
+        raise InputError(f"{name}: {_NO_FRAMES}")
     with np.errstate(over="ignore", invalid="ignore"):
         frames: NDArray[np.float32] = np.ascontiguousarray(array, dtype=np.float32)
     finite = np.isfinite(frames).all(axis=1)
@@ -128,7 +180,7 @@ def read_frames(path: Path | str) -> NDArray[np.float32]:
         frame = int(finite.argmin())
         feature = int(np.isfinite(frames[frame]).argmin())
         found = array[frame, feature]
-        raise InputError(f"{path}: feature {feature} of frame {frame} is {found:g}, which is not a finite float32")
+        raise InputError(f"{name}: feature {feature} of frame {frame} is {found:g}, which is not a finite float32")
     return frames
 
 
@@ -152,6 +204,16 @@ def _opened(path: Path | str) -> Iterator[tuple[BinaryIO, _Header]]:
 
 def _checked_header(path: Path | str, stream: BinaryIO, size: int) -> _Header:
     shape, is_fortran, dtype = _parsed_header(path, stream)
+    frames, features = _check_array(path, shape, dtype)
+    expected = stream.tell() + frames * features * dtype.itemsize
+    if size != expected:
+        differs = "is cut off" if size < expected else "does not end with its array"
+        raise InputError(f"{path}: {differs}; according to its header it has {expected} bytes, but there are {size}")
+    return _Header(frames, features, dtype, "F" if is_fortran else "C")
+
+
+def _check_array(path: Path | str, shape: tuple[int, ...], dtype: "np.dtype[Any]") -> tuple[int, int]:
+    """The numbers of frames and features; refuses an array of another type, shape or size."""
     if dtype.hasobject:
         raise InputError(f"{path}: holds Python objects, which are not read; save an array of numbers")
     if dtype.newbyteorder("=") not in _DTYPES:
@@ -165,11 +227,7 @@ def _checked_header(path: Path | str, stream: BinaryIO, size: int) -> _Header:
         raise InputError(f"{path}: has {features} features per frame; 1 to {MOST_FEATURES} can be used")
     if not 0 <= frames * features <= MOST_VALUES:
         raise InputError(f"{path}: has {frames} frames of {features} features; at most {MOST_VALUES} values are read")
-    expected = stream.tell() + frames * features * dtype.itemsize
-    if size != expected:
-        differs = "is cut off" if size < expected else "does not end with its array"
-        raise InputError(f"{path}: {differs}; according to its header it has {expected} bytes, but there are {size}")
-    return _Header(frames, features, dtype, "F" if is_fortran else "C")
+    return frames, features
 
 
 def _parsed_header(path: Path | str, stream: BinaryIO) -> "tuple[tuple[int, ...], bool, np.dtype[Any]]":

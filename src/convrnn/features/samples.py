@@ -9,6 +9,13 @@ LOUDEST = 256.0
 """Largest magnitude of floating-point samples, 48 dB above full scale. Larger values indicate unscaled samples."""
 
 
+def mean_of_channels(channels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The mean of channels, ``[samples, channels]`` to ``[samples]``."""
+    mono: NDArray[np.float32]
+    mono = channels[:, 0] if channels.shape[1] == 1 else channels.mean(axis=1, dtype=np.float64).astype(np.float32)
+    return mono
+
+
 def full_scale_one(samples: NDArray[Any]) -> NDArray[np.float32]:
     """Converts mono samples to full scale 1.
 

@@ -1,10 +1,11 @@
 """A trained model on disk: a folder with ``config.json`` and ``model.safetensors``."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Self
 
 import numpy as np
@@ -172,11 +173,15 @@ class Bundle:
             x = tensors[0].unsqueeze(0) if len(rows) == 1 else pad_sequence(tensors, batch_first=True)
             yield rows, x.to(device), torch.tensor([len(features[i]) for i in rows], device=device)
 
-    def save(self, path: Path | str) -> None:
+    def save(self, path: Path | str, texts: Mapping[str, str] = MappingProxyType({})) -> None:
         """Writes the folder ``path``, replacing an existing one, under a temporary name first.
 
         The file of weights holds their digest, so that a change is detected when it is loaded. Everything is flushed to
         disk before the folder is renamed, and leftovers of killed processes are removed.
+
+        Args:
+            path: The folder.
+            texts: Further files to put into it: their content by name.
 
         Raises:
             OSError: If it cannot be written.
@@ -190,6 +195,8 @@ class Bundle:
             write_new(temporary / "config.json", (self.config.model_dump_json(indent=2) + "\n").encode("utf-8"))
             # The library's own writer makes files that only the owner can read.
             write_new(temporary / "model.safetensors", weights_file(weights))
+            for name, text in texts.items():
+                write_new(temporary / name, text.encode("utf-8"))
             sync_folder(temporary)
             try:
                 if os.path.lexists(path):

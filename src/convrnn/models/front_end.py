@@ -60,6 +60,26 @@ class FrontEnd(nn.ModuleList):
             window = 1 if getattr(part, "padding", "valid") == "same" else part.kernel_size
             self.shortest_input = (self.shortest_input - 1) * part.stride + window
 
+    def first_frame(self, length: int) -> int:
+        """Position of the first frame of the first window, in a sequence of ``length`` frames.
+
+        It is 0, or negative under "same" padding. Window ``i`` is of the ``receptive_field`` frames from
+        ``first_frame + i * frame_stride`` on.
+
+        Example:
+            >>> from convrnn.models import preset
+            >>> FrontEnd(26, preset("clstm", "emotion", in_features=26, num_classes=2).front_end).first_frame(180)
+            0
+        """
+        first, step = 0, 1
+        for part in self:
+            assert isinstance(part, ConvFeatures | ConvRNN | MaxPool)
+            if getattr(part, "padding", "valid") == "same":
+                first -= step * (geometry.same_padding(length, part.kernel_size, part.stride) // 2)
+            length = int(part.output_lengths(length))
+            step *= part.stride
+        return first
+
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Features ``[batch, windows, out_features]`` and their lengths (None where ``lengths`` is None)."""
         if x.dim() < 3 or x.size(1) == 0:

@@ -12,11 +12,15 @@ from convrnn.errors import Argument, InputError
 from convrnn.features.bandwidth import RATES, resampled_from
 from convrnn.features.base import AudioFeatures, Features
 from convrnn.features.extract import Segment, extract_features
-from convrnn.features.frames import FramesConfig
+from convrnn.features.frames import FrameArray, FramesConfig
 from convrnn.features.normalise import NormalisePolicy, Normaliser
+from convrnn.features.signal import Signal
 from convrnn.features.store import FeatureStore, Progress
 from convrnn.models.bundle import Bundle
 from convrnn.processes import Event, WorkFailedError, run_in_processes
+
+Utterance = Segment | Signal | FrameArray
+"""What is predicted: a file or a part of it, or a recording or an array of frames in memory."""
 
 ACCEPTABLE = ("narrow-band", "truncated")
 """Kinds of errors that a user may accept, because the recording can still be predicted."""
@@ -38,7 +42,7 @@ class Prediction:
         (None, ('a.wav is digital silence: all 8000 samples are equal',))
     """
 
-    segment: Segment
+    segment: Utterance
     log_probabilities: NDArray[np.float32] | None
     faults: tuple[Fault, ...] = ()
 
@@ -55,7 +59,7 @@ class Prediction:
 
 def predict(
     bundle: Bundle,
-    segments: Sequence[Segment],
+    segments: Sequence[Utterance],
     *,
     speakers: Sequence[str] | None = None,
     normalise: NormalisePolicy | None = None,
@@ -66,7 +70,7 @@ def predict(
     on_listened: Progress | None = None,
     on_extracted: Progress | None = None,
 ) -> list[Prediction]:
-    """Predicts recordings straight from their files.
+    """Predicts recordings straight from their files, or from memory.
 
     Every recording is checked first, as by :func:`~convrnn.corpora.check.check_corpus`. A bad recording does not stop
     the others; its result says what is wrong. If features are normalised per speaker, bad recordings are left out of
@@ -112,6 +116,49 @@ def predict(
         InputError: Policy "speaker" without speakers, policy "corpus" with a model that has no statistics, a kind that
             cannot be accepted, or, with ``fail_fast``, the first bad recording.
     """
+    found = standardise(
+        bundle,
+        segments,
+        speakers=speakers,
+        normalise=normalise,
+        accept=accept,
+        fail_fast=fail_fast,
+        jobs=jobs,
+        on_listened=on_listened,
+        on_extracted=on_extracted,
+    )
+    results = dict(
+        zip(found.features, bundle.log_probabilities([*found.features.values()], batch_size=batch_size), strict=True)
+    )
+    return [Prediction(segment, results.get(row), found.faults[row]) for row, segment in enumerate(segments)]
+
+
+@dataclass(frozen=True, eq=False)
+class Standardised:
+    """The input of a model.
+
+    Attributes:
+        faults: What is wrong with each recording.
+        features: Standardised features ``[frames, features]`` of the recordings without an error, by position.
+    """
+
+    faults: list[tuple[Fault, ...]]
+    features: dict[int, NDArray[np.float32]]
+
+
+def standardise(
+    bundle: Bundle,
+    segments: Sequence[Utterance],
+    *,
+    speakers: Sequence[str] | None = None,
+    normalise: NormalisePolicy | None = None,
+    accept: Collection[str] = (),
+    fail_fast: bool = False,
+    jobs: int = 1,
+    on_listened: Progress | None = None,
+    on_extracted: Progress | None = None,
+) -> Standardised:
+    """Checks recordings, and computes the features that a model gets; arguments and errors as for :func:`predict`."""
     for kind in accept:
         if kind not in ACCEPTABLE:
             raise InputError(
@@ -137,8 +184,7 @@ def predict(
             features[row] = found
     own_speakers = None if speakers is None else [speakers[row] for row in features]
     standardised = normaliser.transform(list(features.values()), own_speakers)
-    results = dict(zip(features, bundle.log_probabilities(standardised, batch_size=batch_size), strict=True))
-    return [Prediction(segment, results.get(row), faults[row]) for row, segment in enumerate(segments)]
+    return Standardised(faults, dict(zip(features, standardised, strict=True)))
 
 
 def log_probabilities(
@@ -199,7 +245,7 @@ def _refuse(faults: Sequence[Fault]) -> None:
         raise InputError(error)
 
 
-def faults_of(segment: Segment, config: Features, accept: Collection[str] = ()) -> tuple[Fault, ...]:
+def faults_of(segment: Utterance, config: Features, accept: Collection[str] = ()) -> tuple[Fault, ...]:
     """Everything that is wrong with a recording, in general and for these features; :func:`predict` lists the kinds.
 
     Args:
@@ -218,6 +264,8 @@ def faults_of(segment: Segment, config: Features, accept: Collection[str] = ()) 
     if isinstance(config, FramesConfig):
         return _faults_of_frames(segment, config)
     assert isinstance(config, AudioFeatures)
+    if isinstance(segment, FrameArray):
+        return ()
     recording = listen_to(segment, str(segment))
     faults = [*recording.faults, *_narrow_band(recording, config, accepted="narrow-band" in accept)]
     faults = [("warning" if kind in accept else severity, kind, sentence) for severity, kind, sentence in faults]
@@ -226,10 +274,13 @@ def faults_of(segment: Segment, config: Features, accept: Collection[str] = ()) 
     return tuple(faults)
 
 
-def _faults_of_frames(segment: Segment, config: FramesConfig) -> tuple[Fault, ...]:
+def _faults_of_frames(segment: Utterance, config: FramesConfig) -> tuple[Fault, ...]:
+    if not isinstance(segment, Segment):
+        # What is in memory has been checked, except for what extraction tells.
+        return ()
     recording = look_at(segment.file)
     found = recording.num_features
-    if found in (None, config.width):
+    if found is None or found == config.width:
         return recording.faults
     return (*recording.faults, ("error", "width", f"{segment.file}: {config.other_width(found)}"))
 
@@ -247,7 +298,7 @@ def _narrow_band(recording: Recording, config: AudioFeatures, *, accepted: bool)
     return [("error", "narrow-band", sentence)]
 
 
-def _resampled(segment: Segment, recording: Recording, rate: int, config: AudioFeatures) -> list[Fault]:
+def _resampled(segment: Segment | Signal, recording: Recording, rate: int, config: AudioFeatures) -> list[Fault]:
     if config.highest_hz <= min(RATES) / 2:
         return []
     lower = recording.resampled_from
@@ -267,7 +318,7 @@ def _resampled(segment: Segment, recording: Recording, rate: int, config: AudioF
 
 
 def _extract(
-    segments: Sequence[Segment], config: Features, jobs: int, on_progress: Progress | None
+    segments: Sequence[Utterance], config: Features, jobs: int, on_progress: Progress | None
 ) -> list[NDArray[np.float32] | InputError]:
     """The features of each recording, or why there are none."""
     found: dict[int, NDArray[np.float32] | InputError] = {}
@@ -291,7 +342,9 @@ def _extract(
     return [found[index] for index in range(len(segments))]
 
 
-def _features_or_error(config: Features, segment: Segment, _report: object = None) -> NDArray[np.float32] | InputError:
+def _features_or_error(
+    config: Features, segment: Utterance, _report: object = None
+) -> NDArray[np.float32] | InputError:
     try:
         return extract_features(segment, config)
     except InputError as error:

@@ -1,0 +1,421 @@
+"""A trained model as an object."""
+
+import http.server
+import json
+import os
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+import torch
+
+import convrnn
+from bundles import STATISTICS, make_bundle
+from convrnn.errors import InputError
+from convrnn.features.extract import Segment, extract_features
+from convrnn.models import Bundle
+from convrnn.training.config import TrainingConfig
+from convrnn.training.fit import run
+from convrnn.training.predict import predict
+from convrnn.training.windows import windows_table
+
+
+def noise(seconds, rate, channels=1, seed=0):
+    rng = np.random.default_rng(seed)
+    return (0.1 * rng.standard_normal((channels, int(seconds * rate)))).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Three recordings of 16, 44.1 (stereo) and 48 kHz."""
+    folder = tmp_path_factory.mktemp("files")
+    for i, (rate, channels) in enumerate(((16000, 1), (44100, 2), (48000, 1))):
+        soundfile.write(folder / f"{i}.wav", noise(1 + i / 3, rate, channels, seed=i).T, rate, subtype="FLOAT")
+    return [folder / f"{i}.wav" for i in range(3)]
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """Folders of a model for each policy."""
+    root = tmp_path_factory.mktemp("models")
+    for policy in ("speaker", "utterance", "corpus"):
+        make_bundle(normalise=policy, statistics=STATISTICS if policy == "corpus" else None).save(root / policy)
+    return root
+
+
+@pytest.fixture
+def model(saved):
+    return convrnn.load(saved / "utterance")
+
+
+@pytest.fixture(scope="module")
+def finished(tones, make, cache, tmp_path_factory):
+    spec = make(training=TrainingConfig(batch_size=8, lr=0.01, max_epochs=1))
+    return run(spec, tones, cache_dir=cache, runs_dir=tmp_path_factory.mktemp("runs"))
+
+
+def read(file):
+    samples, rate = soundfile.read(file, dtype="float32", always_2d=True)
+    return samples.T, rate
+
+
+@pytest.mark.parametrize("policy", ["speaker", "utterance", "corpus"])
+def test_a_signal_gives_bitwise_what_its_file_gives(saved, files, policy):
+    model = convrnn.load(saved / policy)
+    for file in files:
+        [of_file] = predict(model.bundle, [Segment(str(file))], speakers=["anna"])
+        np.testing.assert_array_equal(model(*read(file)), of_file.log_probabilities)
+
+
+def test_a_long_signal_is_resampled_like_its_file(model, tmp_path):
+    signal = noise(25.3, 44100)
+    soundfile.write(tmp_path / "long.wav", signal.T, 44100, subtype="FLOAT")
+    [of_file] = predict(model.bundle, [Segment(str(tmp_path / "long.wav"))])
+    np.testing.assert_array_equal(model(signal[0], 44100), of_file.log_probabilities)
+
+
+def test_classes_and_probabilities_agree(model, files):
+    probabilities = model.predict_proba(files)
+    assert probabilities.shape == (3, 3)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-6)
+    assert model.predict(files).tolist() == [model.classes[i] for i in probabilities.argmax(axis=1)]
+    assert [one.segment.file for one in model.predictions(files)] == [str(file) for file in files]
+
+
+def test_paths_arrays_and_tables_give_the_same(model, files):
+    expected = model.predict_proba([str(file) for file in files])
+    table = pd.DataFrame({"file": files, "speaker": ["a", "b", "a"]})
+    np.testing.assert_array_equal(model.predict_proba(table), expected)
+    signal, rate = read(files[2])
+    np.testing.assert_array_equal(model.predict_proba([signal], sampling_rate=rate)[0], expected[2])
+
+
+def test_a_table_has_times_in_seconds_or_as_an_audformat_index(model, files):
+    signal, rate = read(files[0])
+    part = model(signal[:, 3200:12800], rate)
+    in_seconds = pd.DataFrame({"file": [files[0]] * 2, "start": [0.2, None], "end": [0.8, float("nan")]})
+    np.testing.assert_allclose(model.predict_proba(in_seconds)[0], np.exp(part), atol=1e-6)
+    index = pd.MultiIndex.from_arrays(
+        [[str(files[0])] * 2, pd.to_timedelta([0.2, 0], unit="s"), pd.to_timedelta([0.8, None], unit="s")],
+        names=["file", "start", "end"],
+    )
+    of_index = model.predict_proba(pd.DataFrame(index=index))
+    np.testing.assert_array_equal(of_index, model.predict_proba(in_seconds))
+
+
+def test_speakers_come_from_the_table_or_the_argument(saved, files):
+    model = convrnn.load(saved / "speaker")
+    names = ["anna", "ben", "anna"]
+    expected = model.predict_proba(files, speakers=names)
+    table = pd.DataFrame({"file": files, "speaker": names})
+    np.testing.assert_array_equal(model.predict_proba(table), expected)
+    assert not np.allclose(model.predict_proba(files, speakers=["1", "2", "3"]), expected, atol=1e-6)
+    with pytest.raises(InputError, match="needs the speaker of every recording"):
+        model.predict(files)
+
+
+def test_another_policy_gives_a_warning(saved, files):
+    model = convrnn.load(saved / "speaker")
+    for method in (model.predict, model.predictions, model.predict_proba, model.extract_features):
+        with pytest.warns(UserWarning, match="standardised per speaker, not per utterance") as caught:
+            method(files, normalise="utterance")
+        assert caught[0].filename == __file__
+
+
+def test_features_of_windows_and_their_times(model, files):
+    found = model.extract_features(files)
+    config = model.bundle.config.features
+    for file, windows in zip(files, found, strict=True):
+        frames = model.bundle.normaliser().transform([extract_features(Segment(str(file)), config)])
+        [features] = model.bundle.extract_features(frames)
+        np.testing.assert_array_equal(windows.features, features)
+        # IV-B: a window of 5 frames, pooled over 2; frames of 25 ms every 10 ms.
+        stride, field = model.bundle.model.frame_stride, model.bundle.model.receptive_field
+        np.testing.assert_allclose(windows.start, 0.01 * stride * np.arange(len(features)))
+        np.testing.assert_allclose(windows.end, windows.start + 0.01 * (field - 1) + 0.025)
+        assert windows.end[-1] <= soundfile.info(file).duration
+    table = windows_table(found)
+    assert table.columns.tolist() == ["file", "start", "end", "feature_0", "feature_1", "feature_2", "feature_3"]
+    assert len(table) == sum(len(windows.features) for windows in found)
+
+
+def test_windows_depend_on_the_frames_at_their_times_alone(model):
+    signal = noise(2, 16000)[0]
+    [before] = model.extract_features([signal], sampling_rate=16000)
+    config = model.bundle.config.features
+    frames = config.compute([signal])
+    features = model.bundle.extract_features([frames])[0]
+    for row in (0, 3, len(before.start) - 1):
+        changed = frames.copy()
+        first = round(before.start[row] * 1000 / config.shift_ms)
+        last = round((before.end[row] * 1000 - config.frame_ms) / config.shift_ms)
+        changed[:first] += 1
+        changed[last + 1 :] += 1
+        np.testing.assert_array_equal(model.bundle.extract_features([changed])[0][row], features[row])
+        changed[first] += 1
+        changed[last] += 1
+        assert (model.bundle.extract_features([changed])[0][row] != features[row]).any()
+
+
+def test_windows_under_same_padding_are_cut_off_at_the_ends(model, tmp_path):
+    content = model.bundle.config.model_dump()
+    content["model"]["front_end"][0]["features"] |= {"padding": "same", "stride": 1}
+    config = type(model.bundle.config).model_validate(content)
+    Bundle(config, type(model.bundle.model)(config.model)).save(tmp_path / "same")
+    [windows] = convrnn.load(tmp_path / "same").extract_features([noise(0.105, 16000)[0]], sampling_rate=16000)
+    assert windows.start[0] == 0
+    assert windows.end[-1] == pytest.approx(0.105)
+    assert (np.diff(windows.start) >= 0).all()
+
+
+@pytest.mark.parametrize(
+    ("recordings", "options", "sentence"),
+    [
+        (
+            "a.wav",
+            {},
+            "'recordings': a list of paths, a list of arrays of samples or a DataFrame is expected, not 'a.wav'",
+        ),
+        (np.zeros(8), {}, "or a DataFrame is expected, not an array of shape [8]"),
+        ([], {}, "'recordings': the list is empty"),
+        ([1, "a.wav"], {}, "only paths or only numpy arrays are expected in the list, not int, str"),
+        ([np.zeros(8)], {}, "'sampling_rate': the rate of the arrays in Hz is needed"),
+        (
+            ["a.wav"],
+            {"sampling_rate": 8000},
+            "sampling_rate=8000: is only for arrays of samples, not for paths of files",
+        ),
+        (
+            [np.zeros((2, 2, 2))],
+            {"sampling_rate": 8000},
+            "recording 0: samples [samples] or [channels, samples] are expected",
+        ),
+        (
+            [np.zeros((800, 2))],
+            {"sampling_rate": 8000},
+            "recording 0: has 800 channels of 2 samples; the channels come first",
+        ),
+        ([np.full(800, np.nan)], {"sampling_rate": 16000}, "recording 0: sample 0 is NaN or infinite"),
+        ([np.zeros(800)], {"sampling_rate": 5}, "recording 0 has a sample rate of 5 Hz"),
+        ([np.zeros(800)], {"sampling_rate": "8k"}, "recording 0: a whole number of Hz is expected"),
+        ([np.zeros(8)], {"sampling_rate": 16000}, "recording 0 is 0.5 ms long, less than one frame of 25 ms"),
+        ([np.zeros(800)], {"sampling_rate": 8000}, "recording 0: is sampled at 8000 Hz and has nothing above 4000 Hz"),
+        (pd.DataFrame({"path": ["a.wav"]}), {}, "'recordings': the table needs a column 'file'"),
+        (pd.DataFrame({"file": []}), {}, "'recordings': the table is empty"),
+        (pd.DataFrame({"file": ["a.wav"], "start": ["x"]}), {}, "row 0, column 'start': seconds are expected, not 'x'"),
+        (["nowhere.wav"], {}, "nowhere.wav: audio file does not exist"),
+    ],
+)
+def test_bad_recordings_get_one_sentence(model, recordings, options, sentence):
+    with pytest.raises(InputError) as error:
+        model.predict(recordings, **options)
+    assert sentence in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_bad_recordings_do_not_stop_the_others(model, files):
+    quiet, rate = np.zeros(16000, np.float32), 16000
+    [found] = model.predictions([quiet], sampling_rate=rate)
+    assert found.error is None
+    assert found.warnings == ("recording 0 is digital silence: all 16000 samples are equal",)
+    missing, good = model.predictions(["nowhere.wav", files[0]])
+    assert missing.error == "nowhere.wav: audio file does not exist"
+    assert good.error is None
+
+
+def test_a_narrow_signal_may_be_accepted(model):
+    [found] = model.predictions([noise(1, 8000)], sampling_rate=8000, accept=["narrow-band"])
+    assert found.error is None
+    assert [kind for _, kind, _ in found.faults] == ["narrow-band"]
+
+
+def test_a_saved_copy_is_the_same_model_with_a_card(finished, tones, tmp_path):
+    model = convrnn.load(finished.directory)
+    assert model.spec is not None
+    model.save_pretrained(tmp_path / "copy")
+    copy = convrnn.SavedModel.from_pretrained(tmp_path / "copy")
+    assert copy.spec is None
+    segments = [segment.file for segment in tones.segments()[:4]]
+    names = ["s0"] * 4
+    np.testing.assert_array_equal(
+        copy.predict_proba(segments, speakers=names), model.predict_proba(segments, speakers=names)
+    )
+    card = (tmp_path / "copy" / "README.md").read_text()
+    assert card.startswith("---\nlibrary_name: convrnn\n")
+    assert f"accuracy {100 * finished.accuracy:.1f} %" in card
+    assert all(f"| {name} | {100 * value:.1f} |" in card for name, value in finished.recalls.items())
+    assert str(tones.name) not in card or "/" not in tones.name
+    copy.save_pretrained(tmp_path / "copy")
+    assert "No test is recorded" in (tmp_path / "copy" / "README.md").read_text()
+
+
+def test_nothing_but_a_saved_model_is_replaced(model, tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(InputError, match="holds something other than a saved model"):
+        model.save_pretrained(tmp_path)
+    assert (tmp_path / "thesis.tex").read_text() == "years of work"
+
+
+def test_the_card_does_not_tell_the_corpuss_folder():
+    bundle = make_bundle(corpus="csv:/home/anna/secret/speech.csv")
+    card = convrnn.models.card.model_card(bundle)
+    assert "csv:speech.csv" in card
+    assert "secret" not in card
+
+
+@pytest.fixture
+def hub(saved):
+    """A server that answers as the Hub does for the model "anna/gender"; yields the paths that were asked for."""
+    files, asked = {path.name: path.read_bytes() for path in (saved / "utterance").iterdir()}, []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_HEAD(self):
+            self.do_GET()
+
+        def do_GET(self):
+            asked.append(self.path)
+            path = self.path.partition("?")[0]
+            name = path.rpartition("/")[2]
+            if path.startswith("/api/models/anna/gender/revision/") or path == "/api/models/anna/gender":
+                content = {"id": "anna/gender", "sha": "c" * 40, "siblings": [{"rfilename": n} for n in files]}
+                self.answer(json.dumps(content).encode())
+            elif path.startswith("/api/models/anna/gender/tree/"):
+                tree = [{"type": "file", "path": n, "size": len(b), "oid": "a" * 40} for n, b in files.items()]
+                self.answer(json.dumps(tree).encode())
+            elif path.startswith("/anna/gender/resolve/") and name in files:
+                self.answer(files[name], {"X-Repo-Commit": "c" * 40, "ETag": f'"{name}"'})
+            else:
+                self.send_response(404)
+                self.send_header("X-Error-Code", "RepoNotFound")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+        def answer(self, body, headers=None):
+            self.send_response(200)
+            for name, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}", asked
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_a_model_comes_from_the_hub(hub, saved, files, tmp_path):
+    url, asked = hub
+    program = """
+import sys
+import convrnn
+model = convrnn.load("anna/gender")
+print(model.predict_proba(sys.argv[1:]).tolist())
+print(convrnn.load("anna/gender", revision="main").classes)
+try:
+    convrnn.load("anna/nothing")
+except convrnn.errors.InputError as error:
+    print(str(error).partition(" (")[0])
+"""
+    # Hub settings are read when its package is imported.
+    environment = {
+        "HF_ENDPOINT": url,
+        "HF_HOME": str(tmp_path),
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+    }
+    said = subprocess.run(
+        [sys.executable, "-c", program, *map(str, files)],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert said.returncode == 0, said.stderr
+    probabilities, classes, refusal = said.stdout.splitlines()
+    expected = convrnn.load(saved / "utterance").predict_proba(files)
+    np.testing.assert_array_equal(np.array(json.loads(probabilities), np.float32), expected)
+    assert classes == "('child', 'female', 'male')"
+    assert refusal == "anna/nothing: no such folder, and no such model on the Hugging Face Hub"
+    assert not any("README" in path for path in asked)
+
+
+def test_without_the_hubs_package_the_message_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(InputError, match=r"no such folder; to read it from the Hugging Face Hub, run: pip install"):
+        convrnn.load("anna/gender")
+    with pytest.raises(InputError, match="not a saved model"):
+        convrnn.load("nowhere")
+
+
+def test_loading_needs_no_audio_library(saved):
+    program = """
+import sys
+for name in ("soundfile", "soxr", "kaldi_native_fbank", "pandas", "sklearn", "scipy", "lightning_fabric", "matplotlib"):
+    sys.modules[name] = None
+import convrnn
+print(convrnn.load(sys.argv[1]).classes)
+"""
+    said = subprocess.run(
+        [sys.executable, "-c", program, str(saved / "speaker")], capture_output=True, text=True, check=False
+    )
+    assert said.stdout == "('child', 'female', 'male')\n", said.stderr
+
+
+def test_its_repr_says_what_it_predicts(model):
+    assert repr(model).startswith("SavedModel(clstm, paralinguistic, 26 log mel filter-bank energies at 16000 Hz")
+    assert repr(model).endswith("gender: child, female, male)")
+    assert model.sampling_rate == 16000
+    assert isinstance(model.bundle.model, torch.nn.Module)
+
+
+@pytest.fixture
+def of_frames(tmp_path):
+    """A model of frames of 26 features, loaded from its folder."""
+    bundle = make_bundle(features={"kind": "frames", "width": 26}, normalise="utterance")
+    bundle.save(tmp_path / "frames-model")
+    return convrnn.load(tmp_path / "frames-model")
+
+
+def test_a_model_of_frames_takes_arrays_files_and_tables(of_frames, tmp_path):
+    arrays = [np.random.default_rng(n).normal(size=(60 + n, 26)) for n in range(2)]
+    files = [str(tmp_path / f"{n}.npy") for n in range(2)]
+    for file, array in zip(files, arrays, strict=True):
+        np.save(file, array)
+    expected = of_frames.predict_proba(files)
+    np.testing.assert_array_equal(of_frames.predict_proba(arrays), expected)
+    np.testing.assert_array_equal(of_frames.predict_proba(pd.DataFrame({"frames": files})), expected)
+    np.testing.assert_allclose(np.exp(of_frames(arrays[0])), expected[0], rtol=1e-5)
+    assert of_frames.sampling_rate is None
+    [windows, _] = of_frames.extract_features(arrays)
+    # Five frames every two, then the maximum of two windows every two.
+    assert windows.start[:3].tolist() == [0, 4, 8]
+    assert windows.end[:3].tolist() == [7, 11, 15]
+
+
+@pytest.mark.parametrize(
+    ("array", "rate", "sentence"),
+    [
+        (np.zeros((9, 25)), None, "the array: has 25 features per frame, but the model takes 26"),
+        (np.zeros((9, 26), int), None, "the array: is an array of int64; frames are float16, float32 or float64"),
+        (np.zeros((0, 26)), None, "the array: holds no frames"),
+        (np.full((9, 26), np.nan), None, "the array: feature 0 of frame 0 is nan"),
+        (np.zeros((9, 26)), 16000, "sampling_rate=16000: the model takes frames, which have none"),
+    ],
+)
+def test_other_arrays_are_refused_by_a_model_of_frames(of_frames, array, rate, sentence):
+    with pytest.raises(InputError) as refused:
+        of_frames(array, rate)
+    assert sentence in str(refused.value)
+    with pytest.raises(InputError, match="sampling_rate=8000: is only for arrays of samples, not for arrays of frames"):
+        of_frames.predict([array], sampling_rate=8000)
