@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from bundles import make_bundle
+
 PROGRAMS = re.findall(
     r"```python\n(.*?)```", (Path(__file__).parents[2] / "docs" / "your-data.md").read_text(encoding="utf-8"), re.DOTALL
 )
@@ -15,10 +17,9 @@ PROGRAMS = re.findall(
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
-def names_of(word):
-    """What the program that uses the word defines."""
+def names_of(word, **names):
+    """What the program that uses the word defines, given other names."""
     [program] = [program for program in PROGRAMS if word in program]
-    names = {}
     exec(program, names)  # noqa: S102 - the page is our own
     return names
 
@@ -29,6 +30,15 @@ def files(tmp_path):
     for number, path in enumerate(paths):
         soundfile.write(path, 0.1 * np.random.default_rng(number).standard_normal(8000), 8000)
     return paths
+
+
+def test_a_model_of_frames(tmp_path, monkeypatch):
+    bundle = make_bundle(features={"kind": "frames", "width": 26})
+    bundle.save(tmp_path / "runs" / "3f2a9c0d11e85b77")
+    monkeypatch.chdir(tmp_path)
+    arrays = np.random.default_rng(0).normal(size=(2, 50, 26))
+    names = names_of("other_frames", frames=arrays[0], other_frames=arrays[1])
+    np.testing.assert_allclose(np.exp(names["log_probabilities"]).sum(), 1, rtol=1e-5)
 
 
 def test_a_table_of_frames():

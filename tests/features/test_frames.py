@@ -77,7 +77,7 @@ def test_the_shape_comes_from_the_header_alone(write):
         (np.zeros(3, dtype="f4,f4"), "is an array of ["),
         (VALUES[0], "has the shape (3,); frames have [frames, features]"),
         (VALUES[None], "has the shape (1, 4, 3)"),
-        (VALUES[:0], "array holds no frames"),
+        (VALUES[:0], "holds no frames"),
         (VALUES[:, :0], "has 0 features per frame; 1 to 65536 can be used"),
         (announcing((1, 2**16 + 1)), "has 65537 features per frame"),
         (announcing((2**30, 2)), "has 1073741824 frames of 2 features; at most 1073741824 values are read"),

@@ -167,14 +167,15 @@ def test_features_are_bitwise_equal_in_every_run_and_process():
         {"sample_rate": 16000, "num_bands": 40, "preemphasis": 0.0},
     ],
 )
-@pytest.mark.parametrize("sound", ["speech", "noise", "faint", "tone", "silence"])
+@pytest.mark.parametrize("sound", ["speech", "noise", "faint", "offset", "tone", "silence"])
 def test_the_pytorch_module_agrees_with_the_library(options, sound):
     config = LogMelConfig(**options)
     rate = config.sample_rate
     samples = {
         "speech": speechlike(rate),
         "noise": 0.3 * np.random.default_rng(0).standard_normal(rate),
-        "faint": 0.3 + 1e-4 * np.random.default_rng(0).standard_normal(rate),
+        "faint": 1e-4 * np.random.default_rng(0).standard_normal(rate),
+        "offset": 0.3 + 0.01 * np.random.default_rng(0).standard_normal(rate),
         "tone": 0.5 * np.sin(0.2 * np.arange(rate)),
         "silence": np.zeros(rate),
     }[sound].astype(np.float32)

@@ -135,7 +135,7 @@ def look_at(file: str) -> Recording:
     try:
         frames, num_features = frames_shape(file)
         if frames == 0:
-            sentence = f"{file}: array holds no frames"
+            sentence = f"{file}: holds no frames"
             return Recording(file, faults=(("error", "zero-length", sentence),), frames=0, num_features=num_features)
         values = read_frames(file)
     except InputError as error:

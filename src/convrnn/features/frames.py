@@ -160,7 +160,7 @@ def read_frames(path: Path | str) -> NDArray[np.float32]:
     """
     with _opened(path) as (stream, header):
         if header.frames == 0:
-            raise InputError(f"{path}: array holds no frames")
+            raise InputError(f"{path}: holds no frames")
         # Unlike numpy.load, this never allocates more than the header check allows, and cannot unpickle.
         values = np.fromfile(stream, header.dtype, header.frames * header.features)
     if values.size != header.frames * header.features:

@@ -21,7 +21,8 @@ FLOOR = torch.finfo(torch.float32).eps
 class LogMelFrames(FeatureModule):
     """Log mel energies of samples, as :meth:`convrnn.features.logmel.LogMelConfig.compute` gives them, to 0.001.
 
-    They are computed in float64. A recording shorter than a frame is padded with zeros to one.
+    They are computed in float64. The difference can be larger for sound so faint beside a constant offset that the
+    library's float32 rounds it. A recording shorter than a frame is padded with zeros to one.
 
     Args:
         config: The options; see :class:`~convrnn.features.logmel.LogMelConfig` for what is computed.
