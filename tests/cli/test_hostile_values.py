@@ -35,6 +35,7 @@ def nothing_is_done(monkeypatch):
 
     monkeypatch.setattr(grid, "run_in_processes", done)
     monkeypatch.setattr(export, "export_onnx", done)
+    monkeypatch.setattr(export, "export_audonnx", done)
 
 
 def commands(corpus, trained, tmp_path):
@@ -50,6 +51,7 @@ def commands(corpus, trained, tmp_path):
         "predict": [str(trained), wav, "--speaker", "a"],
         "live": [str(trained)],
         "export": [str(trained), str(tmp_path / "model.onnx")],
+        "extract": [str(trained), wav, "--speaker", "a", "--out", str(tmp_path / "features.csv")],
         "models": [],
     }
 

@@ -84,19 +84,19 @@ def test_long_recordings_run_in_blocks_and_batches_are_bounded(monkeypatch):
     expected = model.log_probabilities(features)
     monkeypatch.setattr(bundle, "LONG", 300)
     monkeypatch.setattr(bundle, "MOST_FRAMES", 130)
-    long, batches = [], []
+    long, batches, batches_of = [], [], bundle._batches
 
     def watched(classifier, x):
         long.append(x.size(1))
         return classify_in_blocks(classifier, x, block=10)
 
     def watched_batches(*arguments):
-        for rows, x, lengths in type(model)._batches(model, *arguments):
+        for rows, x, lengths in batches_of(*arguments):
             batches.append(tuple(x.shape[:2]))
             yield rows, x, lengths
 
     monkeypatch.setattr(bundle, "classify_in_blocks", watched)
-    monkeypatch.setattr(model, "_batches", watched_batches)
+    monkeypatch.setattr(bundle, "_batches", watched_batches)
     np.testing.assert_allclose(model.log_probabilities(features), expected, rtol=0, atol=2e-6)
     assert long == [400, 900]
     assert batches == [(2, 60), (2, 62), (1, 400), (1, 900)]

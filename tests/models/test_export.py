@@ -160,6 +160,7 @@ def test_the_file_describes_itself(exported):
     [features, lengths] = onnxruntime.InferenceSession(path).get_inputs()
     assert (features.name, features.type, features.shape) == ("features", "tensor(float)", ["batch", "frames", 26])
     assert (lengths.name, lengths.type, lengths.shape) == ("lengths", "tensor(int64)", ["batch"])
+    assert "as log-probabilities of child, female, male" in model.doc_string
     [output] = onnxruntime.InferenceSession(path).get_outputs()
     assert (output.name, output.shape) == ("log_probabilities", ["batch", 3])
 
@@ -313,7 +314,7 @@ def test_eight_bit_weights_that_change_the_predictions_are_refused(exported, tmp
     monkeypatch.setattr(export, "_to_onnx", lambda _: onnx.load(path))
     monkeypatch.setattr(export, "quantise", damaged)
     monkeypatch.setattr("convrnn.models.onnx_int8.TOLERANCE", 1e-3)
-    with pytest.raises(RuntimeError, match=r"8-bit weights a probability differs by .*model\.onnx was not written"):
+    with pytest.raises(InputError, match=r"model\.onnx: not written, since 8-bit weights change a probability by "):
         export_onnx(bundle, tmp_path / "model.onnx", int8=True)
     assert not list(tmp_path.iterdir())
 
@@ -340,6 +341,7 @@ def test_audonnx_loads_the_folder(folder):
     bundle, path = folder
     model = audonnx.load(str(path))
     assert model.labels("probabilities") == ["child", "female", "male"]
+    assert ", as probabilities of child" in onnx.load(path / "model.onnx").doc_string
     for samples in speechlike(16000, 400, 7777):
         [found] = model(samples[None], 16000)
         np.testing.assert_allclose(found, probabilities(bundle, [samples])[0], rtol=0, atol=1e-4)

@@ -39,7 +39,8 @@ def extract(
     """Write the features that a trained model's front end computes, one row per window, for another model to use.
 
     The columns are file, start and end (seconds; a window depends on nothing outside them) and feature_0, feature_1, …;
-    in a .npz they are the arrays files, start, end and features (windows × features).
+    for a model of frames, start and end are numbers of frames. In a .npz they are the arrays files, start, end and
+    features (windows × features).
 
     Every recording is checked first, as by `convrnn predict`; a bad one stops the command before anything is written.
     """

@@ -95,8 +95,8 @@ def export_onnx(
 
     Raises:
         InputError: A package of the extra "export" is missing, the policy is "corpus" and the model has no training
-            statistics, its features cannot be computed from samples, its probabilities are NaN, or the file cannot be
-            written.
+            statistics, its features cannot be computed from samples, its probabilities are NaN, 8-bit weights change
+            them too much, or the file cannot be written.
         RuntimeError: ONNX Runtime's results differ from PyTorch's; nothing is written.
 
     Example:
@@ -261,8 +261,9 @@ def _with_metadata(model: Any, bundle: Bundle, policy: NormalisePolicy) -> bytes
         part.ClearField("metadata_props")
         part.ClearField("doc_string")
     config = bundle.config
+    output = graph.output[0].name.replace("_", "-")
     model.doc_string = (
-        f"{config.name} of convrnn {config.convrnn_version}: {config.task} of recordings, as log-probabilities of "
+        f"{config.name} of convrnn {config.convrnn_version}: {config.task} of recordings, as {output} of "
         f"{', '.join(config.classes)}; the metadata says what the input is"
     )
     facts = config.model_dump(mode="json", exclude={"model", "statistics", "format_version"})

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from convrnn.errors import Argument, InputError
 from convrnn.models.onnx_network import OnnxNetwork, SignalNetwork
 
 TOLERANCE = 0.1
@@ -76,7 +77,7 @@ def compare_with_float(rounded: bytes, content: bytes, network: OnnxNetwork | Si
         path: Named in the error.
 
     Raises:
-        RuntimeError: A probability differs by more than :data:`TOLERANCE`, or is NaN.
+        InputError: A probability differs by more than :data:`TOLERANCE`, or is NaN.
     """
     rng = np.random.default_rng(0)
     inputs = [network.inputs([frames], rng) for frames in rng.integers(*FRAMES, RECORDINGS).tolist()]
@@ -90,9 +91,10 @@ def compare_with_float(rounded: bytes, content: bytes, network: OnnxNetwork | Si
     expected, found = probabilities(floating), probabilities(eight)
     difference = float(np.abs(found - expected).max())
     if not difference <= TOLERANCE:
-        raise RuntimeError(
-            f"with 8-bit weights a probability differs by {difference:.2g}, more than {TOLERANCE:g}; {path} was not "
-            "written"
+        raise InputError(
+            f"{path}: not written, since 8-bit weights change a probability by {difference:.2g}, more than "
+            f"{TOLERANCE:g}; leave out ",
+            Argument("int8"),
         )
     ratios = [_seconds(eight, calls) / _seconds(floating, calls) for _ in range(PAIRS)]
     agreement = float((found.argmax(1) == expected.argmax(1)).mean())

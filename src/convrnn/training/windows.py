@@ -92,7 +92,7 @@ def _times(
 
 
 def windows_table(found: Sequence[Windows]) -> "pd.DataFrame":
-    """One row per window: ``file``, ``start`` and ``end`` in seconds, and ``feature_0`` and so on.
+    """One row per window: ``file``, ``start`` and ``end`` as in :class:`Windows`, and ``feature_0`` and so on.
 
     Example:
         >>> zeros = np.zeros((2, 1), np.float32)
