@@ -3,9 +3,12 @@
 import http.server
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -370,6 +373,21 @@ print(convrnn.load(sys.argv[1]).classes)
         [sys.executable, "-c", program, str(saved / "speaker")], capture_output=True, text=True, check=False
     )
     assert said.stdout == "('child', 'female', 'male')\n", said.stderr
+
+
+def test_readmes_program(saved, files, tmp_path, monkeypatch):
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    [program] = re.findall(r"```python\n(import convrnn\n.*?)```", readme, re.DOTALL)
+    shutil.copytree(saved / "speaker", tmp_path / "results" / "runs" / "3f2a9c0d11e85b77")
+    (tmp_path / "new").mkdir()
+    for file, name in zip(files, ("001.wav", "002.wav"), strict=False):
+        shutil.copy(file, tmp_path / "new" / name)
+    monkeypatch.chdir(tmp_path)
+    signal, rate = read(files[0])
+    names = {"signal": signal, "sampling_rate": rate}
+    exec(program, names)  # noqa: S102 - it is ours
+    assert names["log_probabilities"].shape == (3,)
+    assert {path.name for path in Path("my-model").iterdir()} == {"README.md", "config.json", "model.safetensors"}
 
 
 def test_its_repr_says_what_it_predicts(model):
