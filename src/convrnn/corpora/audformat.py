@@ -32,6 +32,18 @@ SPEAKER = "speaker"
 PARTITIONS = {"train": "train", "dev": "validation", "test": "test"}
 """The partition for each of audformat's types of splits; rows of tables with another one have none."""
 
+_OF_DAMAGE = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What audformat, pandas and the parsers below them raise for damaged files."""
+
 _Place = tuple[str, float | None, float | None]
 """File as listed, start and end in seconds."""
 
@@ -188,9 +200,7 @@ def _read_database(folder: Path) -> "audformat.Database":
                 database[table].load(str(Path(place) / f"db.{table}"))
     except InputError:
         raise
-    except (ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
-        raise _unreadable(folder, error) from None
-    except yaml.YAMLError as error:
+    except (*_OF_DAMAGE, yaml.YAMLError) as error:
         raise _unreadable(folder, error) from None
     return database
 
