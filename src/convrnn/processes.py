@@ -19,6 +19,9 @@ Context = TypeVar("Context")
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+MOST_JOBS = 256
+"""Largest number of processes."""
+
 _PROGRAM = Path(__file__).with_name("worker.py")
 
 SECONDS_TO_END = 5.0

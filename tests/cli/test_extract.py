@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 
 import convrnn as library
 from convrnn.training.windows import windows_table
@@ -60,6 +61,15 @@ def test_nothing_is_written_for_bad_input(convrnn, trained, clips, tmp_path, mon
     assert sentence in said.err.splitlines()[-1]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["f.csv", "one.wav"]
     assert (tmp_path / "f.csv").read_text() == "from before"
+
+
+def test_doubtful_recordings_are_named(convrnn, trained, clips, tmp_path):
+    soundfile.write(tmp_path / "silent.wav", np.zeros(4000), 8000)
+    said = convrnn("extract", trained, clips[0], tmp_path / "silent.wav", "--speaker", "a", "--out", tmp_path / "f.csv")
+    assert said.code == 0, said.err
+    assert "warning: silence: " in said.err
+    said = convrnn("extract", trained, clips[0], "--speaker", "a", "--out", tmp_path / "f.csv")
+    assert "warning: speaker a has only one recording to standardise features over" in said.err
 
 
 def test_parquet_needs_pyarrow(convrnn, trained, clips, tmp_path, monkeypatch):

@@ -260,6 +260,7 @@ def test_an_evaluation_equals_the_commands(spec, cache, tmp_path):
     assert facts["confusion"] == [list(row) for row in tested.scores.confusion]
     assert facts["ua_recall"] == tested.scores.ua_recall
     assert tuple(facts["classes"]) == tested.classes
+    assert evaluate(trained, spec, cache=cache).scores == evaluate(trained.model, spec, cache=cache).scores
 
 
 def test_an_evaluation_of_speakers_of_the_training_warns_of_them(spec, cache, tmp_path):

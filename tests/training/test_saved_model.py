@@ -21,6 +21,7 @@ from bundles import STATISTICS, make_bundle
 from convrnn.errors import InputError
 from convrnn.features.extract import Segment, extract_features
 from convrnn.models import Bundle
+from convrnn.models.card import model_card
 from convrnn.training.config import TrainingConfig
 from convrnn.training.fit import run
 from convrnn.training.predict import predict
@@ -185,7 +186,7 @@ def test_windows_under_same_padding_are_cut_off_at_the_ends(model, tmp_path):
         ),
         (np.zeros(8), {}, "or a DataFrame is expected, not an array of shape [8]"),
         ([], {}, "'recordings': the list is empty"),
-        ([1, "a.wav"], {}, "only paths or only numpy arrays are expected in the list, not int, str"),
+        ([1, "a.wav"], {}, "only paths or only arrays are expected in the list, not int, str"),
         ([np.zeros(8)], {}, "'sampling_rate': the rate of the arrays in Hz is needed"),
         (
             ["a.wav"],
@@ -220,6 +221,62 @@ def test_bad_recordings_get_one_sentence(model, recordings, options, sentence):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("speakers", "sentence"),
+    [
+        ("annabo", "'speakers': a list of names is expected, not 'annabo'"),
+        (["a"] * 4, "'speakers': has 4 names for 3 recordings"),
+        (["a"], "'speakers': has 1 names for 3 recordings"),
+        (["a", None, "a"], "'speakers': recording 1: a name is expected, not None"),
+        (["a", " ", "a"], "'speakers': recording 1: a name is expected, not ' '"),
+    ],
+)
+@pytest.mark.parametrize("policy", ["speaker", "utterance"])
+def test_bad_speakers_get_one_sentence(saved, files, policy, speakers, sentence):
+    model = convrnn.load(saved / policy)
+    for method in (model.predict, model.predictions, model.predict_proba, model.extract_features):
+        with pytest.raises(InputError) as error:
+            method(files, speakers=speakers)
+        assert str(error.value) == sentence
+    with pytest.raises(InputError, match=r"row 1, column 'speaker': no name is given"):
+        model.predict(pd.DataFrame({"file": files, "speaker": ["a", float("nan"), "a"]}))
+
+
+def test_tensors_series_and_columns_are_taken_too(model, files):
+    signal, rate = read(files[0])
+    expected = model(signal, rate)
+    np.testing.assert_array_equal(model(torch.from_numpy(signal), float(rate)), expected)
+    paths = [str(file) for file in files]
+    for column in (pd.Series(paths), np.array(paths), np.array(paths, dtype=object)):
+        np.testing.assert_array_equal(model.predict_proba(column), model.predict_proba(paths))
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda model: model([0.0] * 800, 16000), "an array is expected as the signal, not list"),
+        (lambda model: model("a.wav"), "an array is expected as the signal, not str"),
+        (lambda model: model(np.zeros(0), 16000), "recording 0: holds no samples"),
+        (lambda model: model.predict(["a.wav"], accept="truncated"), "'accept': a list of kinds is expected"),
+        (lambda model: model.predict(["a.wav"], jobs=0), "jobs=0: must be a number from 1 to 256"),
+        (lambda model: model.predict(["a.wav"], normalise="bogus"), "unknown policy 'bogus'"),
+        (lambda model: model.to("gpu"), "'device': unknown value 'gpu'"),
+        (lambda _: convrnn.load(None), "a folder or the id of a model is expected, not NoneType"),
+    ],
+)
+def test_bad_arguments_get_one_sentence(model, call, sentence):
+    with pytest.raises(InputError) as error:
+        call(model)
+    assert sentence in str(error.value)
+
+
+def test_doubtful_recordings_give_a_warning(model):
+    for method in (model.predict, model.predict_proba, model.extract_features):
+        with pytest.warns(UserWarning, match="silence: recording 0 is digital silence") as caught:
+            method([np.zeros(16000, np.float32)], sampling_rate=16000)
+        assert caught[0].filename == __file__
+
+
 def test_bad_recordings_do_not_stop_the_others(model, files):
     quiet, rate = np.zeros(16000, np.float32), 16000
     [found] = model.predictions([quiet], sampling_rate=rate)
@@ -234,6 +291,7 @@ def test_a_narrow_signal_may_be_accepted(model):
     [found] = model.predictions([noise(1, 8000)], sampling_rate=8000, accept=["narrow-band"])
     assert found.error is None
     assert [kind for _, kind, _ in found.faults] == ["narrow-band"]
+    np.testing.assert_array_equal(model(noise(1, 8000), 8000, accept=["narrow-band"]), found.log_probabilities)
 
 
 def test_a_saved_copy_is_the_same_model_with_a_card(finished, tones, tmp_path):
@@ -252,8 +310,29 @@ def test_a_saved_copy_is_the_same_model_with_a_card(finished, tones, tmp_path):
     assert f"accuracy {100 * finished.accuracy:.1f} %" in card
     assert all(f"| {name} | {100 * value:.1f} |" in card for name, value in finished.recalls.items())
     assert str(tones.name) not in card or "/" not in tones.name
-    copy.save_pretrained(tmp_path / "copy")
-    assert "No test is recorded" in (tmp_path / "copy" / "README.md").read_text()
+
+
+def test_a_copy_of_a_copy_keeps_the_card(finished, tmp_path):
+    convrnn.load(finished.directory).save_pretrained(tmp_path / "first")
+    card = (tmp_path / "first" / "README.md").read_text()
+    convrnn.load(tmp_path / "first").save_pretrained(tmp_path / "second")
+    convrnn.load(tmp_path / "first").save_pretrained(tmp_path / "first")
+    assert "No test is recorded" not in card
+    assert (tmp_path / "second" / "README.md").read_text() == (tmp_path / "first" / "README.md").read_text() == card
+
+
+def test_a_copy_does_not_tell_the_corpuss_folder(tmp_path):
+    make_bundle(corpus="csv:/home/anna/secret/speech.csv").save(tmp_path / "model")
+    convrnn.load(tmp_path / "model").save_pretrained(tmp_path / "copy")
+    assert not any("secret" in path.read_text(errors="ignore") for path in (tmp_path / "copy").iterdir())
+    assert convrnn.load(tmp_path / "copy").bundle.config.corpus == "csv:speech.csv"
+
+
+def test_the_card_of_a_model_of_frames_shows_how_it_is_used():
+    card = model_card(make_bundle(features={"kind": "frames", "width": 26}))
+    assert "A model of sequences of frames" in card
+    assert "model(frames)" in card
+    assert "audio" not in card
 
 
 def test_nothing_but_a_saved_model_is_replaced(model, tmp_path):
@@ -265,7 +344,7 @@ def test_nothing_but_a_saved_model_is_replaced(model, tmp_path):
 
 def test_the_card_does_not_tell_the_corpuss_folder():
     bundle = make_bundle(corpus="csv:/home/anna/secret/speech.csv")
-    card = convrnn.models.card.model_card(bundle)
+    card = model_card(bundle)
     assert "csv:speech.csv" in card
     assert "secret" not in card
 

@@ -22,7 +22,7 @@ def export(
         Path,
         typer.Argument(
             metavar="FILE",
-            help="The ONNX file to write (.onnx), or the folder with --audonnx; what is there is replaced.",
+            help="The ONNX file to write (.onnx), or the folder with --audonnx; the same files there are replaced.",
             show_default=False,
         ),
     ],
@@ -55,7 +55,7 @@ def export(
     speaker, all recordings of a speaker must be in one call, with a third input "speakers" (batch, int64): a number for
     each speaker. The metadata describe the features and name the classes. With --samples, and for models of the raw
     waveform, the input is "samples" (batch × samples, float32, mono, with full scale 1) instead of "features". The file
-    is written only if ONNX Runtime gives the same probabilities as PyTorch.
+    is written only if ONNX Runtime gives the same probabilities as PyTorch; --int8 rounds the weights after this.
 
     With --audonnx, the model takes "signal" (1 × samples) at the model's sample rate and gives "probabilities"
     (1 × classes); audinterface.Feature runs it. Such a model cannot standardise features per speaker.
@@ -105,7 +105,10 @@ def export(
         return
     typer.echo(f"file                {file}, {found.size / 1e6:.1f} MB")
     typer.echo(f"standardised per    {found.normalise}")
-    typer.echo(f"largest difference  {found.difference:.1e}, between the probabilities of ONNX Runtime and PyTorch")
+    before = "" if found.int8 is None else ", before the weights were rounded"
+    typer.echo(
+        f"largest difference  {found.difference:.1e}, between the probabilities of ONNX Runtime and PyTorch{before}"
+    )
     if (change := found.int8) is not None:
         typer.echo(f"with 8-bit weights  {found.size / change.float_size:.2f} × the size of the file with 32 bits")
         typer.echo(f"                    {change.time:.2f} × its time (median, one thread, noise)")

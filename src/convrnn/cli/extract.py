@@ -46,7 +46,7 @@ def extract(
     """
     from convrnn.cli.console import Counter, say
     from convrnn.cli.progress import ShownProgress
-    from convrnn.cli.recordings import recordings
+    from convrnn.cli.recordings import recordings, warn_of_doubts
     from convrnn.experiments.prepare import choose_policy, make_ready, open_model
     from convrnn.experiments.resources import extraction_jobs
     from convrnn.files import why_not_writable
@@ -74,9 +74,16 @@ def extract(
             on_listened=listened,
             on_extracted=extracted,
         )
+    warn_of_doubts([one.faults for one in found], speakers if policy == "speaker" else None)
     table = windows_table(found)
     _write(table, out)
-    say(f"{out}: {len(table)} windows of {len(found)} recordings, {len(table.columns) - 3} features")
+    sizes = (len(table), "window"), (len(found), "recording"), (len(table.columns) - 3, "feature")
+    windows, of_recordings, features_each = (_count(number, noun) for number, noun in sizes)
+    say(f"{out}: {windows} of {of_recordings}, {features_each}")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _require_pyarrow(out: Path) -> None:

@@ -1,11 +1,9 @@
 """``convrnn predict``: classes and probabilities of recordings."""
 
-import collections
 import csv
 import io
 import json
 import sys
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -30,6 +28,7 @@ def predict(
     speaker: options.SpeakerOption = None,
     normalise: options.OtherPolicyOption = None,
     accept: options.AcceptRecordingOption = None,
+    jobs: options.JobsOption = 1,
     device: options.DeviceOption = "auto",
     fail_fast: Annotated[
         bool, typer.Option("--fail-fast", help="Stop at the first bad recording, and print nothing.")
@@ -47,7 +46,7 @@ def predict(
     """
     from convrnn.cli.console import Counter
     from convrnn.cli.progress import ShownProgress
-    from convrnn.cli.recordings import recordings
+    from convrnn.cli.recordings import recordings, warn_of_doubts
     from convrnn.experiments.prepare import choose_policy, make_ready, open_model
     from convrnn.experiments.resources import extraction_jobs
     from convrnn.training.predict import predict as predict_recordings
@@ -65,13 +64,11 @@ def predict(
             normalise=policy,
             accept=accept or (),
             fail_fast=fail_fast,
-            jobs=extraction_jobs(features),
+            jobs=extraction_jobs(features, jobs),
             on_listened=listened,
             on_extracted=extracted,
         )
-    if policy == "speaker" and speakers is not None:
-        _warn_of_speakers(found, speakers)
-    _warn_of_recordings(found)
+    warn_of_doubts([one.faults for one in found], speakers if policy == "speaker" else None)
     classes = model.config.classes
     rows = [_row(one, classes) for one in found]
     # Written at once, so that a reader gets all or nothing.
@@ -80,35 +77,6 @@ def predict(
         sys.stdout.flush()
         more = f", and {len(bad) - 1} more; see their rows" if len(bad) > 1 else ""
         raise InputError(f"{len(bad)} of {len(found)} recordings without a prediction: {bad[0]}{more}")
-
-
-def _warn_of_speakers(found: Sequence["Prediction"], speakers: Sequence[str]) -> None:
-    """Warn about speakers whose features are standardised over one recording, or fewer than were given."""
-    from convrnn.cli.console import warn
-
-    good = collections.Counter(name for name, one in zip(speakers, found, strict=True) if one.error is None)
-    if alone := [name for name, count in good.items() if count == 1]:
-        many = f"{len(alone)} speakers have" if len(alone) > 1 else f"speaker {alone[0]} has"
-        warn(f"{many} only one recording to standardise features over; give all recordings of a speaker at once")
-    given = collections.Counter(speakers)
-    if less := [name for name, count in good.items() if count < given[name]]:
-        missing = sum(given[name] - good[name] for name in less)
-        whose = f"speaker {less[0]}" if len(less) == 1 else f"{len(less)} speakers"
-        warn(f"features of {whose} are standardised without {missing} bad recording{'s' if missing > 1 else ''}")
-
-
-def _warn_of_recordings(found: Sequence["Prediction"]) -> None:
-    """Warn about what makes predictions doubtful, in a line for each kind."""
-    from convrnn.cli.console import warn
-
-    kinds: dict[str, list[str]] = {}
-    for one in found:
-        if one.error is None:
-            for _, kind, sentence in one.faults:
-                kinds.setdefault(kind, []).append(sentence)
-    for kind, sentences in kinds.items():
-        more = f" (and {len(sentences) - 1} more; see their rows)" if len(sentences) > 1 else ""
-        warn(f"{kind}: {sentences[0]}{more}")
 
 
 def _row(found: "Prediction", classes: tuple[str, ...]) -> dict[str, Any]:

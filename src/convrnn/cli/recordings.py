@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from convrnn.cli.console import say
+from convrnn.cli.console import say, warn
+from convrnn.corpora.recording import Fault
 from convrnn.errors import Argument, InputError
 from convrnn.features.extract import Segment
 from convrnn.features.normalise import NormalisePolicy
+from convrnn.training.predict import doubts_of_recordings, doubts_of_speakers
 from convrnn.training.recordings import read_list
 
 
@@ -35,6 +37,20 @@ def recordings(
             " needs no speakers, but its statistics differ from those that the model was trained with",
         )
     return segments, speakers
+
+
+def warn_of_doubts(faults: Sequence[Sequence[Fault]], speakers: Sequence[str] | None) -> None:
+    """Warn about what makes results doubtful.
+
+    Args:
+        faults: those of each recording.
+        speakers: the speaker of each recording, if features are standardised per speaker.
+    """
+    if speakers is not None:
+        for sentence in doubts_of_speakers(speakers, faults):
+            warn(sentence)
+    for sentence in doubts_of_recordings(faults):
+        warn(sentence)
 
 
 def _listed(files: Sequence[Path], speaker: str | None) -> tuple[list[Segment], list[str] | None]:

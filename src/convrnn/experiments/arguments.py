@@ -10,6 +10,7 @@ from convrnn.features.base import SAMPLE_RATES
 from convrnn.features.normalise import NormalisePolicy
 from convrnn.features.waveform import WINDOW_LIMITS_MS
 from convrnn.files import why_not_writable
+from convrnn.processes import MOST_JOBS
 from convrnn.training.config import LIMITS as TRAINING_LIMITS
 from convrnn.training.config import MOST_SEED
 
@@ -21,9 +22,6 @@ SEEDS = 5
 
 MOST_RUNS = 10_000
 """Largest number of seeds or folds; each model is trained once for each of them."""
-
-MOST_JOBS = 256
-"""Largest number of processes."""
 
 LIMITS: dict[str, tuple[float, float, str]] = {
     **TRAINING_LIMITS,

@@ -18,6 +18,7 @@ from convrnn.experiments.prepare import choose_policy, make_ready
 from convrnn.experiments.progress import Progress
 from convrnn.experiments.resources import Resources, extraction_jobs
 from convrnn.experiments.rows import RowOptions, accept_or_stop, named_corpus, open_named, open_rows, use_rows
+from convrnn.experiments.single import TrainedModel
 from convrnn.features.base import AudioFeatures
 from convrnn.features.config import FeatureConfig
 from convrnn.training import evaluate as evaluation
@@ -57,7 +58,7 @@ class TestedModel:
 
 
 def evaluate(
-    model: Path | str | SavedModel,
+    model: Path | str | SavedModel | TrainedModel,
     corpus: str | Path | Corpus,
     task: str | None = None,
     *,
@@ -81,7 +82,7 @@ def evaluate(
     of the speakers.
 
     Args:
-        model: a saved model, or what :func:`convrnn.load` takes.
+        model: what :func:`convrnn.load` takes or gives, or what :func:`~convrnn.experiments.single.train` gives.
         corpus: see :func:`~convrnn.experiments.comparison.compare`.
         task: the label column; by default the one that the model was trained on.
         partition: ``"test"``, ``"validation"``, ``"train"`` or ``"all"``; by default test if there is one, else all.
@@ -109,6 +110,8 @@ def evaluate(
     check_numbers(jobs=jobs)
     placement = Placement.of(device)
     chosen = RowOptions.of(same_speaker, accept, drop_duplicates=drop_duplicates)
+    if isinstance(model, TrainedModel):
+        model = model.model
     saved = model if isinstance(model, SavedModel) else SavedModel.from_pretrained(model)
     config = saved.bundle.config
     with Resources.using(cache, extraction_jobs(config.features, jobs), progress, placement) as resources:

@@ -29,6 +29,7 @@ from convrnn.training.config import DEFAULTS, training_config
 from convrnn.training.placement import Placement
 from convrnn.training.result import RunResult
 from convrnn.training.run_directory import BEST
+from convrnn.training.saved_model import SavedModel, load
 from convrnn.training.spec import make_spec
 
 
@@ -52,6 +53,11 @@ class TrainedModel:
         return (
             f"TrainedModel({self.run} on {self.data.name}, task {self.data.task}: {scores(self.result)}; {self.path})"
         )
+
+    @property
+    def model(self) -> SavedModel:
+        """The saved model, as :func:`convrnn.load` gives it."""
+        return load(self.path)
 
     @property
     def path(self) -> Path:

@@ -32,7 +32,7 @@ class Signal:
         return self.name
 
     @classmethod
-    def of(cls, signal: NDArray[Any], sampling_rate: int, name: str = "the signal") -> "Signal":
+    def of(cls, signal: NDArray[Any], sampling_rate: float, name: str = "the signal") -> "Signal":
         """A recording as users hold it.
 
         Args:
@@ -50,11 +50,15 @@ class Signal:
             >>> stereo.samples.tolist()
             [0.0, -0.25]
         """
+        if isinstance(sampling_rate, float) and sampling_rate.is_integer():
+            sampling_rate = int(sampling_rate)
         if isinstance(sampling_rate, bool) or not isinstance(sampling_rate, int | np.integer):
             raise InputError(f"{name}: a whole number of Hz is expected as its sampling rate, not {sampling_rate!r}")
         check_sample_rate(int(sampling_rate), name)
         array = np.asarray(signal)
-        if array.ndim not in (1, 2) or array.size == 0:
+        if array.ndim in (1, 2) and array.size == 0:
+            raise InputError(f"{name}: holds no samples")
+        if array.ndim not in (1, 2):
             raise InputError(
                 f"{name}: samples [samples] or [channels, samples] are expected, not an array of shape "
                 f"{list(array.shape)}"

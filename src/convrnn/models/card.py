@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from convrnn.features.base import AudioFeatures
 from convrnn.models.bundle import Bundle
 
 CARD = "README.md"
@@ -44,12 +45,17 @@ def model_card(bundle: Bundle, result: TestResult | None = None) -> str:
     """
     config = bundle.config
     parameters = sum(parameter.numel() for parameter in bundle.model.parameters())
-    tags = ["convrnn", "audio-classification", "speech"]
+    of_audio = isinstance(config.features, AudioFeatures)
+    tags = ["convrnn", *(["audio-classification", "speech"] if of_audio else ["time-series"])]
+    call = "model(signal, sampling_rate)" if of_audio else "model(frames)  # an array [frames, features]"
     lines = [
-        *("---", "library_name: convrnn", f"tags: {json.dumps(tags)}", "pipeline_tag: audio-classification", "---", ""),
+        *("---", "library_name: convrnn", f"tags: {json.dumps(tags)}"),
+        *(["pipeline_tag: audio-classification"] if of_audio else []),
+        *("---", ""),
         *(f"# {config.task}: {', '.join(config.classes)}", ""),
-        f"A model of speech with the front end `{config.name}` in the setting `{config.setting}`, trained with convrnn "
-        f"{config.convrnn_version} on the corpus `{_without_folder(config.corpus)}`.",
+        f"A model of {'speech' if of_audio else 'sequences of frames'} with the front end `{config.name}` in the "
+        f"setting `{config.setting}`, trained with convrnn {config.convrnn_version} on the corpus "
+        f"`{without_folder(config.corpus)}`.",
         "",
         "| | |",
         "|---|---|",
@@ -60,7 +66,8 @@ def model_card(bundle: Bundle, result: TestResult | None = None) -> str:
         *("", "## Test", ""),
         *_test(result),
         *("", "## Use", "", "```python", "import convrnn", "", 'model = convrnn.load("path or id of this model")'),
-        "log_probabilities = model(signal, sampling_rate)  # in the order of model.classes",
+        f"log_probabilities = {call}",
+        "model.classes[log_probabilities.argmax()]",
         *("```", ""),
     ]
     if config.normalise == "speaker":
@@ -75,13 +82,14 @@ def model_card(bundle: Bundle, result: TestResult | None = None) -> str:
 def _test(result: TestResult | None) -> list[str]:
     if result is None:
         return ["No test is recorded with this model."]
+    speakers = "one speaker" if result.speakers == 1 else f"{result.speakers} speakers"
     recall = "undefined" if result.ua_recall is None else f"{100 * result.ua_recall:.1f} %"
     rows = [
         f"| {_cell(name)} | {'–' if value is None else f'{100 * value:.1f}'} |"
         for name, value in result.recalls.items()
     ]
     return [
-        f"On {result.utterances} utterances of {result.speakers} speakers who were not in the training (split "
+        f"On {result.utterances} utterances of {speakers} not in the training (split "
         f"{result.split}): UA recall {recall}, accuracy {100 * result.accuracy:.1f} %.",
         "",
         "| class | recall [%] |",
@@ -90,10 +98,15 @@ def _test(result: TestResult | None) -> list[str]:
     ]
 
 
-def _without_folder(corpus: str) -> str:
-    """The name of a corpus without the folders of its path, which say nothing to others."""
+def without_folder(corpus: str) -> str:
+    """The name of a corpus without the folders of its path, which say nothing to others.
+
+    Example:
+        >>> without_folder("csv:/home/anna/speech.csv"), without_folder("demo")
+        ('csv:speech.csv', 'demo')
+    """
     kind, colon, path = corpus.partition(":")
-    return f"{kind}{colon}{path.replace(chr(92), '/').rpartition('/')[2]}"
+    return f"{kind}{colon}{path.replace(chr(92), '/').rstrip('/').rpartition('/')[2]}"
 
 
 def _cell(text: str) -> str:

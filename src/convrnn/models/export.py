@@ -21,6 +21,7 @@ from convrnn.errors import Argument, InputError
 from convrnn.features.normalise import NormalisePolicy
 from convrnn.files import make_folder, write_atomically
 from convrnn.models.bundle import Bundle
+from convrnn.models.card import without_folder
 from convrnn.models.onnx_int8 import Int8, compare_with_float, quantise
 from convrnn.models.onnx_lstm import lstm_of_onnx
 from convrnn.models.onnx_network import OnnxNetwork, SignalNetwork
@@ -267,7 +268,8 @@ def _with_metadata(model: Any, bundle: Bundle, policy: NormalisePolicy) -> bytes
         f"{', '.join(config.classes)}; the metadata says what the input is"
     )
     facts = config.model_dump(mode="json", exclude={"model", "statistics", "format_version"})
-    facts |= {"normalise": policy, "standardised_within": True, **config.features.recipe}
+    facts |= {"normalise": policy, "standardised_within": True, "corpus": without_folder(config.corpus)}
+    facts |= config.features.recipe
     for name, value in facts.items():
         entry = model.metadata_props.add()
         entry.key, entry.value = name, json.dumps(value, ensure_ascii=False)

@@ -35,7 +35,7 @@ class Placement:
         return self.device if self.index is None else f"{self.device}:{self.index}"
 
     @classmethod
-    def of(cls, device: str = "auto", precision: str = "32") -> "Placement":
+    def of(cls, device: str = "auto", precision: str | int = "32") -> "Placement":
         """The placement that a user asks for.
 
         Args:
@@ -50,6 +50,7 @@ class Placement:
             >>> Placement.of("cpu", "tf32").remarks
             ('precision tf32 needs a CUDA GPU; the CPU computes in float32',)
         """
+        precision = str(precision)
         if precision not in PRECISIONS:
             raise InputError(Argument("precision"), f": unknown value {precision!r}; allowed: {', '.join(PRECISIONS)}")
         kind, index = _device(device)

@@ -1,12 +1,14 @@
 """Predictions for recordings, with errors and warnings for recordings that cannot be used or are doubtful."""
 
 import contextlib
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from convrnn.arguments import check_number
 from convrnn.corpora.recording import Fault, Recording, listen_to, look_at
 from convrnn.errors import Argument, InputError
 from convrnn.features.bandwidth import RATES, resampled_from
@@ -17,7 +19,7 @@ from convrnn.features.normalise import NormalisePolicy, Normaliser
 from convrnn.features.signal import Signal
 from convrnn.features.store import FeatureStore, Progress
 from convrnn.models.bundle import Bundle
-from convrnn.processes import Event, WorkFailedError, run_in_processes
+from convrnn.processes import MOST_JOBS, Event, WorkFailedError, run_in_processes
 
 ACCEPTABLE = ("narrow-band", "truncated")
 """Kinds of errors that a user may accept, because the recording can still be predicted."""
@@ -156,11 +158,15 @@ def standardise(
     on_extracted: Progress | None = None,
 ) -> Standardised:
     """Checks recordings, and computes the features that a model gets; arguments and errors as for :func:`predict`."""
+    if isinstance(accept, str):
+        raise InputError(Argument("accept"), f": a list of kinds is expected, not {accept!r}")
     for kind in accept:
         if kind not in ACCEPTABLE:
             raise InputError(
                 Argument("accept", (kind,)), f": cannot be accepted; kinds that can: {', '.join(ACCEPTABLE)}"
             )
+    check_number("jobs", jobs, 1, MOST_JOBS)
+    speakers = None if speakers is None else checked_speakers(speakers, len(segments))
     normaliser = _normaliser(bundle, normalise, speakers)
     config = bundle.config.features
     faults = []
@@ -231,6 +237,56 @@ def _normaliser(bundle: Bundle, policy: NormalisePolicy | None, speakers: Sequen
             " needs the speaker of every recording; give the speakers, or choose 'utterance' or 'corpus'",
         )
     return normaliser
+
+
+def checked_speakers(speakers: Sequence[object], count: int) -> list[str]:
+    """The names of the speakers of so many recordings.
+
+    Raises:
+        InputError: They are too few or too many, or one is neither text nor a whole number.
+
+    Example:
+        >>> checked_speakers(["anna", 7], 2)
+        ['anna', '7']
+    """
+    if isinstance(speakers, str) or not hasattr(speakers, "__len__"):
+        raise InputError(Argument("speakers"), f": a list of names is expected, not {speakers!r}")
+    if len(speakers) != count:
+        raise InputError(Argument("speakers"), f": has {len(speakers)} names for {count} recordings")
+    for number, name in enumerate(speakers):
+        is_number = isinstance(name, int | np.integer) and not isinstance(name, bool)
+        if not is_number and not (isinstance(name, str) and name.strip()):
+            raise InputError(Argument("speakers"), f": recording {number}: a name is expected, not {name!r}")
+    return [str(name) for name in speakers]
+
+
+def doubts_of_recordings(faults: Iterable[Sequence[Fault]]) -> list[str]:
+    """Why the results of recordings without an error are doubtful, a sentence for each kind of warning."""
+    kinds: dict[str, list[str]] = {}
+    for own in faults:
+        if _error(own) is None:
+            for _, kind, sentence in own:
+                kinds.setdefault(kind, []).append(sentence)
+    told = []
+    for kind, sentences in kinds.items():
+        more = f" (and {len(sentences) - 1} more)" if len(sentences) > 1 else ""
+        told.append(f"{kind}: {sentences[0]}{more}")
+    return told
+
+
+def doubts_of_speakers(speakers: Sequence[str], faults: Sequence[Sequence[Fault]]) -> list[str]:
+    """Why features standardised per speaker are doubtful: over one recording, or fewer than were given."""
+    good = Counter(name for name, own in zip(speakers, faults, strict=True) if _error(own) is None)
+    told = []
+    if alone := [name for name, count in good.items() if count == 1]:
+        many = f"{len(alone)} speakers have" if len(alone) > 1 else f"speaker {alone[0]} has"
+        told.append(f"{many} only one recording to standardise features over; give all recordings of a speaker at once")
+    given = Counter(speakers)
+    if less := [name for name, count in good.items() if count < given[name]]:
+        missing = sum(given[name] - good[name] for name in less)
+        whose = f"speaker {less[0]}" if len(less) == 1 else f"{len(less)} speakers"
+        told.append(f"features of {whose} are standardised without {missing} bad recording{'s' if missing > 1 else ''}")
+    return told
 
 
 def _error(faults: Sequence[Fault]) -> str | None:

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from convrnn.errors import Argument, InputError
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def recordings_of(
-    recordings: "Recordings", sampling_rate: int | None = None, *, of_frames: bool = False
+    recordings: "Recordings", sampling_rate: float | None = None, *, of_frames: bool = False
 ) -> tuple[list[Utterance], list[str] | None]:
     """The recordings, and their speakers if a table names them.
 
@@ -40,6 +41,8 @@ def recordings_of(
     if not isinstance(recordings, Sequence) and hasattr(recordings, "columns"):
         _refuse_rate(sampling_rate, "a table of files")
         return _of_table(recordings)
+    if _is_column(recordings):
+        recordings = list(cast("Sequence[str]", recordings))
     if isinstance(recordings, str | Path | np.ndarray) or not isinstance(recordings, Sequence):
         found = (
             f"an array of shape {list(recordings.shape)}" if isinstance(recordings, np.ndarray) else repr(recordings)
@@ -53,12 +56,12 @@ def recordings_of(
     if all(isinstance(one, str | Path) for one in recordings):
         _refuse_rate(sampling_rate, "paths of files")
         return [Segment(str(one)) for one in recordings], None
-    arrays = [one for one in recordings if isinstance(one, np.ndarray)]
+    arrays = [array for array in map(array_of, recordings) if array is not None]
     if len(arrays) < len(recordings):
         kinds = sorted({type(one).__name__ for one in recordings})
         raise InputError(
             Argument("recordings"),
-            f": only paths or only numpy arrays are expected in the list, not {', '.join(kinds)}",
+            f": only paths or only arrays are expected in the list, not {', '.join(kinds)}",
         )
     if of_frames:
         _refuse_rate(sampling_rate, "frames")
@@ -68,12 +71,27 @@ def recordings_of(
     return [Signal.of(one, sampling_rate, f"recording {i}") for i, one in enumerate(arrays)], None
 
 
-def _refuse_rate(sampling_rate: int | None, what: str) -> None:
+def array_of(value: object) -> NDArray[Any] | None:
+    """A numpy array, or a tensor as one; None for anything else."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().cpu().numpy()
+    return value if isinstance(value, np.ndarray) else None
+
+
+def _is_column(recordings: object) -> bool:
+    """Whether this is a pandas Series or a one-dimensional array, of paths or of arrays."""
+    kind = getattr(getattr(recordings, "dtype", None), "kind", "")
+    return getattr(recordings, "ndim", 0) == 1 and kind in ("O", "U")
+
+
+def _refuse_rate(sampling_rate: float | None, what: str) -> None:
     if sampling_rate is not None:
         raise InputError(Argument("sampling_rate", sampling_rate), f": is only for arrays of samples, not for {what}")
 
 
 def _of_table(table: "pd.DataFrame") -> tuple[list[Utterance], list[str] | None]:
+    import pandas as pd
+
     from convrnn.corpora.corpus import FRAMES_COLUMN, names_frames
 
     if "file" in table.index.names:
@@ -86,8 +104,12 @@ def _of_table(table: "pd.DataFrame") -> tuple[list[Utterance], list[str] | None]
         raise InputError(Argument("recordings"), ": the table is empty")
     times = [[_seconds(table, column, row) for row in range(len(table))] for column in ("start", "end")]
     segments: list[Utterance] = [Segment(str(file), *own) for file, *own in zip(table[source], *times, strict=True)]
-    speakers = [str(name) for name in table["speaker"]] if "speaker" in table.columns else None
-    return segments, speakers
+    if "speaker" not in table.columns:
+        return segments, None
+    for row, name in enumerate(table["speaker"]):
+        if pd.isna(name) or not str(name).strip():
+            raise InputError(Argument("recordings"), f": row {row}, column 'speaker': no name is given")
+    return segments, [str(name) for name in table["speaker"]]
 
 
 def _seconds(table: "pd.DataFrame", column: str, row: int) -> float | None:

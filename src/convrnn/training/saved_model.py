@@ -5,7 +5,7 @@ import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from convrnn.errors import InputError
 from convrnn.features.base import AudioFeatures
 from convrnn.features.normalise import NormalisePolicy
+from convrnn.files import read_regular
 from convrnn.json_files import read_json, validate
 from convrnn.models.bundle import Bundle
-from convrnn.models.card import CARD, TestResult, model_card
+from convrnn.models.card import CARD, TestResult, model_card, without_folder
+from convrnn.training.placement import Placement
 from convrnn.training.run_directory import BEST, PARTIAL, RESULT, SPEC, RunFiles
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from convrnn.training.windows import Windows
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_MOST_CARD_BYTES = 2**22
 _HUB_FILES = ("config.json", "model.safetensors")
 
 
@@ -75,6 +78,8 @@ class SavedModel:
             InputError: if there is no saved model, if it is damaged, of another version or not as its finished run
                 wrote it, or if it cannot be downloaded.
         """
+        if not isinstance(name, str | Path):
+            raise InputError(f"a folder or the id of a model is expected, not {type(name).__name__}")
         path = Path(name)
         if not path.exists() and isinstance(name, str) and _HUB_ID.fullmatch(name):
             path = _download(name, revision)
@@ -124,27 +129,40 @@ class SavedModel:
         return not isinstance(self.bundle.config.features, AudioFeatures)
 
     def to(self, device: str) -> "SavedModel":
-        """Moves the network to a device, such as ``"cuda"``; returns the model itself, as in PyTorch."""
-        self.bundle.model.to(device)
+        """Moves the network to a device; returns the model itself, as in PyTorch. A loaded model is on the CPU.
+
+        Args:
+            device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:N"`` or ``"mps"``.
+
+        Raises:
+            InputError: for a device that is not there.
+        """
+        self.bundle.model.to(str(Placement.of(device)))
         return self
 
-    def __call__(self, signal: NDArray[Any], sampling_rate: int | None = None) -> NDArray[np.float32]:
+    def __call__(
+        self, signal: NDArray[Any], sampling_rate: float | None = None, *, accept: Sequence[str] = ()
+    ) -> NDArray[np.float32]:
         """Log-probabilities of one recording, float32 ``[classes]``, in the order of :attr:`classes`.
 
         Args:
             signal: ``[samples]`` or ``[channels, samples]``. Floating-point samples have full scale 1, int16, int32 and
                 uint8 that of their type. For a model of frames ``[frames, features]``.
             sampling_rate: Hz, required for audio.
+            accept: see :func:`~convrnn.training.predict.predict`.
 
         Raises:
             InputError: for a signal that cannot be used, such as one of less than one frame, or sampled at a lower rate
                 than the model needs.
         """
         from convrnn.training.predict import predict
-        from convrnn.training.recordings import recordings_of
+        from convrnn.training.recordings import array_of, recordings_of
 
-        utterance, _ = recordings_of([signal], sampling_rate, of_frames=self._takes_frames)
-        [found] = predict(self.bundle, utterance, speakers=["speaker"], fail_fast=True)
+        array = array_of(signal)
+        if array is None:
+            raise InputError(f"an array is expected as the signal, not {type(signal).__name__}")
+        utterance, _ = recordings_of([array], sampling_rate, of_frames=self._takes_frames)
+        [found] = predict(self.bundle, utterance, speakers=["speaker"], accept=accept, fail_fast=True)
         assert found.log_probabilities is not None
         return found.log_probabilities
 
@@ -152,7 +170,7 @@ class SavedModel:
         self,
         recordings: "Recordings",
         *,
-        sampling_rate: int | None = None,
+        sampling_rate: float | None = None,
         speakers: Sequence[str] | None = None,
         normalise: NormalisePolicy | None = None,
         accept: Sequence[str] = (),
@@ -178,7 +196,7 @@ class SavedModel:
         self,
         recordings: "Recordings",
         *,
-        sampling_rate: int | None = None,
+        sampling_rate: float | None = None,
         speakers: Sequence[str] | None = None,
         normalise: NormalisePolicy | None = None,
         accept: Sequence[str] = (),
@@ -191,6 +209,7 @@ class SavedModel:
         """
         self._warn_of_policy(normalise)
         found = self._predictions(recordings, sampling_rate, speakers, normalise, accept, jobs, fail_fast=True)
+        _warn_of_doubts(found)
         classes: NDArray[Any] = np.array(self.classes)[_stacked(found).argmax(axis=1)]
         return classes
 
@@ -198,7 +217,7 @@ class SavedModel:
         self,
         recordings: "Recordings",
         *,
-        sampling_rate: int | None = None,
+        sampling_rate: float | None = None,
         speakers: Sequence[str] | None = None,
         normalise: NormalisePolicy | None = None,
         accept: Sequence[str] = (),
@@ -211,13 +230,14 @@ class SavedModel:
         """
         self._warn_of_policy(normalise)
         found = self._predictions(recordings, sampling_rate, speakers, normalise, accept, jobs, fail_fast=True)
+        _warn_of_doubts(found)
         return np.exp(_stacked(found))
 
     def extract_features(
         self,
         recordings: "Recordings",
         *,
-        sampling_rate: int | None = None,
+        sampling_rate: float | None = None,
         speakers: Sequence[str] | None = None,
         normalise: NormalisePolicy | None = None,
         accept: Sequence[str] = (),
@@ -235,7 +255,7 @@ class SavedModel:
 
         self._warn_of_policy(normalise)
         utterances, named = recordings_of(recordings, sampling_rate, of_frames=self._takes_frames)
-        return extract_windows(
+        found = extract_windows(
             self.bundle,
             utterances,
             speakers=named if speakers is None else speakers,
@@ -243,9 +263,13 @@ class SavedModel:
             accept=accept,
             jobs=jobs,
         )
+        _warn_of_doubts(found)
+        return found
 
     def save_pretrained(self, folder: Path | str) -> None:
         """Writes the model to a folder, which :func:`convrnn.load` reads, with a model card (``README.md``).
+
+        A model that was loaded with a card keeps it.
 
         An existing folder of a saved model is replaced. The folder can be uploaded to the Hugging Face Hub as it is.
 
@@ -257,7 +281,15 @@ class SavedModel:
         known = {*_HUB_FILES, CARD}
         if folder.exists() and (not folder.is_dir() or {entry.name for entry in folder.iterdir()} - known):
             raise InputError(f"{folder}: holds something other than a saved model; give another folder")
-        self.bundle.save(folder, {CARD: model_card(self.bundle, self._tested())})
+        # The folder of the corpus means nothing to others.
+        config = self.bundle.config.model_copy(update={"corpus": without_folder(self.bundle.config.corpus)})
+        bundle = Bundle(config, self.bundle.model)
+        tested, card = self._tested(), self.path / CARD
+        if tested is None and card.is_file():
+            text = read_regular(card, _MOST_CARD_BYTES).decode("utf-8", "replace")
+        else:
+            text = model_card(bundle, tested)
+        bundle.save(folder, {CARD: text})
 
     def split_of(self, corpus: "LabelledCorpus") -> "Split | None":
         """The split that the model was trained on, if it is known and this is the corpus it was trained on."""
@@ -274,7 +306,7 @@ class SavedModel:
     def warning_of_policy(self, normalise: NormalisePolicy | None) -> str:
         """A warning if the policy is not that of the training, else ""."""
         trained = self.bundle.config.normalise
-        if normalise in (None, trained):
+        if normalise in (None, trained) or normalise not in get_args(NormalisePolicy):
             return ""
         return (
             f"the model was trained with features standardised per {trained}, not per {normalise}: accuracy can drop "
@@ -307,7 +339,7 @@ class SavedModel:
     def _predictions(
         self,
         recordings: "Recordings",
-        sampling_rate: int | None,
+        sampling_rate: float | None,
         speakers: Sequence[str] | None,
         normalise: NormalisePolicy | None,
         accept: Sequence[str],
@@ -338,6 +370,15 @@ def load(name: Path | str, *, revision: str | None = None) -> SavedModel:
     return SavedModel.from_pretrained(name, revision=revision)
 
 
+def _warn_of_doubts(found: "Sequence[Prediction] | Sequence[Windows]") -> None:
+    from convrnn.training.predict import doubts_of_recordings
+
+    # Several channels are part of the contract here.
+    faults = [[fault for fault in one.faults if fault[1] != "stereo"] for one in found]
+    for sentence in doubts_of_recordings(faults):
+        warnings.warn(sentence, stacklevel=3)
+
+
 def _stacked(found: "Sequence[Prediction]") -> NDArray[np.float32]:
     return np.stack([one.log_probabilities for one in found if one.log_probabilities is not None])
 
@@ -353,6 +394,15 @@ def _download(name: str, revision: str | None) -> Path:
         ) from None
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=list(_HUB_FILES)))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        told = str(error).strip().splitlines() or [type(error).__name__]
-        raise InputError(f"{name}: no such folder, and no such model on the Hugging Face Hub ({told[0]})") from None
+    except HfHubHTTPError as error:
+        raise InputError(
+            f"{name}: no such folder, and no such model on the Hugging Face Hub ({_first_line(error)})"
+        ) from None
+    except (LocalEntryNotFoundError, OSError) as error:
+        raise InputError(
+            f"{name}: no such folder, and the Hugging Face Hub cannot be reached ({_first_line(error)})"
+        ) from None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

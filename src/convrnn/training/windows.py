@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from convrnn.corpora.recording import Fault
 from convrnn.features.base import AudioFeatures, Features
 from convrnn.features.extract import Segment, Utterance
 from convrnn.features.normalise import NormalisePolicy
@@ -30,12 +31,14 @@ class Windows:
             model of frames the number of its first frame.
         end: float64 ``[windows]``, the last moment, or the number of the frame after the last one. Windows of a
             recording that is shorter than one, and those at its ends under "same" padding, are cut off there.
+        faults: What makes the features doubtful, each as (severity, kind, sentence).
     """
 
     segment: Utterance
     features: NDArray[np.float32]
     start: NDArray[np.float64]
     end: NDArray[np.float64]
+    faults: tuple[Fault, ...] = ()
 
 
 def extract_windows(
@@ -74,8 +77,10 @@ def extract_windows(
     times = [_times(front_end, config, len(x), len(y)) for x, y in zip(inputs, outputs, strict=True)]
     offsets = [segment.start or 0.0 if isinstance(segment, Segment) else 0.0 for segment in segments]
     return [
-        Windows(segment, features, offset + start, offset + end)
-        for segment, features, (start, end), offset in zip(segments, outputs, times, offsets, strict=True)
+        Windows(segment, features, offset + start, offset + end, faults)
+        for segment, features, (start, end), offset, faults in zip(
+            segments, outputs, times, offsets, found.faults, strict=True
+        )
     ]
 
 
