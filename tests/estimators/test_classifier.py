@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn
+import soundfile
 import torch
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
@@ -228,6 +229,26 @@ def test_audio_files(tmp_path):
         classifier.predict(["nowhere.wav"])
     with pytest.raises(InputError, match="X holds names of files, but the classifier was fitted on arrays of frames"):
         classifier.fit(frames, y).predict(files)
+
+
+def test_audio_files_are_checked_as_by_predict(tmp_path):
+    files = [tmp_path / f"{number}.wav" for number in range(4)]
+    rng = np.random.default_rng(0)
+    for file in files:
+        soundfile.write(file, 0.1 * rng.standard_normal(8000), 16000)
+    y = ["low", "high"] * 2
+    classifier = ConvRNNClassifier(**(QUICK | {"max_epochs": 1})).fit(files, y)
+    narrow, cut = tmp_path / "narrow.wav", tmp_path / "cut.wav"
+    soundfile.write(narrow, 0.1 * rng.standard_normal(4000), 8000)
+    cut.write_bytes(files[0].read_bytes()[:-6000])
+    sentence = rf"{narrow}: is sampled at 8000 Hz and has nothing above 4000 Hz, but the model uses up to 8000 Hz$"
+    with pytest.raises(InputError, match=sentence):
+        classifier.predict([files[0], narrow])
+    with pytest.raises(InputError, match=sentence):
+        ConvRNNClassifier(**QUICK, sample_rate=16000).fit([*files, narrow], [*y, "low"])
+    for use in (lambda: classifier.predict([cut]), lambda: ConvRNNClassifier(**QUICK).fit([*files, cut], [*y, "low"])):
+        with pytest.raises(InputError, match=rf"{cut}: audio file is truncated; 6000 bytes that its header announces"):
+            use()
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ from convrnn.training.data import Examples
 from convrnn.training.environment import environment
 from convrnn.training.learner import Learner
 from convrnn.training.loop import train
+from convrnn.training.predict import faults_of
 from convrnn.training.spec import model_on
 
 POLICIES = ("corpus", "utterance", None)
@@ -55,7 +56,8 @@ class ConvRNNClassifier(ClassifierMixin, BaseEstimator):
     - a list or object array of arrays ``[frames, features]``, which may differ in length;
     - an array ``[sequences, frames, features]``;
     - a table ``[sequences, frames]`` of univariate series, as scikit-learn's other estimators take;
-    - names of audio files, whose features are computed.
+    - names of audio files, whose features are computed. Files that are damaged, or sampled at a lower rate than the
+      features need, are refused.
 
     A sequence that is shorter than the windows of the model (7 frames in the default setting, 31 in "emotion") is
     padded with zeros after standardisation.
@@ -250,7 +252,7 @@ class ConvRNNClassifier(ClassifierMixin, BaseEstimator):
         if holds_files(X):
             if self.features_ is None:
                 raise InputError("X holds names of files, but the classifier was fitted on arrays of frames")
-            X = [extract_features(Segment(os.fspath(file)), self.features_) for file in X]
+            X = _features(X, self.features_)
         return read_sequences(self, X, reset=reset)
 
     def _features_of(self, files: Sequence[str | os.PathLike[str]]) -> Features:
@@ -313,3 +315,14 @@ class ConvRNNClassifier(ClassifierMixin, BaseEstimator):
         tags.input_tags.three_d_array = True
         tags.input_tags.string = True
         return tags
+
+
+def _features(files: Sequence[str | os.PathLike[str]], config: Features) -> list[NDArray[np.float32]]:
+    """The features of audio files, all of which are checked first."""
+    segments = [Segment(os.fspath(file)) for file in files]
+    for segment in segments:
+        # "narrow-band" is accepted only so that its sentence does not advise to accept it, which is not possible here.
+        for severity, kind, sentence in faults_of(segment, config, accept=("narrow-band",)):
+            if severity == "error" or kind == "narrow-band":
+                raise InputError(sentence)
+    return [extract_features(segment, config) for segment in segments]
