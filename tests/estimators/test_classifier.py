@@ -220,7 +220,11 @@ def test_audio_files(tmp_path):
     assert classifier.score(files, y) == 1
     names = [str(file) for file in files]
     frames = [extract_features(Segment(name), config) for name in names]
-    assert (classifier.predict_proba(np.array(names)) == classifier.predict_proba(frames)).all()
+    probabilities = classifier.predict_proba(np.array(names))
+    with pytest.raises(InputError, match="X holds arrays of frames, but the classifier was fitted on names of files"):
+        classifier.predict(frames)
+    on_frames = clone(classifier).fit(frames, y)
+    assert (on_frames.predict_proba(frames) == probabilities).all()
     waveform = ConvRNNClassifier(**(QUICK | {"max_epochs": 1}), features="waveform-1ms", sample_rate=4000)
     assert waveform.fit(files, y).models_[0].config.in_features == 4
     with pytest.raises(InputError, match="features='logmel' sample_rate=1000: Value error, num_bands=26 is too many"):
@@ -228,7 +232,7 @@ def test_audio_files(tmp_path):
     with pytest.raises(InputError, match=r"nowhere\.wav: audio file does not exist"):
         classifier.predict(["nowhere.wav"])
     with pytest.raises(InputError, match="X holds names of files, but the classifier was fitted on arrays of frames"):
-        classifier.fit(frames, y).predict(files)
+        on_frames.predict(files)
 
 
 def test_audio_files_are_checked_as_by_predict(tmp_path):

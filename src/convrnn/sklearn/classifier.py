@@ -253,6 +253,8 @@ class ConvRNNClassifier(ClassifierMixin, BaseEstimator):
             if self.features_ is None:
                 raise InputError("X holds names of files, but the classifier was fitted on arrays of frames")
             X = _features(X, self.features_)
+        elif self.features_ is not None:
+            raise InputError("X holds arrays of frames, but the classifier was fitted on names of files")
         return read_sequences(self, X, reset=reset)
 
     def _features_of(self, files: Sequence[str | os.PathLike[str]]) -> Features:
