@@ -284,6 +284,8 @@ def test_bad_arguments_are_named(changes, message):
         (lambda X, y: (X, y[:-1]), "y has 19 values, but X has 20 sequences"),
         (lambda X, y: (X, y, [1, 2]), "groups has 2 values, but X has 20 sequences"),
         (lambda X, y: (X, y, ["anna"] * 20), "'groups': all are 'anna'; a second group is needed for validation"),
+        (lambda X, y: (X, y, y), "'groups': none can be held out for validation, since each is the only group of some"),
+        (lambda X, y: (X, y, [None] * 20), "groups[0] is None; every sequence needs a group"),
         (lambda X, _: (X, ["up"] * 20), "y has only one class, 'up'; at least two are needed"),
         (lambda X, y: (X[:2], y[:2]), "no class has two examples; one of them is needed for validation"),
         (lambda X, y: ([x[:0] for x in X], y), "X[0] has shape (0, 2); allowed: [frames, features] with at least one"),
