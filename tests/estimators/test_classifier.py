@@ -267,7 +267,8 @@ def test_audio_files_are_checked_as_by_predict(tmp_path):
         ({"batch_size": 2.5}, "batch_size=2.5: must be a whole number from 1 to 65536"),
         ({"random_state": -1}, "random_state=-1: must be a number from 0 to "),
         ({"features": "mfcc"}, "'features': unknown value 'mfcc'; allowed: logmel, "),
-        ({"device": "gpu"}, "'device': unknown value 'gpu'; allowed: auto, cpu, cuda"),
+        ({"device": "gpu"}, "'device': unknown value 'gpu'; allowed: auto, cpu, cuda, cuda:N for GPU number N, mps"),
+        ({"device": None}, "'device': unknown value 'None'; allowed: auto, cpu, "),
     ],
 )
 def test_bad_arguments_are_named(changes, message):
@@ -309,8 +310,29 @@ def test_prediction_refuses_other_features(fitted):
 
 def test_a_missing_gpu_is_named(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(InputError, match="device='cuda': PyTorch finds no GPU here; choose 'cpu' or 'auto'"):
+    with pytest.raises(InputError, match="device='cuda': PyTorch finds no CUDA GPU here; choose 'cpu' or 'auto'"):
         ConvRNNClassifier(**QUICK, device="cuda").fit(*slopes(0))
+
+
+def test_one_of_several_gpus_can_be_chosen(monkeypatch):
+    X, y = slopes(0)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(module, "environment", lambda **_: torch.random.fork_rng([]))
+    learners, places = [], []
+    learner = module.Learner
+
+    def learner_on_the_cpu(*args, device, index, **others):
+        learners.append((device, index))
+        return learner(*args, **others)
+
+    monkeypatch.setattr(module, "Learner", learner_on_the_cpu)
+    monkeypatch.setattr(torch.nn.Module, "to", lambda model, place: places.append(place) or model)
+    classifier = ConvRNNClassifier(**(QUICK | {"max_epochs": 1}), device="cuda:1").fit(X, y)
+    classifier.predict(X[:2])
+    assert (learners, places[-1]) == ([("cuda", 1)], "cuda:1")
+    with pytest.raises(InputError, match="device='cuda:2': there are 2 GPUs, counted from 0"):
+        classifier.set_params(device="cuda:2").predict(X[:2])
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")

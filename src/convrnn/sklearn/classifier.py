@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Any, Literal, Self
 
 import numpy as np
-import torch
 from joblib import effective_n_jobs
 from numpy.typing import ArrayLike, NDArray
 from pydantic import ValidationError
@@ -29,16 +28,16 @@ from convrnn.models.presets import FRONT_ENDS, SETTINGS, preset
 from convrnn.sklearn.hold_out import hold_out
 from convrnn.sklearn.sequences import SequencesLike, holds_files, read_sequences
 from convrnn.training.checkpoint import TrainingState
-from convrnn.training.config import MOST_SEED, Device, training_config
+from convrnn.training.config import MOST_SEED, training_config
 from convrnn.training.data import Examples
 from convrnn.training.environment import environment
 from convrnn.training.learner import Learner
 from convrnn.training.loop import train
+from convrnn.training.placement import Placement
 from convrnn.training.predict import faults_of
 from convrnn.training.spec import model_on
 
 POLICIES = ("corpus", "utterance", None)
-DEVICES = ("auto", "cpu", "cuda")
 MOST_ESTIMATORS = 1000
 
 
@@ -86,7 +85,8 @@ class ConvRNNClassifier(ClassifierMixin, BaseEstimator):
             16 kHz at most.
         random_state: Seed of initial weights, order and validation share. The same seed, data and software give the
             same model. None or a generator draws another seed in every fit.
-        device: "auto" (a CUDA GPU if there is one, otherwise the CPU), "cpu" or "cuda".
+        device: "auto" (a CUDA GPU if there is one, then Apple's GPU, then the CPU), "cpu", "cuda", "cuda:N" for GPU
+            number N, or "mps".
         n_jobs: Number of CPU threads; -1 for all cores. None is 1, except within joblib.
 
     Attributes:
@@ -163,7 +163,7 @@ class ConvRNNClassifier(ClassifierMixin, BaseEstimator):
             NonFiniteLossError: Training diverged.
         """
         self._check_parameters()
-        device = self._device()
+        placement = Placement.of(str(self.device))
         labels = validate_data(self, X="no_validation", y=y)
         check_classification_targets(labels)
         sequences = self._read(X, reset=True)
@@ -177,9 +177,9 @@ class ConvRNNClassifier(ClassifierMixin, BaseEstimator):
         examples = Examples(self._normalised(sequences), classes.astype(np.int64))
         config = self._model_config()
         self.models_, self.history_ = [], []
-        with environment(device=device, threads=effective_n_jobs(self.n_jobs)):
+        with environment(device=placement.device, threads=effective_n_jobs(self.n_jobs)):
             for seed in self._seeds():
-                state = self._train(config, examples, groups, seed, device)
+                state = self._train(config, examples, groups, seed, placement)
                 model = SequenceClassifier(config).eval()
                 model.load_state_dict(state.best_model)
                 self.models_.append(model)
@@ -198,12 +198,12 @@ class ConvRNNClassifier(ClassifierMixin, BaseEstimator):
         """
         check_is_fitted(self)
         sequences = self._normalised(self._read(X, reset=False))
-        device = self._device()
+        placement = Placement.of(str(self.device))
         probabilities = []
-        with environment(device=device, threads=effective_n_jobs(self.n_jobs)):
+        with environment(device=placement.device, threads=effective_n_jobs(self.n_jobs)):
             for model in self.models_:
                 try:
-                    found = log_probabilities(model.to(device), sequences, batch_size=self.batch_size)
+                    found = log_probabilities(model.to(str(placement)), sequences, batch_size=self.batch_size)
                 finally:
                     model.cpu()  # so that a pickled classifier can be loaded without a GPU
                 probabilities.append(np.exp(found, dtype=np.float64))
@@ -228,7 +228,6 @@ class ConvRNNClassifier(ClassifierMixin, BaseEstimator):
         check_choice("front_end", self.front_end, FRONT_ENDS)
         check_choice("setting", self.setting, SETTINGS)
         check_choice("features", self.features, FEATURES)
-        check_choice("device", self.device, DEVICES)
         if self.normalise not in POLICIES:
             raise InputError(
                 Argument("normalise", self.normalise), ": unknown value; allowed: 'corpus', 'utterance' and None"
@@ -239,12 +238,6 @@ class ConvRNNClassifier(ClassifierMixin, BaseEstimator):
         if isinstance(self.random_state, int | np.integer):
             check_number("random_state", int(self.random_state), 0, MOST_SEED)
         self._training = training_config(self.max_epochs, self.patience, self.batch_size, self.learning_rate)
-
-    def _device(self) -> Device:
-        there = torch.cuda.is_available()
-        if self.device == "cuda" and not there:
-            raise InputError(Argument("device", "cuda"), ": PyTorch finds no GPU here; choose 'cpu' or 'auto'")
-        return "cuda" if there and self.device != "cpu" else "cpu"
 
     def _read(self, X: SequencesLike, *, reset: bool) -> list[NDArray[Any]]:
         if reset:
@@ -295,11 +288,12 @@ class ConvRNNClassifier(ClassifierMixin, BaseEstimator):
         examples: Examples,
         groups: Sequence[object] | None,
         seed: int,
-        device: Device,
+        placement: Placement,
     ) -> TrainingState:
         rows = hold_out(examples.labels, groups, self.validation_fraction, seed)
         training_set, validation_set = map(examples.take, rows)
-        learner, state = Learner(config, self._training, seed=seed, device=device), TrainingState()
+        learner = Learner(config, self._training, seed=seed, device=placement.device, index=placement.index)
+        state = TrainingState()
         train(
             learner,
             training_set,
