@@ -221,6 +221,8 @@ def test_audio_files(tmp_path):
     names = [str(file) for file in files]
     frames = [extract_features(Segment(name), config) for name in names]
     probabilities = classifier.predict_proba(np.array(names))
+    for column in (pd.Series(names, index=range(5, 17)), pd.DataFrame({"file": files})["file"]):
+        assert (classifier.predict_proba(column) == probabilities).all()
     with pytest.raises(InputError, match="X holds arrays of frames, but the classifier was fitted on names of files"):
         classifier.predict(frames)
     on_frames = clone(classifier).fit(frames, y)
@@ -229,6 +231,8 @@ def test_audio_files(tmp_path):
     assert waveform.fit(files, y).models_[0].config.in_features == 4
     with pytest.raises(InputError, match="features='logmel' sample_rate=1000: Value error, num_bands=26 is too many"):
         ConvRNNClassifier(**QUICK, sample_rate=1000).fit(files, y)
+    with pytest.raises(InputError, match=r"X is \[\]; a list or array of sequences is needed"):
+        classifier.predict([])
     with pytest.raises(InputError, match=r"nowhere\.wav: audio file does not exist"):
         classifier.predict(["nowhere.wav"])
     with pytest.raises(InputError, match="X holds names of files, but the classifier was fitted on arrays of frames"):
@@ -282,6 +286,24 @@ def test_bad_arguments_are_named(changes, message):
     [
         (lambda _, y: ([], y), "X is []; a list or array of sequences is needed"),
         (lambda _, y: ("a.wav", y), "X is 'a.wav'; a list or array of sequences is needed"),
+        (
+            lambda X, y: (dict(enumerate(X)), y),
+            "X is a dict; a list or array of sequences is needed, in the order of y",
+        ),
+        (lambda _, y: ({"a.wav"}, y), "X is a set; a list or array of sequences is needed"),
+        (
+            lambda X, y: ([*X[:3], "a.wav", *X[4:]], y),
+            "X[3] is the name of a file, but X[0] is not; all or none must be",
+        ),
+        (lambda X, y: ([Path("a.wav"), *X[1:]], y), "X[0] is the name of a file, but X[1] is not; all or none must be"),
+        (
+            lambda _, y: (pd.DataFrame({"file": ["a.wav"] * 20}), y),
+            "X is a table that holds text; pass names of files as",
+        ),
+        (
+            lambda _, y: (np.array([["a.wav", Path("b.wav")]] * 20), y),
+            "X is a table that holds text; pass names of files as",
+        ),
         (lambda X, y: (X, y[:-1]), "y has 19 values, but X has 20 sequences"),
         (lambda X, y: (X, y, [1, 2]), "groups has 2 values, but X has 20 sequences"),
         (lambda X, y: (X, y, ["anna"] * 20), "'groups': all are 'anna'; a second group is needed for validation"),
