@@ -288,7 +288,7 @@ def test_bad_arguments_are_named(changes, message):
         (lambda _, y: ("a.wav", y), "X is 'a.wav'; a list or array of sequences is needed"),
         (
             lambda X, y: (dict(enumerate(X)), y),
-            "X is a dict; a list or array of sequences is needed, in the order of y",
+            "X is a dict; a list or array of sequences is needed",
         ),
         (lambda _, y: ({"a.wav"}, y), "X is a set; a list or array of sequences is needed"),
         (
@@ -306,6 +306,7 @@ def test_bad_arguments_are_named(changes, message):
         ),
         (lambda X, y: (X, y[:-1]), "y has 19 values, but X has 20 sequences"),
         (lambda X, y: (X, y, [1, 2]), "groups has 2 values, but X has 20 sequences"),
+        (lambda X, y: (X, y, 5), "'groups': must be a list of numbers or of strings, one for each sequence"),
         (lambda X, y: (X, y, ["anna"] * 20), "'groups': all are 'anna'; a second group is needed for validation"),
         (lambda X, y: (X, y, y), "'groups': none can be held out for validation, since each is the only group of some"),
         (lambda X, y: (X, y, [None] * 20), "groups[0] is None; every sequence needs a group"),

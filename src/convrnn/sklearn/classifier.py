@@ -1,7 +1,7 @@
 """The paper's classifiers as a scikit-learn estimator."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -168,7 +168,7 @@ class ConvRNNClassifier(ClassifierMixin, BaseEstimator):
         check_classification_targets(labels)
         sequences = self._read(X, reset=True)
         for name, values in (("y", labels), ("groups", groups)):
-            if values is not None and len(values) != len(sequences):
+            if isinstance(values, Sized) and len(values) != len(sequences):
                 raise InputError(f"{name} has {len(values)} values, but X has {len(sequences)} sequences")
         self.classes_, classes = np.unique(labels, return_inverse=True)
         if len(self.classes_) < 2:
@@ -193,7 +193,8 @@ class ConvRNNClassifier(ClassifierMixin, BaseEstimator):
             X: Sequences, in any of the forms above.
 
         Raises:
-            InputError: A sequence or file cannot be used, or has other features than those in training.
+            InputError: A sequence or file cannot be used, or has other features than those in training; or these are
+                arrays and the training data were files, or the reverse.
             NotFittedError: ``fit`` was not called before.
         """
         check_is_fitted(self)

@@ -91,7 +91,7 @@ def holds_files(X: SequencesLike) -> TypeGuard[Sequence[str | os.PathLike[str]]]
     if X is None or isinstance(X, str) or (isinstance(X, list | tuple) and len(X) == 0):
         raise InputError(f"X is {one_sentence(repr(X), 40)}; a list or array of sequences is needed")
     if isinstance(X, Mapping | Set) and not hasattr(X, "ndim"):  # a sparse array may be a dict, too
-        raise InputError(f"X is a {type(X).__name__}; a list or array of sequences is needed, in the order of y")
+        raise InputError(f"X is a {type(X).__name__}; a list or array of sequences is needed")
     if isinstance(X, np.ndarray | pd.DataFrame) and X.ndim == 2:
         if any(isinstance(x, _NAME) for x in np.asarray(X[:1], dtype=object).flat):
             raise InputError("X is a table that holds text; pass names of files as a list or column, such as X['file']")
