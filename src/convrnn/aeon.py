@@ -4,10 +4,16 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from aeon.classification import BaseClassifier
 from numpy.typing import NDArray
 
 from convrnn import sklearn
+
+try:
+    from aeon.classification import BaseClassifier
+except ModuleNotFoundError as error:
+    raise ImportError(
+        f"convrnn.aeon needs {error.name}, which is not installed; run: pip install 'convrnn[aeon]'"
+    ) from error
 
 
 class ConvRNNClassifier(BaseClassifier):

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn
+import soundfile
 import torch
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
@@ -219,15 +220,43 @@ def test_audio_files(tmp_path):
     assert classifier.score(files, y) == 1
     names = [str(file) for file in files]
     frames = [extract_features(Segment(name), config) for name in names]
-    assert (classifier.predict_proba(np.array(names)) == classifier.predict_proba(frames)).all()
+    probabilities = classifier.predict_proba(np.array(names))
+    for column in (pd.Series(names, index=range(5, 17)), pd.DataFrame({"file": files})["file"]):
+        assert (classifier.predict_proba(column) == probabilities).all()
+    with pytest.raises(InputError, match="X holds arrays of frames, but the classifier was fitted on names of files"):
+        classifier.predict(frames)
+    on_frames = clone(classifier).fit(frames, y)
+    assert (on_frames.predict_proba(frames) == probabilities).all()
     waveform = ConvRNNClassifier(**(QUICK | {"max_epochs": 1}), features="waveform-1ms", sample_rate=4000)
     assert waveform.fit(files, y).models_[0].config.in_features == 4
     with pytest.raises(InputError, match="features='logmel' sample_rate=1000: Value error, num_bands=26 is too many"):
         ConvRNNClassifier(**QUICK, sample_rate=1000).fit(files, y)
+    with pytest.raises(InputError, match=r"X is \[\]; a list or array of sequences is needed"):
+        classifier.predict([])
     with pytest.raises(InputError, match=r"nowhere\.wav: audio file does not exist"):
         classifier.predict(["nowhere.wav"])
     with pytest.raises(InputError, match="X holds names of files, but the classifier was fitted on arrays of frames"):
-        classifier.fit(frames, y).predict(files)
+        on_frames.predict(files)
+
+
+def test_audio_files_are_checked_as_by_predict(tmp_path):
+    files = [tmp_path / f"{number}.wav" for number in range(4)]
+    rng = np.random.default_rng(0)
+    for file in files:
+        soundfile.write(file, 0.1 * rng.standard_normal(8000), 16000)
+    y = ["low", "high"] * 2
+    classifier = ConvRNNClassifier(**(QUICK | {"max_epochs": 1})).fit(files, y)
+    narrow, cut = tmp_path / "narrow.wav", tmp_path / "cut.wav"
+    soundfile.write(narrow, 0.1 * rng.standard_normal(4000), 8000)
+    cut.write_bytes(files[0].read_bytes()[:-6000])
+    sentence = rf"{narrow}: is sampled at 8000 Hz and has nothing above 4000 Hz, but the model uses up to 8000 Hz$"
+    with pytest.raises(InputError, match=sentence):
+        classifier.predict([files[0], narrow])
+    with pytest.raises(InputError, match=sentence):
+        ConvRNNClassifier(**QUICK, sample_rate=16000).fit([*files, narrow], [*y, "low"])
+    for use in (lambda: classifier.predict([cut]), lambda: ConvRNNClassifier(**QUICK).fit([*files, cut], [*y, "low"])):
+        with pytest.raises(InputError, match=rf"{cut}: audio file is truncated; 6000 bytes that its header announces"):
+            use()
 
 
 @pytest.mark.parametrize(
@@ -242,7 +271,8 @@ def test_audio_files(tmp_path):
         ({"batch_size": 2.5}, "batch_size=2.5: must be a whole number from 1 to 65536"),
         ({"random_state": -1}, "random_state=-1: must be a number from 0 to "),
         ({"features": "mfcc"}, "'features': unknown value 'mfcc'; allowed: logmel, "),
-        ({"device": "gpu"}, "'device': unknown value 'gpu'; allowed: auto, cpu, cuda"),
+        ({"device": "gpu"}, "'device': unknown value 'gpu'; allowed: auto, cpu, cuda, cuda:N for GPU number N, mps"),
+        ({"device": None}, "'device': unknown value 'None'; allowed: auto, cpu, "),
     ],
 )
 def test_bad_arguments_are_named(changes, message):
@@ -256,9 +286,30 @@ def test_bad_arguments_are_named(changes, message):
     [
         (lambda _, y: ([], y), "X is []; a list or array of sequences is needed"),
         (lambda _, y: ("a.wav", y), "X is 'a.wav'; a list or array of sequences is needed"),
+        (
+            lambda X, y: (dict(enumerate(X)), y),
+            "X is a dict; a list or array of sequences is needed",
+        ),
+        (lambda _, y: ({"a.wav"}, y), "X is a set; a list or array of sequences is needed"),
+        (
+            lambda X, y: ([*X[:3], "a.wav", *X[4:]], y),
+            "X[3] is the name of a file, but X[0] is not; all or none must be",
+        ),
+        (lambda X, y: ([Path("a.wav"), *X[1:]], y), "X[0] is the name of a file, but X[1] is not; all or none must be"),
+        (
+            lambda _, y: (pd.DataFrame({"file": ["a.wav"] * 20}), y),
+            "X is a table that holds text; pass names of files as",
+        ),
+        (
+            lambda _, y: (np.array([["a.wav", Path("b.wav")]] * 20), y),
+            "X is a table that holds text; pass names of files as",
+        ),
         (lambda X, y: (X, y[:-1]), "y has 19 values, but X has 20 sequences"),
         (lambda X, y: (X, y, [1, 2]), "groups has 2 values, but X has 20 sequences"),
+        (lambda X, y: (X, y, 5), "'groups': must be a list of numbers or of strings, one for each sequence"),
         (lambda X, y: (X, y, ["anna"] * 20), "'groups': all are 'anna'; a second group is needed for validation"),
+        (lambda X, y: (X, y, y), "'groups': none can be held out for validation, since each is the only group of some"),
+        (lambda X, y: (X, y, [None] * 20), "groups[0] is None; every sequence needs a group"),
         (lambda X, _: (X, ["up"] * 20), "y has only one class, 'up'; at least two are needed"),
         (lambda X, y: (X[:2], y[:2]), "no class has two examples; one of them is needed for validation"),
         (lambda X, y: ([x[:0] for x in X], y), "X[0] has shape (0, 2); allowed: [frames, features] with at least one"),
@@ -282,8 +333,29 @@ def test_prediction_refuses_other_features(fitted):
 
 def test_a_missing_gpu_is_named(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(InputError, match="device='cuda': PyTorch finds no GPU here; choose 'cpu' or 'auto'"):
+    with pytest.raises(InputError, match="device='cuda': PyTorch finds no CUDA GPU here; choose 'cpu' or 'auto'"):
         ConvRNNClassifier(**QUICK, device="cuda").fit(*slopes(0))
+
+
+def test_one_of_several_gpus_can_be_chosen(monkeypatch):
+    X, y = slopes(0)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(module, "environment", lambda **_: torch.random.fork_rng([]))
+    learners, places = [], []
+    learner = module.Learner
+
+    def learner_on_the_cpu(*args, device, index, **others):
+        learners.append((device, index))
+        return learner(*args, **others)
+
+    monkeypatch.setattr(module, "Learner", learner_on_the_cpu)
+    monkeypatch.setattr(torch.nn.Module, "to", lambda model, place: places.append(place) or model)
+    classifier = ConvRNNClassifier(**(QUICK | {"max_epochs": 1}), device="cuda:1").fit(X, y)
+    classifier.predict(X[:2])
+    assert (learners, places[-1]) == ([("cuda", 1)], "cuda:1")
+    with pytest.raises(InputError, match="device='cuda:2': there are 2 GPUs, counted from 0"):
+        classifier.set_params(device="cuda:2").predict(X[:2])
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")

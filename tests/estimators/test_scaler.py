@@ -1,6 +1,9 @@
 """Standardisation of sequences, against scikit-learn's own scaler on their frames."""
 
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.preprocessing import StandardScaler
 
@@ -41,3 +44,9 @@ def test_other_features_are_refused():
     scaler = SequenceScaler().fit(sequences())
     with pytest.raises(InputError, match=r"X\[0\] has 2 features per frame; SequenceScaler expects 3"):
         scaler.transform([np.zeros((5, 2))])
+
+
+@pytest.mark.parametrize("names", [["a.wav", "b.wav"], pd.Series(["a.wav"]), [Path("a.wav")]])
+def test_names_of_files_are_refused(names):
+    with pytest.raises(InputError, match="X holds names of files; SequenceScaler takes arrays of frames"):
+        SequenceScaler().fit(names)

@@ -1,11 +1,10 @@
 """The paper's classifiers as a scikit-learn estimator."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from typing import Any, Literal, Self
 
 import numpy as np
-import torch
 from joblib import effective_n_jobs
 from numpy.typing import ArrayLike, NDArray
 from pydantic import ValidationError
@@ -29,15 +28,16 @@ from convrnn.models.presets import FRONT_ENDS, SETTINGS, preset
 from convrnn.sklearn.hold_out import hold_out
 from convrnn.sklearn.sequences import SequencesLike, holds_files, read_sequences
 from convrnn.training.checkpoint import TrainingState
-from convrnn.training.config import MOST_SEED, Device, training_config
+from convrnn.training.config import MOST_SEED, training_config
 from convrnn.training.data import Examples
 from convrnn.training.environment import environment
 from convrnn.training.learner import Learner
 from convrnn.training.loop import train
+from convrnn.training.placement import Placement
+from convrnn.training.predict import faults_of
 from convrnn.training.spec import model_on
 
 POLICIES = ("corpus", "utterance", None)
-DEVICES = ("auto", "cpu", "cuda")
 MOST_ESTIMATORS = 1000
 
 
@@ -55,7 +55,8 @@ class ConvRNNClassifier(ClassifierMixin, BaseEstimator):
     - a list or object array of arrays ``[frames, features]``, which may differ in length;
     - an array ``[sequences, frames, features]``;
     - a table ``[sequences, frames]`` of univariate series, as scikit-learn's other estimators take;
-    - names of audio files, whose features are computed.
+    - names of audio files, whose features are computed. Files that are damaged, or sampled at a lower rate than the
+      features need, are refused.
 
     A sequence that is shorter than the windows of the model (7 frames in the default setting, 31 in "emotion") is
     padded with zeros after standardisation.
@@ -84,7 +85,8 @@ class ConvRNNClassifier(ClassifierMixin, BaseEstimator):
             16 kHz at most.
         random_state: Seed of initial weights, order and validation share. The same seed, data and software give the
             same model. None or a generator draws another seed in every fit.
-        device: "auto" (a CUDA GPU if there is one, otherwise the CPU), "cpu" or "cuda".
+        device: "auto" (a CUDA GPU if there is one, then Apple's GPU, then the CPU), "cpu", "cuda", "cuda:N" for GPU
+            number N, or "mps".
         n_jobs: Number of CPU threads; -1 for all cores. None is 1, except within joblib.
 
     Attributes:
@@ -161,12 +163,12 @@ class ConvRNNClassifier(ClassifierMixin, BaseEstimator):
             NonFiniteLossError: Training diverged.
         """
         self._check_parameters()
-        device = self._device()
+        placement = Placement.of(str(self.device))
         labels = validate_data(self, X="no_validation", y=y)
         check_classification_targets(labels)
         sequences = self._read(X, reset=True)
         for name, values in (("y", labels), ("groups", groups)):
-            if values is not None and len(values) != len(sequences):
+            if isinstance(values, Sized) and len(values) != len(sequences):
                 raise InputError(f"{name} has {len(values)} values, but X has {len(sequences)} sequences")
         self.classes_, classes = np.unique(labels, return_inverse=True)
         if len(self.classes_) < 2:
@@ -175,9 +177,9 @@ class ConvRNNClassifier(ClassifierMixin, BaseEstimator):
         examples = Examples(self._normalised(sequences), classes.astype(np.int64))
         config = self._model_config()
         self.models_, self.history_ = [], []
-        with environment(device=device, threads=effective_n_jobs(self.n_jobs)):
+        with environment(device=placement.device, threads=effective_n_jobs(self.n_jobs)):
             for seed in self._seeds():
-                state = self._train(config, examples, groups, seed, device)
+                state = self._train(config, examples, groups, seed, placement)
                 model = SequenceClassifier(config).eval()
                 model.load_state_dict(state.best_model)
                 self.models_.append(model)
@@ -191,17 +193,18 @@ class ConvRNNClassifier(ClassifierMixin, BaseEstimator):
             X: Sequences, in any of the forms above.
 
         Raises:
-            InputError: A sequence or file cannot be used, or has other features than those in training.
+            InputError: A sequence or file cannot be used, or has other features than those in training; or these are
+                arrays and the training data were files, or the reverse.
             NotFittedError: ``fit`` was not called before.
         """
         check_is_fitted(self)
         sequences = self._normalised(self._read(X, reset=False))
-        device = self._device()
+        placement = Placement.of(str(self.device))
         probabilities = []
-        with environment(device=device, threads=effective_n_jobs(self.n_jobs)):
+        with environment(device=placement.device, threads=effective_n_jobs(self.n_jobs)):
             for model in self.models_:
                 try:
-                    found = log_probabilities(model.to(device), sequences, batch_size=self.batch_size)
+                    found = log_probabilities(model.to(str(placement)), sequences, batch_size=self.batch_size)
                 finally:
                     model.cpu()  # so that a pickled classifier can be loaded without a GPU
                 probabilities.append(np.exp(found, dtype=np.float64))
@@ -226,7 +229,6 @@ class ConvRNNClassifier(ClassifierMixin, BaseEstimator):
         check_choice("front_end", self.front_end, FRONT_ENDS)
         check_choice("setting", self.setting, SETTINGS)
         check_choice("features", self.features, FEATURES)
-        check_choice("device", self.device, DEVICES)
         if self.normalise not in POLICIES:
             raise InputError(
                 Argument("normalise", self.normalise), ": unknown value; allowed: 'corpus', 'utterance' and None"
@@ -238,19 +240,15 @@ class ConvRNNClassifier(ClassifierMixin, BaseEstimator):
             check_number("random_state", int(self.random_state), 0, MOST_SEED)
         self._training = training_config(self.max_epochs, self.patience, self.batch_size, self.learning_rate)
 
-    def _device(self) -> Device:
-        there = torch.cuda.is_available()
-        if self.device == "cuda" and not there:
-            raise InputError(Argument("device", "cuda"), ": PyTorch finds no GPU here; choose 'cpu' or 'auto'")
-        return "cuda" if there and self.device != "cpu" else "cpu"
-
     def _read(self, X: SequencesLike, *, reset: bool) -> list[NDArray[Any]]:
         if reset:
             self.features_ = self._features_of(X) if holds_files(X) else None
         if holds_files(X):
             if self.features_ is None:
                 raise InputError("X holds names of files, but the classifier was fitted on arrays of frames")
-            X = [extract_features(Segment(os.fspath(file)), self.features_) for file in X]
+            X = _features(X, self.features_)
+        elif self.features_ is not None:
+            raise InputError("X holds arrays of frames, but the classifier was fitted on names of files")
         return read_sequences(self, X, reset=reset)
 
     def _features_of(self, files: Sequence[str | os.PathLike[str]]) -> Features:
@@ -291,11 +289,12 @@ class ConvRNNClassifier(ClassifierMixin, BaseEstimator):
         examples: Examples,
         groups: Sequence[object] | None,
         seed: int,
-        device: Device,
+        placement: Placement,
     ) -> TrainingState:
         rows = hold_out(examples.labels, groups, self.validation_fraction, seed)
         training_set, validation_set = map(examples.take, rows)
-        learner, state = Learner(config, self._training, seed=seed, device=device), TrainingState()
+        learner = Learner(config, self._training, seed=seed, device=placement.device, index=placement.index)
+        state = TrainingState()
         train(
             learner,
             training_set,
@@ -313,3 +312,14 @@ class ConvRNNClassifier(ClassifierMixin, BaseEstimator):
         tags.input_tags.three_d_array = True
         tags.input_tags.string = True
         return tags
+
+
+def _features(files: Sequence[str | os.PathLike[str]], config: Features) -> list[NDArray[np.float32]]:
+    """The features of audio files, all of which are checked first."""
+    segments = [Segment(os.fspath(file)) for file in files]
+    for segment in segments:
+        # "narrow-band" is accepted only so that its sentence does not advise to accept it, which is not possible here.
+        for severity, kind, sentence in faults_of(segment, config, accept=("narrow-band",)):
+            if severity == "error" or kind == "narrow-band":
+                raise InputError(sentence)
+    return [extract_features(segment, config) for segment in segments]

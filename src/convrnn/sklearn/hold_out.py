@@ -1,8 +1,11 @@
 """The share of the training data that decides when training stops."""
 
+import contextlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from convrnn.corpora.assign import assign_speakers
@@ -26,7 +29,9 @@ def hold_out(
         Positions of the training and of the validation examples, sorted.
 
     Raises:
-        InputError: There is only one group, or no class has two examples.
+        InputError: No class has two examples, or no group can be held out: there is only one, or without any of them a
+            class would be absent from training. Or ``groups`` has missing values, or is not a list of numbers or
+            strings.
 
     Example:
         >>> train, validation = hold_out(np.array([0, 0, 0, 0, 1, 1]), None, 0.25, seed=0)
@@ -44,7 +49,7 @@ def hold_out(
         if not held.any():
             raise InputError("no class has two examples; one of them is needed for validation")
     else:
-        names, group_of = np.unique(np.asarray(groups), return_inverse=True)
+        names, group_of = _distinct(groups)
         if len(names) < 2:
             raise InputError(
                 Argument("groups"), f": all are {names.tolist()[0]!r}; a second group is needed for validation"
@@ -54,5 +59,24 @@ def hold_out(
         size = min(max(1, round(fraction * len(names))), len(names) - 1)
         by_name = {f"{number:09}": row.tolist() for number, row in enumerate(counts)}
         _, chosen = assign_speakers(by_name, [len(names) - size, size], rng, train=0)
+        if not chosen:
+            raise InputError(
+                Argument("groups"),
+                ": none can be held out for validation, since each is the only group of some class; a group is "
+                "needed whose classes all occur in other groups",
+            )
         held = np.isin(group_of, [int(name) for name in chosen])
     return np.flatnonzero(~held), np.flatnonzero(held)
+
+
+def _distinct(groups: Sequence[object]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """The groups, sorted, and the position among them of each example's group."""
+    objects = np.asarray(groups, dtype=object)
+    if objects.ndim == 1:
+        missing = np.flatnonzero(pd.isna(objects))
+        if len(missing):
+            raise InputError(f"groups[{missing[0]}] is {objects[missing[0]]}; every sequence needs a group")
+        # A sequence as a group is a ValueError, and values that cannot be sorted are a TypeError.
+        with contextlib.suppress(TypeError, ValueError):
+            return np.unique(np.asarray(groups), return_inverse=True)
+    raise InputError(Argument("groups"), ": must be a list of numbers or of strings, one for each sequence")

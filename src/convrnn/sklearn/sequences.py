@@ -1,10 +1,11 @@
 """What the estimators accept as ``X``: sequences of frames, or a table whose rows are univariate series."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any, TypeGuard
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import validate_data
@@ -13,6 +14,8 @@ from convrnn.errors import InputError, one_sentence
 
 SequencesLike = NDArray[Any] | Sequence[Any]
 """What the estimators take as ``X``."""
+
+_NAME = (str, os.PathLike)
 
 
 def read_sequences(estimator: BaseEstimator, X: SequencesLike, *, reset: bool) -> list[NDArray[Any]]:
@@ -31,12 +34,12 @@ def read_sequences(estimator: BaseEstimator, X: SequencesLike, *, reset: bool) -
         frame; for a table it is the number of columns, as in scikit-learn, and each sequence has one feature.
 
     Raises:
-        InputError: ``X`` is something else, a sequence has no frame, another number of features or values that are
-            not finite.
+        InputError: ``X`` is something else, such as names of files, or a sequence has no frame, another number of
+            features or values that are not finite.
         ValueError: From scikit-learn, for a table.
     """
-    if X is None or isinstance(X, str) or (isinstance(X, list | tuple) and len(X) == 0):
-        raise InputError(f"X is {one_sentence(repr(X), 40)}; a list or array of sequences is needed")
+    if holds_files(X):
+        raise InputError(f"X holds names of files; {type(estimator).__name__} takes arrays of frames")
     if is_table(X):
         table = validate_data(estimator, X, reset=reset)
         sequences, width = list(table[:, :, None]), 1
@@ -78,12 +81,28 @@ def is_table(X: SequencesLike) -> bool:
 def holds_files(X: SequencesLike) -> TypeGuard[Sequence[str | os.PathLike[str]]]:
     """Whether ``X`` is a list, array or series of file names.
 
+    Raises:
+        InputError: ``X`` is nothing that the estimators take, or a table of names, or holds names and other things.
+
     Example:
         >>> holds_files(["anna/001.wav", "anna/002.wav"]), holds_files([[1.0, 2.0]])
         (True, False)
     """
-    one_axis = getattr(X, "ndim", 1) == 1 and not isinstance(X, str) and hasattr(X, "__len__")
-    return one_axis and len(X) > 0 and all(isinstance(x, str | os.PathLike) for x in X)
+    if X is None or isinstance(X, str) or (isinstance(X, list | tuple) and len(X) == 0):
+        raise InputError(f"X is {one_sentence(repr(X), 40)}; a list or array of sequences is needed")
+    if isinstance(X, Mapping | Set) and not hasattr(X, "ndim"):  # a sparse array may be a dict, too
+        raise InputError(f"X is a {type(X).__name__}; a list or array of sequences is needed")
+    if isinstance(X, np.ndarray | pd.DataFrame) and X.ndim == 2:
+        if any(isinstance(x, _NAME) for x in np.asarray(X[:1], dtype=object).flat):
+            raise InputError("X is a table that holds text; pass names of files as a list or column, such as X['file']")
+        return False
+    if getattr(X, "ndim", 1) != 1 or not hasattr(X, "__len__"):
+        return False
+    is_name = [isinstance(x, _NAME) for x in X]
+    if len(set(is_name)) == 2:
+        name, other = is_name.index(True), is_name.index(False)
+        raise InputError(f"X[{name}] is the name of a file, but X[{other}] is not; all or none must be")
+    return any(is_name)
 
 
 def _sequence(number: int, x: ArrayLike) -> NDArray[Any]:
