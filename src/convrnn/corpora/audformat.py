@@ -197,7 +197,11 @@ def _read_database(folder: Path) -> "audformat.Database":
     content = read_regular(header, MOST_BYTES)
     try:
         # audformat's own reader would run what the header asks for.
-        database = audformat.Database.load_header_from_yaml(yaml.safe_load(content))
+        keys = yaml.safe_load(content)
+        # A header with one key is an old form: the name, and under it all others.
+        if not isinstance(keys, dict) or (len(keys) == 1 and not isinstance(next(iter(keys.values())), dict)):
+            raise InputError(f"{header}: is not the header of an audformat database, with keys name, source and usage")
+        database = audformat.Database.load_header_from_yaml(keys)
         # It prefers pickles to tables, so it sees only the latter.
         with tempfile.TemporaryDirectory() as place:
             for file in sorted(folder.glob("db.*")):
@@ -228,7 +232,9 @@ def _in_order(place: _Place) -> tuple[str, float, float]:
 
 
 def _unreadable(folder: Path, error: Exception) -> InputError:
-    return InputError(f"{folder}: cannot be read as an audformat database ({one_sentence(str(error), 160)})")
+    # The text of a KeyError is only the key.
+    why = f"the key {error} is missing" if type(error) is KeyError else str(error)
+    return InputError(f"{folder}: cannot be read as an audformat database ({one_sentence(why, 160)})")
 
 
 def _tables(folder: Path, database: "audformat.Database") -> list[_Table]:
