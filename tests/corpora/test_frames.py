@@ -1,5 +1,7 @@
 """Corpora of frames: tables with a column ``frames``, and their checks."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -64,11 +66,16 @@ def test_from_table_takes_the_same_column(tmp_path, rows, monkeypatch):
     assert here.for_task("mood").fingerprint == there.for_task("mood").fingerprint
 
 
-def test_beside_a_column_file_the_column_frames_is_a_task(rows):
-    table = pd.DataFrame(rows).rename(columns={"frames": "file"}).assign(frames=[1, 2, 1, 2, 1, 2])
-    corpus = Corpus.from_table(table)
-    assert not corpus.holds_frames
-    assert corpus.tasks["frames"] == ("1", "2")
+def test_a_table_names_recordings_or_frames_and_not_both(tmp_path, rows):
+    table = pd.DataFrame(rows).assign(file="a.wav")
+    sentence = "has both columns 'file' (recordings) and 'frames' (arrays of frames); rename or leave out one of them"
+    with pytest.raises(ValueError, match=re.escape(f"table {sentence}")):
+        Corpus.from_table(table)
+    table.to_csv(tmp_path / "both.csv", index=False)
+    with pytest.raises(CsvError) as refused:
+        open_csv(tmp_path / "both.csv")
+    assert str(refused.value) == f"{tmp_path / 'both.csv'}: {sentence}"
+    assert [(defect.line, defect.column) for defect in refused.value.defects] == [(1, "frames")]
 
 
 def test_arrays_in_the_column_of_recordings_get_a_hint(rows, check):
