@@ -148,7 +148,11 @@ def test_an_exported_model_takes_the_arrays(convrnn, model, files, tmp_path):
     [
         (("--features", "logmel"), "--features logmel: is for recordings; csv:"),
         (("--sample-rate", 8000), "--sample-rate 8000: is for recordings; csv:"),
-        (("--window-ms", 25), "--window-ms 25: only for the raw waveform"),
+        (
+            ("--window-ms", 25),
+            "--window-ms 25: only for the raw waveform (--features waveform); by default features are logmel, or the "
+            "arrays of a corpus of frames",
+        ),
     ],
 )
 def test_choices_about_recordings_are_refused(convrnn, frames, tmp_path, options, sentence):
