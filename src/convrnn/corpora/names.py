@@ -3,7 +3,7 @@
 import functools
 import shlex
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 
@@ -16,6 +16,16 @@ def some(names: Sequence[str], most: int = 20) -> str:
     """
     more = len(names) - most
     return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def with_rows(names: Sequence[str], rows: Mapping[str, int]) -> str:
+    """Names with their numbers of rows, for a sentence.
+
+    Example:
+        >>> with_rows(["x", "X"], {"x": 5, "X": 1})
+        "'x' (5 rows), 'X' (1 row)"
+    """
+    return some([f"{name!r} ({rows[name]} row{'' if rows[name] == 1 else 's'})" for name in names], 5)
 
 
 def how_to_join(one: str, other: str) -> str:
