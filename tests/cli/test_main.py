@@ -39,6 +39,7 @@ def test_help_shows_the_defaults_of_compare_in_full():
         in said
     )
     assert "By default partitions if the corpus has any, else random." in said
+    assert "a table with columns file for audio or frames for .npy arrays, speaker, labels" in said
 
 
 def test_without_arguments_the_help_is_printed():

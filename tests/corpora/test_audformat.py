@@ -93,6 +93,30 @@ def test_segments_have_times_and_the_speaker_of_their_file(opened):
     assert table["label"].tolist() == ["high", "low"]
 
 
+def test_files_that_only_name_the_speaker_of_their_segments_are_no_utterances(database, opened):
+    for table in ("emotion.train", "emotion.dev", "emotion.test"):
+        database.drop_tables(table)
+    database["files"].drop_columns("transcript", inplace=True)
+    corpus = opened()
+    segments = ["audio/0.wav#0.0-0.1", "audio/0.wav#0.1-0.25"]
+    # The other files have no segments, and what the scheme says about their speakers is a label.
+    assert corpus.table["id"].tolist() == [*segments, *FILES[1:]]
+    assert corpus.table["speaker"].tolist()[:2] == ["s1", "s1"]
+    assert corpus.for_task("gender").labels == ["female"] * 3 + ["male"] * 4
+    assert corpus.for_task("rating").table["id"].tolist() == segments
+
+
+def test_a_segment_of_another_speaker_does_not_get_what_is_known_of_the_files(database, opened):
+    for table in ("emotion.train", "emotion.dev", "emotion.test"):
+        database.drop_tables(table)
+    database["files"].drop_columns("transcript", inplace=True)
+    database["ratings"]["speaker"] = audformat.Column()
+    database["ratings"]["speaker"].set(["s3", None])
+    table = opened().table
+    assert table["speaker"].tolist()[:2] == ["s3", "s1"]
+    assert table["gender"].tolist()[:2] == [None, "female"]
+
+
 def test_the_corpus_passes_its_check_and_is_split_by_its_partitions(opened):
     corpus = opened()
     assert check_corpus(corpus, "emotion").errors == []
@@ -156,8 +180,12 @@ def test_every_utterance_needs_a_speaker(database, opened):
     ("content", "sentence"),
     [
         (None, "is not an audformat database; it must be a folder with db.yaml"),
-        ("", "cannot be read as an audformat database"),
-        ("[1, 2]", "cannot be read as an audformat database"),
+        ("", "db.yaml: is not the header of an audformat database, with keys name, source and usage"),
+        ("[1, 2]", "is not the header of an audformat database"),
+        ("{}", "cannot be read as an audformat database (the key 'name' is missing)"),
+        ("name: a\n", "is not the header of an audformat database"),
+        ("name: a\nusage: other\n", "cannot be read as an audformat database (the key 'source' is missing)"),
+        ("a: {usage: other}\n", "cannot be read as an audformat database (the key 'source' is missing)"),
         ("{name: a", "cannot be read as an audformat database"),
         ("name: a\nsource: b\nusage: other\n", "no column says who speaks"),
         ("name: a\nsource: b\nusage: free beer\n", "cannot be read as an audformat database"),

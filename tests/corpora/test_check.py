@@ -354,10 +354,10 @@ def test_labels_and_speakers_that_differ_only_in_case_are_reported(check, write_
         write_noise(f"{name}.wav")
     report = check(with_extra("a.wav,train-x,train,X", "b.wav,TRAIN-X,train,x"), "mood")
     [forms] = found(report, "label-forms")
-    assert forms.message == ("task 'mood': classes differ only in case: 'x' (5 rows), 'X' (1 rows)")
+    assert forms.message == ("task 'mood': classes differ only in case: 'x' (5 rows), 'X' (1 row)")
     [forms] = found(report, "speaker-forms")
-    assert "speakers differ only in case: 'train-x' (2 rows), 'TRAIN-X' (1 rows)" in forms.message
-    assert "same-speaker train-x=TRAIN-X" in forms.message
+    assert "speakers differ only in case: 'train-x' (2 rows), 'TRAIN-X' (1 row)" in forms.message
+    assert "--same-speaker train-x=TRAIN-X (in Python same_speaker=['train-x=TRAIN-X'])" in forms.message
     report = check(with_extra("a.wav,train-x,train,\u00e9t\u00e9", "b.wav,train-x,train,e\u0301te\u0301"))
     assert "only in Unicode form" in found(report, "label-forms")[0].message
 

@@ -247,7 +247,7 @@ def test_one_person_under_two_names_is_one_error(shared):
     [error] = report.errors
     assert error.message == (
         "speakers '46' and '53' have 2 recordings in common: 0.wav = 53-a.wav, 1.wav = 53-b.flac; if they are one "
-        "person, join them with same-speaker 46=53, or a column person"
+        "person, join them with --same-speaker 46=53 (in Python same_speaker=['46=53']), or a column person"
     )
     joined = corpus.join_speakers([("46", "53")])
     assert joined.speakers == ("1", "2", "3", "46")

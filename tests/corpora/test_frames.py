@@ -1,5 +1,7 @@
 """Corpora of frames: tables with a column ``frames``, and their checks."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -64,11 +66,16 @@ def test_from_table_takes_the_same_column(tmp_path, rows, monkeypatch):
     assert here.for_task("mood").fingerprint == there.for_task("mood").fingerprint
 
 
-def test_beside_a_column_file_the_column_frames_is_a_task(rows):
-    table = pd.DataFrame(rows).rename(columns={"frames": "file"}).assign(frames=[1, 2, 1, 2, 1, 2])
-    corpus = Corpus.from_table(table)
-    assert not corpus.holds_frames
-    assert corpus.tasks["frames"] == ("1", "2")
+def test_a_table_names_recordings_or_frames_and_not_both(tmp_path, rows):
+    table = pd.DataFrame(rows).assign(file="a.wav")
+    sentence = "has both columns 'file' (recordings) and 'frames' (arrays of frames); rename or leave out one of them"
+    with pytest.raises(ValueError, match=re.escape(f"table {sentence}")):
+        Corpus.from_table(table)
+    table.to_csv(tmp_path / "both.csv", index=False)
+    with pytest.raises(CsvError) as refused:
+        open_csv(tmp_path / "both.csv")
+    assert str(refused.value) == f"{tmp_path / 'both.csv'}: {sentence}"
+    assert [(defect.line, defect.column) for defect in refused.value.defects] == [(1, "frames")]
 
 
 def test_arrays_in_the_column_of_recordings_get_a_hint(rows, check):
@@ -149,14 +156,22 @@ def test_equal_values_are_a_warning_and_no_copies(tmp_path, check):
     assert found[0][2].endswith("a0.npy: all 100 values are equal")
 
 
-def test_unusual_lengths_are_told_in_frames(tmp_path, rows, check):
+@pytest.mark.parametrize(
+    ("unusual", "usual", "sentence"),
+    [
+        (500, 20, "500 frames long, 25 times the median of 20 frames"),
+        (8000, 20, "8000 frames long, 400 times the median of 20 frames"),
+        (12345, 1, "12345 frames long, 12345 times the median of 1 frame"),
+        (1, 20, "1 frame long, 1/20 of the median of 20 frames"),
+    ],
+)
+def test_unusual_lengths_are_told_in_frames(tmp_path, rows, check, unusual, usual, sentence):
     rng = np.random.default_rng(2)
     more = []
-    for number in range(6):
-        np.save(tmp_path / f"d{number}.npy", rng.normal(size=(20 if number else 500, 5)))
+    for number in range(12):
+        np.save(tmp_path / f"d{number}.npy", rng.normal(size=(usual if number else unusual, 5)))
         more.append(rows[0] | {"frames": f"d{number}.npy", "speaker": "d"})
-    [(_, kind, message)] = check([*rows, *more])
-    assert (kind, message) == ("duration", "d0.npy is 500 frames long, 25 times the median of 20 frames")
+    assert ("warning", "duration", f"d0.npy is {sentence}") in check([*rows, *more])
 
 
 def test_a_missing_array_stops_before_any_work(tmp_path, check):

@@ -63,6 +63,17 @@ def test_a_dataset(files, tmp_path, embedded):
         assert (Path(found) == path) is not embedded
 
 
+@pytest.mark.parametrize("absent", [-1, None])
+def test_a_row_of_a_dataset_may_have_no_label(files, tmp_path, absent):
+    datasets = pytest.importorskip("datasets")
+    audio = [{"path": str(file), "bytes": None} for file in files]
+    dataset = datasets.Dataset.from_dict({"audio": audio, "who": ["1", "2"], "mood": [0, absent]})
+    dataset = dataset.cast_column("mood", datasets.ClassLabel(names=["sad", "glad"]))
+    dataset = dataset.cast_column("audio", datasets.Audio(decode=True))
+    corpus = names_of("datasets")["corpus_of_dataset"](dataset, tmp_path / "out", "who", "mood")
+    assert corpus.table["mood"].tolist() == ["sad", None]
+
+
 def test_manifests(files):
     lhotse = pytest.importorskip("lhotse")
     recordings = lhotse.RecordingSet.from_recordings(lhotse.Recording.from_file(file) for file in files)

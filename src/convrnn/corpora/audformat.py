@@ -5,7 +5,7 @@ A database is a folder with a header ``db.yaml`` and tables of labels, with one 
 
 import math
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,10 +55,13 @@ def open_audformat(path: Path | str, *, name: str | None = None) -> Corpus:
 
     - The speaker is the column with the scheme ``speaker``, or else the column ``speaker``; a table without one takes
       it from the tables that have the same segment or the whole file.
+    - A whole file that only names the speaker of its labelled segments is no utterance; what its tables say about the
+      speaker goes to the segments.
     - The partition is that of the table's split, ``train``, ``dev`` or ``test``; a segment without one has that of its
       file.
-    - Every other column of text, whole numbers or truth values is a task, unless it can only be a measurement or a text
-      (:func:`~convrnn.corpora.csv_table.can_be_task`). Columns with the same name in several tables are one task.
+    - Every other column whose scheme lists labels or has the type ``bool``, ``int`` or ``str``, or that has no scheme,
+      is a task, unless it can only be a measurement or a text (:func:`~convrnn.corpora.csv_table.can_be_task`). Columns
+      with the same name in several tables are one task.
       Classes are in the order of the scheme's labels, and have the names that the scheme gives them.
     - What the scheme ``speaker`` says about speakers, such as their gender, are tasks too.
 
@@ -82,8 +85,18 @@ def open_audformat(path: Path | str, *, name: str | None = None) -> Corpus:
             rows.setdefault(place, _Row()).take(folder, place, table, values)
     speakers = _speakers(folder, rows)
     tasks = {task: classes for table in tables for task, classes in table.classes.items()}
+    for task in list(tasks):
+        found = [row.labels[task] for row in rows.values() if task in row.labels]
+        if not found or not (tasks[task] or can_be_task(found)):
+            del tasks[task]
+    if not tasks:
+        raise InputError(f"{folder}: no column of its tables can be a task")
+    about = {task for table in tables for task in table.about}
+    only_speaker = _give_to_segments(rows, speakers, tasks.keys(), about)
     columns: dict[str, list[object]] = {column: [] for column in (*COLUMNS, *tasks)}
     for place, row in sorted(rows.items(), key=lambda item: _in_order(item[0])):
+        if place in only_speaker:
+            continue
         file, start, end = place
         partition = row.partition or rows.get((file, None, None), row).partition
         fields = (utterance_id(file, start, end), folder / file, start, end, speakers[place], partition)
@@ -91,12 +104,6 @@ def open_audformat(path: Path | str, *, name: str | None = None) -> Corpus:
             columns[column].append(value)
         for task in tasks:
             columns[task].append(row.labels.get(task))
-    for task in list(tasks):
-        found = [str(label) for label in columns[task] if label is not None]
-        if not found or not (tasks[task] or can_be_task(found)):
-            del columns[task], tasks[task]
-    if not tasks:
-        raise InputError(f"{folder}: no column of its tables can be a task")
     classes = {task: own for task, own in tasks.items() if own}
     return Corpus.from_table(pd.DataFrame(columns, dtype=object), name=name or f"audformat:{path}", classes=classes)
 
@@ -110,6 +117,7 @@ class _Table:
         partition: The partition of its rows.
         speaker: Its column that says who speaks; None if there is none.
         classes: Its tasks, with their classes in order; empty where the scheme does not list them.
+        about: Those of its tasks that the speaker's scheme gives.
         labels: The values of all these columns, by file, start and end.
     """
 
@@ -117,6 +125,7 @@ class _Table:
     partition: str | None
     speaker: str | None
     classes: Mapping[str, tuple[str, ...]]
+    about: Collection[str]
     labels: pd.DataFrame
 
     def rows(self, folder: Path) -> Iterator[tuple[_Place, dict[str, str | None]]]:
@@ -188,7 +197,11 @@ def _read_database(folder: Path) -> "audformat.Database":
     content = read_regular(header, MOST_BYTES)
     try:
         # audformat's own reader would run what the header asks for.
-        database = audformat.Database.load_header_from_yaml(yaml.safe_load(content))
+        keys = yaml.safe_load(content)
+        # A header with one key is an old form: the name, and under it all others.
+        if not isinstance(keys, dict) or (len(keys) == 1 and not isinstance(next(iter(keys.values())), dict)):
+            raise InputError(f"{header}: is not the header of an audformat database, with keys name, source and usage")
+        database = audformat.Database.load_header_from_yaml(keys)
         # It prefers pickles to tables, so it sees only the latter.
         with tempfile.TemporaryDirectory() as place:
             for file in sorted(folder.glob("db.*")):
@@ -219,7 +232,9 @@ def _in_order(place: _Place) -> tuple[str, float, float]:
 
 
 def _unreadable(folder: Path, error: Exception) -> InputError:
-    return InputError(f"{folder}: cannot be read as an audformat database ({one_sentence(str(error), 160)})")
+    # The text of a KeyError is only the key.
+    why = f"the key {error} is missing" if type(error) is KeyError else str(error)
+    return InputError(f"{folder}: cannot be read as an audformat database ({one_sentence(why, 160)})")
 
 
 def _tables(folder: Path, database: "audformat.Database") -> list[_Table]:
@@ -230,6 +245,7 @@ def _tables(folder: Path, database: "audformat.Database") -> list[_Table]:
         speaker = next((own for own in columns if columns[own].scheme_id == SPEAKER), None)
         speaker = speaker or (SPEAKER if SPEAKER in columns else None)
         classes: dict[str, tuple[str, ...]] = {}
+        of_speaker: list[str] = []
         values: dict[str, Any] = {}
         try:
             for own in columns:
@@ -238,6 +254,7 @@ def _tables(folder: Path, database: "audformat.Database") -> list[_Table]:
                     for about in _about_speakers(database, columns[own].scheme_id):
                         if about not in columns:
                             values[about], classes[about] = table[own].get(map=about).tolist(), ()
+                            of_speaker.append(about)
                 elif (names := _class_names(database, columns[own].scheme_id)) is not None:
                     values[own] = [names.get(value, value) for value in table[own].get()]
                     classes[own] = tuple(map(str, names.values()))
@@ -248,7 +265,8 @@ def _tables(folder: Path, database: "audformat.Database") -> list[_Table]:
 
             split = database.splits[table.split_id].type if table.split_id else None
             labels = pd.DataFrame(values, index=audformat.utils.to_segmented_index(table.index), dtype=object)
-            found.append(_Table(name, None if split is None else PARTITIONS.get(split), speaker, classes, labels))
+            partition = None if split is None else PARTITIONS.get(split)
+            found.append(_Table(name, partition, speaker, classes, of_speaker, labels))
     if not any(table.speaker for table in found):
         raise InputError(f"{folder}: no column says who speaks; one needs the scheme or the name {SPEAKER!r}")
     return found
@@ -286,3 +304,34 @@ def _speakers(folder: Path, rows: Mapping[_Place, _Row]) -> dict[_Place, str]:
             "one"
         )
     return {place: speaker for place, speaker in speakers.items() if speaker}
+
+
+def _give_to_segments(
+    rows: Mapping[_Place, _Row], speakers: Mapping[_Place, str], tasks: Set[str], about: Set[str]
+) -> set[_Place]:
+    """Gives what is known of the speaker of a whole file to its labelled segments, if the file has no label itself.
+
+    Args:
+        rows: All rows; the labels of segments are changed.
+        speakers: The speaker of each row.
+        tasks: Names of all tasks.
+        about: Those that the speaker's scheme gives.
+
+    Returns:
+        The whole files that have only the speaker for their segments, and so are no utterances.
+    """
+    segments: dict[str, list[_Place]] = {}
+    for place in rows:
+        if place[1:] != (None, None):
+            segments.setdefault(place[0], []).append(place)
+    found: set[_Place] = set()
+    for file, parts in segments.items():
+        whole: _Place = (file, None, None)
+        if whole not in rows or rows[whole].labels.keys() & (tasks - about):
+            continue
+        if any(rows[part].labels.keys() & tasks for part in parts):
+            found.add(whole)
+            for part in parts:
+                if speakers[part] == speakers[whole]:
+                    rows[part].labels = rows[whole].labels | rows[part].labels
+    return found

@@ -10,7 +10,7 @@ from convrnn.corpora.coherence import LEAST_COHERENCE, coherence
 from convrnn.corpora.fingerprint import HOP, RATE
 from convrnn.corpora.joining import Groups
 from convrnn.corpora.matching import LEAST_COVERED, Match, matching
-from convrnn.corpora.names import some
+from convrnn.corpora.names import how_to_join, some
 from convrnn.corpora.recording import Recording
 from convrnn.corpora.report import NO_PARTITION, Defect, Severity
 from convrnn.corpora.sides import Division
@@ -150,7 +150,7 @@ def _shared_by_speakers(
         advice = "no split has them on different sides"
         if any(d.given or any(d.side(a) != d.side(b) for a, b in pairs) for d in divisions):
             severity = "error"
-            advice = f"if they are one person, join them with same-speaker {one}={other}, or a column person"
+            advice = how_to_join(one, other)
         message = f"speakers {one!r} and {other!r} have {recordings} in common: {files}; {advice}"
         defects.append(Defect(severity, "shared-speaker", message))
     return defects

@@ -15,6 +15,8 @@ from convrnn.errors import InputError
 
 FRAMES_COLUMN = "frames"
 """Column that names arrays of frames, in place of the column ``file``."""
+TWO_SOURCES = "has both columns 'file' (recordings) and 'frames' (arrays of frames); rename or leave out one of them"
+"""What is wrong with a table that has both columns."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +58,8 @@ class Corpus(Utterances):
                 sorted, numbers by value.
 
         Raises:
-            ValueError: If a column is missing or has a value that is not allowed, or a speaker is two persons.
+            ValueError: If a column is missing or has a value that is not allowed, the table has both ``file`` and
+                ``frames``, or a speaker is two persons.
 
         Example:
             >>> corpus = Corpus.from_table(
@@ -69,6 +72,8 @@ class Corpus(Utterances):
             >>> corpus.join_speakers([("2", "1")]).speakers
             ('2',)
         """
+        if {"file", FRAMES_COLUMN} <= set(table.columns):
+            raise ValueError(f"table {TWO_SOURCES}")
         holds_frames = names_frames(table.columns)
         if holds_frames:
             table = table.rename(columns={FRAMES_COLUMN: "file"})

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import pandas as pd
 
-from convrnn.corpora.corpus import FRAMES_COLUMN, Corpus, is_number, names_frames
+from convrnn.corpora.corpus import FRAMES_COLUMN, TWO_SOURCES, Corpus, is_number, names_frames
 from convrnn.corpora.csv_rows import CsvDefect, CsvError, Row, raise_all, read_rows, read_valid_rows
 from convrnn.corpora.names import some
 from convrnn.corpora.utterances import COLUMNS, utterance_id
@@ -59,12 +59,15 @@ def open_csv(path: Path | str, *, name: str | None = None) -> Corpus:
 
     Raises:
         InputError: If the file is missing, unreadable or empty.
-        CsvError: If a column is missing or repeated, no column is left for a task, a value is missing or not allowed,
-            two rows give the same segment of the same file, or a speaker is two persons. The error holds all such
-            defects, each in a sentence that names the CSV file, the line and the column.
+        CsvError: If a column is missing or repeated, there are both ``file`` and ``frames``, no column is left for a
+            task, a value is missing or not allowed, two rows give the same segment of the same file, or a speaker is
+            two persons. The error holds all such defects, each in a sentence that names the CSV file, the line and the
+            column.
     """
     path = Path(path)
     header, rows, defects = read_valid_rows(path, required=(("file", FRAMES_COLUMN), "speaker"))
+    if {"file", FRAMES_COLUMN} <= set(header):
+        raise_all(path, [CsvDefect(1, FRAMES_COLUMN, f"{path}: {TWO_SOURCES}"), *defects])
     source = FRAMES_COLUMN if names_frames(header) else "file"
     utterances = _Utterances(path, source, defects)
     for row in rows:

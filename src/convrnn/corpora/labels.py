@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from convrnn.corpora.names import difference, folded, some
+from convrnn.corpora.names import difference, folded, some, with_rows
 from convrnn.corpora.report import NO_PARTITION, Defect, Severity
 from convrnn.corpora.splits import Split
 from convrnn.corpora.utterances import PARTITIONS, TaskLabels, Utterances
@@ -89,7 +89,7 @@ def _forms(task: str, labels: Sequence[str | None]) -> list[Defect]:
     defects = []
     for names in alike.values():
         if len(names) > 1:
-            told = some([f"{name!r} ({counts[name]} rows)" for name in names], 5)
+            told = with_rows(names, counts)
             message = f"task {task!r}: classes differ only in {difference(*names[:2])}: {told}"
             defects.append(Defect("warning", "label-forms", message))
     commas = [name for name in counts if _DECIMAL_COMMA.fullmatch(name)]

@@ -1,8 +1,9 @@
 """Names in sentences, and names that differ only slightly from existing ones."""
 
 import functools
+import shlex
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 
@@ -15,6 +16,28 @@ def some(names: Sequence[str], most: int = 20) -> str:
     """
     more = len(names) - most
     return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def with_rows(names: Sequence[str], rows: Mapping[str, int]) -> str:
+    """Names with their numbers of rows, for a sentence.
+
+    Example:
+        >>> with_rows(["x", "X"], {"x": 5, "X": 1})
+        "'x' (5 rows), 'X' (1 row)"
+    """
+    return some([f"{name!r} ({rows[name]} row{'' if rows[name] == 1 else 's'})" for name in names], 5)
+
+
+def how_to_join(one: str, other: str) -> str:
+    """The end of a sentence on two speakers who may be one person, for users of the commands and of Python.
+
+    Example:
+        >>> print(how_to_join("a", "b"))
+        if they are one person, join them with --same-speaker a=b (in Python same_speaker=['a=b']), or a column person
+    """
+    pair = f"{one}={other}"
+    option = f"--same-speaker {shlex.quote(pair)} (in Python same_speaker={[pair]})"
+    return f"if they are one person, join them with {option}, or a column person"
 
 
 def folded(name: str) -> str:

@@ -46,8 +46,8 @@ CORPORA: Mapping[str, Entry] = MappingProxyType(
         "csv": Entry(
             "csv_table",
             "open_csv",
-            "a table with columns file, speaker, labels, optional partition, start, end; separated by commas, "
-            "semicolons or tabs; files relative to the CSV or absolute",
+            "a table with columns file for audio or frames for .npy arrays, speaker, labels, optional partition, "
+            "start, end; separated by commas, semicolons or tabs; files relative to the CSV or absolute",
         ),
         "audformat": Entry("audformat", "open_audformat", "a database in audformat, the folder with db.yaml"),
         "emodb": Entry("emodb", "open_emodb", "its original folder"),

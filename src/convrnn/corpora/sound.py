@@ -115,7 +115,6 @@ def _widths(recordings: Sequence[Recording]) -> list[Defect]:
 
 
 def _durations(corpus: Utterances, recordings: Sequence[Recording]) -> list[Defect]:
-    unit = "frames" if corpus.holds_frames else "s"
     lengths = [recording.frames if corpus.holds_frames else recording.seconds for recording in recordings]
     known = [length for length in lengths if length]
     if len(known) < FEWEST:
@@ -124,7 +123,16 @@ def _durations(corpus: Utterances, recordings: Sequence[Recording]) -> list[Defe
     defects = []
     for identity, length in zip(corpus.table["id"].tolist(), lengths, strict=True):
         if length and not median / OUTLIER <= length <= median * OUTLIER:
-            times = f"{length / median:.3g} times" if length > median else f"1/{median / length:.3g} of"
-            message = f"{identity} is {length:.3g} {unit} long, {times} the median of {median:.3g} {unit}"
-            defects.append(Defect("warning", "duration", message))
+            times = f"{_rounded(length / median)} times" if length > median else f"1/{_rounded(median / length)} of"
+            own, usual = (_length(number, frames=corpus.holds_frames) for number in (length, median))
+            defects.append(Defect("warning", "duration", f"{identity} is {own} long, {times} the median of {usual}"))
     return defects
+
+
+def _length(number: float, *, frames: bool) -> str:
+    return f"{_rounded(number)} {('frame' if number == 1 else 'frames') if frames else 's'}"
+
+
+def _rounded(number: float) -> str:
+    """Three digits, or more for a large number, which is not written as 8e+03."""
+    return f"{number:.0f}" if number >= 100 else f"{number:.3g}"

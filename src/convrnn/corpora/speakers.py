@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from convrnn.corpora.names import difference, folded, some
+from convrnn.corpora.names import difference, folded, how_to_join, with_rows
 from convrnn.corpora.report import NO_PARTITION, Defect
 from convrnn.corpora.splits import VALIDATION_SHARE
 from convrnn.corpora.utterances import PARTITIONS, Utterances
@@ -26,11 +26,8 @@ def speaker_defects(corpus: Utterances, *, by_partition: bool) -> list[Defect]:
         alike.setdefault(folded(speaker), []).append(speaker)
     for names in alike.values():
         if len(names) > 1:
-            told = some([f"{name!r} ({utterances[name]} rows)" for name in names], 5)
-            message = (
-                f"speakers differ only in {difference(*names[:2])}: {told}; if they are one person, join them with "
-                f"same-speaker {names[0]}={names[1]}, or a column person"
-            )
+            told = with_rows(names, utterances)
+            message = f"speakers differ only in {difference(*names[:2])}: {told}; {how_to_join(*names[:2])}"
             defects.append(Defect("warning", "speaker-forms", message))
     return _partition_defects(corpus) + defects if by_partition else defects
 

@@ -18,6 +18,7 @@ from convrnn.experiments.paper import Column
 from convrnn.experiments.prepare import (
     Prepared,
     check_models,
+    check_window,
     extract,
     features_for,
     prepare,
@@ -172,6 +173,7 @@ def compare(
         check_choice("features", features, FEATURES)
     policy = check_policy(normalise)
     check_numbers(split_seed=split_seed, seeds=seeds, jobs=jobs, sample_rate=sample_rate, window_ms=window_ms)
+    check_window(features, window_ms)
     training = training_config(max_epochs, patience, batch_size, learning_rate)
     placement = Placement.of(device, precision)
     chosen = RowOptions.of(same_speaker, accept, drop_duplicates=drop_duplicates)

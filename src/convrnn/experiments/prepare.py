@@ -93,6 +93,21 @@ def refuse_for_frames(data: LabelledCorpus, **choices: str | float | None) -> No
             )
 
 
+def check_window(features: str | None, window_ms: float | None) -> None:
+    """Check that a window is given only together with features; whether it suits them is for :func:`check_models`.
+
+    Raises:
+        InputError: for a window without features.
+    """
+    if window_ms is not None and features is None:
+        raise InputError(
+            Argument("window_ms", window_ms),
+            ": only for the raw waveform (",
+            Argument("features", "waveform"),
+            f"); by default features are {DEFAULT_FEATURES}, or the arrays of a corpus of frames",
+        )
+
+
 def ready_features(features: str | None, sample_rate: int | None, progress: Progress) -> AudioFeatures:
     """The config of features of recordings, after checking that they can be computed here.
 

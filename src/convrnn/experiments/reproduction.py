@@ -20,7 +20,7 @@ from convrnn.experiments.progress import Progress
 from convrnn.experiments.record import RUNS, with_earlier_runs
 from convrnn.experiments.resources import Resources
 from convrnn.experiments.results import Results
-from convrnn.experiments.rows import RowOptions, named_corpus
+from convrnn.experiments.rows import RowOptions, named_corpus, open_named
 from convrnn.experiments.table_record import TableColumn, open_table, table_columns
 from convrnn.features.registry import FEATURES
 from convrnn.models.presets import SETTINGS
@@ -199,6 +199,7 @@ def plan_reproduction(
     _refuse_options_of_others(by_name, setting=setting, split=split, sample_rate=sample_rate)
     requests = _choose(names, by_name, tasks, setting, features or ())
     with Resources.using(cache, jobs, progress, placement) as resources:
+        by_name = {name: _recordings(corpus, resources.progress) for name, corpus in by_name.items()}
         _tell_missing(requests, resources.progress)
         for name in dict.fromkeys(request.column.features for _, columns in requests for request in columns):
             ready_features(name, sample_rate, resources.progress)
@@ -271,7 +272,7 @@ class _Planner:
     def column(self, table: PaperTable, request: Request, seeds: Sequence[int], training: TrainingConfig) -> ColumnPlan:
         """The runs of one column."""
         column, progress = request.column, self.resources.progress
-        prepared = self._prepare(request.corpus, column)
+        prepared = self._prepare(request.corpus, column.task)
         features = audio_features(prepared.data, column.features, self.sample_rate, progress)
         if (request.corpus, features.sample_rate) not in self.told:
             self.told.add((request.corpus, features.sample_rate))
@@ -288,8 +289,7 @@ class _Planner:
         )
         return ColumnPlan(column, prepared, runs)
 
-    def _prepare(self, name: str, column: Column) -> Prepared:
-        task = column.task
+    def _prepare(self, name: str, task: str) -> Prepared:
         if (name, task) not in self.prepared:
             split = "partitions" if is_the_papers(name) else self.split
             self.prepared[name, task] = prepare(
@@ -299,8 +299,6 @@ class _Planner:
                 self.split_seed,
                 self.chosen,
                 self.resources,
-                features=column.features,
-                sample_rate=self.sample_rate,
             )
         return self.prepared[name, task]
 
@@ -312,6 +310,21 @@ class _Planner:
                 raise InputError(
                     Argument("same_speaker", ("=".join(pair),)), ": none of the corpora has speakers of both names"
                 )
+
+
+def _recordings(corpus: str | Corpus, progress: Progress) -> str | Corpus:
+    """The corpus, opened unless it is one of the paper's.
+
+    Raises:
+        InputError: for a corpus of frames, and one that cannot be read.
+    """
+    if isinstance(corpus, str):
+        if is_the_papers(corpus):
+            return corpus
+        corpus = open_named(corpus, progress)
+    if corpus.holds_frames:
+        raise InputError(f"{corpus.name}: reproduce is for recordings; on arrays of frames use convrnn compare")
+    return corpus
 
 
 def _refuse_options_of_others(corpora: Iterable[str], **given: str | int | None) -> None:

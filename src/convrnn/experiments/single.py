@@ -14,6 +14,7 @@ from convrnn.experiments.arguments import check_folder, check_numbers, check_pol
 from convrnn.experiments.grid import GridRun, run_grid, scores
 from convrnn.experiments.prepare import (
     check_models,
+    check_window,
     extract,
     features_for,
     ready_features,
@@ -138,6 +139,7 @@ def train(
         check_choice("features", features, FEATURES)
     policy = check_policy(normalise)
     check_numbers(split_seed=split_seed, fold=fold, seed=seed, jobs=jobs, sample_rate=sample_rate, window_ms=window_ms)
+    check_window(features, window_ms)
     training = training_config(max_epochs, patience, batch_size, learning_rate)
     placement = Placement.of(device, precision)
     chosen = RowOptions.of(same_speaker, accept, drop_duplicates=drop_duplicates)

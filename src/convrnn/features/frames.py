@@ -54,7 +54,7 @@ class FramesConfig(Features):
     @property
     @override
     def description(self) -> str:
-        return f"{self.width} feature{'s' if self.width > 1 else ''} per frame from .npy files"
+        return f"{_features(self.width)} per frame from .npy files"
 
     @property
     @override
@@ -69,7 +69,7 @@ class FramesConfig(Features):
         if isinstance(segment, Frames):
             frames = segment.values
         elif not isinstance(segment, Segment):
-            raise InputError(f"{segment}: is audio, but the model takes frames of {self.width} features")
+            raise InputError(f"{segment}: is audio, but the model takes frames of {_features(self.width)}")
         elif (segment.start, segment.end) != (None, None):
             raise InputError(f"{segment}: arrays of frames are used whole; leave out start and end")
         else:
@@ -85,7 +85,11 @@ class FramesConfig(Features):
             >>> FramesConfig(width=768).other_width(512)
             'has 512 features per frame, but the model takes 768'
         """
-        return f"has {found} features per frame, but the model takes {self.width}"
+        return f"has {_features(found)} per frame, but the model takes {self.width}"
+
+
+def _features(number: int) -> str:
+    return f"{number} feature{'' if number == 1 else 's'}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,7 +217,7 @@ def _checked_header(path: Path | str, stream: BinaryIO, size: int) -> _Header:
     if not 1 <= features <= MOST_FEATURES:
         raise InputError(f"{path}: has {features} features per frame; 1 to {MOST_FEATURES} can be used")
     if not 0 <= frames * features <= MOST_VALUES:
-        raise InputError(f"{path}: has {frames} frames of {features} features; at most {MOST_VALUES} values are read")
+        raise InputError(f"{path}: has {frames} frames of {_features(features)}; at most {MOST_VALUES} values are read")
     expected = stream.tell() + frames * features * dtype.itemsize
     if size != expected:
         differs = "is cut off" if size < expected else "does not end with its array"
