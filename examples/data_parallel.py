@@ -67,6 +67,9 @@ def main() -> None:
         dist.all_reduce(loss)
         if rank == 0 and step % 5 == 4:
             print(f"step {step + 1}: loss {loss.item() / processes:.3f}")
+    # A process that ends before the others, or before the threads of DistributedDataParallel, may be aborted.
+    del parallel, optimizer
+    dist.barrier()
     dist.destroy_process_group()
 
 
