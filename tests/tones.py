@@ -1,4 +1,4 @@
-"""Small recordings that tests write: tones of one pitch or another."""
+"""Small recordings of tests: tones of one pitch or another, and noise."""
 
 import numpy as np
 import soundfile
@@ -12,3 +12,9 @@ def write_tone(path, hertz, *, seconds=0.3, seed=0):
     pitch = np.where(time < 0.1, 700, hertz)
     noise = 0.05 * np.random.default_rng(seed).standard_normal(len(time))
     soundfile.write(path, 0.3 * np.sin(2 * np.pi * np.cumsum(pitch) / RATE) + noise, RATE)
+
+
+def noise(seconds, rate, channels=1, seed=0):
+    """Noise, float32 ``[channels, samples]``."""
+    rng = np.random.default_rng(seed)
+    return (0.1 * rng.standard_normal((channels, int(seconds * rate)))).astype(np.float32)

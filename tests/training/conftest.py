@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from bundles import STATISTICS, make_bundle
 from convrnn.corpora.corpus import Corpus
 from convrnn.corpora.labelled import LabelledCorpus
 from convrnn.corpora.registry import open_corpus
@@ -26,6 +27,7 @@ from convrnn.training.fit import run
 from convrnn.training.loop import StepReport
 from convrnn.training.result import RunResult
 from convrnn.training.spec import RunSpec
+from tones import noise
 
 RATE = 8000
 PITCH = {"high": 1500.0, "low": 300.0, "middle": 700.0}
@@ -137,3 +139,21 @@ def finished(
         on_step=steps.append,
     )
     return result, reports, steps
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Three recordings of 16, 44.1 (stereo) and 48 kHz."""
+    folder = tmp_path_factory.mktemp("files")
+    for i, (rate, channels) in enumerate(((16000, 1), (44100, 2), (48000, 1))):
+        soundfile.write(folder / f"{i}.wav", noise(1 + i / 3, rate, channels, seed=i).T, rate, subtype="FLOAT")
+    return [folder / f"{i}.wav" for i in range(3)]
+
+
+@pytest.fixture(scope="session")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folders of a model for each policy."""
+    root = tmp_path_factory.mktemp("models")
+    for policy in ("speaker", "utterance", "corpus"):
+        make_bundle(normalise=policy, statistics=STATISTICS if policy == "corpus" else None).save(root / policy)
+    return root
