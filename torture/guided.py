@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from random import Random
 
-from torture.readers import Target
+from torture.target import Target
 
 LONGEST = 2**20
 """Maximum size of an input in bytes."""

@@ -1,5 +1,6 @@
 """Valid inputs to start from: a corpus of tones, a small model and a run of it, made anew and always the same."""
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -149,3 +150,14 @@ def write_run(folder: Path) -> tuple[Path, Path]:
     except InterruptedError:
         return finished, runs / f"{half.hash}.partial"
     raise AssertionError("the run should have stopped after its first epoch")
+
+
+def sound(kind: str, encoding: str, *, channels: int = 1, rate: int = RATE) -> bytes:
+    """A short tone as an audio file of this kind and encoding."""
+    import soundfile
+
+    stream = io.BytesIO()
+    # The same number of milliseconds at every rate.
+    samples = np.repeat(tone(440, 0.06 * rate / RATE, 0)[:, None], channels, axis=1)
+    soundfile.write(stream, samples, rate, format=kind, subtype=encoding)
+    return stream.getvalue()

@@ -7,108 +7,15 @@ import shutil
 import struct
 import warnings
 import zipfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
 import numpy as np
 
-from torture import material
+from torture import audio_readers, material
 from torture.mutate import damage_bytes, damage_json, damage_table
-
-
-@dataclass(frozen=True)
-class Target:
-    """A reader that is ready to be tried.
-
-    Attributes:
-        seeds: Valid inputs.
-        damage: Damages an input, valid or already damaged, by random choices.
-        read: Reads an input as convrnn does, and raises what convrnn raises.
-    """
-
-    seeds: Sequence[bytes]
-    damage: Callable[[bytes, Random], bytes]
-    read: Callable[[bytes], object]
-
-
-class BelievedError(AssertionError):
-    """Damage went unnoticed that a digest should have revealed."""
-
-
-def wav(folder: Path) -> Target:
-    """WAV in every encoding, RF64 and W64."""
-    encodings = (
-        "PCM_16",
-        "PCM_24",
-        "PCM_32",
-        "PCM_U8",
-        "FLOAT",
-        "DOUBLE",
-        "ULAW",
-        "ALAW",
-        "IMA_ADPCM",
-        "MS_ADPCM",
-        "GSM610",
-    )
-    seeds = [_sound("WAV", encoding) for encoding in encodings]
-    seeds += [_sound(kind, "PCM_16") for kind in ("WAVEX", "RF64", "W64")]
-    return _audio(folder, [*seeds, _sound("WAV", "PCM_16", channels=2), _sound("WAV", "FLOAT", rate=48000)])
-
-
-def flac(folder: Path) -> Target:
-    """FLAC."""
-    return _audio(folder, [_sound("FLAC", "PCM_16"), _sound("FLAC", "PCM_24", channels=2), _sound("FLAC", "PCM_S8")])
-
-
-def ogg_mp3(folder: Path) -> Target:
-    """Ogg Vorbis, Opus and MP3."""
-    return _audio(folder, [_sound("OGG", "VORBIS"), _sound("OGG", "OPUS"), _sound("MP3", "MPEG_LAYER_III", rate=16000)])
-
-
-def other_audio(folder: Path) -> Target:
-    """AIFF, AU, CAF, NIST and all other formats that libsndfile writes."""
-    import soundfile
-
-    # An SD2 file has its samples in a second file, which libsndfile would write into the working folder.
-    known = {"WAV", "WAVEX", "RF64", "W64", "FLAC", "OGG", "MP3", "RAW", "SD2"}
-    kinds = sorted(kind for kind in soundfile.available_formats() if kind not in known)
-    made = {kind: soundfile.default_subtype(kind) for kind in kinds}
-    return _audio(folder, [_sound(kind, encoding) for kind, encoding in made.items() if encoding is not None])
-
-
-def headerless(folder: Path) -> Target:
-    """Samples without a header, as aGender has them."""
-    samples = (32767 * material.tone(400, 0.05, 1)).astype("<i2").tobytes()
-    return _audio(folder, [samples, _sound("WAV", "PCM_16")], suffix=".raw", headerless_rate=8000)
-
-
-def _sound(kind: str, encoding: str, *, channels: int = 1, rate: int = material.RATE) -> bytes:
-    import soundfile
-
-    stream = io.BytesIO()
-    # The same number of milliseconds at every rate.
-    samples = np.repeat(material.tone(440, 0.06 * rate / material.RATE, 0)[:, None], channels, axis=1)
-    soundfile.write(stream, samples, rate, format=kind, subtype=encoding)
-    return stream.getvalue()
-
-
-def _audio(folder: Path, seeds: Sequence[bytes], *, suffix: str = ".wav", headerless_rate: int | None = None) -> Target:
-    from convrnn.corpora.recording import listen_to
-    from convrnn.features.extract import Segment, extract_features
-    from convrnn.features.logmel import LogMelConfig
-
-    path = folder / f"sound{suffix}"
-    config = LogMelConfig(sample_rate=16000)
-
-    def read(data: bytes) -> None:
-        path.write_bytes(data)
-        segment = Segment(str(path), headerless_rate=headerless_rate)
-        listen_to(segment, "sound")
-        extract_features(segment, config)
-
-    return Target(seeds, lambda data, random: damage_bytes(data, random, seeds), read)
+from torture.target import BelievedError, Target
 
 
 def frames(folder: Path) -> Target:
@@ -426,7 +333,7 @@ def store(folder: Path) -> Target:
     from convrnn.features.store import FeatureStore
 
     sound = folder / "sound.wav"
-    sound.write_bytes(_sound("WAV", "PCM_16"))
+    sound.write_bytes(material.sound("WAV", "PCM_16"))
     segment = Segment(str(sound))
     features = FeatureStore(folder / "features", LogMelConfig(sample_rate=material.RATE))
     features.extract([segment])
@@ -451,7 +358,7 @@ def live(folder: Path) -> Target:
 
     bundle = material.write_bundle(folder)
     samples = (32767 * material.tone(400, 0.2, 1)).astype("<i2").tobytes()
-    sounds = [samples, samples[:402], _sound("WAV", "PCM_16"), _sound("FLAC", "PCM_16"), b"\0" * 1000]
+    sounds = [samples, samples[:402], material.sound("WAV", "PCM_16"), material.sound("FLAC", "PCM_16"), b"\0" * 1000]
     usual = json.dumps(["--seconds", "0.1", "--every", "0.1"]).encode()
     numbers = ("0.1", "0.2", "1", "0.05", "1e9", "1e308", "inf", "nan", "-1", "0", "1e-320", "x", "2" * 400)
     rates = ("8000", "16000", "8001", "1", "44100", "-8000", str(2**31), str(2**63), "1e4", "768000", "768001")
@@ -479,11 +386,11 @@ def live(folder: Path) -> Target:
 
 
 READERS: dict[str, Callable[[Path], Target]] = {
-    "wav": wav,
-    "flac": flac,
-    "ogg and mp3": ogg_mp3,
-    "other audio": other_audio,
-    "headerless audio": headerless,
+    "wav": audio_readers.wav,
+    "flac": audio_readers.flac,
+    "ogg and mp3": audio_readers.ogg_mp3,
+    "other audio": audio_readers.other_audio,
+    "headerless audio": audio_readers.headerless,
     "frames": frames,
     "csv": csv_table,
     "audformat": audformat,

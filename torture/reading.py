@@ -16,7 +16,8 @@ from types import FrameType
 from typing import Any
 
 from torture import guided
-from torture.readers import READERS, Target
+from torture.readers import READERS
+from torture.target import Target
 
 MEMORY = 2**30
 """Bytes that reading one input may allocate."""

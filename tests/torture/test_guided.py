@@ -27,7 +27,8 @@ CRASHES = """
 import os, signal, sys
 from torture.fuzz import try_inputs
 from torture.mutate import damage_bytes
-from torture.readers import READERS, Target
+from torture.readers import READERS
+from torture.target import Target
 
 def read(data):
     if len(data) > 6:
@@ -61,7 +62,7 @@ from pathlib import Path
 from random import Random
 from torture import guided
 from torture.mutate import damage_json
-from torture.readers import Target
+from torture.target import Target
 
 with guided.instrumented():
     from convrnn.json_files import read_json
