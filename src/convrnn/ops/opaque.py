@@ -1,4 +1,4 @@
-"""``torch.ops.convrnn.rnn``, ``gru`` and ``lstm``: whole sequences as one operation, for compiled and exported programs.
+"""Whole sequences as one operation, for compiled and exported programs: ``torch.ops.convrnn.rnn``, ``gru``, ``lstm``.
 
 A graph with every frame of a recording unrolled would be useless. The backend of the forward pass is chosen when the
 program runs; the backward pass recomputes the states with the reference.
@@ -78,8 +78,8 @@ def _register(kind: type[CellOperands], function: Callable[..., Any], *states: s
 
     def refuse_second_derivative(*_: object) -> None:
         raise RuntimeError(
-            f"convrnn::{name} can be differentiated once; for second derivatives call convrnn.ops.{name}, not compiled, "
-            'within convrnn.ops.use_backend("reference")'
+            f"convrnn::{name} can be differentiated once; for second derivatives call convrnn.ops.{name}, not "
+            'compiled, within convrnn.ops.use_backend("reference")'
         )
 
     operation.register_autograd(differentiate, setup_context=setup)

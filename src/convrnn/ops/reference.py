@@ -2,7 +2,8 @@
 
 Each ``*_step`` is one time step of a cell, in the paper's order and symbols. ``wx`` is the input projection with the
 bias, ``W_x x_t + b``: it does not depend on the recurrence, so it is computed once per frame and shared by all windows
-that contain the frame. :func:`windowed` runs a step over every window, :func:`whole` over whole sequences. Everything here is twice differentiable.
+that contain the frame. :func:`windowed` runs a step over every window, and :func:`whole` over whole sequences.
+Everything here is twice differentiable.
 """
 
 from collections.abc import Callable, Sequence
@@ -283,7 +284,7 @@ def windowed_lstm(
 
 
 def whole(
-    step: Step, operands: CellOperands, *initial: Tensor | None, reverse: bool, **others: Any
+    step: Step, operands: CellOperands, *initial: Tensor | None, reverse: bool, **others: Tensor | bool | str | None
 ) -> tuple[Tensor, ...]:
     """A recurrent network over whole sequences, given one step of its cell.
 

@@ -1,11 +1,11 @@
-"""The CPU kernel: recurrent cells in C (sources in ``csrc``), for float32, and for bfloat16 and float16 converted to it.
+"""The CPU kernel: recurrent cells in C (sources in ``csrc``), for float32, bfloat16 and float16.
 
 The library is loaded with ctypes and does not depend on PyTorch, so that one build serves every version of PyTorch. It
 is built if there is a C compiler at installation. The operations registered here are differentiable once. For
 windows, only the gates of the last steps are stored for the backward pass or, where a window has more than 8 frames,
 the states after at most 7 steps; the backward pass recomputes the other steps. For whole sequences, the gates of all
-steps are stored along with the states. What is stored is float32, and so are all sums; results and gradients are rounded
-once to the dtype of the tensors.
+steps are stored along with the states. All of this is in float32: other dtypes are converted before, and results and
+gradients are rounded to them once.
 """
 
 import torch
