@@ -11,6 +11,7 @@ from torch import Tensor
 
 REDUCTIONS = ("last", "mean", "max", "none")
 SEQUENCES = ("hidden", "cell")
+NONLINEARITIES = ("tanh", "sigmoid", "relu")
 INITIAL = ("initial_hidden", "initial_cell")
 
 
@@ -98,6 +99,16 @@ def check_cell(gates: int, tensors: Mapping[str, Tensor | None], kernel_size: in
         shape_allowed = shapes.get(name)
         if tensor.device != device or (shape_allowed is not None and tensor.shape != shape_allowed):
             check_tensor(name, tensor, shape_allowed, device)
+
+
+def check_bias_hn(bias_hn: Tensor | None, reset_after: bool) -> None:
+    """Reject the second bias of a GRU whose reset gate does not act on the recurrent product.
+
+    Raises:
+        ValueError: saying which option has this bias.
+    """
+    if bias_hn is not None and not reset_after:
+        raise ValueError("bias_hn is given, but reset_after is False; only reset_after=True has this bias")
 
 
 def check_tensor(name: str, tensor: Tensor, shape: tuple[int, ...] | None, device: torch.device) -> None:

@@ -25,7 +25,7 @@ _recording: set[tuple[str, Implementation]] | None = None
 def use_backend(name: str) -> Iterator[None]:
     """Run every operation within the ``with`` block on the named backend.
 
-    Without it, the LSTMs run on "native", "triton" or "cudnn" where they can, and everything else on "reference". The
+    Without it, operations run on "native", "triton" or "cudnn" where they can, and otherwise on "reference". The
     choice holds for the whole process and is made in the forward pass. A function compiled under one choice is compiled
     again under another. Choose "reference" for second derivatives, for ``torch.autograd.grad(...,
     is_grads_batched=True)`` and for a compiled function with a transform of ``torch.func`` in it; other transforms of
@@ -33,10 +33,10 @@ def use_backend(name: str) -> Iterator[None]:
 
     Args:
         name: "reference" is the equations in plain PyTorch, for any device and floating dtype, differentiable any
-            number of times. "native" is the CPU kernel for float32 LSTMs; "triton" is the GPU kernels for LSTMs in
-            float32, bfloat16 and float16, and under autocast, from compute capability 8.0; "cudnn" is PyTorch's own
-            LSTM, for the hidden states of whole sequences without peepholes on the GPU. Operations that the named
-            backend cannot run fall back to the reference with one warning.
+            number of times. "native" is the CPU kernel for all three cells in float32, bfloat16 and float16, and under
+            autocast; "triton" is the GPU kernels for LSTMs in the same dtypes, from compute capability 8.0; "cudnn" is
+            PyTorch's own LSTM, for the hidden states of whole sequences without peepholes on the GPU. Operations that
+            the named backend cannot run fall back to the reference with one warning.
 
     Raises:
         ValueError: for a name that is not a backend.
@@ -79,7 +79,7 @@ def _first_that_runs(operation: str, operands: CellOperands) -> Backend:
             continue
         reason = candidate.why_not(operation, operands)
         if reason is None and (missing := candidate.missing()):
-            instead = "LSTMs run in plain PyTorch, several times slower"
+            instead = "its operations run in plain PyTorch, several times slower"
             _warn_once(f"the {candidate.title} backend is missing, so {instead}: {missing}")
         elif reason is not None:
             if forced is not None:

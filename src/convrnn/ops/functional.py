@@ -1,12 +1,14 @@
 """The public operations: pure functions on tensors, run by the backend that :mod:`dispatch` chooses."""
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor
 
 from convrnn.ops import checks
 from convrnn.ops.checks import check_lengths
 from convrnn.ops.dispatch import choose
-from convrnn.ops.operands import CellOperands, LSTMOperands, Windows
+from convrnn.ops.operands import GRUOperands, LSTMOperands, RNNOperands, Windows
 
 
 def windowed_rnn(
@@ -51,20 +53,10 @@ def windowed_rnn(
         torch.Size([1, 2, 1])
     """
     checks.check_frames(x)
-    run = choose("windowed_rnn", CellOperands(x, weight_ih, weight_hh, bias))
-    y: Tensor = run(
-        x,
-        weight_ih,
-        weight_hh,
-        bias,
-        initial_hidden,
-        kernel_size=kernel_size,
-        stride=stride,
-        nonlinearity=nonlinearity,
-        reduce=reduce,
-        lengths=check_lengths(lengths, x),
-        reverse=reverse,
-    )
+    lengths = check_lengths(lengths, x)
+    operands = RNNOperands(x, weight_ih, weight_hh, bias, initial_hidden, lengths, nonlinearity)
+    run = choose("windowed_rnn", operands)
+    y: Tensor = run(operands, Windows(kernel_size, stride, "hidden", reduce, reverse))
     return y
 
 
@@ -116,21 +108,10 @@ def windowed_gru(
         torch.Size([1, 3, 1])
     """
     checks.check_frames(x)
-    run = choose("windowed_gru", CellOperands(x, weight_ih, weight_hh, bias))
-    y: Tensor = run(
-        x,
-        weight_ih,
-        weight_hh,
-        bias,
-        bias_hn,
-        initial_hidden,
-        kernel_size=kernel_size,
-        stride=stride,
-        reset_after=reset_after,
-        reduce=reduce,
-        lengths=check_lengths(lengths, x),
-        reverse=reverse,
-    )
+    lengths = check_lengths(lengths, x)
+    operands = GRUOperands(x, weight_ih, weight_hh, bias, bias_hn, initial_hidden, lengths, reset_after)
+    run = choose("windowed_gru", operands)
+    y: Tensor = run(operands, Windows(kernel_size, stride, "hidden", reduce, reverse))
     return y
 
 
@@ -196,6 +177,91 @@ def windowed_lstm(
     return y
 
 
+def rnn(
+    x: Tensor,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias: Tensor | None,
+    initial_hidden: Tensor | None = None,
+    *,
+    nonlinearity: str = "tanh",
+    lengths: Tensor | None = None,
+    reverse: bool = False,
+) -> Tensor:
+    """A simple recurrent network over whole sequences, equation 1.
+
+    Args:
+        x: Frames ``[batch, frames, in]``.
+        weight_ih: ``[H, in]``.
+        weight_hh: ``[H, H]``.
+        bias: ``[H]`` or None.
+        initial_hidden: State before the first step ``[H]``; None is zeros.
+        nonlinearity: "tanh", "sigmoid" (the paper's σ) or "relu".
+        lengths: Valid frames of each sequence, int64 ``[batch]``; None is all.
+        reverse: Process each sequence from its own last frame to its first.
+
+    Returns:
+        Hidden states ``[batch, frames, H]`` in frame order, zeros past the length.
+
+    Raises:
+        ValueError: naming the argument whose shape, dtype or value does not fit.
+
+    Example:
+        >>> rnn(torch.randn(2, 9, 26), torch.randn(8, 26), torch.randn(8, 8), None).shape
+        torch.Size([2, 9, 8])
+    """
+    x, lengths = _check_sequences(x, weight_hh, lengths)
+    operands = RNNOperands(x, weight_ih, weight_hh, bias, initial_hidden, lengths, nonlinearity)
+    with _without_autocast(x):
+        run = choose("rnn", operands)
+        states: Tensor = run(operands, reverse)
+    return states
+
+
+def gru(
+    x: Tensor,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias: Tensor | None,
+    bias_hn: Tensor | None = None,
+    initial_hidden: Tensor | None = None,
+    *,
+    reset_after: bool = False,
+    lengths: Tensor | None = None,
+    reverse: bool = False,
+) -> Tensor:
+    """A gated recurrent network over whole sequences; its equations are those of :func:`windowed_gru`.
+
+    Args:
+        x: Frames ``[batch, frames, in]``.
+        weight_ih: ``[3H, in]``, gates r, z, n.
+        weight_hh: ``[3H, H]``.
+        bias: ``[3H]`` or None.
+        bias_hn: ``[H]``, only with ``reset_after``: the bias that the reset gate multiplies.
+        initial_hidden: State before the first step ``[H]``; None is zeros.
+        reset_after: False: the reset gate acts on the state, as in the authors' code. True: on the product, as in
+            ``torch.nn.GRU``.
+        lengths: Valid frames of each sequence, int64 ``[batch]``; None is all.
+        reverse: Process each sequence from its own last frame to its first.
+
+    Returns:
+        Hidden states ``[batch, frames, H]`` in frame order, zeros past the length.
+
+    Raises:
+        ValueError: naming the argument whose shape, dtype or value does not fit.
+
+    Example:
+        >>> gru(torch.randn(2, 9, 26), torch.randn(24, 26), torch.randn(24, 8), None).shape
+        torch.Size([2, 9, 8])
+    """
+    x, lengths = _check_sequences(x, weight_hh, lengths)
+    operands = GRUOperands(x, weight_ih, weight_hh, bias, bias_hn, initial_hidden, lengths, reset_after)
+    with _without_autocast(x):
+        run = choose("gru", operands)
+        states: Tensor = run(operands, reverse)
+    return states
+
+
 def lstm(
     x: Tensor,
     weight_ih: Tensor,
@@ -232,13 +298,9 @@ def lstm(
         >>> hidden.shape
         torch.Size([2, 9, 8])
     """
-    checks.check_frames(x)
-    lengths = check_lengths(lengths, x)
-    if torch.is_autocast_enabled(x.device.type):
-        # A state accumulated over a whole recording needs the precision of the parameters.
-        x = x.to(weight_hh.dtype)
+    x, lengths = _check_sequences(x, weight_hh, lengths)
     operands = LSTMOperands(x, weight_ih, weight_hh, bias, weight_peephole, initial_hidden, initial_cell, lengths)
-    with torch.autocast(x.device.type, enabled=False):
+    with _without_autocast(x):
         run = choose("lstm", operands)
         states: tuple[Tensor, Tensor] = run(operands, reverse)
     return states
@@ -270,13 +332,22 @@ def lstm_hidden(
         >>> lstm_hidden(torch.randn(2, 9, 26), torch.randn(32, 26), torch.randn(32, 8), None).shape
         torch.Size([2, 9, 8])
     """
-    checks.check_frames(x)
-    lengths = check_lengths(lengths, x)
-    if torch.is_autocast_enabled(x.device.type):
-        # A state accumulated over a whole recording needs the precision of the parameters.
-        x = x.to(weight_hh.dtype)
+    x, lengths = _check_sequences(x, weight_hh, lengths)
     operands = LSTMOperands(x, weight_ih, weight_hh, bias, weight_peephole, initial_hidden, initial_cell, lengths)
-    with torch.autocast(x.device.type, enabled=False):
+    with _without_autocast(x):
         run = choose("lstm_hidden", operands)
         states: Tensor = run(operands, reverse)
     return states
+
+
+def _check_sequences(x: Tensor, weight_hh: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Frames and lengths of whole sequences, checked; under autocast the frames have the dtype of the parameters."""
+    checks.check_frames(x)
+    lengths = check_lengths(lengths, x)
+    # A state accumulated over a whole recording needs the precision of the parameters.
+    return x.to(weight_hh.dtype) if torch.is_autocast_enabled(x.device.type) else x, lengths
+
+
+def _without_autocast(x: Tensor) -> AbstractContextManager[object]:
+    device = x.device.type
+    return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()

@@ -1,7 +1,8 @@
-"""The tensors of an LSTM and the options of its windows, in the form that every backend takes."""
+"""The tensors and options of a recurrent cell and of its windows, in the form that every backend takes."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -9,70 +10,81 @@ from torch import Tensor
 from convrnn.ops import checks, geometry
 from convrnn.ops.checks import check_memory
 
+_SCHEMA_TYPES: dict[Any, str] = {Tensor: "Tensor", Tensor | None: "Tensor?", str: "str", bool: "bool"}
 
-@dataclass(frozen=True)
+
 class CellOperands:
-    """The tensors that every recurrent cell has.
+    """The tensors and options of a recurrent cell.
+
+    Each cell has a subclass, a dataclass whose fields are in the order in which registered operations take them: the
+    tensors, with the initial states last, the lengths, the options.
 
     Attributes:
+        cell: Name of the cell.
+        gates: Number of its gates.
+        schema: The fields in the language of PyTorch's schemas.
+        tensor_names: Names of the tensors except the lengths, in order.
+        option_names: Names of the cell's own options, in order.
         x: Frames ``[batch, frames, in]``.
         weight_ih: ``[gates * H, in]``, or ``[kernel_size, gates * H, in]``: one matrix per position in the window.
         weight_hh: ``[gates * H, H]``.
         bias: ``[gates * H]`` or None.
+        initial_hidden: h before the first step ``[H]``; None is zeros.
+        lengths: Valid frames of each sequence, int64 ``[batch]``; None is all. Values below 0 count as 0, values above
+            the number of frames as all of them.
     """
+
+    cell: ClassVar[str]
+    gates: ClassVar[int]
+    schema: ClassVar[str]
+    tensor_names: ClassVar[tuple[str, ...]]
+    option_names: ClassVar[tuple[str, ...]]
 
     x: Tensor
     weight_ih: Tensor
     weight_hh: Tensor
     bias: Tensor | None
+    initial_hidden: Tensor | None
+    lengths: Tensor | None
 
-
-@dataclass(frozen=True)
-class LSTMOperands(CellOperands):
-    """The tensors of an LSTM, in the order in which registered operations take them.
-
-    Attributes:
-        weight_peephole: Diagonals of W_ci, W_cf, W_co ``[3, H]`` or None.
-        initial_hidden: h before the first step ``[H]``; None is zeros.
-        initial_cell: c before the first step ``[H]``; None is zeros.
-        lengths: Valid frames of each sequence, int64 ``[batch]``; None is all. Values below 0 count as 0, values above
-            the number of frames as all of them.
-    """
-
-    weight_peephole: Tensor | None = None
-    initial_hidden: Tensor | None = None
-    initial_cell: Tensor | None = None
-    lengths: Tensor | None = None
+    def __init_subclass__(cls, *, cell: str, gates: int) -> None:
+        """Read the order of the fields."""
+        cls.cell, cls.gates = cell, gates
+        fields = cls.__annotations__
+        cls.schema = ", ".join(f"{_SCHEMA_TYPES[kind]} {name}" for name, kind in fields.items())
+        names = tuple(fields)
+        lengths = names.index("lengths")
+        cls.tensor_names, cls.option_names = names[:lengths], names[lengths + 1 :]
 
     @property
     def differentiable(self) -> tuple[Tensor | None, ...]:
         """All tensors except the lengths, in order."""
-        return (
-            *(self.x, self.weight_ih, self.weight_hh),
-            *(self.bias, self.weight_peephole, self.initial_hidden, self.initial_cell),
-        )
+        return tuple([getattr(self, name) for name in self.tensor_names])
 
     @property
     def tensors(self) -> tuple[Tensor | None, ...]:
-        """All eight, in the order in which registered operations take them."""
-        return (
-            *(self.x, self.weight_ih, self.weight_hh),
-            *(self.bias, self.weight_peephole, self.initial_hidden, self.initial_cell, self.lengths),
-        )
+        """All tensors, in order; the lengths are the last."""
+        return (*self.differentiable, self.lengths)
+
+    @property
+    def arguments(self) -> tuple[Any, ...]:
+        """All fields, in order."""
+        return (*self.tensors, *self.options.values())
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The cell's own options by name."""
+        return {name: getattr(self, name) for name in self.option_names}
 
     @property
     def named(self) -> dict[str, Tensor | None]:
-        """All eight by name, for checks that name a tensor in an error."""
-        return {
-            "x": self.x,
-            "weight_ih": self.weight_ih,
-            "weight_hh": self.weight_hh,
-            "bias": self.bias,
-            "weight_peephole": self.weight_peephole,
-            "initial_hidden": self.initial_hidden,
-            "initial_cell": self.initial_cell,
-            "lengths": self.lengths,
-        }
+        """All tensors by name, in order, for checks that name a tensor in an error."""
+        return dict(zip((*self.tensor_names, "lengths"), self.tensors, strict=True))
+
+    @property
+    def has_cell_states(self) -> bool:
+        """Whether the cell has cell states in addition to the hidden ones."""
+        return "initial_cell" in self.tensor_names
 
     @property
     def hidden(self) -> int:
@@ -85,17 +97,17 @@ class LSTMOperands(CellOperands):
         return self.x.size(0), self.x.size(1), self.weight_hh.size(1)
 
     def check(self, kernel_size: int | None = None) -> None:
-        """Reject tensors that do not fit together or are on different devices; each backend checks the dtypes itself.
+        """Reject options and tensors that do not fit together; each backend checks the dtypes itself.
 
         Args:
             kernel_size: Frames in a window; None for whole sequences.
 
         Raises:
-            ValueError: naming the first tensor that does not fit, its shape and what is allowed.
+            ValueError: naming the first option or tensor that does not fit, what it is and what is allowed.
         """
-        checks.check_cell(4, self.named, kernel_size)
+        checks.check_cell(self.gates, self.named, kernel_size)
 
-    def contiguous(self) -> "LSTMOperands":
+    def contiguous(self) -> Self:
         """The same operands, each contiguous in memory.
 
         Raises:
@@ -106,8 +118,86 @@ class LSTMOperands(CellOperands):
                 break
         else:
             return self
-        tensors = {name: None if each is None else contiguous(name, each) for name, each in self.named.items()}
-        return LSTMOperands(**tensors)  # type: ignore[arg-type]
+        return self.map(contiguous)
+
+    def map(self, change: Callable[[str, Tensor], Tensor]) -> Self:
+        """The same operands with every tensor changed.
+
+        Args:
+            change: Takes the name of a tensor and the tensor.
+        """
+        tensors = [None if each is None else change(name, each) for name, each in self.named.items()]
+        return type(self)(*tensors, *self.options.values())
+
+    def fake_gradients(self, with_x: bool) -> list[Tensor]:
+        """What a backward operation returns, with only shapes and dtypes, for compilers: see :func:`hand_out`."""
+        grad_x = self.x.new_empty(self.x.shape if with_x else 0)
+        return [grad_x, *(t.new_empty(t.shape) for t in self.differentiable[1:] if t is not None)]
+
+
+@dataclass(frozen=True)
+class RNNOperands(CellOperands, cell="rnn", gates=1):
+    """The tensors of a simple recurrent network.
+
+    Attributes:
+        nonlinearity: "tanh", "sigmoid" or "relu".
+    """
+
+    x: Tensor
+    weight_ih: Tensor
+    weight_hh: Tensor
+    bias: Tensor | None
+    initial_hidden: Tensor | None = None
+    lengths: Tensor | None = None
+    nonlinearity: str = "tanh"
+
+    def check(self, kernel_size: int | None = None) -> None:
+        """As for every cell; and reject an unknown nonlinearity."""
+        checks.one_of("nonlinearity", self.nonlinearity, checks.NONLINEARITIES)
+        super().check(kernel_size)
+
+
+@dataclass(frozen=True)
+class GRUOperands(CellOperands, cell="gru", gates=3):
+    """The tensors of a gated recurrent unit, whose gates are r, z, n.
+
+    Attributes:
+        bias_hn: ``[H]``, only with ``reset_after``: the bias that the reset gate multiplies; or None.
+        reset_after: Whether the reset gate acts on the recurrent product instead of on the state before it.
+    """
+
+    x: Tensor
+    weight_ih: Tensor
+    weight_hh: Tensor
+    bias: Tensor | None
+    bias_hn: Tensor | None = None
+    initial_hidden: Tensor | None = None
+    lengths: Tensor | None = None
+    reset_after: bool = False
+
+    def check(self, kernel_size: int | None = None) -> None:
+        """As for every cell; and reject a bias that only the other convention has."""
+        checks.check_bias_hn(self.bias_hn, self.reset_after)
+        super().check(kernel_size)
+
+
+@dataclass(frozen=True)
+class LSTMOperands(CellOperands, cell="lstm", gates=4):
+    """The tensors of an LSTM, whose gates are i, f, g, o.
+
+    Attributes:
+        weight_peephole: Diagonals of W_ci, W_cf, W_co ``[3, H]`` or None.
+        initial_cell: c before the first step ``[H]``; None is zeros.
+    """
+
+    x: Tensor
+    weight_ih: Tensor
+    weight_hh: Tensor
+    bias: Tensor | None
+    weight_peephole: Tensor | None = None
+    initial_hidden: Tensor | None = None
+    initial_cell: Tensor | None = None
+    lengths: Tensor | None = None
 
     def list_gradients(self, gradients: "LSTMGradients") -> list[Tensor]:
         """The results of a backward operation as a list without None, which PyTorch's schemas do not support.
@@ -125,11 +215,6 @@ class LSTMOperands(CellOperands):
             else:
                 listed.append(gradient if gradient.dtype == tensor.dtype else gradient.to(tensor.dtype))
         return listed
-
-    def fake_gradients(self, with_x: bool) -> list[Tensor]:
-        """The list of :meth:`list_gradients` with only shapes and dtypes, for compilers."""
-        grad_x = self.x.new_empty(self.x.shape if with_x else 0)
-        return [grad_x, *(t.new_empty(t.shape) for t in self.differentiable[1:] if t is not None)]
 
 
 @dataclass(frozen=True)
@@ -155,7 +240,7 @@ class LSTMGradients:
 
 @dataclass(frozen=True)
 class Windows:
-    """The options of an LSTM over windows, in the order in which registered operations take them.
+    """The options of a cell over windows, in the order in which registered operations take them.
 
     Attributes:
         kernel_size: Frames in a window.
@@ -176,34 +261,39 @@ class Windows:
         """All five, in order."""
         return self.kernel_size, self.stride, self.sequence, self.reduce, self.reverse
 
-    def check(self, x: Tensor) -> None:
-        """Reject options that are invalid or do not fit ``x``.
+    def check(self, operands: CellOperands) -> None:
+        """Reject options that are invalid or do not fit the operands.
 
         Raises:
             ValueError: naming the option, its value and what is allowed.
         """
-        checks.check_window(x, self.kernel_size, self.stride, self.reduce, self.sequence)
+        checks.check_window(operands.x, self.kernel_size, self.stride, self.reduce, self.sequence)
+        if self.sequence == "cell" and not operands.has_cell_states:
+            raise ValueError(f"sequence is 'cell', but the cell {operands.cell!r} has only 'hidden' states")
 
     def count(self, frames: int) -> int:
         """Windows in a sequence."""
         return geometry.num_windows(frames, self.kernel_size, self.stride)
 
-    def shape(self, operands: LSTMOperands) -> tuple[int, ...]:
+    def shape(self, operands: CellOperands) -> tuple[int, ...]:
         """Shape of the features, ``[batch, windows, H]``, or ``[batch, windows, kernel_size, H]`` for "none"."""
         positions = (self.kernel_size,) if self.reduce == "none" else ()
         return (operands.x.size(0), self.count(operands.x.size(1)), *positions, operands.hidden)
 
 
 def hand_out(gradients: Sequence[Tensor], tensors: Sequence[Tensor | None], with_x: bool = True) -> list[Tensor | None]:
-    """Expand the list of :meth:`LSTMOperands.list_gradients` to all seven tensors, None where there is no gradient.
+    """Expand the results of a backward operation, a list without None, which PyTorch's schemas do not support.
 
     Args:
-        gradients: The list.
-        tensors: The operation's tensors, in order.
+        gradients: The gradient of x, an empty tensor if there is none, and those of the parameters that are not None.
+        tensors: The operation's tensors in order, with the lengths last.
         with_x: Whether x has a gradient.
+
+    Returns:
+        A gradient, or None, for each tensor except the lengths.
     """
     left = iter(gradients)
-    handed = [None if tensor is None else next(left) for tensor in tensors[:7]]
+    handed = [None if tensor is None else next(left) for tensor in tensors[:-1]]
     return handed if with_x else [None, *handed[1:]]
 
 

@@ -2,7 +2,8 @@
 
 Each ``*_step`` is one time step of a cell, in the paper's order and symbols. ``wx`` is the input projection with the
 bias, ``W_x x_t + b``: it does not depend on the recurrence, so it is computed once per frame and shared by all windows
-that contain the frame. :func:`windowed` runs a step over every window. Everything here is twice differentiable.
+that contain the frame. :func:`windowed` runs a step over every window, and :func:`whole` over whole sequences.
+Everything here is twice differentiable.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,9 +14,9 @@ from torch import Tensor
 
 from convrnn.ops import checks
 from convrnn.ops.geometry import mask_frames, num_windows, reverse_frames
-from convrnn.ops.operands import LSTMOperands
+from convrnn.ops.operands import CellOperands, GRUOperands, LSTMOperands, RNNOperands
 
-NONLINEARITIES = {"tanh": torch.tanh, "sigmoid": torch.sigmoid, "relu": torch.relu}
+NONLINEARITIES = dict(zip(checks.NONLINEARITIES, (torch.tanh, torch.sigmoid, torch.relu), strict=True))
 
 Step = Callable[..., Tensor | tuple[Tensor, ...]]
 """One time step: ``(wx_t, h, W_h, **others)`` to the new h, or ``(wx_t, h, c, W_h, **others)`` to the new (h, c)."""
@@ -227,8 +228,7 @@ def windowed_gru(
     reverse: bool = False,
 ) -> Tensor:
     """A gated recurrent network over every window: see :func:`convrnn.ops.windowed_gru`."""
-    if bias_hn is not None and not reset_after:
-        raise ValueError("bias_hn is given, but reset_after is False; only reset_after=True has this bias")
+    checks.check_bias_hn(bias_hn, reset_after)
     return windowed(
         gru_step,
         x,
@@ -283,6 +283,76 @@ def windowed_lstm(
     )
 
 
+def whole(
+    step: Step, operands: CellOperands, *initial: Tensor | None, reverse: bool, **others: Tensor | bool | str | None
+) -> tuple[Tensor, ...]:
+    """A recurrent network over whole sequences, given one step of its cell.
+
+    Args:
+        step: The cell's step.
+        operands: The cell's tensors.
+        initial: The cell's states before the first step, h or h and c, each ``[H]``; None is zeros.
+        reverse: Process each sequence from its own last frame to its first.
+        others: The step's other arguments by name.
+
+    Returns:
+        The states, each ``[batch, frames, H]`` in frame order, zeros past the length.
+
+    Raises:
+        ValueError: naming the argument whose shape, dtype or value does not fit.
+    """
+    operands.check()
+    checks.check_floating(operands.named)
+    lengths, weight_hh = operands.lengths, operands.weight_hh
+    wx = F.linear(mask_frames(operands.x, lengths), operands.weight_ih, operands.bias)
+    if reverse:
+        wx = reverse_frames(wx, lengths)
+    states = tuple(_initial(state, weight_hh) for state in initial)
+    every = []
+    # Unbound once: indexing wx[:, t] in the loop would give the backward pass one full-size gradient per step.
+    for wx_t in wx.unbind(1):
+        new = step(wx_t, *states, weight_hh, **others)
+        states = new if isinstance(new, tuple) else (new,)
+        every.append(states)
+    stacked = tuple(torch.stack(each, dim=1) for each in zip(*every, strict=True))
+    if reverse:
+        stacked = tuple(reverse_frames(each, lengths) for each in stacked)
+    return tuple(mask_frames(each, lengths) for each in stacked)
+
+
+def rnn(
+    x: Tensor,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias: Tensor | None,
+    initial_hidden: Tensor | None = None,
+    *,
+    nonlinearity: str = "tanh",
+    lengths: Tensor | None = None,
+    reverse: bool = False,
+) -> Tensor:
+    """A simple recurrent network over whole sequences: see :func:`convrnn.ops.rnn`."""
+    operands = RNNOperands(x, weight_ih, weight_hh, bias, initial_hidden, lengths, nonlinearity)
+    return whole(rnn_step, operands, initial_hidden, reverse=reverse, nonlinearity=nonlinearity)[0]
+
+
+def gru(
+    x: Tensor,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias: Tensor | None,
+    bias_hn: Tensor | None = None,
+    initial_hidden: Tensor | None = None,
+    *,
+    reset_after: bool = False,
+    lengths: Tensor | None = None,
+    reverse: bool = False,
+) -> Tensor:
+    """A gated recurrent network over whole sequences: see :func:`convrnn.ops.gru`."""
+    operands = GRUOperands(x, weight_ih, weight_hh, bias, bias_hn, initial_hidden, lengths, reset_after)
+    return whole(gru_step, operands, initial_hidden, reverse=reverse, bias_hn=bias_hn, reset_after=reset_after)[0]
+
+
 def lstm(
     x: Tensor,
     weight_ih: Tensor,
@@ -297,19 +367,7 @@ def lstm(
 ) -> tuple[Tensor, Tensor]:
     """An LSTM over whole sequences: see :func:`convrnn.ops.lstm`."""
     operands = LSTMOperands(x, weight_ih, weight_hh, bias, weight_peephole, initial_hidden, initial_cell, lengths)
-    operands.check()
-    checks.check_floating(operands.named)
-    wx = F.linear(mask_frames(x, lengths), weight_ih, bias)
-    if reverse:
-        wx = reverse_frames(wx, lengths)
-    h, c = _initial(initial_hidden, weight_hh), _initial(initial_cell, weight_hh)
-    hs, cs = [], []
-    # Unbound once: indexing wx[:, t] in the loop would give the backward pass one full-size gradient per step.
-    for wx_t in wx.unbind(1):
-        h, c = lstm_step(wx_t, h, c, weight_hh, weight_peephole)
-        hs.append(h)
-        cs.append(c)
-    hidden, cell = torch.stack(hs, dim=1), torch.stack(cs, dim=1)
-    if reverse:
-        hidden, cell = reverse_frames(hidden, lengths), reverse_frames(cell, lengths)
-    return mask_frames(hidden, lengths), mask_frames(cell, lengths)
+    hidden, cell = whole(
+        lstm_step, operands, initial_hidden, initial_cell, reverse=reverse, weight_peephole=weight_peephole
+    )
+    return hidden, cell

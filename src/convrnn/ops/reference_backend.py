@@ -8,45 +8,46 @@ from torch import Tensor
 
 from convrnn.ops import reference
 from convrnn.ops.backend import Backend, Implementation, first_of, gpu_architecture
-from convrnn.ops.operands import CellOperands, LSTMOperands, Windows
+from convrnn.ops.operands import CellOperands, Windows
 from convrnn.ops.registration import register_composite
 
 for _function in (reference.windowed_rnn, reference.windowed_gru, reference.windowed_lstm):
     register_composite(_function.__name__, _function)
 
 
-def _operation(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+def _over_windows(function: Callable[..., Tensor]) -> Callable[[CellOperands, Windows], Tensor]:
     operation: Callable[..., Tensor] = getattr(torch.ops.convrnn, function.__name__)
 
-    def run(*args: Tensor | None, kernel_size: int, **options: Any) -> Tensor:  # noqa: ANN401
+    def run(operands: CellOperands, windows: Windows) -> Tensor:
+        options = operands.options | ({"sequence": windows.sequence} if operands.has_cell_states else {})
         # A loop has to be part of the exported program from the start: the operation is taken apart too late for it.
-        chosen = function if reference.exported_as_loop(kernel_size) else operation
-        return chosen(*args, kernel_size=kernel_size, **options)
+        chosen = function if reference.exported_as_loop(windows.kernel_size) else operation
+        return chosen(
+            *operands.differentiable,
+            kernel_size=windows.kernel_size,
+            stride=windows.stride,
+            reduce=windows.reduce,
+            lengths=operands.lengths,
+            reverse=windows.reverse,
+            **options,
+        )
 
     return run
 
 
-_windowed_lstm_operation = _operation(reference.windowed_lstm)
+def _over_sequences(function: Callable[..., Any]) -> Callable[[CellOperands, bool], Any]:
+    name = function.__name__
+
+    def run(operands: CellOperands, reverse: bool) -> Any:  # noqa: ANN401
+        if torch.compiler.is_compiling():
+            # Opaque, because a graph with every frame of a recording unrolled would be useless.
+            return getattr(torch.ops.convrnn, name)(*operands.arguments, reverse)
+        return function(*operands.differentiable, **operands.options, lengths=operands.lengths, reverse=reverse)
+
+    return run
 
 
-def _lstm(operands: LSTMOperands, reverse: bool) -> tuple[Tensor, Tensor]:
-    if torch.compiler.is_compiling():
-        # Opaque, because a graph with every frame of a recording unrolled would be useless.
-        states: tuple[Tensor, Tensor] = torch.ops.convrnn.lstm(*operands.tensors, reverse)
-        return states
-    return reference.lstm(*operands.differentiable, lengths=operands.lengths, reverse=reverse)  # type: ignore[arg-type]
-
-
-def _windowed_lstm(operands: LSTMOperands, windows: Windows) -> Tensor:
-    return _windowed_lstm_operation(
-        *operands.differentiable,
-        kernel_size=windows.kernel_size,
-        stride=windows.stride,
-        sequence=windows.sequence,
-        reduce=windows.reduce,
-        lengths=operands.lengths,
-        reverse=windows.reverse,
-    )
+_lstm = _over_sequences(reference.lstm)
 
 
 def _nothing(*_: CellOperands) -> None:
@@ -62,9 +63,11 @@ BACKEND = Backend(
     name="reference",
     title="reference",
     operations={
-        "windowed_rnn": _operation(reference.windowed_rnn),
-        "windowed_gru": _operation(reference.windowed_gru),
-        "windowed_lstm": _windowed_lstm,
+        "windowed_rnn": _over_windows(reference.windowed_rnn),
+        "windowed_gru": _over_windows(reference.windowed_gru),
+        "windowed_lstm": _over_windows(reference.windowed_lstm),
+        "rnn": _over_sequences(reference.rnn),
+        "gru": _over_sequences(reference.gru),
         "lstm": _lstm,
         "lstm_hidden": first_of(_lstm),
     },

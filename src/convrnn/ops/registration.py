@@ -1,7 +1,7 @@
 """Registration of functions as PyTorch operations, ``torch.ops.convrnn.<name>``.
 
 A registered operation takes its tensors and options one by one, because PyTorch's schemas have no record types. They
-are packed into :class:`LSTMOperands` and :class:`Windows` and checked here, and nowhere else: an operation may be
+are packed into :class:`CellOperands` and :class:`Windows` and checked here, and nowhere else: an operation may be
 called bypassing the public functions, and with a tensor of the wrong size or device a kernel would read out of bounds.
 """
 
@@ -12,18 +12,15 @@ from typing import Any, ParamSpec, TypeVar
 import torch
 
 from convrnn.ops.checks import check_devices
-from convrnn.ops.operands import LSTMOperands, Windows
+from convrnn.ops.operands import CellOperands, LSTMOperands, Windows
 
-LSTM = (
-    "Tensor x, Tensor weight_ih, Tensor weight_hh, Tensor? bias, Tensor? weight_peephole, "
-    "Tensor? initial_hidden, Tensor? initial_cell, Tensor? lengths"
-)
+LSTM = LSTMOperands.schema
 """The part of a schema that becomes :class:`LSTMOperands`."""
 
 WINDOWS = "SymInt kernel_size, SymInt stride, str sequence, str reduce, bool reverse"
-"""The part of a schema that becomes :class:`Windows`; it directly follows :data:`LSTM`."""
+"""The part of a schema that becomes :class:`Windows`; it directly follows the operands."""
 
-_TENSORS, _OPTIONS = LSTM.count(",") + 1, WINDOWS.count(",") + 1
+_OPTIONS = WINDOWS.count(",") + 1
 
 _library = torch.library.Library("convrnn", "FRAGMENT")
 
@@ -32,16 +29,18 @@ _R = TypeVar("_R")
 
 
 class Operation:
-    """An operation on an LSTM's tensors.
+    """An operation on the tensors of a cell.
 
     It works like ``torch.library.custom_op``, but neither imports PyTorch's compiler at the first call, which takes
     seconds, nor checks at every call whether arguments and results share memory: results are always new tensors.
 
     Args:
-        schema: Name, arguments and results, with :data:`LSTM`, and :data:`WINDOWS` for an operation over windows.
-        run: The implementation. Its arguments are in the schema's order, with the checked :class:`LSTMOperands` and
+        schema: Name, arguments and results, with the operands' schema, and :data:`WINDOWS` for an operation over
+            windows.
+        run: The implementation. Its arguments are in the schema's order, with the checked operands and
             :class:`Windows` in place of their parts; it must check any others itself.
         fake: Results of the right shapes and dtypes, for compilers; the arguments are those of ``run``.
+        operands: The type of the operands.
         key: PyTorch's dispatch key: "CPU" for CPU tensors only.
 
     Example:
@@ -58,10 +57,13 @@ class Operation:
         run: Callable[..., Any],
         fake: Callable[..., Any],
         *,
+        operands: type[CellOperands] = LSTMOperands,
         key: str = "CompositeExplicitAutograd",
     ) -> None:
         name, _, arguments = schema.partition("(")
-        self._first = arguments.partition(LSTM)[0].count(",")
+        self._operands = operands
+        self._first = arguments.partition(operands.schema)[0].count(",")
+        self._after = self._first + operands.schema.count(",") + 1
         self._windowed = WINDOWS in schema
         self._qualified = f"convrnn::{name}"
         self.__doc__ = run.__doc__
@@ -71,7 +73,7 @@ class Operation:
             operands, kernel_size = packed[self._first], None
             if self._windowed:
                 windows = packed[self._first + 1]
-                windows.check(operands.x)
+                windows.check(operands)
                 kernel_size = windows.kernel_size
             operands.check(kernel_size)
             return run(*packed)
@@ -86,13 +88,12 @@ class Operation:
         self._overload = getattr(torch.ops.convrnn, name).default
 
     def pack(self, flat: tuple[Any, ...]) -> tuple[Any, ...]:
-        """A call's arguments, packed into :class:`LSTMOperands` and :class:`Windows` where these apply."""
-        tensors = self._first + _TENSORS
-        operands = LSTMOperands(*flat[self._first : tensors])
+        """A call's arguments, packed into operands and, where they apply, :class:`Windows`."""
+        operands = self._operands(*flat[self._first : self._after])
         if not self._windowed:
-            return (*flat[: self._first], operands, *flat[tensors:])
-        options = tensors + _OPTIONS
-        return (*flat[: self._first], operands, Windows(*flat[tensors:options]), *flat[options:])
+            return (*flat[: self._first], operands, *flat[self._after :])
+        options = self._after + _OPTIONS
+        return (*flat[: self._first], operands, Windows(*flat[self._after : options]), *flat[options:])
 
     def __call__(self, *flat: Any) -> Any:  # noqa: ANN401
         """Call it through PyTorch's dispatcher; the arguments are the schema's."""
@@ -122,7 +123,7 @@ def without_autocast(run: Callable[_P, _R]) -> Callable[_P, _R]:
 
     @functools.wraps(run)
     def wrapper(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-        operands = next(argument for argument in args if isinstance(argument, LSTMOperands))
+        operands = next(argument for argument in args if isinstance(argument, CellOperands))
         with torch.autocast(operands.x.device.type, enabled=False):
             return run(*args, **kwargs)
 

@@ -1,19 +1,19 @@
-"""The CPU kernel: the LSTM in C, for float32 (sources in ``csrc``).
+"""The CPU kernel: recurrent cells in C (sources in ``csrc``), for float32, bfloat16 and float16.
 
 The library is loaded with ctypes and does not depend on PyTorch, so that one build serves every version of PyTorch. It
 is built if there is a C compiler at installation. The operations registered here are differentiable once. For
-windows, only the gates of the last step are stored for the backward pass or, where a window has more than 8 frames,
+windows, only the gates of the last steps are stored for the backward pass or, where a window has more than 8 frames,
 the states after at most 7 steps; the backward pass recomputes the other steps. For whole sequences, the gates of all
-steps are stored along with the states.
+steps are stored along with the states. All of this is in float32: other dtypes are converted before, and results and
+gradients are rounded to them once.
 """
 
 import torch
 
 from convrnn.ops.backend import Backend, Implementation, first_of, why_no_kernel
-from convrnn.ops.native import library
+from convrnn.ops.native import library, sequence, windowed
+from convrnn.ops.native.calls import DTYPES
 from convrnn.ops.native.library import MISSING, available, instruction_sets, use_instruction_set
-from convrnn.ops.native.sequence import lstm
-from convrnn.ops.native.windowed import windowed_lstm
 from convrnn.ops.operands import CellOperands
 
 __all__ = ["BACKEND", "MISSING", "available", "instruction_sets", "use_instruction_set"]
@@ -23,10 +23,12 @@ def _cannot_run(operands: CellOperands) -> str | None:
     x = operands.x
     if x.device.type != "cpu":
         return f"x is on {x.device}, and the kernel is for the CPU"
-    if x.dtype != torch.float32:
-        return f"x is {x.dtype}, and the kernel is for torch.float32"
+    if x.dtype not in DTYPES:
+        return f"x is {x.dtype}, and the kernel is for {', '.join(map(str, DTYPES))}"
     if torch.is_autocast_enabled("cpu"):
-        return "the kernel is for torch.float32, and autocast is on"
+        for name, tensor in zip(operands.tensor_names, operands.differentiable, strict=True):
+            if tensor is not None and tensor.dtype not in DTYPES:
+                return f"{name} is {tensor.dtype}, and the kernel is for {', '.join(map(str, DTYPES))}"
     return why_no_kernel()
 
 
@@ -42,7 +44,7 @@ def _describe(_: torch.device) -> Implementation:
 BACKEND = Backend(
     name="native",
     title="native",
-    operations={"windowed_lstm": windowed_lstm, "lstm": lstm, "lstm_hidden": first_of(lstm)},
+    operations=windowed.OPERATIONS | sequence.OPERATIONS | {"lstm_hidden": first_of(sequence.OPERATIONS["lstm"])},
     cannot_run=_cannot_run,
     missing=_missing,
     describe=_describe,

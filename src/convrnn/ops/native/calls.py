@@ -1,48 +1,54 @@
-"""Common parts of all calls of the CPU kernel: preparing operands and assembling gradients."""
+"""Common parts of all calls of the CPU kernel: preparing operands and collecting gradients."""
 
 import torch
 from torch import Tensor
 
-from convrnn.ops.checks import check_memory, check_tensor
+from convrnn.ops.checks import NONLINEARITIES, check_memory, check_tensor
 from convrnn.ops.native import library
-from convrnn.ops.operands import LSTMGradients, LSTMOperands, contiguous
+from convrnn.ops.operands import CellOperands, contiguous
+
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+"""Dtypes of operands; the kernel computes in float32, and narrower ones are converted."""
 
 
-def prepare(operands: LSTMOperands) -> LSTMOperands:
-    """Make the operands contiguous in memory.
+def prepare(operands: CellOperands) -> CellOperands:
+    """Make the operands contiguous in memory and of float32.
 
     Raises:
-        ValueError: if a tensor has another dtype, so that the kernel would read out of bounds.
+        ValueError: if tensors have a dtype that the kernel does not take, or different ones.
     """
     if operands.lengths is not None:
         # PyTorch counts windows from the lengths before the kernel runs, without checking that they have memory.
         check_memory("lengths", operands.lengths)
-    for name, tensor in operands.named.items():
-        if tensor is not None and tensor.dtype != torch.float32 and name != "lengths":
-            _refuse_dtype(name, tensor)
-    return operands.contiguous()
+    dtype = operands.x.dtype
+    if dtype not in DTYPES:
+        raise ValueError(f"x is {dtype}; the native kernel is for {', '.join(map(str, DTYPES))}")
+    for name, tensor in zip(operands.tensor_names, operands.differentiable, strict=True):
+        if tensor is not None and tensor.dtype != dtype:
+            raise ValueError(f"{name} is {tensor.dtype}, but x is {dtype}; they must be the same")
+    operands = operands.contiguous()
+    return operands if dtype == torch.float32 else operands.map(_widen)
 
 
-def prepare_other(name: str, tensor: Tensor, shape: tuple[int, ...], operands: LSTMOperands) -> Tensor:
-    """Make an additional tensor of a backward pass contiguous in memory.
+def _widen(name: str, tensor: Tensor) -> Tensor:
+    check_memory(name, tensor)
+    return tensor if name == "lengths" else tensor.float()
+
+
+def prepare_other(name: str, tensor: Tensor, shape: tuple[int, ...], operands: CellOperands) -> Tensor:
+    """Make an additional tensor of a backward pass, which is always of float32, contiguous in memory.
 
     Raises:
         ValueError: if the dtype, shape or device is wrong.
     """
     if tensor.dtype != torch.float32:
-        _refuse_dtype(name, tensor)
+        raise ValueError(f"{name} must be torch.float32, but is {tensor.dtype}")
     check_tensor(name, tensor, shape, operands.x.device)
     return contiguous(name, tensor)
 
 
-def _refuse_dtype(name: str, tensor: Tensor) -> None:
-    if name == "x":
-        raise ValueError(f"x is {tensor.dtype}; the native kernel is for torch.float32")
-    raise ValueError(f"{name} is {tensor.dtype}, but x is torch.float32; they must be the same")
-
-
-def sizes(operands: LSTMOperands, rows: int, reverse: bool) -> dict[str, int]:
-    """The sizes of a call that windows and whole sequences have in common.
+def sizes(operands: CellOperands, rows: int, reverse: bool) -> dict[str, int]:
+    """The sizes and options of a call that windows and whole sequences have in common.
 
     Args:
         operands: Operands of the call.
@@ -50,7 +56,11 @@ def sizes(operands: LSTMOperands, rows: int, reverse: bool) -> dict[str, int]:
         reverse: Whether rows are processed from their last frame to their first.
     """
     batch, frames, features = operands.x.shape
+    options = operands.options
+    if "nonlinearity" in options:
+        options["nonlinearity"] = NONLINEARITIES.index(options["nonlinearity"])
     return {
+        "cell": library.CELLS.index(operands.cell),
         "batch": batch,
         "frames": frames,
         "features": features,
@@ -58,37 +68,47 @@ def sizes(operands: LSTMOperands, rows: int, reverse: bool) -> dict[str, int]:
         "per_position": int(operands.weight_ih.dim() == 3),
         "rows": rows,
         "reverse": int(reverse),
+        **options,
     }
 
 
-def run_backward(sizes: dict[str, int], operands: LSTMOperands, with_x: bool, **arrays: Tensor | None) -> list[Tensor]:
+def run_backward(
+    sizes: dict[str, int], operands: CellOperands, dtype: torch.dtype, with_x: bool, **arrays: Tensor | None
+) -> list[Tensor]:
     """Gradients of x (empty unless ``with_x``) and of the parameters that are not None, in order.
 
     Args:
         sizes: Sizes of the call.
-        operands: Contiguous operands.
+        operands: Prepared operands.
+        dtype: Dtype of the gradients.
         with_x: Whether x has a gradient.
-        arrays: Other tensors that the kernel reads, named as in ``struct lstm_call``.
+        arrays: Other tensors that the kernel reads, named as in ``struct recurrent_call``.
     """
-    x, weight_ih, weight_hh = operands.x, operands.weight_ih, operands.weight_hh
-    grad_x = torch.zeros_like(x) if with_x else None
-    grad_ih, grad_hh = torch.zeros_like(weight_ih), torch.zeros_like(weight_hh)
-    vectors = x.new_zeros(13, operands.hidden)
+    # The kernel writes every value, unless there is nothing to do.
+    new = torch.empty_like if sizes["rows"] else torch.zeros_like
+    gradients = {
+        f"grad_{name}": new(tensor)
+        for name, tensor in zip(operands.tensor_names, operands.differentiable, strict=True)
+        if tensor is not None and (with_x or name != "x")
+    }
     if sizes["rows"]:
-        gradients = {"grad_x": grad_x, "grad_weight_ih": grad_ih, "grad_weight_hh": grad_hh, "grad_vectors": vectors}
         library.run(library.BACKWARD, sizes, operands, **arrays, **gradients)
-    # Gates of all steps but the first, then gates of the first step, where every row has the same initial state.
-    later, first, peepholes, cell, hidden = vectors.split_with_sizes([4, 4, 3, 1, 1])
-    if operands.initial_hidden is not None:
-        grad_hh += first.flatten().outer(operands.initial_hidden)
-    return operands.list_gradients(
-        LSTMGradients(
-            grad_x,
-            grad_ih,
-            grad_hh,
-            bias=None if operands.bias is None else (later + first).flatten(),
-            weight_peephole=None if operands.weight_peephole is None else peepholes.clone(),
-            initial_hidden=None if operands.initial_hidden is None else hidden.flatten().clone(),
-            initial_cell=None if operands.initial_cell is None else cell.flatten().clone(),
-        )
-    )
+    found = [gradient.to(dtype) for gradient in gradients.values()]
+    return found if with_x else [operands.x.new_empty(0, dtype=dtype), *found]
+
+
+def result_dtype(operands: CellOperands) -> torch.dtype:
+    """The dtype of features: that of the operands or, under autocast, the one that the reference gives."""
+    if not torch.is_autocast_enabled("cpu"):
+        return operands.x.dtype
+    # Products have autocast's dtype; the cells with gates add their states to them, which have that of the parameters.
+    return torch.get_autocast_dtype("cpu") if operands.cell == "rnn" else operands.weight_hh.dtype
+
+
+def unify(operands: CellOperands) -> CellOperands:
+    """The operands in one dtype: under autocast they may have several."""
+    if torch.is_autocast_enabled("cpu"):
+        dtypes = {tensor.dtype for tensor in operands.differentiable if tensor is not None}
+        if len(dtypes) > 1:
+            return operands.map(lambda name, tensor: tensor if name == "lengths" else tensor.float())
+    return operands

@@ -10,27 +10,31 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from convrnn.ops.checks import check_memory
-from convrnn.ops.operands import LSTMOperands
+from convrnn.ops.checks import REDUCTIONS, SEQUENCES, check_memory
+from convrnn.ops.operands import CellOperands
 
 INSTRUCTION_SETS = ("portable", "avx2", "avx512")
+CELLS = ("rnn", "gru", "lstm")
 FORWARD, BACKWARD = 0, 1
-_INTERFACE = 3  # CONVRNN_INTERFACE of csrc/lstm.h
+_INTERFACE = 4  # CONVRNN_INTERFACE of csrc/recurrent.h
 
 _instruction_set: str | None = None
 
 
 class _Call(ctypes.Structure):
-    """``struct lstm_call`` of ``csrc/lstm.h``, field by field."""
+    """``struct recurrent_call`` of ``csrc/recurrent.h``, field by field."""
 
     _sizes = (
         *("batch", "frames", "features", "hidden", "rows", "kernel_size", "stride", "windows"),
         *("reverse", "per_position", "sequence", "reduce", "threads"),
+        *("cell", "nonlinearity", "reset_after", "saved_steps"),
     )
     _tensors = (
-        *("lengths", "x", "weight_ih", "weight_hh", "bias", "weight_peephole", "initial_hidden", "initial_cell"),
+        *("lengths", "x", "weight_ih", "weight_hh", "bias", "bias_hn", "weight_peephole"),
+        *("initial_hidden", "initial_cell"),
         *("y", "states_hidden", "states_cell", "saved", "grad_y", "grad_hidden", "grad_cell"),
-        *("grad_x", "grad_weight_ih", "grad_weight_hh", "grad_vectors"),
+        *("grad_x", "grad_weight_ih", "grad_weight_hh", "grad_bias", "grad_bias_hn", "grad_weight_peephole"),
+        *("grad_initial_hidden", "grad_initial_cell"),
     )
     _fields_ = (*((name, ctypes.c_int64) for name in _sizes), *((name, ctypes.c_void_p) for name in _tensors))
 
@@ -65,9 +69,10 @@ def _load() -> ctypes.CDLL | str:
         interface = None
     if interface != _INTERFACE:
         return f"{path} belongs to another version of convrnn; install convrnn again"
-    library.convrnn_saved_vectors.argtypes = (ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
-    library.convrnn_saved_vectors.restype = ctypes.c_int64
-    library.convrnn_lstm.argtypes = (ctypes.POINTER(_Call), ctypes.c_int, ctypes.c_int)
+    library.convrnn_saved_vectors.argtypes = 5 * (ctypes.c_int64,)
+    library.convrnn_saved_gates.argtypes = 2 * (ctypes.c_int64,)
+    library.convrnn_saved_vectors.restype = library.convrnn_saved_gates.restype = ctypes.c_int64
+    library.convrnn_run.argtypes = (ctypes.POINTER(_Call), ctypes.c_int, ctypes.c_int)
     return library
 
 
@@ -125,20 +130,39 @@ def built_from() -> tuple[str, str]:
 
 
 @cache
-def saved_vectors(kernel_size: int, sequence: int, reduce: int) -> int:
+def saved_vectors(cell: str, kernel_size: int, sequence: str, reduce: str, saved_steps: int) -> int:
     """How many vectors of units the forward pass saves of each window for the backward pass.
 
     Args:
+        cell: Name of the cell.
         kernel_size: Frames in a window.
-        sequence: Index of the sequence in :data:`convrnn.ops.checks.SEQUENCES`.
-        reduce: Index of the reduction in :data:`convrnn.ops.checks.REDUCTIONS`.
+        sequence: "hidden" or "cell".
+        reduce: "last", "mean", "max" or "none".
+        saved_steps: Number of steps of which it saves the gates.
 
     Raises:
         RuntimeError: the library is not available.
     """
     if isinstance(_library, str):
         raise RuntimeError(f"the native backend is missing: {_library}")
-    return int(_library.convrnn_saved_vectors(kernel_size, sequence, reduce))
+    options = CELLS.index(cell), kernel_size, SEQUENCES.index(sequence), REDUCTIONS.index(reduce), saved_steps
+    return int(_library.convrnn_saved_vectors(*options))
+
+
+@cache
+def saved_gates(cell: str, reset_after: bool) -> int:
+    """How many values of each unit and frame of a whole sequence the forward pass saves, besides the states.
+
+    Args:
+        cell: Name of the cell.
+        reset_after: Where the reset gate of a GRU acts.
+
+    Raises:
+        RuntimeError: the library is not available.
+    """
+    if isinstance(_library, str):
+        raise RuntimeError(f"the native backend is missing: {_library}")
+    return int(_library.convrnn_saved_gates(CELLS.index(cell), reset_after))
 
 
 @contextmanager
@@ -160,12 +184,12 @@ def use_instruction_set(name: str) -> Iterator[None]:
         _instruction_set = before
 
 
-def run(direction: int, sizes: dict[str, int], operands: LSTMOperands, **arrays: Tensor | None) -> None:
+def run(direction: int, sizes: dict[str, int], operands: CellOperands, **arrays: Tensor | None) -> None:
     """Call the kernel.
 
     Args:
         direction: :data:`FORWARD` or :data:`BACKWARD`.
-        sizes: Sizes and options of the call, by the names of ``struct lstm_call``.
+        sizes: Sizes and options of the call, by the names of ``struct recurrent_call``.
         operands: Contiguous operands.
         arrays: Other tensors that the kernel reads and writes, by the same names; None if absent.
 
@@ -184,5 +208,5 @@ def run(direction: int, sizes: dict[str, int], operands: LSTMOperands, **arrays:
         for name, tensor in there.items():
             check_memory(name, tensor)
     call = _Call(**sizes, **pointers, threads=torch.get_num_threads())
-    if _library.convrnn_lstm(ctypes.byref(call), direction, INSTRUCTION_SETS.index(instruction_set())):
-        raise MemoryError("there is not enough memory for the workspace of the native LSTM kernel")
+    if _library.convrnn_run(ctypes.byref(call), direction, INSTRUCTION_SETS.index(instruction_set())):
+        raise MemoryError("there is not enough memory for the workspace of the native kernel")
