@@ -14,7 +14,12 @@ TORCH = {"rnn": torch.nn.RNN, "gru": torch.nn.GRU, "lstm": torch.nn.LSTM}
 
 # The operations that have native kernels, with every reduction.
 NATIVE = {
+    "rnn": functools.partial(ops.rnn, nonlinearity="sigmoid"),
+    "gru": functools.partial(ops.gru, reset_after=True),
     "lstm": ops.lstm,
+    "windowed-rnn": functools.partial(ops.windowed_rnn, kernel_size=3, stride=2, reduce="max", nonlinearity="relu"),
+    "windowed-gru": functools.partial(ops.windowed_gru, kernel_size=3, stride=2),
+    "windowed-gru-after": functools.partial(ops.windowed_gru, kernel_size=3, stride=2, reduce="none", reset_after=True),
     "windowed-last": functools.partial(ops.windowed_lstm, kernel_size=3, stride=2),
     "windowed-mean": functools.partial(ops.windowed_lstm, kernel_size=3, stride=2, reduce="mean", sequence="hidden"),
     "windowed-max": functools.partial(ops.windowed_lstm, kernel_size=3, stride=2, reduce="max"),
@@ -58,13 +63,19 @@ def load_torch(module, tensors, suffix=""):
     module.load_state_dict(state, strict=False)
 
 
-def draw_float32(*, batch=4, frames=11, features=5, hidden=21, without=(), **options):
-    """As ``draw`` for the LSTM in float32, scaled so that no gate saturates, whatever the sizes."""
+def cell_of(operation):
+    """The name of the cell of an operation."""
+    return getattr(operation, "func", operation).__name__.removeprefix("windowed_")
+
+
+def draw_float32(operation=ops.lstm, *, batch=4, frames=11, features=5, hidden=21, without=(), **options):
+    """As ``draw_for`` an operation, in float32, scaled so that no gate saturates, whatever the sizes."""
     sizes = {"batch": batch, "frames": frames, "features": features, "hidden": hidden}
-    tensors = draw("lstm", **sizes, dtype=torch.float32, **options)
+    own = getattr(operation, "keywords", {})
+    tensors = draw_for(cell_of(operation), own, **sizes, dtype=torch.float32, **options)
     tensors["weight_ih"] /= features**0.5
     tensors["weight_hh"] /= hidden**0.5
-    return tensors | dict.fromkeys(without)
+    return tensors | dict.fromkeys(tensors.keys() & set(without))
 
 
 def draw_lengths(batch, frames, seed=0):
