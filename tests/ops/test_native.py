@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convrnn import ops
+from convrnn.ops.native import windowed
 from native_kernels import (
     EVERY_OPERATION,
     EVERY_SET,
@@ -30,6 +31,7 @@ from operations import (
     cell_of,
     draw_float32,
     draw_lengths,
+    is_windowed,
     native_and_reference,
     on,
     outputs_of,
@@ -253,6 +255,23 @@ def test_equal_states_share_the_gradient_of_their_maximum(instruction_set, opera
     assert expected["gradient of weight_ih"].any()
     for name, value in results.items():
         torch.testing.assert_close(value, expected[name], rtol=1e-5, atol=1e-6)
+
+
+@EVERY_SET
+@pytest.mark.parametrize("operation", [each for each in NATIVE.values() if is_windowed(each)], ids=str)
+@pytest.mark.parametrize("kernel_size", [1, 2, 5, 8])
+def test_how_much_is_saved_changes_no_gradient(instruction_set, operation, kernel_size, monkeypatch):
+    tensors = draw_float32(operation, frames=13, features=7, hidden=37)
+    options = {"kernel_size": kernel_size, "stride": 1, "lengths": torch.tensor([13, 12, 8, 0])}
+    results = []
+    for steps in range(1, kernel_size + 1):
+        monkeypatch.setattr(windowed, "saved_steps", lambda *_, steps=steps: steps)
+        with on(instruction_set):
+            results.append(values_and_gradients(operation, tensors, **options))
+    for other in results[1:]:
+        for name, value in other.items():
+            # Gates that are computed again differ by rounding at most.
+            torch.testing.assert_close(value, results[0][name], rtol=1e-5, atol=1e-6)
 
 
 def check_with_nan_and_infinity(results, expected, names):

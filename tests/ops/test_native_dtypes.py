@@ -10,6 +10,8 @@ from operations import NATIVE, cell_of, draw_float32, is_windowed, outputs_of, s
 
 pytestmark = needs_library
 
+WINDOWED = {name: operation for name, operation in NATIVE.items() if is_windowed(operation)}
+WHOLE = {name: operation for name, operation in NATIVE.items() if not is_windowed(operation)}
 NARROW = pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 
 
@@ -111,11 +113,9 @@ def test_gradients_under_autocast_have_the_dtypes_of_their_tensors(operation):
     assert all(leaf.grad.any() for leaf in leaves.values())
 
 
-@EVERY_OPERATION
+@pytest.mark.parametrize("operation", WINDOWED.values(), ids=WINDOWED)
 @pytest.mark.parametrize("name", ["x", "bias"])
 def test_float64_under_autocast_runs_on_the_reference(operation, name):
-    if not is_windowed(operation):
-        pytest.skip("converts x to the dtype of the parameters")
     tensors = draw_float32(operation)
     tensors[name] = tensors[name].double()
     with (
@@ -127,9 +127,8 @@ def test_float64_under_autocast_runs_on_the_reference(operation, name):
     assert not recorder.native_calls()
 
 
-@pytest.mark.parametrize("name", [name for name, operation in NATIVE.items() if not is_windowed(operation)])
-def test_whole_sequences_keep_the_precision_of_the_parameters_under_autocast(name):
-    operation = NATIVE[name]
+@pytest.mark.parametrize("operation", WHOLE.values(), ids=WHOLE)
+def test_whole_sequences_keep_the_precision_of_the_parameters_under_autocast(operation):
     tensors = draw_float32(operation)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         found = values_and_gradients(operation, tensors)
@@ -161,9 +160,5 @@ def test_compiled_layers_equal_the_layers_under_autocast(make_layer):
 def test_results_of_cells_under_autocast():
     """Those of the simple network are of autocast's dtype, since it adds nothing to its products."""
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        dtypes = {
-            cell_of(operation): operation(**draw_float32(operation)).dtype
-            for operation in NATIVE.values()
-            if is_windowed(operation)
-        }
+        dtypes = {cell_of(each): each(**draw_float32(each)).dtype for each in WINDOWED.values()}
     assert dtypes == {"rnn": torch.bfloat16, "gru": torch.float32, "lstm": torch.float32}
