@@ -68,7 +68,7 @@ class Case:
 
     @functools.cached_property
     def tensors(self):
-        return draw_float32(**self.sizes, without=self.without, seed=self.seed)
+        return draw_float32(self.operation, **self.sizes, without=self.without, seed=self.seed)
 
     @functools.cached_property
     def mask(self):

@@ -9,10 +9,17 @@ from convrnn import ops
 
 GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 WINDOWED = {"rnn": ops.windowed_rnn, "gru": ops.windowed_gru, "lstm": ops.windowed_lstm}
+SEQUENCES = {"rnn": ops.rnn, "gru": ops.gru, "lstm": ops.lstm}
+TORCH = {"rnn": torch.nn.RNN, "gru": torch.nn.GRU, "lstm": torch.nn.LSTM}
 
 # The operations that have native kernels, with every reduction.
 NATIVE = {
+    "rnn": functools.partial(ops.rnn, nonlinearity="sigmoid"),
+    "gru": functools.partial(ops.gru, reset_after=True),
     "lstm": ops.lstm,
+    "windowed-rnn": functools.partial(ops.windowed_rnn, kernel_size=3, stride=2, reduce="max", nonlinearity="relu"),
+    "windowed-gru": functools.partial(ops.windowed_gru, kernel_size=3, stride=2),
+    "windowed-gru-after": functools.partial(ops.windowed_gru, kernel_size=3, stride=2, reduce="none", reset_after=True),
     "windowed-last": functools.partial(ops.windowed_lstm, kernel_size=3, stride=2),
     "windowed-mean": functools.partial(ops.windowed_lstm, kernel_size=3, stride=2, reduce="mean", sequence="hidden"),
     "windowed-max": functools.partial(ops.windowed_lstm, kernel_size=3, stride=2, reduce="max"),
@@ -38,13 +45,37 @@ def draw(rnn_type, *, batch=2, frames=7, features=3, hidden=4, positions=None, s
     return {name: torch.randn(shape, generator=generator, dtype=dtype) * 0.7 for name, shape in shapes.items()}
 
 
-def draw_float32(*, batch=4, frames=11, features=5, hidden=21, without=(), **options):
-    """As ``draw`` for the LSTM in float32, scaled so that no gate saturates, whatever the sizes."""
+def draw_for(rnn_type, options, **sizes):
+    """As ``draw``, for these options: a GRU that resets before the product has no second bias."""
+    tensors = draw(rnn_type, **sizes)
+    if not options.get("reset_after"):
+        tensors.pop("bias_hn", None)
+    return tensors
+
+
+def load_torch(module, tensors, suffix=""):
+    """Copies drawn parameters into PyTorch's module of the same cell; for a GRU, one that resets after the product."""
+    bias_hh = torch.zeros_like(tensors["bias"])
+    if "bias_hn" in tensors:
+        bias_hh[-len(tensors["bias_hn"]) :] = tensors["bias_hn"]
+    named = {"weight_ih": tensors["weight_ih"], "weight_hh": tensors["weight_hh"], "bias_ih": tensors["bias"]}
+    state = {f"{name}_l0{suffix}": value for name, value in (named | {"bias_hh": bias_hh}).items()}
+    module.load_state_dict(state, strict=False)
+
+
+def cell_of(operation):
+    """The name of the cell of an operation."""
+    return getattr(operation, "func", operation).__name__.removeprefix("windowed_")
+
+
+def draw_float32(operation=ops.lstm, *, batch=4, frames=11, features=5, hidden=21, without=(), **options):
+    """As ``draw_for`` an operation, in float32, scaled so that no gate saturates, whatever the sizes."""
     sizes = {"batch": batch, "frames": frames, "features": features, "hidden": hidden}
-    tensors = draw("lstm", **sizes, dtype=torch.float32, **options)
+    own = getattr(operation, "keywords", {})
+    tensors = draw_for(cell_of(operation), own, **sizes, dtype=torch.float32, **options)
     tensors["weight_ih"] /= features**0.5
     tensors["weight_hh"] /= hidden**0.5
-    return tensors | dict.fromkeys(without)
+    return tensors | dict.fromkeys(tensors.keys() & set(without))
 
 
 def draw_lengths(batch, frames, seed=0):
@@ -64,9 +95,16 @@ def on(instruction_set):
 
 
 def outputs_of(operation, tensors, **options):
-    """The outputs by name: "y", or "hidden" and "cell"."""
+    """The outputs by name: "y", or "hidden" and, of an LSTM, "cell"."""
     result = operation(**tensors, **options)
-    return {"y": result} if isinstance(result, torch.Tensor) else dict(zip(("hidden", "cell"), result, strict=True))
+    if not isinstance(result, torch.Tensor):
+        return dict(zip(("hidden", "cell"), result, strict=True))
+    return {"y" if is_windowed(operation, options) else "hidden": result}
+
+
+def is_windowed(operation, options=None):
+    """Whether a call, perhaps with some arguments bound already, is over windows."""
+    return "kernel_size" in {**getattr(operation, "keywords", {}), **(options or {})}
 
 
 def values_and_gradients(operation, tensors, *, dtype=torch.float32, used=None, mask=None, **options):

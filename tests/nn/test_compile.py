@@ -81,6 +81,7 @@ def compiler_cache(tmp_path_factory):
         pytest.param(lambda: nn.CLSTM(3, 4, 2, 2), marks=pytest.mark.slow, id="clstm"),
         pytest.param(lambda: nn.ConvFeatures(3, 4, 3, 2, padding="same", nonlinearity="tanh"), id="conv-same"),
         pytest.param(lambda: nn.LSTM(3, 4, bidirectional=True), id="blstm"),
+        pytest.param(lambda: nn.GRU(3, 4, reset_after=True), id="gru"),
     ],
 )
 def test_a_layer_compiled_by_the_default_compiler_equals_the_layer(make_layer):

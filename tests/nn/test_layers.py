@@ -23,7 +23,11 @@ LAYERS = {
     "max-pool": lambda: nn.MaxPool(3, 2),
     "lstm": lambda: nn.LSTM(FEATURES, 4, learn_initial_state=True),
     "blstm": lambda: nn.LSTM(FEATURES, 4, bidirectional=True, peepholes=False),
+    "rnn": lambda: nn.RNN(FEATURES, 4, nonlinearity="sigmoid", learn_initial_state=True),
+    "gru": lambda: nn.GRU(FEATURES, 4, learn_initial_state=True),
+    "bgru": lambda: nn.GRU(FEATURES, 4, bidirectional=True, reset_after=True),
 }
+WHOLE = ("lstm", "blstm", "rnn", "gru", "bgru")
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -130,17 +134,19 @@ def test_cblstm_agrees_with_equation_9_by_hand():
     torch.testing.assert_close(layer(window)[0, 0], y[4], rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["lstm", "blstm"])
-def test_lstm_computes_the_equations_with_the_backward_direction_last(name):
+@pytest.mark.parametrize("name", WHOLE)
+def test_whole_sequences_follow_the_equations_with_the_backward_direction_last(name):
     layer = randomised(LAYERS[name])
     x, lengths = draw_batch(FEATURES)
     y = layer(x, lengths)
     parameters = {key: value.detach().numpy() for key, value in layer.named_parameters()}
+    options = {option: getattr(layer, option) for option in ("nonlinearity", "reset_after") if hasattr(layer, option)}
     for row, length in enumerate(lengths):
         expected = []
         for suffix in ("_l0", "_l0_reverse") if layer.bidirectional else ("_l0",):
             p = {key.removesuffix(suffix): value for key, value in parameters.items() if key.endswith(suffix)}
-            hidden, _ = naive.states("lstm", x[row, :length].numpy(), p, reverse=suffix != "_l0")
+            frames = x[row, :length].numpy()
+            hidden, _ = naive.states(layer.cell.name, frames, p, reverse=suffix != "_l0", **options)
             expected.append(torch.from_numpy(hidden))
         torch.testing.assert_close(y[row, :length], torch.cat(expected, dim=-1), rtol=1e-12, atol=1e-12)
 
@@ -268,6 +274,14 @@ SHAPES = [
         },
     ),
     (
+        nn.GRU(3, 4, reset_after=True),
+        {"weight_ih_l0": (12, 3), "weight_hh_l0": (12, 4), "bias_l0": (12,), "bias_hn_l0": (4,)},
+    ),
+    (
+        nn.RNN(3, 4, bias=False, learn_initial_state=True),
+        {"weight_ih_l0": (4, 3), "weight_hh_l0": (4, 4), "initial_hidden_l0": (4,)},
+    ),
+    (
         nn.LSTM(3, 4, learn_initial_state=True),
         {
             "weight_ih_l0": (16, 3),
@@ -295,6 +309,7 @@ def test_parameters_have_the_contracts_names_and_shapes(layer, shapes):
         (nn.ExtendedCLSTM(9, 8, 3, learn_initial_state=True), 4),
         (nn.CBLSTM(9, 8, 3), 4),
         (nn.LSTM(9, 8, bidirectional=True, learn_initial_state=True), 4),
+        (nn.GRU(9, 8, learn_initial_state=True), 3),
     ],
     ids=lambda value: type(value).__name__,
 )

@@ -45,6 +45,9 @@ CONSTRUCTIONS = [
     (lambda: nn.MaxPool(2, 0), "stride is 0"),
     (lambda: nn.LSTM(3, 0), "hidden_size is 0"),
     (lambda: nn.LSTM("3", 4), "input_size is '3'"),
+    (lambda: nn.LSTM(3, 4, peepholes="no"), "peepholes is 'no'; it must be one of False, True"),
+    (lambda: nn.GRU(3, 4, reset_after="after"), "reset_after is 'after'; it must be one of False, True"),
+    (lambda: nn.RNN(3, 4, nonlinearity="elu"), "nonlinearity is 'elu'; it must be one of 'tanh', 'sigmoid', 'relu'"),
     (lambda: nn.MeanSoftmax(0), "last is 0"),
 ]
 
@@ -66,15 +69,18 @@ FORWARD_LAYERS = {
     "conv": nn.ConvFeatures(3, 4, 5),
     "pool": nn.MaxPool(5),
     "lstm": nn.LSTM(3, 4),
+    "gru": nn.GRU(3, 4),
+    "rnn": nn.RNN(3, 4),
 }
+WITH_FEATURES = tuple(name for name in FORWARD_LAYERS if name != "pool")
 INPUTS = [
-    (("convrnn", "conv", "lstm", "pool"), ([[1.0]],), "x must be a torch.Tensor, but is a list"),
+    (tuple(FORWARD_LAYERS), ([[1.0]],), "x must be a torch.Tensor, but is a list"),
     (tuple(FORWARD_LAYERS), (torch.zeros(2, 9, 3), [9, 9]), "lengths must be an int64 tensor, but is a list"),
-    (("convrnn", "conv", "lstm"), (torch.zeros(2, 9, 4),), r"x must be .* 3 features .* shape \[2, 9, 4\]"),
-    (("convrnn", "conv", "lstm"), (torch.zeros(9, 3),), r"x must be \[batch, frames, \*feature_shape\]"),
+    (WITH_FEATURES, (torch.zeros(2, 9, 4),), r"x must be .* 3 features .* shape \[2, 9, 4\]"),
+    (WITH_FEATURES, (torch.zeros(9, 3),), r"x must be \[batch, frames, \*feature_shape\]"),
     (("pool",), (torch.zeros(9, 3),), r"x must be \[batch, frames, features\], but has shape \[9, 3\]"),
-    (("convrnn", "conv", "lstm"), (torch.zeros(2, 9, 3).double(),), "x is torch.float64, but .* torch.float32"),
-    (("convrnn", "conv", "lstm"), (torch.zeros(2, 9, 3).long(),), "x is torch.int64, but .* torch.float32"),
+    (WITH_FEATURES, (torch.zeros(2, 9, 3).double(),), "x is torch.float64, but .* torch.float32"),
+    (WITH_FEATURES, (torch.zeros(2, 9, 3).long(),), "x is torch.int64, but .* torch.float32"),
     (("convrnn", "conv", "pool"), (torch.zeros(2, 4, 3),), "kernel_size is 5, longer than x with its 4 frames"),
     (tuple(FORWARD_LAYERS), (torch.zeros(2, 9, 3), torch.tensor([9])), r"lengths must be int64 with shape \[2\]"),
     (tuple(FORWARD_LAYERS), (torch.zeros(2, 9, 3), torch.tensor([9.0, 9.0])), "lengths must be int64.*float32"),

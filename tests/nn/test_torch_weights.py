@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from convrnn.nn import CBLSTM, CGRU, CLSTM, CRNN, LSTM, ConvRNN, ExtendedCLSTM
+from convrnn.nn import CBLSTM, CGRU, CLSTM, CRNN, GRU, LSTM, RNN, ConvRNN, ExtendedCLSTM
 
 MODULES = [nn.LSTM, nn.GRU, nn.RNN, lambda *a, **k: nn.RNN(*a, nonlinearity="relu", **k)]
 
@@ -29,22 +29,27 @@ def test_from_torch_runs_the_module_on_every_window(make, num_layers, bidirectio
     torch.testing.assert_close(again(windows[0])[0], module(windows[0])[0])
 
 
+WHOLE = {nn.LSTM: LSTM, nn.GRU: GRU, nn.RNN: RNN}
+
+
+@pytest.mark.parametrize("make", MODULES)
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("bias", [True, False])
-def test_the_whole_sequence_lstm_converts_both_ways(bidirectional, bias):
-    module = nn.LSTM(3, 4, bidirectional=bidirectional, bias=bias, batch_first=True).double()
+def test_layers_over_whole_sequences_convert_both_ways(make, bidirectional, bias):
+    module = make(3, 4, bidirectional=bidirectional, bias=bias, batch_first=True).double()
     x = torch.randn(2, 9, 3, dtype=torch.float64)
-    layer = LSTM.from_torch(module)
+    layer = WHOLE[type(module)].from_torch(module)
     torch.testing.assert_close(layer(x), module(x)[0])
     torch.testing.assert_close(layer.to_torch()(x)[0], module(x)[0])
 
 
-def test_the_whole_sequence_lstm_agrees_with_packed_sequences():
-    module = nn.LSTM(3, 4, bidirectional=True, batch_first=True)
+@pytest.mark.parametrize("make", MODULES)
+def test_layers_over_whole_sequences_agree_with_packed_sequences(make):
+    module = make(3, 4, bidirectional=True, batch_first=True)
     x, lengths = torch.randn(3, 9, 3), torch.tensor([9, 2, 5])
     packed = nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
     expected, _ = nn.utils.rnn.pad_packed_sequence(module(packed)[0], batch_first=True)
-    torch.testing.assert_close(LSTM.from_torch(module)(x, lengths), expected)
+    torch.testing.assert_close(WHOLE[type(module)].from_torch(module)(x, lengths), expected)
 
 
 def test_converted_weights_are_copies():
@@ -72,12 +77,15 @@ def test_a_converted_lstm_can_return_cell_states():
         (lambda: CBLSTM.from_torch(nn.LSTM(3, 4, bidirectional=True), 5), "CBLSTM has projection=True"),
         (lambda: CBLSTM.from_torch(nn.LSTM(3, 4), 5), "CBLSTM has bidirectional=True"),
         (lambda: ExtendedCLSTM.from_torch(nn.LSTM(3, 4), 5), "ExtendedCLSTM has position_weights=True"),
-        (lambda: LSTM.from_torch(nn.GRU(3, 4)), "GRU"),
+        (lambda: LSTM.from_torch(nn.GRU(3, 4)), "module is a GRU; it must be a torch.nn.LSTM"),
+        (lambda: GRU.from_torch(nn.RNN(3, 4)), "module is a RNN; it must be a torch.nn.GRU"),
         (lambda: LSTM.from_torch(nn.LSTM(3, 4, num_layers=2)), "num_layers=2"),
         (lambda: CBLSTM(3, 4, 5).to_torch(), "projection is True"),
         (lambda: ExtendedCLSTM(3, 4, 5).to_torch(), "position_weights is True"),
         (lambda: CGRU(3, 4, 5).to_torch(), "reset_after is False"),
         (lambda: CRNN(3, 4, 5, nonlinearity="sigmoid").to_torch(), "nonlinearity is 'sigmoid'"),
+        (lambda: GRU(3, 4).to_torch(), "reset_after is False"),
+        (lambda: RNN(3, 4, nonlinearity="sigmoid").to_torch(), "nonlinearity is 'sigmoid'"),
     ],
 )
 def test_modules_that_cannot_be_converted_are_refused(call, sentence):

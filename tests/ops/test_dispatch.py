@@ -12,7 +12,8 @@ from operations import WINDOWED, draw, draw_float32
 
 
 def test_only_the_operations_and_use_backend_are_public():
-    assert ops.__all__ == ["lstm", "lstm_hidden", "use_backend", "windowed_gru", "windowed_lstm", "windowed_rnn"]
+    windowed = ["windowed_gru", "windowed_lstm", "windowed_rnn"]
+    assert ops.__all__ == ["gru", "lstm", "lstm_hidden", "rnn", "use_backend", *windowed]
 
 
 def test_the_last_backend_has_every_operation():
@@ -63,8 +64,8 @@ def test_a_missing_backend_gives_one_warning(monkeypatch):
 
 
 def test_what_runs_refuses_unknown_operations():
-    with pytest.raises(ValueError, match="operation is 'gru'; it must be one of 'windowed_rnn'"):
-        dispatch.what_runs(torch.zeros(1, 9, 3), "gru")
+    with pytest.raises(ValueError, match="operation is 'mgu'; it must be one of 'windowed_rnn'"):
+        dispatch.what_runs(torch.zeros(1, 9, 3), "mgu")
 
 
 def test_what_runs_follows_dtype_and_choice():

@@ -1,5 +1,6 @@
 """The native kernels under torch.compile and torch.export, and as registered operations."""
 
+import functools
 import warnings
 
 import pytest
@@ -9,12 +10,16 @@ from torch.export import Dim, export
 from check_layer import LENGTHS, check_compile, draw_batch, randomised
 from convrnn import nn, ops
 from native_kernels import Recorder, needs_library
-from operations import draw_float32
+from operations import SEQUENCES, draw_float32
 
 LAYERS = {
+    "crnn": lambda: nn.CRNN(3, 4, 3, 2, nonlinearity="relu"),
+    "cgru": lambda: nn.CGRU(3, 4, 3, 2, reset_after=True, learn_initial_state=True, reduce="mean"),
     "clstm": lambda: nn.CLSTM(3, 4, 3, 2, reduce="max"),
     "extended-clstm": lambda: nn.ExtendedCLSTM(3, 4, 3, 2),
     "cblstm": lambda: nn.CBLSTM(3, 4, 3, padding="same", learn_initial_state=True),
+    "rnn": lambda: nn.RNN(3, 4),
+    "gru": lambda: nn.GRU(3, 4, bidirectional=True),
     "blstm": lambda: nn.LSTM(3, 4, bidirectional=True),
 }
 EVERY_LAYER = pytest.mark.parametrize("make_layer", LAYERS.values(), ids=LAYERS)
@@ -85,25 +90,25 @@ def test_exported_layers_equal_the_layers_for_any_batch_and_lengths(make_layer, 
 
 @needs_library
 @pytest.mark.parametrize("everything", [True, False])
-@pytest.mark.parametrize("name", ["native_windowed_lstm", "native_lstm"])
-def test_registered_operations_keep_pytorchs_rules(name, everything):
-    optional = ("bias", "weight_peephole", "initial_hidden", "initial_cell")
-    tensors = draw_float32(batch=2, frames=5, without=() if everything else optional).values()
+@pytest.mark.parametrize("windowed", [True, False])
+@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
+def test_registered_operations_keep_pytorchs_rules(cell, windowed, everything):
+    name = f"native_windowed_{cell}" if windowed else f"native_{cell}"
+    optional = ("bias", "bias_hn", "weight_peephole", "initial_hidden", "initial_cell")
+    drawn = functools.partial(SEQUENCES[cell], **({"reset_after": True} if cell == "gru" else {}))
+    tensors = draw_float32(drawn, batch=2, frames=5, without=() if everything else optional).values()
     leaves = [None if tensor is None else tensor.requires_grad_() for tensor in tensors]
     lengths = torch.tensor([5, 2]) if everything else None
-    options = (3, 2, "hidden", "max") if everything else (2, 1, "cell", "last")
-    arguments = {
-        "native_windowed_lstm": (*leaves, lengths, *options, everything),
-        "native_lstm": (*leaves, lengths, everything, True),
-    }[name]
+    own = {"rnn": ("sigmoid",), "gru": (everything,), "lstm": ()}[cell]
+    options = (3, 2, "hidden", "max") if everything else (2, 1, "cell" if cell == "lstm" else "hidden", "last")
+    arguments = (*leaves, lengths, *own, *(options if windowed else ()), everything, *(() if windowed else (True,)))
     operation = getattr(torch.ops.convrnn, name).default
     torch.library.opcheck(operation, arguments)
     with Recorder() as recorder:
         result = operation(*arguments)
-        (result.sum() if name == "native_windowed_lstm" else result[0].sum() + result[1].sum()).backward()
+        (result.sum() if windowed else sum(states.sum() for states in result[:-1])).backward()
     called = {function.name().removeprefix("convrnn::"): (function, given) for function, given, _ in recorder.calls}
-    kept = {"native_windowed_lstm": "native_windowed_lstm_kept"}.get(name, name)
-    assert list(called) == [kept, f"{name}_backward"]
+    assert list(called) == [f"{name}_kept" if windowed else name, f"{name}_backward"]
     for function, given in called.values():
         torch.library.opcheck(function, given, test_utils=["test_schema", "test_faketensor"])
 

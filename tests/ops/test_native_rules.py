@@ -1,4 +1,4 @@
-"""Which LSTMs run on the native kernels, the warnings where they do not, and what they keep in memory."""
+"""Which calls run on the native kernels, the warnings where they do not, and what they keep in memory."""
 
 import functools
 import warnings
@@ -9,7 +9,7 @@ import torch
 from convrnn import ops
 from convrnn.ops import dispatch, native
 from native_kernels import EVERY_OPERATION, Recorder, needs_library, run_script
-from operations import NATIVE, draw_float32, on, outputs_of, same, values_and_gradients
+from operations import NATIVE, cell_of, draw_float32, is_windowed, on, outputs_of, same, values_and_gradients
 
 # The choice of the backend.
 
@@ -22,15 +22,16 @@ def test_the_native_backend_can_be_chosen():
 
 @needs_library
 @EVERY_OPERATION
-def test_float32_on_the_cpu_runs_natively_unless_another_backend_is_forced(operation):
+def test_calls_on_the_cpu_run_natively_except_in_float64_unless_another_backend_is_forced(operation):
     def runs_natively(dtype):
         with Recorder() as recorder:
-            operation(**{name: t.to(dtype) for name, t in draw_float32().items()})
+            operation(**{name: t.to(dtype) for name, t in draw_float32(operation).items()})
         return bool(recorder.native_calls())
 
     assert runs_natively(torch.float32)
     assert not runs_natively(torch.float64)
-    assert not runs_natively(torch.bfloat16)
+    assert runs_natively(torch.bfloat16)
+    assert runs_natively(torch.float16)
     with ops.use_backend("reference"):
         assert not runs_natively(torch.float32)
         with ops.use_backend("native"):
@@ -40,43 +41,25 @@ def test_float32_on_the_cpu_runs_natively_unless_another_backend_is_forced(opera
 
 
 @EVERY_OPERATION
-@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 @pytest.mark.parametrize("backend", [None, "native"])
-def test_other_dtypes_run_on_the_reference(operation, dtype, backend):
+def test_float64_runs_on_the_reference(operation, backend):
+    tensors = draw_float32(operation)
     with ops.use_backend("reference"):
-        expected = values_and_gradients(operation, draw_float32(), dtype=dtype)
+        expected = values_and_gradients(operation, tensors, dtype=torch.float64)
     with warnings.catch_warnings():
         # By default there is no warning; a forced choice may give one.
         warnings.simplefilter("ignore" if backend else "error")
         if backend is None:
-            results = values_and_gradients(operation, draw_float32(), dtype=dtype)
+            results = values_and_gradients(operation, tensors, dtype=torch.float64)
         else:
             with ops.use_backend(backend):
-                results = values_and_gradients(operation, draw_float32(), dtype=dtype)
+                results = values_and_gradients(operation, tensors, dtype=torch.float64)
     assert same(results, expected)
-
-
-@pytest.mark.parametrize("name", [name for name in NATIVE if name != "lstm"])
-def test_windows_run_on_the_reference_under_autocast(name):
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        with ops.use_backend("reference"):
-            expected = values_and_gradients(NATIVE[name], draw_float32())
-        results = values_and_gradients(NATIVE[name], draw_float32())
-    assert same(results, expected)
-
-
-def test_whole_sequences_keep_their_precision_under_autocast():
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        results = values_and_gradients(ops.lstm, draw_float32())
-    expected = values_and_gradients(ops.lstm, draw_float32())
-    # On the reference the backward pass is PyTorch's, which follows autocast if it runs within it.
-    assert all(torch.equal(value, expected[name]) for name, value in results.items() if native.available())
-    assert torch.equal(results["hidden"], expected["hidden"])
 
 
 @EVERY_OPERATION
 def test_function_transforms_give_the_references_result(operation):
-    tensors = draw_float32()
+    tensors = draw_float32(operation)
     x = tensors.pop("x")
 
     def cost(x):
@@ -93,7 +76,7 @@ def test_function_transforms_give_the_references_result(operation):
 
 @EVERY_OPERATION
 def test_forward_mode_differentiation_gives_the_references_result(operation):
-    tensors = draw_float32()
+    tensors = draw_float32(operation)
     x = tensors.pop("x")
 
     def tangent():
@@ -111,7 +94,7 @@ def test_forward_mode_differentiation_gives_the_references_result(operation):
 @needs_library
 @EVERY_OPERATION
 def test_results_are_the_same_with_and_without_gradients(operation):
-    tensors = draw_float32(frames=60, hidden=50)
+    tensors = draw_float32(operation, frames=60, hidden=50)
     without = outputs_of(operation, tensors)
     tensors["x"].requires_grad_()
     assert same(without, outputs_of(operation, tensors))
@@ -121,7 +104,7 @@ def test_results_are_the_same_with_and_without_gradients(operation):
 @EVERY_OPERATION
 def test_second_derivatives_are_refused_with_advice(operation):
     def second(backend):
-        tensors = draw_float32()
+        tensors = draw_float32(operation)
         x = tensors["x"].requires_grad_()
         with ops.use_backend(backend):
             cost = sum(y.square().sum() for y in outputs_of(operation, tensors).values())
@@ -141,16 +124,12 @@ warnings.simplefilter("always")
 from convrnn import ops
 from operations import NATIVE, draw_float32, same, values_and_gradients
 
-operation, tensors = NATIVE["windowed-max"], draw_float32(frames=7, features=3, hidden=4)
+operation = NATIVE["windowed-max"]
+tensors = draw_float32(operation, frames=7, features=3, hidden=4)
 doubles = {name: tensor.double() for name, tensor in tensors.items()}
-
-def autocast():
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        operation(**tensors)
 
 calls = {
     "float64": functools.partial(operation, **doubles),
-    "autocast": autocast,
     "transform": lambda: torch.func.grad(lambda x: operation(**tensors | {"x": x}).sum())(tensors["x"]),
     "float32": lambda: (operation(**tensors), ops.lstm(**tensors)),
 }
@@ -202,7 +181,7 @@ def test_a_missing_library_gives_one_warning_and_the_reference_runs(tmp_path, co
 @needs_library
 def test_calls_that_cannot_run_natively_give_one_warning_if_native_is_forced():
     told = run_script(WARNINGS + FORCED)
-    assert told["default"] == [[], [], [], []]
+    assert told["default"] == [[], [], []]
     assert told["forced"].pop("float32") == [[], []]
     for reason, [first, again] in told["forced"].items():
         assert len(first) == 1, reason
@@ -229,21 +208,33 @@ def saved_bytes(operation, tensors):
     return sum(saved.values()), sum(y.untyped_storage().nbytes() for y in outputs.values())
 
 
+SAVED_VECTORS = {
+    NATIVE[name]: vectors
+    for name, vectors in {
+        **{"windowed-rnn": 1, "windowed-gru": 4, "windowed-gru-after": 4},
+        **{"windowed-last": 3, "windowed-mean": 4, "windowed-max": 3, "windowed-none": 4},
+    }.items()
+}
+
+
 @needs_library
 @EVERY_OPERATION
 def test_the_forward_pass_keeps_little_for_the_backward_pass(operation):
-    tensors = {name: t.requires_grad_() for name, t in draw_float32(frames=40).items()}
+    tensors = {name: t.requires_grad_() for name, t in draw_float32(operation, frames=40).items()}
     with ops.use_backend("native"):
         saved, results = saved_bytes(operation, tensors)
         with torch.no_grad():
             assert saved_bytes(operation, tensors)[0] == 0
-    if operation is ops.lstm:
-        # The two states, which are the results, and five more values for the gates.
-        assert saved == results // 2 * 7
+    cell = cell_of(operation)
+    if not is_windowed(operation):
+        # The states, which are the results, and the gates, for an LSTM with tanh(c), for a GRU with W_hn h + b_hn.
+        states, gates = {"rnn": (1, 0), "gru": (1, 4), "lstm": (2, 5)}[cell]
+        assert saved == results // states * (states + gates)
     else:
-        # For every window, i, f and g of its last step, and o for hidden states; 21 units are padded to vectors of 16.
+        # For every window, the gates of its last step, of a GRU with W_hn h + b_hn, of an LSTM without o for cell
+        # states; 21 units are padded to vectors of 16.
         windows = outputs_of(operation, tensors)["y"].shape[:2].numel()
-        assert saved == 4 * windows * 32 * (4 if operation.keywords.get("sequence") == "hidden" else 3)
+        assert saved == 4 * windows * 32 * SAVED_VECTORS[operation]
 
 
 @needs_library

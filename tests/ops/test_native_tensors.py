@@ -7,7 +7,16 @@ import torch
 
 from convrnn import ops
 from native_kernels import EVERY_OPERATION, EVERY_SET, needs_library
-from operations import OUTPUTS, draw_float32, native_and_reference, on, outputs_of, same, values_and_gradients
+from operations import (
+    OUTPUTS,
+    draw_float32,
+    is_windowed,
+    native_and_reference,
+    on,
+    outputs_of,
+    same,
+    values_and_gradients,
+)
 
 pytestmark = needs_library
 
@@ -18,13 +27,13 @@ pytestmark = needs_library
 @EVERY_OPERATION
 @pytest.mark.parametrize("options", [{}, {"reverse": True}, {"positions": 3}], ids=str)
 def test_padding_affects_neither_outputs_nor_gradients(instruction_set, operation, options):
-    if operation is ops.lstm and "positions" in options:
+    if not is_windowed(operation) and "positions" in options:
         pytest.skip("has no position weights")
     lengths = torch.tensor([11, 6, 2, 0])
     inside = ops.geometry.frame_mask(lengths, 11)
     results = []
     for padding in (0.0, 1e30, torch.nan, torch.inf):
-        tensors = draw_float32(positions=options.get("positions"))
+        tensors = draw_float32(operation, positions=options.get("positions"))
         tensors["x"][~inside] = padding
         with on(instruction_set):
             results.append(
@@ -42,7 +51,7 @@ def test_padding_affects_neither_outputs_nor_gradients(instruction_set, operatio
 @EVERY_OPERATION
 def test_output_gradients_beyond_the_ends_have_no_effect(instruction_set, operation):
     lengths = torch.tensor([11, 6, 2, 0])
-    leaves = {name: tensor.requires_grad_() for name, tensor in draw_float32().items()}
+    leaves = {name: tensor.requires_grad_() for name, tensor in draw_float32(operation).items()}
     gradients = []
     for beyond in (0.0, 1e30, torch.nan):
         with on(instruction_set):
@@ -61,8 +70,8 @@ def test_output_gradients_beyond_the_ends_have_no_effect(instruction_set, operat
 @pytest.mark.parametrize(("batch", "lengths"), [(0, None), (0, []), (3, [0, 0, 0])])
 def test_a_batch_and_its_sequences_may_be_empty(instruction_set, operation, batch, lengths):
     lengths = None if lengths is None else torch.tensor(lengths, dtype=torch.int64)
-    for positions in (None,) if operation is ops.lstm else (None, 3):
-        tensors = draw_float32(batch=batch, positions=positions)
+    for positions in (None,) if not is_windowed(operation) else (None, 3):
+        tensors = draw_float32(operation, batch=batch, positions=positions)
         results, expected = native_and_reference(instruction_set, operation, tensors, lengths=lengths)
         assert same(results, expected)
         assert not any(value.any() for value in results.values())
@@ -73,7 +82,7 @@ def test_a_batch_and_its_sequences_may_be_empty(instruction_set, operation, batc
 @pytest.mark.parametrize("reverse", [False, True])
 def test_a_sequence_gives_the_same_result_alone_and_in_a_batch(instruction_set, operation, reverse):
     lengths = torch.tensor([29, 12, 3, 29, 7, 18, 5])
-    tensors = draw_float32(batch=len(lengths), frames=29, features=26, hidden=37)
+    tensors = draw_float32(operation, batch=len(lengths), frames=29, features=26, hidden=37)
     with on(instruction_set):
         together = outputs_of(operation, tensors, lengths=lengths, reverse=reverse)
         for row, length in enumerate(lengths):
@@ -100,8 +109,8 @@ def expanded(tensor):
 @pytest.mark.parametrize("lay_out", [scattered, expanded])
 def test_strides_do_not_matter(operation, lay_out):
     lengths = torch.tensor([9, 99, 4, 99, 5, 99, 11])[::2]
-    for positions in (None,) if operation is ops.lstm else (None, 3):
-        strided = {name: lay_out(tensor) for name, tensor in draw_float32(positions=positions).items()}
+    for positions in (None,) if not is_windowed(operation) else (None, 3):
+        strided = {name: lay_out(tensor) for name, tensor in draw_float32(operation, positions=positions).items()}
         assert not any(tensor.is_contiguous() for tensor in strided.values())
         contiguous = {name: tensor.contiguous() for name, tensor in strided.items()}
         with ops.use_backend("native"):
@@ -113,7 +122,7 @@ def test_strides_do_not_matter(operation, lay_out):
 
 @EVERY_OPERATION
 def test_gradients_may_come_with_any_strides(operation):
-    leaves = {name: tensor.requires_grad_() for name, tensor in draw_float32().items()}
+    leaves = {name: tensor.requires_grad_() for name, tensor in draw_float32(operation).items()}
     gradients = []
     with ops.use_backend("native"):
         for lay_out in (torch.clone, scattered, expanded):
@@ -127,9 +136,12 @@ def test_gradients_may_come_with_any_strides(operation):
 
 
 @EVERY_OPERATION
-@pytest.mark.parametrize("wanted", [["x"], ["bias"], ["weight_hh", "initial_cell"], ["weight_ih", "weight_peephole"]])
+@pytest.mark.parametrize(
+    "wanted", [["x"], ["bias"], ["weight_hh", "initial_cell"], ["weight_ih", "bias_hn", "weight_peephole"]]
+)
 def test_gradients_of_some_tensors_equal_those_of_all(operation, wanted):
-    tensors = draw_float32()
+    tensors = draw_float32(operation)
+    wanted = [name for name in wanted if name in tensors]
     with ops.use_backend("native"):
         expected = values_and_gradients(operation, tensors)
         fixed = {name: tensor for name, tensor in tensors.items() if name not in wanted}

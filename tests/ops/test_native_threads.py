@@ -9,7 +9,7 @@ import torch
 
 from convrnn import ops
 from native_kernels import EVERY_OPERATION, needs_library, run_script
-from operations import NATIVE, draw_float32, draw_lengths, outputs_of, same, values_and_gradients
+from operations import NATIVE, draw_float32, draw_lengths, is_windowed, outputs_of, same, values_and_gradients
 
 
 @contextmanager
@@ -27,9 +27,9 @@ def threads(count):
 @pytest.mark.parametrize("batch", [1, 9])
 @pytest.mark.parametrize("positions", [None, 3])
 def test_every_bit_is_the_same_for_any_number_of_threads_and_in_every_call(operation, batch, positions):
-    if operation is ops.lstm and positions:
+    if not is_windowed(operation) and positions:
         pytest.skip("has no position weights")
-    tensors = draw_float32(batch=batch, frames=121, features=26, hidden=100, positions=positions)
+    tensors = draw_float32(operation, batch=batch, frames=121, features=26, hidden=100, positions=positions)
     results = []
     for count in (1, 1, 2, 3, 1):
         with threads(count), ops.use_backend("native"):
@@ -42,7 +42,7 @@ def test_every_bit_is_the_same_for_any_number_of_threads_and_in_every_call(opera
 @EVERY_OPERATION
 @pytest.mark.parametrize("count", [16, 70])
 def test_more_threads_than_cores_change_no_bit(operation, count):
-    tensors = draw_float32(batch=33, frames=61, features=26, hidden=101)
+    tensors = draw_float32(operation, batch=33, frames=61, features=26, hidden=101)
     results = []
     for each in (1, count):
         with threads(each):
@@ -53,7 +53,7 @@ def test_more_threads_than_cores_change_no_bit(operation, count):
 @needs_library
 @EVERY_OPERATION
 def test_a_second_backward_pass_through_the_same_graph_works(operation):
-    leaves = {name: tensor.requires_grad_() for name, tensor in draw_float32().items()}
+    leaves = {name: tensor.requires_grad_() for name, tensor in draw_float32(operation).items()}
     with ops.use_backend("native"):
         cost = sum(y.square().sum() for y in outputs_of(operation, leaves).values())
         first = torch.autograd.grad(cost, [*leaves.values()], retain_graph=True)
@@ -64,7 +64,7 @@ def test_a_second_backward_pass_through_the_same_graph_works(operation):
 @pytest.mark.parametrize("count", [1, 2])
 def test_python_threads_can_call_at_the_same_time(count):
     calls = [
-        (operation, draw_float32(batch=5, frames=40, features=13, hidden=hidden, seed=hidden))
+        (operation, draw_float32(operation, batch=5, frames=40, features=13, hidden=hidden, seed=hidden))
         for hidden in (33, 64)
         for operation in NATIVE.values()
     ]
@@ -82,7 +82,7 @@ def summary():
     digest = hashlib.sha256()
     for operation in NATIVE.values():
         # Small enough for PyTorch itself to use one thread for all but its products.
-        tensors = draw_float32(batch=6, frames=60, features=26, hidden=50)
+        tensors = draw_float32(operation, batch=6, frames=60, features=26, hidden=50)
         for value in values_and_gradients(operation, tensors).values():
             digest.update(value.numpy().tobytes())
     return digest.hexdigest()

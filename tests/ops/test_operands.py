@@ -9,34 +9,48 @@ import json
 import sys
 import torch
 from convrnn import ops
-from operations import draw, draw_float32
+from operations import draw
 
 torch.set_num_threads(1)
 BATCH, FRAMES, FEATURES, HIDDEN, KERNEL_SIZE = 3, 9, 5, 21, 3
 lengths = torch.tensor([9, 4, 0])
-lstm = draw_float32(batch=BATCH, frames=FRAMES, features=FEATURES, hidden=HIDDEN)
 sizes = {"batch": BATCH, "frames": FRAMES, "features": FEATURES, "hidden": HIDDEN, "dtype": torch.float32}
 states = torch.ones(BATCH, FRAMES, HIDDEN)
 window = {"kernel_size": KERNEL_SIZE, "stride": 2}
 of_windows = {**window, "sequence": "hidden", "reduce": "mean", "reverse": False}
 y = torch.ones(BATCH, 4, HIDDEN)
-given = {**lstm, "lengths": lengths}
+own = {"rnn": {"nonlinearity": "relu"}, "gru": {"reset_after": True}, "lstm": {}}
+of_cell = {
+    cell: {name: tensor / 4 for name, tensor in draw(cell, **sizes).items()} | {"lengths": lengths} | options
+    for cell, options in own.items()
+}
+given = of_cell["lstm"]
 OPERATIONS = {
-    "windowed_rnn": {**draw("rnn", **sizes), "lengths": lengths, **window, "nonlinearity": "relu", "reduce": "max"},
-    "windowed_gru": {**draw("gru", **sizes), "lengths": lengths, **window, "reset_after": True, "reduce": "none"},
+    "windowed_rnn": {**of_cell["rnn"], **window, "reduce": "max"},
+    "windowed_gru": {**of_cell["gru"], **window, "reduce": "none"},
     "windowed_lstm": {**given, **of_windows},
-    "lstm": {**given, "reverse": True},
-    "lstm_backward": {"grad_hidden": states, "grad_cell": states, **given, "reverse": True},
-    "native_windowed_lstm": {**given, **of_windows},
-    "native_windowed_lstm_kept": {**given, **of_windows, "save": True},
-    "native_windowed_lstm_backward": {
-        "grad_y": y, "saved": torch.ones(12, 4, 32), **given, **of_windows, "with_x": True
-    },
-    "native_lstm": {**given, "reverse": True, "save": True},
-    "native_lstm_backward": {
-        **{"grad_hidden": states, "grad_cell": states, "hidden": states, "cell": states},
-        **{"gates": torch.ones(BATCH, FRAMES, 5, HIDDEN), **given, "reverse": True, "with_x": True},
-    },
+}
+for cell, operands in of_cell.items():
+    names = ("hidden", "cell") if cell == "lstm" else ("hidden",)
+    of_states = {name: states for name in names}
+    upstream = {f"grad_{name}": states for name in names}
+    vectors = {"rnn": 1, "gru": 4, "lstm": 4}[cell]
+    gates = torch.ones(BATCH, FRAMES, {"rnn": 0, "gru": 4, "lstm": 5}[cell], HIDDEN)
+    OPERATIONS |= {
+        cell: {**operands, "reverse": True},
+        f"{cell}_backward": {**upstream, **operands, "reverse": True},
+        f"native_windowed_{cell}": {**operands, **of_windows},
+        f"native_windowed_{cell}_kept": {**operands, **of_windows, "saved_steps": 1},
+        f"native_windowed_{cell}_backward": {
+            **{"grad_y": y, "saved": torch.ones(12, vectors, 32), **operands, **of_windows},
+            **{"saved_steps": 1, "with_x": True},
+        },
+        f"native_{cell}": {**operands, "reverse": True, "save": True},
+        f"native_{cell}_backward": {
+            **upstream, **of_states, "gates": gates, **operands, "reverse": True, "with_x": True
+        },
+    }
+OPERATIONS |= {
     "triton_windowed_lstm": {**given, **of_windows, "dtype": torch.float32},
     "triton_windowed_lstm_backward": {"grad_y": y, **given, **of_windows, "with_x": True},
     "triton_lstm": {**given, "reverse": True},
@@ -51,6 +65,7 @@ OPTIONS = {
     "sequence": ("", "cells"),
     "reduce": ("", "sum"),
     "nonlinearity": ("elu",),
+    "saved_steps": (-1, KERNEL_SIZE + 1),
 }
 # Triton takes the other parameters, and gradients, in any floating dtype.
 ANY_FLOAT = {*("bias", "weight_peephole", "initial_hidden", "initial_cell"), *("grad_y", "grad_hidden", "grad_cell")}
@@ -82,9 +97,10 @@ def right(tensor):
 
 def run(name, **arguments):
     result = getattr(torch.ops.convrnn, name)(**arguments)
-    # What is kept for the backward pass is undefined for windows beyond a sequence's end.
-    parts = [result] if isinstance(result, torch.Tensor) else result[:2] if "backward" not in name else result
-    return torch.cat([part.flatten() for part in (parts[:1] if name.endswith("kept") else parts)])
+    # What is kept for the backward pass, the last result, is undefined for windows beyond a sequence's end.
+    kept = name.endswith("kept") or name in ("native_rnn", "native_gru", "native_lstm")
+    parts = [result] if isinstance(result, torch.Tensor) else result[:-1] if kept else result
+    return torch.cat([part.flatten() for part in parts])
 
 
 def differ(one, other):
@@ -113,8 +129,8 @@ for name, arguments in OPERATIONS.items():
         continue
     runs = not name.startswith("triton")
     # These consist of PyTorch's own operations, which check that tensors have memory.
-    own = {"freed", "freed view"} if name.startswith("windowed") or name.startswith("lstm") else set()
-    tensors = {key: value for key, value in arguments.items() if isinstance(value, torch.Tensor)}
+    own = set() if name.startswith(("native", "triton")) else {"freed", "freed view"}
+    tensors = {key: value for key, value in arguments.items() if isinstance(value, torch.Tensor) and value.numel()}
     expected = run(name, **arguments) if runs else None
     for key, tensor in tensors.items():
         for what, bad in wrong(tensor):

@@ -10,20 +10,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import naive
 from convrnn import ops
-from operations import WINDOWED, draw, graph_nodes
+from operations import TORCH, WINDOWED, draw, draw_for, graph_nodes, load_torch
 
-TORCH = {"rnn": torch.nn.RNN, "gru": torch.nn.GRU, "lstm": torch.nn.LSTM}
 REDUCE = ("last", "mean", "max", "none")
 KINDS = [("rnn", {"nonlinearity": "relu"}), ("gru", {"reset_after": True}), ("gru", {}), ("lstm", {})]
 LSTM_SEQUENCES = [("lstm", {"sequence": "hidden"}), ("lstm", {"sequence": "cell"})]
-
-
-def arguments(rnn_type, options, **sizes):
-    """Tensors to call the operation with; a GRU that resets before the product has no second bias."""
-    tensors = draw(rnn_type, **sizes)
-    if not options.get("reset_after"):
-        tensors.pop("bias_hn", None)
-    return tensors
 
 
 @pytest.mark.parametrize("reduce", REDUCE)
@@ -34,17 +25,7 @@ def test_every_window_equals_pytorchs_network(rnn_type, reverse, reduce):
     tensors = draw(rnn_type, frames=9)
     hidden = tensors["weight_hh"].size(1)
     module = TORCH[rnn_type](3, hidden, batch_first=True, dtype=torch.float64)
-    bias_hh = torch.zeros(tensors["bias"].shape, dtype=torch.float64)
-    if rnn_type == "gru":
-        bias_hh[2 * hidden :] = tensors["bias_hn"]
-    module.load_state_dict(
-        {
-            "weight_ih_l0": tensors["weight_ih"],
-            "weight_hh_l0": tensors["weight_hh"],
-            "bias_ih_l0": tensors["bias"],
-            "bias_hh_l0": bias_hh,
-        }
-    )
+    load_torch(module, tensors)
     windows = tensors["x"].unfold(1, kernel_size, stride).transpose(2, 3)
     flat = windows.flatten(0, 1)
     initial = [
@@ -89,7 +70,7 @@ def test_every_window_equals_the_equations(
     frames = max(kernel_size, *lengths)
     positions = kernel_size if position_weights else None
     sizes = {"batch": len(lengths), "frames": frames, "positions": positions, "seed": seed}
-    tensors = arguments(rnn_type, options, **sizes)
+    tensors = draw_for(rnn_type, options, **sizes)
     optional = set(tensors) - {"x", "weight_ih", "weight_hh"}
     given_tensors = {name: None if name in without & optional else t for name, t in tensors.items()}
     y = WINDOWED[rnn_type](
@@ -128,7 +109,7 @@ DERIVATIVES = [
 @pytest.mark.parametrize(("kind", "reduce", "reverse", "lengths"), DERIVATIVES)
 def test_first_and_second_derivatives_are_right(kind, reduce, reverse, lengths):
     rnn_type, options = kind
-    tensors = arguments(rnn_type, options, frames=4, features=2, hidden=2, positions=3 if reverse else None)
+    tensors = draw_for(rnn_type, options, frames=4, features=2, hidden=2, positions=3 if reverse else None)
     names = list(tensors)
     leaves = [tensor.requires_grad_() for tensor in tensors.values()]
 
@@ -156,7 +137,7 @@ def test_padding_affects_neither_outputs_nor_gradients(kind, reverse, reduce):
     inside = ops.geometry.frame_mask(lengths, 7)
     results = []
     for padding in (0.0, 1e30, torch.nan, torch.inf):
-        tensors = arguments(rnn_type, options, batch=3)
+        tensors = draw_for(rnn_type, options, batch=3)
         tensors["x"][~inside] = padding
         leaves = [tensor.requires_grad_() for tensor in tensors.values()]
         y = WINDOWED[rnn_type](
@@ -178,7 +159,7 @@ def test_the_backward_graph_selects_no_single_frame(kind):
     rnn_type, options = kind
     counts = []
     for kernel_size in (3, 6, 9):
-        tensors = arguments(rnn_type, options, frames=12)
+        tensors = draw_for(rnn_type, options, frames=12)
         for tensor in tensors.values():
             tensor.requires_grad_()
         names = graph_nodes(WINDOWED[rnn_type](**tensors, **options, kernel_size=kernel_size, reduce="mean"))
@@ -200,7 +181,7 @@ def multiplications(operation, **inputs):
 @pytest.mark.parametrize(("rnn_type", "gates"), [("rnn", 1), ("gru", 3), ("lstm", 4)])
 def test_the_input_is_projected_once_per_frame(rnn_type, gates):
     batch, frames, features, hidden, kernel_size = 2, 12, 3, 4, 5
-    tensors = arguments(rnn_type, {}, batch=batch, frames=frames, features=features, hidden=hidden)
+    tensors = draw_for(rnn_type, {}, batch=batch, frames=frames, features=features, hidden=hidden)
     windows = frames - kernel_size + 1
     steps_with_a_state_of_their_own = batch * windows * (kernel_size - 1)
     recurrent = gates * hidden * hidden * (steps_with_a_state_of_their_own + 1)
@@ -218,7 +199,7 @@ def test_the_input_is_projected_once_per_frame(rnn_type, gates):
 )
 def test_the_registered_operation_keeps_pytorchs_rules(kind, reduce, lengths):
     rnn_type, options = kind
-    tensors = [tensor.requires_grad_() for tensor in arguments(rnn_type, options, frames=4).values()]
+    tensors = [tensor.requires_grad_() for tensor in draw_for(rnn_type, options, frames=4).values()]
     lengths = None if lengths is None else torch.tensor(lengths)
     # Tracing forward and backward takes seconds; the compile tests of the layers do it for the other two.
     checks = ["test_schema", "test_autograd_registration", "test_faketensor"]

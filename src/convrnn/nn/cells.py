@@ -102,6 +102,8 @@ class Cell:
         options: Options that only this cell has.
         operation: A function like :func:`convrnn.ops.windowed_gru` that computes the cell over every window on faster
             backends; None runs the step.
+        sequence_operation: A function like :func:`convrnn.ops.gru` that computes the hidden states of whole sequences;
+            None if the cell only reads windows.
         torch: PyTorch's own module, if there is one.
 
     Raises:
@@ -120,6 +122,7 @@ class Cell:
     tensors: tuple[CellTensor, ...] = ()
     options: tuple[CellOption, ...] = ()
     operation: Callable[..., Tensor] | None = None
+    sequence_operation: Callable[..., Tensor] | None = None
     torch: TorchModule | None = None
 
     def __post_init__(self) -> None:
@@ -258,6 +261,32 @@ class Cell:
         arguments |= {tensor.name: tensors[tensor.name] for tensor in self.tensors}
         return reference.windowed(self.step, x, *shared, gates=len(self.gates), **arguments)
 
+    def over_sequences(
+        self,
+        x: Tensor,
+        tensors: Mapping[str, Tensor | None],
+        options: Mapping[str, OptionValue],
+        *,
+        lengths: Tensor | None,
+        reverse: bool,
+    ) -> Tensor:
+        """The hidden states of the cell over whole sequences ``[batch, frames, inputs]``: ``[batch, frames, H]``.
+
+        Args:
+            x: Frames.
+            tensors: A tensor, or None, for each of :attr:`tensor_names`.
+            options: Values of the cell's options.
+            lengths: Valid frames of each sequence, int64 ``[batch]``; None is all.
+            reverse: Process each sequence from its own last frame to its first.
+
+        Raises:
+            ValueError: if the cell only reads windows.
+        """
+        if self.sequence_operation is None:
+            raise ValueError(f"the cell {self.name!r} has no operation for whole sequences")
+        arguments = {option.name: options[option.name] for option in self.options if option.in_step}
+        return self.sequence_operation(x, **tensors, **arguments, lengths=lengths, reverse=reverse)
+
     @property
     def _initial_states(self) -> tuple[str, ...]:
         return ("initial_hidden", "initial_cell") if self.cell_states else ("initial_hidden",)
@@ -276,6 +305,7 @@ RNN_CELL = Cell(
         ),
     ),
     operation=ops.windowed_rnn,
+    sequence_operation=ops.rnn,
     torch=TorchModule(nn.RNN, options={"nonlinearity": ("tanh", "relu")}),
 )
 """The simple recurrent network, equation 1."""
@@ -295,6 +325,7 @@ GRU_CELL = Cell(
         ),
     ),
     operation=ops.windowed_gru,
+    sequence_operation=ops.gru,
     torch=TorchModule(nn.GRU, options={"reset_after": (True,)}, last_gate_bias="bias_hn"),
 )
 """The gated recurrent unit of the authors' code."""
@@ -311,6 +342,7 @@ LSTM_CELL = Cell(
         ),
     ),
     operation=ops.windowed_lstm,
+    sequence_operation=ops.lstm_hidden,
     torch=TorchModule(nn.LSTM, options={"peepholes": (False,)}),
 )
 """The LSTM with peepholes, equations 3 to 7."""

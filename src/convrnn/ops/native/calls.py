@@ -101,8 +101,9 @@ def result_dtype(operands: CellOperands) -> torch.dtype:
     """The dtype of features: that of the operands or, under autocast, the one that the reference gives."""
     if not torch.is_autocast_enabled("cpu"):
         return operands.x.dtype
-    # Products have autocast's dtype; the cells with gates add their states to them, which have that of the parameters.
-    return torch.get_autocast_dtype("cpu") if operands.cell == "rnn" else operands.weight_hh.dtype
+    # Products have autocast's dtype; to that the cells with gates add their states, in the dtype of the parameters.
+    product = torch.get_autocast_dtype("cpu")
+    return product if operands.cell == "rnn" else torch.promote_types(product, operands.weight_hh.dtype)
 
 
 def unify(operands: CellOperands) -> CellOperands:

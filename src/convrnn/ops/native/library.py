@@ -16,13 +16,13 @@ from convrnn.ops.operands import CellOperands
 INSTRUCTION_SETS = ("portable", "avx2", "avx512")
 CELLS = ("rnn", "gru", "lstm")
 FORWARD, BACKWARD = 0, 1
-_INTERFACE = 4  # CONVRNN_INTERFACE of csrc/recurrent.h
+_INTERFACE = 4  # CONVRNN_INTERFACE of csrc/call.h
 
 _instruction_set: str | None = None
 
 
 class _Call(ctypes.Structure):
-    """``struct recurrent_call`` of ``csrc/recurrent.h``, field by field."""
+    """``struct recurrent_call`` of ``csrc/call.h``, field by field."""
 
     _sizes = (
         *("batch", "frames", "features", "hidden", "rows", "kernel_size", "stride", "windows"),
