@@ -15,8 +15,8 @@ enum direction { FORWARD, BACKWARD };
 
 /* One call, field by field as in convrnn/ops/native/library.py. Arrays are contiguous float32; an absent one is NULL.
  *
- * Windows have kernel_size > 0, whole sequences kernel_size = 0. The gates of an LSTM are stacked in the order i, f, g, o,
- * those of a GRU in the order r, z, n; a simple network has one, of which h is the nonlinearity. */
+ * Windows have kernel_size > 0, whole sequences kernel_size = 0. The gates of an LSTM are stacked in the order i, f, g,
+ * o, those of a GRU in the order r, z, n; a simple network has one, of which h is the nonlinearity. */
 struct recurrent_call {
     int64_t batch, frames, features, hidden;
     int64_t rows; /* windows that lie within their sequence's length; for whole sequences the batch */
@@ -25,8 +25,8 @@ struct recurrent_call {
     int64_t cell;
     int64_t nonlinearity; /* of a simple network */
     int64_t reset_after;  /* of a GRU: r multiplies W_hn h + bias_hn, otherwise h */
-    /* Of windows of at most SHORT_WINDOW steps: how many of their last steps, at least 1, have their gates saved for the
-     * backward pass, which computes those of the others again. */
+    /* Of windows of at most SHORT_WINDOW steps: how many of their last steps, at least 1, have their gates saved for
+     * the backward pass, which computes those of the others again. */
     int64_t saved_steps;
     const int64_t *lengths;                     /* [batch]; NULL: all frames */
     const float *x;                             /* [batch, frames, features] */
@@ -42,15 +42,15 @@ struct recurrent_call {
     float *states_hidden, *states_cell; /* sequences: [batch, frames, hidden]; the cell of an LSTM */
     /* Saved for the backward pass; NULL saves nothing. Windows: convrnn_saved_vectors vectors of (hidden rounded up to
      * 16) floats for each row, in an order that depends on the instruction set: the gates of the last steps or, of long
-     * windows, a few states (windows.h). Sequences: convrnn_saved_gates vectors of every frame, [batch, frames, .., hidden].
-     */
+     * windows, a few states (windows.h). Sequences: as many for every frame,
+     * [batch, frames, .., hidden]. */
     float *saved;
 
     /* Given to the backward pass. */
     const float *grad_y;                  /* windows: as y */
     const float *grad_hidden, *grad_cell; /* sequences: as the states; NULL is zeros */
-    /* Its results, each as the tensor it is the gradient of; NULL: not wanted. Those of weight_ih and weight_hh are always
-     * wanted. */
+    /* Its results, each as the tensor it is the gradient of; NULL: not wanted. Those of weight_ih and weight_hh are
+     * always wanted. */
     float *grad_x, *grad_weight_ih, *grad_weight_hh, *grad_bias, *grad_bias_hn, *grad_weight_peephole;
     float *grad_initial_hidden, *grad_initial_cell;
 };

@@ -1,6 +1,7 @@
 /* A recurrent cell: how its units and gates lie in vectors, and the parameters that every pass needs.
  *
- * A file of gates, such as lstm_gates.h, defines GATES and the other constants of one cell before it includes this one. */
+ * A file of gates, such as lstm_gates.h, defines GATES and the other constants of one cell before it includes this one.
+ */
 #ifndef CONVRNN_CELL_H
 #define CONVRNN_CELL_H
 
@@ -8,8 +9,8 @@
 #include "call.h"
 #include "product.h"
 
-/* Gates whose pre-activations are products with the same vector, and so can be computed together. A GRU whose reset gate
- * acts on h has two such blocks: r and z from h, then n from r h. Every other cell has one. */
+/* Gates whose pre-activations are products with the same vector, and so can be computed together. A GRU whose reset
+ * gate acts on h has two such blocks: r and z from h, then n from r h. Every other cell has one. */
 struct gate_block {
     int64_t first, gates; /* in the order of weight_ih and weight_hh */
     int64_t panels;
@@ -19,14 +20,15 @@ struct gate_block {
 /* Columns of the gradients of a row's gates, [grad_gates, hidden], and the rows of the weights they belong to. */
 struct span {
     int64_t from, columns;
-    int64_t input_row, recurrent_row;     /* -1: not of this matrix */
-    int64_t input_place, recurrent_place; /* in the sums of gradients of the matrix, where each span has whole vectors */
+    int64_t input_row, recurrent_row; /* -1: not of this matrix */
+    int64_t input_place,
+        recurrent_place; /* in the sums of gradients of the matrix, where each span has whole vectors */
 };
 
-/* Units are processed in groups of LANES; the last group may have fewer units. One product computes a panel: the gates of
- * a block of one group or, with few gates, of several. A frame's packed gates, [gate_stride], are ordered by block and
- * panel. Those of a panel, [gates, units of the panel], are padded to whole vectors as one, not each gate for itself: a
- * few units then cost few vectors. */
+/* Units are processed in groups of LANES; the last group may have fewer units. One product computes a panel: the gates
+ * of a block of one group or, with few gates, of several. A frame's packed gates, [gate_stride], are ordered by block
+ * and panel. Those of a panel, [gates, units of the panel], are padded to whole vectors as one, not each gate for
+ * itself: a few units then cost few vectors. */
 struct cell {
     const struct recurrent_call *call;
     int64_t hidden, features;
@@ -58,7 +60,8 @@ static void add_block(struct cell *cell, int64_t first, int64_t gates) {
     cell->gate_stride += whole_vectors(gates * cell->hidden);
 }
 
-/* The next `gates` columns of gradients, of the rows of the two matrices from these gates on; -1: not of this matrix. */
+/* The next `gates` columns of gradients, of the rows of the two matrices from these gates on; -1: not of this matrix.
+ */
 static void add_span(struct cell *cell, int64_t gates, int64_t input_gate, int64_t recurrent_gate) {
     int64_t hidden = cell->hidden, columns = gates * hidden, whole = whole_vectors(columns);
     struct span *span = &cell->span[cell->spans++];
@@ -88,7 +91,8 @@ static struct cell new_cell(const struct recurrent_call *call) {
     cell.input_stride = spread(cell.input_stride);
     cell.recurrent_stride = spread(cell.recurrent_stride);
     /* The last span is read in whole vectors. */
-    cell.grad_stride = spread(whole_vectors(cell.span[cell.spans - 1].from + whole_vectors(cell.span[cell.spans - 1].columns)));
+    cell.grad_stride =
+        spread(whole_vectors(cell.span[cell.spans - 1].from + whole_vectors(cell.span[cell.spans - 1].columns)));
     return cell;
 }
 

@@ -81,7 +81,8 @@ static void add_up_vectors(const struct cell *cell, const struct vector_gradient
         const struct span *span = &cell->span[i];
         float *bias = span->input_row < 0 ? call->grad_bias_hn : call->grad_bias;
         if (!bias) continue;
-        const float *later = total + SUM_GATES * hidden + span->from, *first = total + SUM_FIRST_GATES * hidden + span->from;
+        const float *later = total + SUM_GATES * hidden + span->from,
+                    *first = total + SUM_FIRST_GATES * hidden + span->from;
         if (span->input_row > 0) bias += span->input_row;
         for (int64_t k = 0; k < span->columns; k++) bias[k] = later[k] + first[k];
     }

@@ -4,8 +4,9 @@
  *   n    = tanh(W_xn x + b_n + W_hn (r h))             or, with reset_after, tanh(W_xn x + b_n + r (W_hn h + b_hn))
  *   h'   = (1 - z) n + z h
  *
- * Where the reset gate acts on h, n needs r of all units: a step then has two blocks of gates, one after the other. With
- * reset_after, the pre-activation of n has two gradients: d W_hn h, that of the product, and d n, that of the rest. */
+ * Where the reset gate acts on h, n needs r of all units: a step then has two blocks of gates, one after the other.
+ * With reset_after, the pre-activation of n has two gradients: d W_hn h, that of the product, and d n, that of the
+ * rest. */
 #ifndef CONVRNN_GATES_H
 #define CONVRNN_GATES_H
 
@@ -17,7 +18,8 @@
 
 #include "step.h"
 
-/* The results of a step for one row and one group of units, [SLOTS, LANES]; PRODUCT_N: W_hn h + b_hn, with reset_after. */
+/* The results of a step for one row and one group of units, [SLOTS, LANES]; PRODUCT_N: W_hn h + b_hn, with reset_after.
+ */
 enum slot { GATE_R, GATE_Z, GATE_N, PRODUCT_N, SLOTS };
 #define SLOT_ROW (SLOTS * LANES)
 #define STATE_C 0 /* not used */
@@ -137,9 +139,8 @@ INLINE void gates_backward(const struct cell *cell, int block, struct gates_row 
 }
 
 /* What h, or r h, before a step gets through the products with W_h, from the gradients of a block's gates. */
-static void hidden_backward(const struct cell *cell, int block, struct panels recurrent,
-                            const float *const *grad_gates, int64_t rows, int first, int needs_h, float *dh,
-                            float *d_reset_h, struct share share) {
+static void hidden_backward(const struct cell *cell, int block, struct panels recurrent, const float *const *grad_gates,
+                            int64_t rows, int first, int needs_h, float *dh, float *d_reset_h, struct share share) {
     (void)needs_h;
     int64_t hidden = cell->hidden;
     if (block == 1) {

@@ -16,8 +16,8 @@ static const struct kernel *const kernels[][3] = {
 
 PUBLIC int64_t convrnn_interface(void);
 PUBLIC int convrnn_supports(int instruction_set);
-PUBLIC int64_t convrnn_saved_vectors(int64_t cell, int64_t kernel_size, int64_t sequence, int64_t reduce, int64_t saved_steps);
-PUBLIC int64_t convrnn_saved_gates(int64_t cell, int64_t reset_after);
+PUBLIC int64_t convrnn_saved_vectors(int64_t cell, int64_t reset_after, int64_t kernel_size, int64_t sequence,
+                                     int64_t reduce, int64_t saved_steps);
 PUBLIC int convrnn_run(const struct recurrent_call *call, int direction, int instruction_set);
 
 /* The CONVRNN_INTERFACE that the library was compiled with; a caller made for another must not call it. */
@@ -34,18 +34,14 @@ int convrnn_supports(int instruction_set) {
     return instruction_set == 0;
 }
 
-/* Vectors of units in call->saved for each window. */
-int64_t convrnn_saved_vectors(int64_t cell, int64_t kernel_size, int64_t sequence, int64_t reduce, int64_t saved_steps) {
-    struct recurrent_call call = {.cell = cell, .kernel_size = kernel_size, .sequence = sequence, .reduce = reduce};
+/* Vectors of units in call->saved: for each window or, of whole sequences, for each frame. */
+int64_t convrnn_saved_vectors(int64_t cell, int64_t reset_after, int64_t kernel_size, int64_t sequence, int64_t reduce,
+                              int64_t saved_steps) {
+    struct recurrent_call call = {.cell = cell, .reset_after = reset_after, .kernel_size = kernel_size};
+    call.sequence = sequence;
+    call.reduce = reduce;
     call.saved_steps = saved_steps;
-    call.reset_after = 1;
-    return saved_vectors_of(&call);
-}
-
-/* The same for each frame of whole sequences. */
-int64_t convrnn_saved_gates(int64_t cell, int64_t reset_after) {
-    struct recurrent_call call = {.cell = cell, .reset_after = reset_after};
-    return saved_gates(&call);
+    return kernel_size > 0 ? saved_vectors_of(&call) : saved_gates(&call);
 }
 
 /* One forward or backward pass; 0, or -1 without memory. */

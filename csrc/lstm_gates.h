@@ -165,9 +165,8 @@ INLINE void gates_backward(const struct cell *cell, int block, struct gates_row 
 }
 
 /* dh before a step, from the gradients of its gates. */
-static void hidden_backward(const struct cell *cell, int block, struct panels recurrent,
-                            const float *const *grad_gates, int64_t rows, int first, int needs_h, float *dh,
-                            float *d_reset_h, struct share share) {
+static void hidden_backward(const struct cell *cell, int block, struct panels recurrent, const float *const *grad_gates,
+                            int64_t rows, int first, int needs_h, float *dh, float *d_reset_h, struct share share) {
     (void)block, (void)d_reset_h;
     struct range columns = {0, (needs_h ? 4 : 3) * cell->hidden};
     if (!first) multiply_gradients(cell, recurrent, grad_gates, rows, columns, dh, 0, share);

@@ -63,22 +63,22 @@ static inline int64_t section_of(int64_t kernel_size) {
     return divide_up(kernel_size, at_most(MAX_SECTIONS, divide_up(kernel_size, SHORT_WINDOW)));
 }
 
-/* Vectors of units that the forward pass saves of a step of short windows: the first slots of its gates. In the last step
- * of an LSTM whose features are cell states, the gate o is not needed. */
+/* Vectors of units that the forward pass saves of a step of short windows: the first slots of its gates. In the last
+ * step of an LSTM whose features are cell states, the gate o is not needed. */
 static inline int64_t saved_slots(const struct recurrent_call *call, int last) {
     if (call->cell == LSTM) return last && call->sequence == CELL ? 3 : 4;
-    return call->cell == RNN ? 1 : 4;
+    return call->cell == RNN ? 1 : call->reset_after ? 4 : 3;
 }
 
-/* Vectors of units that the forward pass saves of a frame of whole sequences: of an LSTM i, f, g, o and tanh(c), of a GRU
- * all slots of its gates, of a simple network nothing, as its states are the result. */
+/* Vectors of units that the forward pass saves of a frame of whole sequences: of an LSTM i, f, g, o and tanh(c), of a
+ * GRU all slots of its gates, of a simple network nothing, as its states are the result. */
 static inline int64_t saved_gates(const struct recurrent_call *call) {
     if (call->cell == LSTM) return 5;
-    return call->cell == RNN ? 0 : call->reset_after ? 4 : 3;
+    return call->cell == RNN ? 0 : saved_slots(call, 0);
 }
 
-/* Vectors of units that the forward pass saves of a window: of a short one the gates of its last steps; of a long one the
- * states between its sections and, for reduce "max", the maximum and how many steps attain it. */
+/* Vectors of units that the forward pass saves of a window: of a short one the gates of its last steps; of a long one
+ * the states between its sections and, for reduce "max", the maximum and how many steps attain it. */
 static inline int64_t saved_vectors_of(const struct recurrent_call *call) {
     int64_t sections = divide_up(call->kernel_size, section_of(call->kernel_size)), lstm = call->cell == LSTM;
     if (sections > 1) return (1 + lstm) * (sections - 1) + (call->reduce == MAX ? 2 : 0);

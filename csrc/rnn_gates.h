@@ -1,5 +1,5 @@
-/* The simple recurrent network: equation 1 of the paper for one group of units, and its derivative. Its only gate is the
- * new state itself. */
+/* The simple recurrent network: equation 1 of the paper for one group of units, and its derivative. Its only gate is
+ * the new state itself. */
 #ifndef CONVRNN_GATES_H
 #define CONVRNN_GATES_H
 
@@ -79,9 +79,8 @@ INLINE void gates_backward(const struct cell *cell, int block, struct gates_row 
 }
 
 /* dh before a step, from the gradient of its pre-activations. */
-static void hidden_backward(const struct cell *cell, int block, struct panels recurrent,
-                            const float *const *grad_gates, int64_t rows, int first, int needs_h, float *dh,
-                            float *d_reset_h, struct share share) {
+static void hidden_backward(const struct cell *cell, int block, struct panels recurrent, const float *const *grad_gates,
+                            int64_t rows, int first, int needs_h, float *dh, float *d_reset_h, struct share share) {
     (void)block, (void)needs_h, (void)d_reset_h;
     struct range columns = {0, cell->hidden};
     if (!first) multiply_gradients(cell, recurrent, grad_gates, rows, columns, dh, 0, share);

@@ -46,15 +46,25 @@ static void continue_step(struct step *step, const struct cell *cell, const floa
     step->c = c;
 }
 
+/* Whether all of a tile's r h are 0: NaN is not. */
+static int is_zero(const struct step *step, int64_t padded) {
+    ivec found = {0};
+    for (int64_t i = 0; i < step->rows * padded; i += LANES) found |= load(step->reset_h + i) != (vec){0};
+    int any = 0;
+    for (int lane = 0; lane < LANES; lane++) any |= found[lane];
+    return !any;
+}
+
 /* Pre-activations of a panel, without the peepholes: of a GRU only the products with W_h, since its reset gate comes
  * between them and the projection. Those of the last gates may be left out. */
-static void sum_gates(const struct weights *weights, const struct step *step, const struct panel *panel, int64_t gates) {
+static void sum_gates(const struct weights *weights, const struct step *step, const struct panel *panel,
+                      int64_t gates) {
     const struct cell *cell = weights->cell;
     static const float one = 1.0f;
     int64_t offset = panel->offset;
     int takes_h = panel->block->first < cell->hidden_gates;
-    /* A first step's r h differs between rows, unless h is 0. */
-    int same_product = step->first && (takes_h || !cell->call->initial_hidden);
+    /* A first step's r h is 0 in every row if h is, unless r is NaN. */
+    int same_product = step->first && (takes_h || (!cell->call->initial_hidden && is_zero(step, cell->padded)));
     const float *from_rows = takes_h ? step->h_before : step->reset_h;
     int packed = gate_vectors(panel, panel->block->gates), vectors = gate_vectors(panel, gates);
     for (int64_t row = 0, count; row < step->rows; row += count) {

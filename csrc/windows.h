@@ -62,8 +62,8 @@ INLINE int64_t saved_vectors(const struct recurrent_call *call) { return saved_v
 /* The first step of short windows whose gates are saved. */
 INLINE int64_t first_saved(const struct recurrent_call *call) { return call->kernel_size - call->saved_steps; }
 
-/* Where the gates of a short window's step lie in call->saved, as [saved slots, LANES]: the last step first, and each in
- * the order in which its gates are computed. */
+/* Where the gates of a short window's step lie in call->saved, as [saved slots, LANES]: the last step first, and each
+ * in the order in which its gates are computed. */
 INLINE float *saved_gates_of(const struct windows_tile *tile, int64_t row, int64_t step, int64_t group) {
     const struct cell *cell = tile->weights->cell;
     const struct recurrent_call *call = cell->call;

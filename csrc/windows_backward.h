@@ -78,11 +78,11 @@ static void add_up_column(void *context, int64_t number, int64_t worker) {
                        cell->recurrent_stride, span->columns,
                        call->grad_weight_hh + span->recurrent_row * hidden + number, hidden);
         if (number >= hidden && span->input_row >= 0)
-            add_up_row(pass, pass->grad_ih + input * cell->input_stride + span->input_place, inputs,
-                       cell->input_stride, span->columns,
-                       call->grad_weight_ih + (position * GATES * hidden + span->input_row) * features +
-                           input % features,
-                       features);
+            add_up_row(
+                pass, pass->grad_ih + input * cell->input_stride + span->input_place, inputs, cell->input_stride,
+                span->columns,
+                call->grad_weight_ih + (position * GATES * hidden + span->input_row) * features + input % features,
+                features);
     }
 }
 

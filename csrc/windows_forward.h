@@ -52,7 +52,8 @@ static void save_gates(const struct windows_tile *tile, int64_t step, int64_t gr
         memcpy(saved_gates_of(tile, row, step, group), gates + row * SLOT_ROW, size);
 }
 
-/* After sum_gates, one group of units in one step. The last step has the same bits whether its gates are saved or not. */
+/* After sum_gates, one group of units in one step. The last step has the same bits whether its gates are saved or not.
+ */
 static void windows_group_forward(const struct windows_forward_tile *tile, const struct step *step, int64_t index,
                                   const struct panel *panel, int64_t group) {
     const struct windows_tile *windows = &tile->windows;

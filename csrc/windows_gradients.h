@@ -253,8 +253,8 @@ static void block_backward(const struct windows_backward_tile *tile, const struc
         for (int64_t row = 0; row < windows->rows; row++) grad_gates[row] = grad_gates_of(tile, row, step);
         for (int gates = cell->blocks - 1; gates >= 0; gates--) {
             for (int64_t group = 0; group < cell->groups; group++) windows_group_backward(tile, step, gates, group);
-            hidden_backward(cell, gates, weights->recurrent, grad_gates, windows->rows, step == 0,
-                            needs_h(call, step), tile->dh, tile->d_reset_h, ALL);
+            hidden_backward(cell, gates, weights->recurrent, grad_gates, windows->rows, step == 0, needs_h(call, step),
+                            tile->dh, tile->d_reset_h, ALL);
         }
         if (call->per_position)
             steps_input_backward(tile, input_panels(weights, position_of(call, step)), step, step + 1);

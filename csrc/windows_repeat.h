@@ -1,11 +1,11 @@
 /* The steps of a tile of windows that the backward pass repeats, this time with everything kept.
  *
- * A short window is repeated whole but for its last steps, whose gates the forward pass saved. A long window is repeated
- * segment by segment, from the last one, each from the states before it: those between two sections were saved by the
- * forward pass, and those between the segments of a section are computed again and kept. Apart from those of long
- * windows with reduce "max", the repeated states are rounded differently from those of the forward pass, which does not
- * divide for every gate: if the states of two steps of a short window differ by no more than that, the maximum may move
- * from one to the other. */
+ * A short window is repeated whole but for its last steps, whose gates the forward pass saved. A long window is
+ * repeated segment by segment, from the last one, each from the states before it: those between two sections were saved
+ * by the forward pass, and those between the segments of a section are computed again and kept. Apart from those of
+ * long windows with reduce "max", the repeated states are rounded differently from those of the forward pass, which
+ * does not divide for every gate: if the states of two steps of a short window differ by no more than that, the maximum
+ * may move from one to the other. */
 #ifndef CONVRNN_WINDOWS_REPEAT_H
 #define CONVRNN_WINDOWS_REPEAT_H
 
@@ -130,8 +130,7 @@ static int64_t begin_section(struct windows_repeat *repeat, const struct windows
     int64_t segment = segment_of(steps), size = tile->rows * cell->padded;
     float *between = repeat->between;
     if (segment == steps) return 1;
-    if (section)
-        copy_states(tile, saved_h_of(tile, section), saved_c_of(tile, section), states->h, states->c);
+    if (section) copy_states(tile, saved_h_of(tile, section), saved_c_of(tile, section), states->h, states->c);
     for (int64_t at = 0; at < (segments_of(steps) - 1) * segment; at++) {
         struct step step;
         begin_states_step(tile, states, begin + at, &step);

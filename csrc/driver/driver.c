@@ -11,8 +11,8 @@
 #include "../call.h"
 
 int convrnn_supports(int instruction_set);
-int64_t convrnn_saved_vectors(int64_t cell, int64_t kernel_size, int64_t sequence, int64_t reduce, int64_t saved_steps);
-int64_t convrnn_saved_gates(int64_t cell, int64_t reset_after);
+int64_t convrnn_saved_vectors(int64_t cell, int64_t reset_after, int64_t kernel_size, int64_t sequence, int64_t reduce,
+                              int64_t saved_steps);
 int convrnn_run(const struct recurrent_call *call, int direction, int instruction_set);
 
 static const char USAGE[] =
@@ -69,17 +69,18 @@ static void draw_arrays(struct recurrent_call *call) {
         call->weight_peephole = draw(3 * hidden, scale);
         call->initial_cell = draw(hidden, scale);
     }
+    int64_t vectors = convrnn_saved_vectors(call->cell, call->reset_after, call->kernel_size, call->sequence,
+                                            call->reduce, call->saved_steps);
     if (call->kernel_size) {
         if (call->reduce == NONE) size *= call->kernel_size;
         call->y = draw(size, 1.0f);
         call->grad_y = draw(size, 1.0f);
-        int64_t vectors = convrnn_saved_vectors(call->cell, call->kernel_size, call->sequence, call->reduce, call->saved_steps);
         call->saved = draw(call->rows * divide_up(hidden, 16) * 16 * vectors, 1.0f);
     } else {
         call->states_hidden = draw(steps * hidden, 1.0f);
         call->states_cell = draw(steps * hidden, 1.0f);
         call->grad_hidden = draw(steps * hidden, 1.0f);
-        call->saved = draw(steps * convrnn_saved_gates(call->cell, call->reset_after) * hidden, 1.0f);
+        call->saved = draw(steps * vectors * hidden, 1.0f);
     }
     call->grad_x = draw(steps * features, 1.0f);
     call->grad_weight_ih = draw(matrices * gates * hidden * features, 1.0f);
@@ -125,7 +126,8 @@ static struct options parse(int argc, char **argv) {
     struct options options = {
         .forward = 1, .grad_x = 1, .instruction_set = convrnn_supports(2) ? 2 : convrnn_supports(1)};
     options.clock = CLOCK_MONOTONIC;
-    struct recurrent_call call = {.batch = 32, .frames = 180, .features = 26, .hidden = 100, .kernel_size = 5, .stride = 2};
+    struct recurrent_call call = {
+        .batch = 32, .frames = 180, .features = 26, .hidden = 100, .kernel_size = 5, .stride = 2};
     call.cell = LSTM;
     call.sequence = CELL;
     call.threads = call.saved_steps = 1;
