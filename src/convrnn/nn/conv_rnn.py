@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from convrnn.nn import torch_weights
 from convrnn.nn.cells import CELLS, Cell, OptionValue
-from convrnn.nn.init import reset_recurrent_
+from convrnn.nn.init import register_parameters, reset_recurrent_
 from convrnn.nn.options import Device, Padding, Reduce, flatten_frames, require_one_of, require_positive
 from convrnn.ops import geometry
 from convrnn.ops.checks import check_lengths
@@ -139,19 +139,18 @@ class ConvRNN(nn.Module):
             setattr(self, name, value)
 
         hidden = self.hidden_size
-        shapes: dict[str, tuple[int, ...]] = {}
+        shapes: dict[str, tuple[int, ...] | None] = {}
         for layer in range(num_layers):
             inputs = in_features if layer == 0 else directions * hidden
             own = cell.shapes(inputs, hidden, bias=bias, learn_initial_state=learn_initial_state, options=options)
             if position_weights and layer == 0:
                 own["weight_ih"] = (kernel_size, *own["weight_ih"])
-            shapes |= {name + suffix: shape for suffix in self._suffixes(layer) for name, shape in own.items()}
+            shapes |= {name + suffix: own.get(name) for suffix in self._suffixes(layer) for name in cell.tensor_names}
         if projection:
             shapes["weight_ho"] = (out_features, hidden)
             shapes |= {"weight_ho_reverse": (out_features, hidden)} if bidirectional else {}
             shapes |= {"bias_o": (out_features,)} if bias else {}
-        for name, shape in shapes.items():
-            self.register_parameter(name, nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
+        register_parameters(self, shapes, device, dtype)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -172,8 +171,11 @@ class ConvRNN(nn.Module):
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Features of every window: ``[batch, frames, in_features]`` to ``[batch, windows, out_features]``."""
         x = flatten_frames(x, self.in_features, self.weight_hh_l0.dtype)
-        lengths = check_lengths(lengths, x)
-        windows = None if lengths is None else self.output_lengths(lengths)
+        windows = None
+        if lengths is not None and (self.padding == "same" or self.projection or self.num_layers > 1):
+            lengths = check_lengths(lengths, x)
+            assert lengths is not None
+            windows = self.output_lengths(lengths)
         if self.padding == "same":
             x, lengths = geometry.pad_same(x, lengths, self.kernel_size, self.stride)
         stride = self.stride
@@ -185,13 +187,15 @@ class ConvRNN(nn.Module):
         y = self._features(x, lengths, stride)
         if self.num_layers > 1:
             y = y.view(shape)
+        # Of a single layer of states the operation itself leaves zeros past the lengths.
         return geometry.mask_frames(y, windows)
 
     def _features(self, x: Tensor, lengths: Tensor | None, stride: int) -> Tensor:
         """The top layer's states, projected and reduced."""
         layer = self.num_layers - 1
         if not self.projection:
-            return torch.cat(self._states(x, lengths, layer, stride, self.sequence, self.reduce), dim=-1)
+            states = self._states(x, lengths, layer, stride, self.sequence, self.reduce)
+            return torch.cat(states, dim=-1) if self.bidirectional else states[0]
         # The mean commutes with the projection, and in one direction the last frame is the last step; otherwise every
         # frame must be projected first.
         whole = self.reduce == "max" or (self.reduce == "last" and self.bidirectional)
@@ -210,7 +214,7 @@ class ConvRNN(nn.Module):
         return [
             self.cell.over_windows(
                 x,
-                {name: getattr(self, name + suffix, None) for name in self.cell.tensor_names},
+                {name: getattr(self, name + suffix) for name in self.cell.tensor_names},
                 self._cell_options(),
                 kernel_size=self.kernel_size,
                 stride=stride,

@@ -1,5 +1,7 @@
 """Initialisation: Glorot input weights and orthogonal recurrent weights, drawn separately for each gate."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 from torch.nn import init
@@ -47,6 +49,18 @@ def orthogonal_(weight: Tensor, gates: int = 1) -> None:
         return
     for block in weight.detach().chunk(gates):
         block.copy_(init.orthogonal_(torch.empty_like(block, dtype=torch.float32)))
+
+
+def register_parameters(
+    layer: nn.Module,
+    shapes: Mapping[str, tuple[int, ...] | None],
+    device: torch.device | str | None,
+    dtype: torch.dtype | None,
+) -> None:
+    """Give a layer uninitialised parameters of these shapes, by name; None for those that it does not have."""
+    for name, shape in shapes.items():
+        parameter = None if shape is None else nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
+        layer.register_parameter(name, parameter)
 
 
 def reset_recurrent_(layer: nn.Module, gates: int) -> None:

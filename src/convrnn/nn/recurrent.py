@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from convrnn.nn import torch_weights
 from convrnn.nn.cells import GRU_CELL, LSTM_CELL, RNN_CELL, Cell, OptionValue
-from convrnn.nn.init import reset_recurrent_
+from convrnn.nn.init import register_parameters, reset_recurrent_
 from convrnn.nn.options import Device, flatten_frames, require_positive
 
 _Module = TypeVar("_Module", bound=nn.RNNBase)
@@ -45,10 +45,8 @@ class _Recurrent(nn.Module, Generic[_Module]):
         shapes = self.cell.shapes(
             input_size, hidden_size, bias=bias, learn_initial_state=learn_initial_state, options=options
         )
-        for suffix in self._suffixes():
-            for name, shape in shapes.items():
-                parameter = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
-                self.register_parameter(name + suffix, parameter)
+        named = {name + suffix: shapes.get(name) for suffix in self._suffixes() for name in self.cell.tensor_names}
+        register_parameters(self, named, device, dtype)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -61,10 +59,10 @@ class _Recurrent(nn.Module, Generic[_Module]):
         options = self._options()
         hidden = []
         for suffix in self._suffixes():
-            tensors = {name: getattr(self, name + suffix, None) for name in self.cell.tensor_names}
+            tensors = {name: getattr(self, name + suffix) for name in self.cell.tensor_names}
             reverse = suffix.endswith("_reverse")
             hidden.append(self.cell.over_sequences(x, tensors, options, lengths=lengths, reverse=reverse))
-        return torch.cat(hidden, dim=-1)
+        return torch.cat(hidden, dim=-1) if self.bidirectional else hidden[0]
 
     @classmethod
     def from_torch(cls, module: _Module) -> Self:

@@ -206,9 +206,9 @@ def check_lengths(lengths: Tensor | None, x: Tensor) -> Tensor | None:
         _refuse_device("lengths", lengths, x.device)
     if torch.compiler.is_compiling() or lengths.device.type != "cpu":
         return lengths.clamp(0, x.size(1))
-    outside = ((lengths < 0) | (lengths > x.size(1))).nonzero()
-    if len(outside):
-        row = int(outside[0])
+    least, most = lengths.aminmax() if len(lengths) else (0, 0)
+    if least < 0 or most > x.size(1):
+        row = int(((lengths < 0) | (lengths > x.size(1))).nonzero()[0])
         raise ValueError(
             f"lengths must lie between 0 and {x.size(1)}, the frames of x, but lengths[{row}] is {int(lengths[row])}"
         )

@@ -61,6 +61,7 @@ class Operation:
         key: str = "CompositeExplicitAutograd",
     ) -> None:
         name, _, arguments = schema.partition("(")
+        self._run = run
         self._operands = operands
         self._first = arguments.partition(operands.schema)[0].count(",")
         self._after = self._first + operands.schema.count(",") + 1
@@ -69,14 +70,7 @@ class Operation:
         self.__doc__ = run.__doc__
 
         def run_flat(*flat: Any) -> Any:  # noqa: ANN401
-            packed = self.pack(flat)
-            operands, kernel_size = packed[self._first], None
-            if self._windowed:
-                windows = packed[self._first + 1]
-                windows.check(operands)
-                kernel_size = windows.kernel_size
-            operands.check(kernel_size)
-            return run(*packed)
+            return self.run(*self.pack(flat))
 
         def fake_flat(*flat: Any) -> Any:  # noqa: ANN401
             check_devices(*flat)
@@ -86,6 +80,16 @@ class Operation:
         _library.impl(name, run_flat, key)
         torch.library.register_fake(self._qualified, fake_flat, lib=_library)
         self._overload = getattr(torch.ops.convrnn, name).default
+
+    def run(self, *packed: Any) -> Any:  # noqa: ANN401
+        """Check the operands and run the implementation without PyTorch's dispatcher; for packed arguments."""
+        operands, kernel_size = packed[self._first], None
+        if self._windowed:
+            windows = packed[self._first + 1]
+            windows.check(operands)
+            kernel_size = windows.kernel_size
+        operands.check(kernel_size)
+        return self._run(*packed)
 
     def pack(self, flat: tuple[Any, ...]) -> tuple[Any, ...]:
         """A call's arguments, packed into operands and, where they apply, :class:`Windows`."""

@@ -5,10 +5,28 @@ from torch import Tensor
 
 from convrnn.ops.checks import NONLINEARITIES, check_memory, check_tensor
 from convrnn.ops.native import library
-from convrnn.ops.operands import CellOperands, contiguous
+from convrnn.ops.operands import CellOperands, contiguous, may_need_gradient
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 """Dtypes of operands; the kernel computes in float32, and narrower ones are converted."""
+
+_PLAIN = {Tensor, torch.nn.Parameter, type(None)}
+
+
+def is_observed(operands: CellOperands) -> bool:
+    """Whether PyTorch has to see a call as an operation: to differentiate, compile, trace, count or profile it.
+
+    Otherwise its dispatcher, which takes as long as a short sequence, is not needed.
+    """
+    tensors = operands.tensors
+    return (
+        torch.compiler.is_compiling()
+        or may_need_gradient(tensors)
+        or not {type(tensor) for tensor in tensors} <= _PLAIN
+        or torch._C._len_torch_dispatch_stack() > 0
+        or torch._C._get_tracing_state() is not None
+        or torch.autograd.profiler._is_profiler_enabled
+    )
 
 
 def prepare(operands: CellOperands) -> CellOperands:
@@ -23,8 +41,8 @@ def prepare(operands: CellOperands) -> CellOperands:
     dtype = operands.x.dtype
     if dtype not in DTYPES:
         raise ValueError(f"x is {dtype}; the native kernel is for {', '.join(map(str, DTYPES))}")
-    for name, tensor in zip(operands.tensor_names, operands.differentiable, strict=True):
-        if tensor is not None and tensor.dtype != dtype:
+    for name, tensor in operands.named.items():
+        if tensor is not None and tensor.dtype != dtype and name != "lengths":
             raise ValueError(f"{name} is {tensor.dtype}, but x is {dtype}; they must be the same")
     operands = operands.contiguous()
     return operands if dtype == torch.float32 else operands.map(_widen)

@@ -184,13 +184,15 @@ def run(direction: int, sizes: dict[str, int], operands: CellOperands, **arrays:
     """
     if isinstance(_library, str):
         raise RuntimeError(f"the native backend is missing: {_library}")
+    call = _Call(**sizes, threads=torch.get_num_threads())
     # The caller's references keep the tensors alive until the kernel returns.
-    there = {name: tensor for name, tensor in (operands.named | arrays).items() if tensor is not None}
-    pointers = {name: tensor.data_ptr() for name, tensor in there.items()}
-    if 0 in pointers.values():
-        # The kernel treats a null pointer as an absent tensor, or else would dereference it.
-        for name, tensor in there.items():
+    for name, tensor in (*operands.named.items(), *arrays.items()):
+        if tensor is None:
+            continue
+        pointer = tensor.data_ptr()
+        if not pointer:
+            # The kernel treats a null pointer as an absent tensor, or else would dereference it.
             check_memory(name, tensor)
-    call = _Call(**sizes, **pointers, threads=torch.get_num_threads())
+        setattr(call, name, pointer)
     if _library.convrnn_run(ctypes.byref(call), direction, INSTRUCTION_SETS.index(instruction_set())):
         raise MemoryError("there is not enough memory for the workspace of the native kernel")

@@ -128,7 +128,10 @@ def _register(kind: type[CellOperands]) -> Callable[[CellOperands, bool], Any]:
 
     def run(operands: CellOperands, reverse: bool) -> Any:  # noqa: ANN401
         dtype = operands.x.dtype
-        *states, _ = operation(*operands.arguments, reverse, may_need_gradient(operands.differentiable))
+        if calls.is_observed(operands):
+            *states, _ = operation(*operands.arguments, reverse, may_need_gradient(operands.differentiable))
+        else:
+            *states, _ = operation.run(operands, reverse, False)
         if dtype != torch.float32:
             states = [state.to(dtype) for state in states]
         return tuple(states) if len(states) > 1 else states[0]

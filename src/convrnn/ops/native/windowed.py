@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from convrnn.ops import geometry
 from convrnn.ops.checks import REDUCTIONS, SEQUENCES
 from convrnn.ops.native import calls, library
 from convrnn.ops.operands import (
@@ -40,7 +39,7 @@ def _sizes(operands: CellOperands, windows: Windows, saved_steps: int) -> dict[s
     count = windows.count(frames)
     rows = batch * count
     if operands.lengths is not None:
-        rows = int(geometry.num_windows(operands.lengths.clamp(0, frames), windows.kernel_size, windows.stride).sum())
+        rows = sum(windows.count(min(max(length, 0), frames)) for length in operands.lengths.tolist())
     return {
         **calls.sizes(operands, rows, windows.reverse),
         "kernel_size": windows.kernel_size,
@@ -172,7 +171,12 @@ def _register(kind: type[CellOperands]) -> Callable[[CellOperands, Windows], Ten
     register_composite(name, choose_to_save, f"({operands}) -> Tensor")
 
     def run(operands: CellOperands, windows: Windows) -> Tensor:
-        y: Tensor = getattr(torch.ops.convrnn, name)(*operands.arguments, *windows.options)
+        y: Tensor
+        if not calls.is_observed(operands):
+            dtype = calls.result_dtype(operands)
+            y = kept.run(calls.unify(operands), windows, 0)[0]
+            return y if dtype == torch.float32 else y.to(dtype)
+        y = getattr(torch.ops.convrnn, name)(*operands.arguments, *windows.options)
         return y
 
     return run
