@@ -30,7 +30,7 @@ except ImportError:  # run as a program, without hatchling
 
 ROOT = Path(__file__).parent
 LIBRARY = Path("src/convrnn/ops/_native.so")
-KERNEL = "kernel.c"  # compiled once for each instruction set
+KERNELS = "kernel_*.c"  # compiled once for each instruction set
 
 FLAGS = (
     *("-std=gnu11", "-O3", "-fPIC", "-fvisibility=hidden", "-fno-math-errno", "-fno-trapping-math", "-pthread"),
@@ -90,10 +90,15 @@ def compile_library(sources: Path, output: Path, extra_flags: Sequence[str] = ()
     compiler = find_compiler()
     sets = instruction_sets(platform.machine())
     flags = [*FLAGS, *shlex.split(os.environ.get("CFLAGS", "")), *extra_flags]
-    units = [(KERNEL, name, [f"-DCONVRNN_ISA={name}", *isa]) for name, isa in sets.items()]
+    kernels = sorted(sources.glob(KERNELS))
+    units = [
+        (kernel.name, f"{kernel.stem}_{name}", [f"-DCONVRNN_ISA={name}", *isa])
+        for kernel in kernels
+        for name, isa in sets.items()
+    ]
     shared = ["-DCONVRNN_X86=1"] if "avx2" in sets else []
     shared.append(f'-DCONVRNN_SOURCES="{digest_of(sources)}"')
-    units += [(path.name, path.stem, shared) for path in sorted(sources.glob("*.c")) if path.name != KERNEL]
+    units += [(path.name, path.stem, shared) for path in sorted(sources.glob("*.c")) if path not in kernels]
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent) as folder:
         objects = []

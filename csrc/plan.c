@@ -12,18 +12,18 @@ static int64_t *take(int64_t **memory, int64_t count) {
     return taken;
 }
 
-static int64_t length_of(const struct lstm_call *call, int64_t sequence) {
+static int64_t length_of(const struct recurrent_call *call, int64_t sequence) {
     if (!call->lengths) return call->frames;
     /* The caller has checked them; clamp them all the same, so that nothing is ever read beyond x. */
     return at_least(0, at_most(call->lengths[sequence], call->frames));
 }
 
-static int64_t windows_of(const struct lstm_call *call, int64_t sequence) {
+static int64_t windows_of(const struct recurrent_call *call, int64_t sequence) {
     int64_t beyond = length_of(call, sequence) - call->kernel_size;
     return beyond < 0 ? 0 : beyond / call->stride + 1;
 }
 
-int convrnn_plan_windows(struct windows_plan *plan, const struct lstm_call *call) {
+int convrnn_plan_windows(struct windows_plan *plan, const struct recurrent_call *call) {
     int64_t tiles = divide_up(call->rows, TILE_WINDOWS), size = 2 * (tiles + 1) + call->batch + 1 + 3 * call->rows;
     int64_t *memory = malloc(sizeof(*memory) * (size_t)size);
     *plan = (struct windows_plan){.call = call, .tiles = tiles, .memory = memory};
@@ -73,7 +73,7 @@ static int longest_first(const void *a, const void *b) {
     return one->sequence > other->sequence ? 1 : -1;
 }
 
-int convrnn_plan_sequences(struct sequences_plan *plan, const struct lstm_call *call) {
+int convrnn_plan_sequences(struct sequences_plan *plan, const struct recurrent_call *call) {
     int64_t tiles = divide_up(call->batch, TILE_SEQUENCES), members = 1;
     if (call->batch < FEW_SEQUENCES * call->threads)
         /* With few rows per thread most of the time goes into reading weights: each thread reads its share of them. */

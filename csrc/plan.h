@@ -5,7 +5,7 @@
 #ifndef CONVRNN_PLAN_H
 #define CONVRNN_PLAN_H
 
-#include "lstm.h"
+#include "call.h"
 
 /* Windows in a tile: few enough for what the backward pass keeps of them to stay in the L2 cache (README.md has the
  * sizes), and a multiple of every micro-kernel's rows. */
@@ -26,7 +26,7 @@ _Static_assert(TILE_WINDOWS <= MAX_TILE_ROWS, "arrays of a tile's rows have MAX_
 /* A row is a window that lies within its sequence, in the order of sequence and window; each TILE_WINDOWS of them are a
  * tile. Frames are numbered within batch * frames and, each once however many windows contain it, within their tile. */
 struct windows_plan {
-    const struct lstm_call *call;
+    const struct recurrent_call *call;
     int64_t tiles;
     int64_t section;           /* steps between two states that are saved; kernel_size in short windows */
     int64_t sections;          /* of a window: 1 in short windows */
@@ -43,7 +43,7 @@ struct windows_plan {
 
 /* A row is a sequence. They are dealt out to the tiles in turn, the longest first. */
 struct sequences_plan {
-    const struct lstm_call *call;
+    const struct recurrent_call *call;
     int64_t tiles;
     int64_t tile_rows;    /* of the largest tile */
     int64_t members;      /* threads that share each tile's units; 1: threads share out the tiles instead */
@@ -55,20 +55,34 @@ struct sequences_plan {
 };
 
 /* Fill in a plan; 0, or -1 without memory. The caller frees plan->memory in either case. */
-int convrnn_plan_windows(struct windows_plan *plan, const struct lstm_call *call);
-int convrnn_plan_sequences(struct sequences_plan *plan, const struct lstm_call *call);
+int convrnn_plan_windows(struct windows_plan *plan, const struct recurrent_call *call);
+int convrnn_plan_sequences(struct sequences_plan *plan, const struct recurrent_call *call);
 
 /* Steps of a window's section; the last one may have fewer. */
 static inline int64_t section_of(int64_t kernel_size) {
     return divide_up(kernel_size, at_most(MAX_SECTIONS, divide_up(kernel_size, SHORT_WINDOW)));
 }
 
-/* Vectors of units that the forward pass saves of a window: of a short one i, f, g and, if needed, o of the last step;
- * of a long one h and c between its sections and, for reduce "max", the maximum and how many steps attain it. */
-static inline int64_t saved_vectors_of(int64_t kernel_size, int64_t sequence, int64_t reduce) {
-    int64_t sections = divide_up(kernel_size, section_of(kernel_size));
-    if (sections == 1) return sequence == CELL ? 3 : 4;
-    return 2 * (sections - 1) + (reduce == MAX ? 2 : 0);
+/* Vectors of units that the forward pass saves of a step of short windows: the first slots of its gates. In the last
+ * step of an LSTM whose features are cell states, the gate o is not needed. */
+static inline int64_t saved_slots(const struct recurrent_call *call, int last) {
+    if (call->cell == LSTM) return last && call->sequence == CELL ? 3 : 4;
+    return call->cell == RNN ? 1 : call->reset_after ? 4 : 3;
+}
+
+/* Vectors of units that the forward pass saves of a frame of whole sequences: of an LSTM i, f, g, o and tanh(c), of a
+ * GRU all slots of its gates, of a simple network nothing, as its states are the result. */
+static inline int64_t saved_gates(const struct recurrent_call *call) {
+    if (call->cell == LSTM) return 5;
+    return call->cell == RNN ? 0 : saved_slots(call, 0);
+}
+
+/* Vectors of units that the forward pass saves of a window: of a short one the gates of its last steps; of a long one
+ * the states between its sections and, for reduce "max", the maximum and how many steps attain it. */
+static inline int64_t saved_vectors_of(const struct recurrent_call *call) {
+    int64_t sections = divide_up(call->kernel_size, section_of(call->kernel_size)), lstm = call->cell == LSTM;
+    if (sections > 1) return (1 + lstm) * (sections - 1) + (call->reduce == MAX ? 2 : 0);
+    return saved_slots(call, 1) + (call->saved_steps - 1) * saved_slots(call, 0);
 }
 
 /* The first frame of a window that no earlier window of its tile contains. */

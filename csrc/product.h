@@ -34,12 +34,25 @@ struct panels {
     int64_t depth, columns;
 };
 
-/* The panels that one member of a team works on: every `members`-th. */
+/* One member's share of the work of a team. */
 struct share {
     int64_t member, members;
 };
 
-static const struct share ALL_PANELS = {0, 1};
+static const struct share ALL = {0, 1};
+
+/* Successive ones of something. */
+struct range {
+    int64_t first, count;
+};
+
+/* A member's share of `count` successive ones. */
+INLINE struct range range_of(struct share share, int64_t count) {
+    int64_t first = share.member * count / share.members;
+    return (struct range){first, (share.member + 1) * count / share.members - first};
+}
+
+/* The panels of a matrix are shared in turn: a member has every `members`-th. */
 
 static void pack_panels(const float *matrix, struct panels panels, struct share share) {
     int64_t depth = panels.depth, columns = panels.columns;
@@ -52,9 +65,9 @@ static void pack_panels(const float *matrix, struct panels panels, struct share 
     }
 }
 
-/* to[r] = from[r] times the first `depth` rows of the matrix, or added to it. Rows of `to` hold whole vectors. */
-static void multiply_panels(const float *const *from, float *const *to, int64_t rows, int64_t depth,
-                            struct panels panels, int add, struct share share) {
+/* to[r] = from[r] times these rows of the matrix, or added to it. Rows of `to` hold whole vectors. */
+static void multiply_panels(const float *const *from, float *const *to, int64_t rows, struct panels panels,
+                            struct range depth, int add, struct share share) {
     static const float zeros[PANEL];
     for (int64_t column = 0, panel = 0, vectors; column < panels.columns; column += vectors * LANES, panel++) {
         vectors = panel_vectors(panels.columns - column);
@@ -67,8 +80,8 @@ static void multiply_panels(const float *const *from, float *const *to, int64_t 
                 out[i] = to[row + i] + column;
                 init[i] = add ? out[i] : zeros;
             }
-            multiply((int)count, (int)vectors, from + row, 1, depth, panels.data + panels.depth * column,
-                     vectors * LANES, init, out);
+            multiply((int)count, (int)vectors, from + row, 1, depth.count,
+                     panels.data + panels.depth * column + depth.first * vectors * LANES, vectors * LANES, init, out);
         }
     }
 }

@@ -10,29 +10,37 @@
 /* Collects frames from anywhere and multiplies them FRAME_BLOCK at a time. */
 struct projection {
     const struct weights *weights;
-    int64_t position;               /* of the input matrix */
-    int64_t first_group, end_group; /* units to compute */
+    int64_t position;   /* of the input matrix */
+    struct share share; /* panels to compute */
     int64_t count;
     const float *x[FRAME_BLOCK];
     float *out[FRAME_BLOCK];
 };
 
-static void flush_projection(struct projection *projection) {
+static void project_panel(const struct projection *projection, const struct panel *panel) {
     const struct weights *weights = projection->weights;
     const struct cell *cell = weights->cell;
-    int64_t features = cell->features;
-    const float *input = weights->input + projection->position * features * cell->gate_stride;
-    for (int64_t group = projection->first_group; group < projection->end_group; group++) {
-        int64_t offset = group_offset(group);
-        int vectors = gate_vectors(cell, group, 4);
-        const float *init[MICRO_ROWS];
-        for (int i = 0; i < MICRO_ROWS; i++) init[i] = weights->bias + offset;
-        for (int64_t at = 0, count; at < projection->count; at += count) {
-            float *out[MICRO_ROWS];
-            count = block_rows(projection->count - at);
-            for (int64_t i = 0; i < count; i++) out[i] = projection->out[at + i] + offset;
-            multiply((int)count, vectors, projection->x + at, 1, features, input + offset * features, vectors * LANES,
-                     init, out);
+    int64_t features = cell->features, offset = panel->offset;
+    const float *input = weights->input + projection->position * features * cell->gate_stride + offset * features;
+    int vectors = gate_vectors(panel, panel->block->gates);
+    const float *init[MICRO_ROWS];
+    for (int i = 0; i < MICRO_ROWS; i++) init[i] = weights->bias + offset;
+    for (int64_t at = 0, count; at < projection->count; at += count) {
+        float *out[MICRO_ROWS];
+        count = block_rows(projection->count - at);
+        for (int64_t i = 0; i < count; i++) out[i] = projection->out[at + i] + offset;
+        multiply((int)count, vectors, projection->x + at, 1, features, input, vectors * LANES, init, out);
+    }
+}
+
+static void flush_projection(struct projection *projection) {
+    const struct cell *cell = projection->weights->cell;
+    for (int b = 0; b < cell->blocks; b++) {
+        const struct gate_block *block = &cell->block[b];
+        struct range own = range_of(projection->share, block->panels);
+        for (int64_t number = own.first; number < own.first + own.count; number++) {
+            struct panel panel = panel_of(cell, block, number);
+            project_panel(projection, &panel);
         }
     }
     projection->count = 0;

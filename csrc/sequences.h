@@ -11,10 +11,9 @@
 struct sequences_tile {
     const struct sequences_plan *plan;
     int64_t begin, rows;
-    int64_t first_group, end_group; /* units of this thread */
-    struct share share;             /* panels of this thread */
-    struct team *team;              /* NULL: the tile belongs to this thread alone */
-    int64_t memory, thread;         /* which part of the pass's memory the tile has, and this thread */
+    struct share share;     /* of groups and panels, for this thread */
+    struct team *team;      /* NULL: the tile belongs to this thread alone */
+    int64_t memory, thread; /* which part of the pass's memory the tile has, and this thread */
 };
 
 /* Rows of the tile that still have a frame in a step, the first of at most `rows`. */
@@ -28,21 +27,18 @@ INLINE int64_t sequence_frame(const struct sequences_tile *tile, int64_t row, in
     return tile->plan->first_frame[tile->begin + row] + (tile->plan->call->reverse ? -step : step);
 }
 
-enum { SAVED_GATES = 5 }; /* i, f, g, o and tanh(c): call->saved is [batch, frames, SAVED_GATES, hidden] */
-
 /* All tiles of a pass. */
 struct sequences_run {
     const struct sequences_plan *plan;
     void (*task)(const void *pass, const struct sequences_tile *tile);
     const void *pass;
-    int64_t groups;
     int64_t members; /* threads that share each tile's units */
     int64_t workers; /* threads in all */
     int64_t tiles;   /* tiles processed at the same time */
 };
 
 static struct sequences_run new_sequences_run(const struct sequences_plan *plan, int64_t groups) {
-    struct sequences_run run = {.plan = plan, .groups = groups, .members = at_most(plan->members, groups)};
+    struct sequences_run run = {.plan = plan, .members = at_most(plan->members, groups)};
     run.workers = run.members > 1 ? run.members : at_most(plan->call->threads, plan->tiles);
     run.tiles = run.members > 1 ? 1 : run.workers;
     return run;
@@ -52,8 +48,7 @@ static struct sequences_tile new_sequences_tile(const struct sequences_run *run,
     const struct sequences_plan *plan = run->plan;
     struct sequences_tile tile = {.plan = plan, .begin = plan->tile_begin[number]};
     tile.rows = plan->tile_begin[number + 1] - tile.begin;
-    tile.end_group = run->groups;
-    tile.share = ALL_PANELS;
+    tile.share = ALL;
     return tile;
 }
 
@@ -68,8 +63,6 @@ static void run_sequences_member(void *context, int64_t member, int64_t members,
     const struct sequences_run *run = context;
     for (int64_t number = 0; number < run->plan->tiles; number++) {
         struct sequences_tile tile = new_sequences_tile(run, number);
-        tile.first_group = member * run->groups / members;
-        tile.end_group = (member + 1) * run->groups / members;
         tile.share = (struct share){member, members};
         tile.team = team;
         tile.thread = member;

@@ -2,9 +2,9 @@
 #ifndef CONVRNN_SEQUENCES_FORWARD_H
 #define CONVRNN_SEQUENCES_FORWARD_H
 
-#include "gates_forward.h"
 #include "projection.h"
 #include "sequences.h"
+#include "step.h"
 
 struct sequences_forward {
     struct sequences_run run;
@@ -20,12 +20,14 @@ struct sequences_forward_tile {
     const struct sequences_tile *sequences;
     float *projected;      /* [chunk, rows, gate_stride] */
     float *h, *h_next, *c; /* [rows, padded] */
+    float *reset_h;        /* r h, [rows, padded]; with two blocks of gates */
+    float *all_gates;      /* [groups, rows, SLOTS, LANES]; with two blocks */
 };
 
-/* The memory of one thread, for one group at a time. */
+/* The memory of one thread, for one panel or group at a time. */
 struct sequences_forward_thread {
     float *sums;  /* [rows, PANEL] */
-    float *gates; /* [rows, SLOTS, LANES] */
+    float *gates; /* [rows, SLOTS, LANES]; with one block of gates */
 };
 
 static void lay_out_sequences_forward_tile(struct sequences_forward_tile *tile, const struct sequences_forward *pass,
@@ -34,7 +36,10 @@ static void lay_out_sequences_forward_tile(struct sequences_forward_tile *tile, 
     tile->projected = take(arena, pass->chunk * rows * pass->cell.gate_stride);
     tile->h = take(arena, rows * pass->cell.padded);
     tile->h_next = take(arena, rows * pass->cell.padded);
-    tile->c = take(arena, rows * pass->cell.padded);
+    tile->c = take(arena, HAS_C * rows * pass->cell.padded);
+    if (pass->cell.blocks == 1) return;
+    tile->reset_h = take(arena, rows * pass->cell.padded);
+    tile->all_gates = take(arena, pass->cell.groups * rows * SLOT_ROW);
 }
 
 static void lay_out_sequences_forward_thread(struct sequences_forward_thread *thread,
@@ -48,8 +53,7 @@ static void lay_out_sequences_forward_thread(struct sequences_forward_thread *th
 static void project_chunk(const struct sequences_forward *pass, const struct sequences_forward_tile *tile,
                           int64_t begin) {
     const struct sequences_tile *sequences = tile->sequences;
-    struct projection projection = {
-        .weights = &pass->weights, .first_group = sequences->first_group, .end_group = sequences->end_group};
+    struct projection projection = {.weights = &pass->weights, .share = sequences->share};
     int64_t rows = sequences->rows;
     for (int64_t step = begin; step < begin + pass->chunk; step++) {
         float *out = tile->projected + (step - begin) * rows * pass->cell.gate_stride;
@@ -60,26 +64,43 @@ static void project_chunk(const struct sequences_forward *pass, const struct seq
     flush_projection(&projection);
 }
 
-/* One group of units in one step. It has the same bits whether its gates are saved or not. */
-static void sequences_group_forward(const struct sequences_forward *pass, const struct sequences_forward_tile *tile,
-                                    const struct step *step, int64_t index, int64_t group, float *gates) {
+/* The states of one group of units after a step and, if wanted, its gates. */
+static void store_group(const struct sequences_forward *pass, const struct sequences_forward_tile *tile, int64_t rows,
+                        int64_t index, int64_t group, const float *gates) {
     const struct cell *cell = &pass->cell;
-    const struct lstm_call *call = cell->call;
-    int64_t hidden = cell->hidden, padded = cell->padded, units = units_of(cell, group), rows = step->rows;
-    float *h = tile->h_next + group * LANES, *c = tile->c + group * LANES, *saved = call->saved;
-    float *states_hidden = call->states_hidden + group * LANES, *states_cell = call->states_cell + group * LANES;
-    sum_gates(&pass->weights, step, group);
-    gates_forward(cell, step, group, gates, h);
+    const struct recurrent_call *call = cell->call;
+    int64_t hidden = cell->hidden, padded = cell->padded, units = units_of(cell, group), at = group * LANES;
+    int64_t slots = saved_gates(call);
+    float *h = tile->h_next + at, *c = tile->c + at;
     for (int64_t row = 0; row < rows; row++, gates += SLOT_ROW) {
         int64_t frame = sequence_frame(tile->sequences, row, index);
-        vec c_after = load(gates + STATE_C * LANES);
-        store(c + row * padded, c_after);
-        store_part(states_hidden + frame * hidden, load(h + row * padded), units);
-        store_part(states_cell + frame * hidden, c_after, units);
-        if (!saved) continue;
-        float *to = saved + frame * SAVED_GATES * hidden + group * LANES;
-        for (int64_t gate = 0; gate < SAVED_GATES; gate++)
-            store_part(to + gate * hidden, load(gates + gate * LANES), units);
+        store_part(call->states_hidden + frame * hidden + at, load(h + row * padded), units);
+        if (HAS_C) {
+            vec c_after = load(gates + STATE_C * LANES);
+            store(c + row * padded, c_after);
+            store_part(call->states_cell + frame * hidden + at, c_after, units);
+        }
+        if (!call->saved) continue;
+        float *to = call->saved + frame * slots * hidden + at;
+        for (int64_t gate = 0; gate < slots; gate++) store_part(to + gate * hidden, load(gates + gate * LANES), units);
+    }
+}
+
+/* One block of gates in one step. A step has the same bits whether its gates are saved or not. */
+static void sequences_block_forward(const struct sequences_forward *pass, const struct sequences_forward_tile *tile,
+                                    const struct sequences_forward_thread *thread, const struct step *step,
+                                    int64_t index, const struct gate_block *block) {
+    const struct cell *cell = &pass->cell;
+    struct range own = range_of(tile->sequences->share, block->panels);
+    for (int64_t number = own.first; number < own.first + own.count; number++) {
+        struct panel panel = panel_of(cell, block, number);
+        sum_gates(&pass->weights, step, &panel, needed_gates(step, &panel));
+        for (int64_t group = panel.first_group; group < panel.end_group; group++) {
+            float *gates = thread->gates;
+            if (cell->blocks > 1) gates = tile->all_gates + group * pass->run.plan->tile_rows * SLOT_ROW;
+            gates_forward(cell, step, &panel, group, gates, tile->h_next + group * LANES);
+            if (block == &cell->block[cell->blocks - 1]) store_group(pass, tile, step->rows, index, group, gates);
+        }
     }
 }
 
@@ -100,13 +121,15 @@ static void sequences_tile_forward(const void *context, const struct sequences_t
         begin_step(&step, cell, rows, thread.sums);
         for (int64_t row = 0; row < rows; row++)
             step.projected[row] = tile.projected + (in_chunk * sequences->rows + row) * cell->gate_stride;
-        if (index) continue_step(&step, tile.h, tile.c, cell->padded, LANES);
-        for (int64_t group = sequences->first_group; group < sequences->end_group; group++)
-            sequences_group_forward(pass, &tile, &step, index, group, thread.gates);
+        step.reset_h = tile.reset_h;
+        if (index) continue_step(&step, cell, tile.h, (struct state_rows){tile.c, cell->padded, LANES});
+        for (int block = 0; block < cell->blocks; block++) {
+            sequences_block_forward(pass, &tile, &thread, &step, index, &cell->block[block]);
+            convrnn_barrier(sequences->team);
+        }
         float *h = tile.h;
         tile.h = tile.h_next;
         tile.h_next = h;
-        convrnn_barrier(sequences->team);
     }
 }
 

@@ -17,8 +17,8 @@ struct windows_backward {
     struct backward_weights backward_weights;
     int64_t splits;
     struct vector_gradients vectors; /* parts: splits */
-    float *grad_hh;                  /* [splits, hidden, gate_stride] */
-    float *grad_ih;                  /* [splits, positions, features, gate_stride] */
+    float *grad_hh;                  /* [splits, hidden, recurrent_stride] */
+    float *grad_ih;                  /* [splits, positions, features, input_stride] */
     float *grad_frames;              /* [frames of all tiles, whole vectors of features]; NULL without grad_x */
     int64_t workers, tile_size;
     float *tiles; /* [workers, tile_size], the memory of each worker's tile */
@@ -29,8 +29,8 @@ static void windows_backward_split(void *context, int64_t split, int64_t worker)
     const struct windows_backward *pass = context;
     const struct windows_plan *plan = pass->plan;
     const struct cell *cell = &pass->cell;
-    int64_t hh_size = cell->hidden * cell->gate_stride;
-    int64_t ih_size = positions_of(cell->call) * cell->features * cell->gate_stride;
+    int64_t hh_size = cell->hidden * cell->recurrent_stride;
+    int64_t ih_size = positions_of(cell->call) * cell->features * cell->input_stride;
     int64_t width = whole_vectors(cell->features);
     float *grad_hh = pass->grad_hh + split * hh_size, *grad_ih = pass->grad_ih + split * ih_size;
     clear_vector_part(&pass->vectors, cell, split);
@@ -53,15 +53,13 @@ static void windows_backward_split(void *context, int64_t split, int64_t worker)
     }
 }
 
-/* One row of sums [splits, rows, gate_stride], added up and written into a column of `out` [4 hidden, width]. */
-static void add_up_row(const struct windows_backward *pass, const float *sums, int64_t rows, int64_t row, float *out,
-                       int64_t width) {
-    int64_t gates = 4 * pass->cell.hidden, gate_stride = pass->cell.gate_stride;
-    for (int64_t k = 0; k < gates; k += LANES) {
+/* `columns` of one row of sums [splits, rows, stride], added up and written into a column of `out` [columns, width]. */
+static void add_up_row(const struct windows_backward *pass, const float *sums, int64_t rows, int64_t stride,
+                       int64_t columns, float *out, int64_t width) {
+    for (int64_t k = 0; k < columns; k += LANES) {
         vec sum = {0};
-        for (int64_t split = 0; split < pass->splits; split++)
-            sum += load(sums + (split * rows + row) * gate_stride + k);
-        for (int64_t lane = 0; lane < at_most(LANES, gates - k); lane++) out[(k + lane) * width] = sum[lane];
+        for (int64_t split = 0; split < pass->splits; split++) sum += load(sums + split * rows * stride + k);
+        for (int64_t lane = 0; lane < at_most(LANES, columns - k); lane++) out[(k + lane) * width] = sum[lane];
     }
 }
 
@@ -69,14 +67,22 @@ static void add_up_row(const struct windows_backward *pass, const float *sums, i
 static void add_up_column(void *context, int64_t number, int64_t worker) {
     (void)worker;
     const struct windows_backward *pass = context;
-    const struct lstm_call *call = pass->cell.call;
+    const struct cell *cell = &pass->cell;
+    const struct recurrent_call *call = cell->call;
     int64_t hidden = call->hidden, features = call->features, inputs = positions_of(call) * features;
-    if (number < hidden) {
-        add_up_row(pass, pass->grad_hh, hidden, number, call->grad_weight_hh + number, hidden);
-    } else {
-        int64_t input = number - hidden, position = input / features;
-        float *out = call->grad_weight_ih + position * 4 * hidden * features + input % features;
-        add_up_row(pass, pass->grad_ih, inputs, input, out, features);
+    int64_t input = number - hidden, position = input / features;
+    for (int i = 0; i < cell->spans; i++) {
+        const struct span *span = &cell->span[i];
+        if (number < hidden && span->recurrent_row >= 0)
+            add_up_row(pass, pass->grad_hh + number * cell->recurrent_stride + span->recurrent_place, hidden,
+                       cell->recurrent_stride, span->columns,
+                       call->grad_weight_hh + span->recurrent_row * hidden + number, hidden);
+        if (number >= hidden && span->input_row >= 0)
+            add_up_row(
+                pass, pass->grad_ih + input * cell->input_stride + span->input_place, inputs, cell->input_stride,
+                span->columns,
+                call->grad_weight_ih + (position * GATES * hidden + span->input_row) * features + input % features,
+                features);
     }
 }
 
@@ -85,7 +91,7 @@ static void gather_frames(void *context, int64_t sequence, int64_t worker) {
     (void)worker;
     const struct windows_backward *pass = context;
     const struct windows_plan *plan = pass->plan;
-    const struct lstm_call *call = plan->call;
+    const struct recurrent_call *call = plan->call;
     int64_t features = call->features, width = whole_vectors(features);
     memset(call->grad_x + sequence * call->frames * features, 0, sizeof(float) * (size_t)(call->frames * features));
     for (int64_t row = plan->sequence_begin[sequence]; row < plan->sequence_begin[sequence + 1]; row++) {
@@ -107,8 +113,8 @@ static void lay_out_windows_backward(struct windows_backward *pass, struct arena
     lay_out_cell(cell, arena);
     lay_out_backward_weights(&pass->backward_weights, cell, arena);
     lay_out_vector_gradients(&pass->vectors, cell, pass->splits, arena);
-    pass->grad_hh = take(arena, pass->splits * cell->hidden * cell->gate_stride);
-    pass->grad_ih = take(arena, pass->splits * positions_of(cell->call) * cell->features * cell->gate_stride);
+    pass->grad_hh = take(arena, pass->splits * cell->hidden * cell->recurrent_stride);
+    pass->grad_ih = take(arena, pass->splits * positions_of(cell->call) * cell->features * cell->input_stride);
     pass->grad_frames = cell->call->grad_x ? take(arena, frames * width) : NULL;
     struct windows_backward_tile tile = {.windows = {.plan = pass->plan, .weights = &pass->weights}};
     struct arena measured = {0};
@@ -118,7 +124,7 @@ static void lay_out_windows_backward(struct windows_backward *pass, struct arena
 }
 
 static int windows_backward(const struct windows_plan *plan) {
-    const struct lstm_call *call = plan->call;
+    const struct recurrent_call *call = plan->call;
     struct windows_backward pass = {.plan = plan, .cell = new_cell(call)};
     int long_positions = call->per_position && !is_short(plan);
     pass.splits = at_most(long_positions ? LONG_POSITIONS_SPLITS : SPLITS, plan->tiles);

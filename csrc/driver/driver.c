@@ -8,22 +8,25 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../lstm.h"
+#include "../call.h"
 
 int convrnn_supports(int instruction_set);
-int64_t convrnn_saved_vectors(int64_t kernel_size, int64_t sequence, int64_t reduce);
-int convrnn_lstm(const struct lstm_call *call, int direction, int instruction_set);
+int64_t convrnn_saved_vectors(int64_t cell, int64_t reset_after, int64_t kernel_size, int64_t sequence, int64_t reduce,
+                              int64_t saved_steps);
+int convrnn_run(const struct recurrent_call *call, int direction, int instruction_set);
 
 static const char USAGE[] =
     "usage: driver [options]\n"
     "  -m MODE     forward (keeps nothing), training (forward and backward) or backward; default forward\n"
     "  -b -f -i -u batch, frames, input features, units; default 32, 180, 26, 100\n"
+    "  -l CELL     lstm, gru (the reset gate acts on h), gru-after (on the product) or rnn; default lstm\n"
     "  -k -s       window and stride in frames; default 5, 2; -k 0: whole sequences\n"
     "  -r REDUCE   0 last, 1 mean, 2 max, 3 none; default 0\n"
-    "  -o          features are hidden states, not cell states\n"
+    "  -o          features of an LSTM are hidden states, not cell states\n"
+    "  -e STEPS    save the gates of so many of a window's last steps for the backward pass; default 1\n"
     "  -p          an input matrix for each position in the window\n"
     "  -x          without the gradient of x, as in a first layer\n"
-    "  -v          the LSTM runs over the frames in reverse\n"
+    "  -v          the network runs over the frames in reverse\n"
     "  -a SET      instruction set: 0 portable, 1 AVX2, 2 AVX-512; default the best\n"
     "  -t THREADS  default 1\n"
     "  -n CALLS    timed calls; default as many as fit into 3 seconds\n"
@@ -51,33 +54,42 @@ static float *draw(int64_t count, float scale) {
     return values;
 }
 
-static void draw_arrays(struct lstm_call *call) {
+static void draw_arrays(struct recurrent_call *call) {
     int64_t hidden = call->hidden, features = call->features, steps = call->batch * call->frames;
     int64_t matrices = call->per_position ? call->kernel_size : 1, size = call->batch * call->windows * hidden;
+    int64_t gates = call->cell == LSTM ? 4 : call->cell == GRU ? 3 : 1;
     float scale = 1.0f / sqrtf((float)hidden);
     call->x = draw(steps * features, 1.0f);
-    call->weight_ih = draw(matrices * 4 * hidden * features, scale);
-    call->weight_hh = draw(4 * hidden * hidden, scale);
-    call->bias = draw(4 * hidden, scale);
-    call->weight_peephole = draw(3 * hidden, scale);
+    call->weight_ih = draw(matrices * gates * hidden * features, scale);
+    call->weight_hh = draw(gates * hidden * hidden, scale);
+    call->bias = draw(gates * hidden, scale);
     call->initial_hidden = draw(hidden, scale);
-    call->initial_cell = draw(hidden, scale);
+    if (call->cell == GRU && call->reset_after) call->bias_hn = draw(hidden, scale);
+    if (call->cell == LSTM) {
+        call->weight_peephole = draw(3 * hidden, scale);
+        call->initial_cell = draw(hidden, scale);
+    }
+    int64_t vectors = convrnn_saved_vectors(call->cell, call->reset_after, call->kernel_size, call->sequence,
+                                            call->reduce, call->saved_steps);
     if (call->kernel_size) {
         if (call->reduce == NONE) size *= call->kernel_size;
         call->y = draw(size, 1.0f);
         call->grad_y = draw(size, 1.0f);
-        int64_t vectors = convrnn_saved_vectors(call->kernel_size, call->sequence, call->reduce);
         call->saved = draw(call->rows * divide_up(hidden, 16) * 16 * vectors, 1.0f);
     } else {
         call->states_hidden = draw(steps * hidden, 1.0f);
         call->states_cell = draw(steps * hidden, 1.0f);
         call->grad_hidden = draw(steps * hidden, 1.0f);
-        call->saved = draw(steps * 5 * hidden, 1.0f);
+        call->saved = draw(steps * vectors * hidden, 1.0f);
     }
     call->grad_x = draw(steps * features, 1.0f);
-    call->grad_weight_ih = draw(matrices * 4 * hidden * features, 1.0f);
-    call->grad_weight_hh = draw(4 * hidden * hidden, 1.0f);
-    call->grad_vectors = draw(13 * hidden, 1.0f);
+    call->grad_weight_ih = draw(matrices * gates * hidden * features, 1.0f);
+    call->grad_weight_hh = draw(gates * hidden * hidden, 1.0f);
+    call->grad_bias = draw(gates * hidden, 1.0f);
+    call->grad_bias_hn = draw(hidden, 1.0f);
+    call->grad_weight_peephole = draw(3 * hidden, 1.0f);
+    call->grad_initial_hidden = draw(hidden, 1.0f);
+    call->grad_initial_cell = draw(hidden, 1.0f);
 }
 
 static double seconds(clockid_t clock) {
@@ -86,8 +98,8 @@ static double seconds(clockid_t clock) {
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-static void run(const struct lstm_call *call, int direction, int instruction_set) {
-    if (!convrnn_lstm(call, direction, instruction_set)) return;
+static void run(const struct recurrent_call *call, int direction, int instruction_set) {
+    if (!convrnn_run(call, direction, instruction_set)) return;
     fprintf(stderr, "driver: no memory for the kernel\n");
     exit(1);
 }
@@ -98,7 +110,7 @@ static int ascending(const void *a, const void *b) {
 }
 
 struct options {
-    struct lstm_call call;
+    struct recurrent_call call;
     int forward, backward, grad_x;
     int instruction_set;
     clockid_t clock;
@@ -114,16 +126,23 @@ static struct options parse(int argc, char **argv) {
     struct options options = {
         .forward = 1, .grad_x = 1, .instruction_set = convrnn_supports(2) ? 2 : convrnn_supports(1)};
     options.clock = CLOCK_MONOTONIC;
-    struct lstm_call call = {.batch = 32, .frames = 180, .features = 26, .hidden = 100, .kernel_size = 5, .stride = 2};
+    struct recurrent_call call = {
+        .batch = 32, .frames = 180, .features = 26, .hidden = 100, .kernel_size = 5, .stride = 2};
+    call.cell = LSTM;
     call.sequence = CELL;
-    call.threads = 1;
+    call.threads = call.saved_steps = 1;
     int option;
-    while ((option = getopt(argc, argv, "hm:b:f:i:u:k:s:r:opxva:t:n:c")) != -1) {
+    while ((option = getopt(argc, argv, "hm:l:b:f:i:u:k:s:r:oe:pxva:t:n:c")) != -1) {
         switch (option) {
             case 'm':
                 options.forward = !strcmp(optarg, "forward") || !strcmp(optarg, "training");
                 options.backward = !strcmp(optarg, "backward") || !strcmp(optarg, "training");
                 break;
+            case 'l':
+                call.cell = !strcmp(optarg, "lstm") ? LSTM : !strncmp(optarg, "gru", 3) ? GRU : RNN;
+                call.reset_after = !strcmp(optarg, "gru-after");
+                break;
+            case 'e': call.saved_steps = number(optarg, 1); break;
             case 'b': call.batch = number(optarg, 1); break;
             case 'f': call.frames = number(optarg, 1); break;
             case 'i': call.features = number(optarg, 1); break;
@@ -150,6 +169,8 @@ static struct options parse(int argc, char **argv) {
     if (call.reduce > NONE) refuse("reduce is 0 to 3");
     if (options.instruction_set > 2 || !convrnn_supports(options.instruction_set))
         refuse("this machine does not run that instruction set");
+    if (call.saved_steps > at_least(call.kernel_size, 1)) refuse("a window does not have so many steps");
+    if (call.cell != LSTM) call.sequence = HIDDEN;
     call.windows = call.kernel_size ? (call.frames - call.kernel_size) / call.stride + 1 : 0;
     call.rows = call.kernel_size ? call.batch * call.windows : call.batch;
     options.call = call;
@@ -159,9 +180,9 @@ static struct options parse(int argc, char **argv) {
 int main(int argc, char **argv) {
     enum { MAX_CALLS = 1000000 };
     struct options options = parse(argc, argv);
-    struct lstm_call forward = options.call;
+    struct recurrent_call forward = options.call;
     draw_arrays(&forward);
-    struct lstm_call backward = forward;
+    struct recurrent_call backward = forward;
     if (!options.backward) forward.saved = NULL;
     if (!options.grad_x) backward.grad_x = NULL;
     run(&forward, FORWARD, options.instruction_set);

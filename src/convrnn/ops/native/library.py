@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from convrnn.ops.checks import REDUCTIONS, SEQUENCES, check_memory
-from convrnn.ops.operands import CellOperands
+from convrnn.ops.operands import CellOperands, Windows
 
 INSTRUCTION_SETS = ("portable", "avx2", "avx512")
 CELLS = ("rnn", "gru", "lstm")
@@ -69,9 +69,8 @@ def _load() -> ctypes.CDLL | str:
         interface = None
     if interface != _INTERFACE:
         return f"{path} belongs to another version of convrnn; install convrnn again"
-    library.convrnn_saved_vectors.argtypes = 5 * (ctypes.c_int64,)
-    library.convrnn_saved_gates.argtypes = 2 * (ctypes.c_int64,)
-    library.convrnn_saved_vectors.restype = library.convrnn_saved_gates.restype = ctypes.c_int64
+    library.convrnn_saved_vectors.argtypes = 6 * (ctypes.c_int64,)
+    library.convrnn_saved_vectors.restype = ctypes.c_int64
     library.convrnn_run.argtypes = (ctypes.POINTER(_Call), ctypes.c_int, ctypes.c_int)
     return library
 
@@ -130,39 +129,24 @@ def built_from() -> tuple[str, str]:
 
 
 @cache
-def saved_vectors(cell: str, kernel_size: int, sequence: str, reduce: str, saved_steps: int) -> int:
-    """How many vectors of units the forward pass saves of each window for the backward pass.
-
-    Args:
-        cell: Name of the cell.
-        kernel_size: Frames in a window.
-        sequence: "hidden" or "cell".
-        reduce: "last", "mean", "max" or "none".
-        saved_steps: Number of steps of which it saves the gates.
-
-    Raises:
-        RuntimeError: the library is not available.
-    """
-    if isinstance(_library, str):
-        raise RuntimeError(f"the native backend is missing: {_library}")
-    options = CELLS.index(cell), kernel_size, SEQUENCES.index(sequence), REDUCTIONS.index(reduce), saved_steps
-    return int(_library.convrnn_saved_vectors(*options))
-
-
-@cache
-def saved_gates(cell: str, reset_after: bool) -> int:
-    """How many values of each unit and frame of a whole sequence the forward pass saves, besides the states.
+def saved_vectors(cell: str, reset_after: bool, windows: Windows | None = None, saved_steps: int = 0) -> int:
+    """How many vectors of units the forward pass saves for the backward pass, of each window or frame.
 
     Args:
         cell: Name of the cell.
         reset_after: Where the reset gate of a GRU acts.
+        windows: Options of windows; None for whole sequences, whose frames are counted.
+        saved_steps: Number of a window's last steps of which it saves the gates.
 
     Raises:
         RuntimeError: the library is not available.
     """
     if isinstance(_library, str):
         raise RuntimeError(f"the native backend is missing: {_library}")
-    return int(_library.convrnn_saved_gates(CELLS.index(cell), reset_after))
+    options = (0, 0, 0)
+    if windows is not None:
+        options = (windows.kernel_size, SEQUENCES.index(windows.sequence), REDUCTIONS.index(windows.reduce))
+    return int(_library.convrnn_saved_vectors(CELLS.index(cell), reset_after, *options, saved_steps))
 
 
 @contextmanager

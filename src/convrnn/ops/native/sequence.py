@@ -24,7 +24,7 @@ _STATES = ("hidden", "cell")
 def _gates_shape(operands: CellOperands) -> tuple[int, int, int, int]:
     """Shape of what is stored of every frame besides the states: gates, and what else the backward pass needs."""
     batch, frames, hidden = operands.states_shape
-    return batch, frames, library.saved_gates(operands.cell, operands.options.get("reset_after", False)), hidden
+    return batch, frames, library.saved_vectors(operands.cell, operands.options.get("reset_after", False)), hidden
 
 
 def _new_results(operands: CellOperands, save: bool, new: Callable[..., Tensor]) -> tuple[Tensor, ...]:

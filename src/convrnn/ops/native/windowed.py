@@ -58,7 +58,7 @@ def _saved_shape(operands: CellOperands, windows: Windows, saved_steps: int) -> 
     """
     if not saved_steps:
         return (0,)
-    vectors = library.saved_vectors(operands.cell, windows.kernel_size, windows.sequence, windows.reduce, saved_steps)
+    vectors = library.saved_vectors(operands.cell, operands.options.get("reset_after", False), windows, saved_steps)
     units = -(-operands.hidden // _MOST_LANES) * _MOST_LANES
     return operands.x.size(0) * windows.count(operands.x.size(1)), vectors, units
 
