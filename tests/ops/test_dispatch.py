@@ -74,7 +74,7 @@ def test_what_runs_follows_dtype_and_choice():
         assert dispatch.what_runs(x).backend == "reference"
     found = dispatch.what_runs(x.double())
     assert (found.backend, found.kernel, found.compiler) == ("reference", f"torch {torch.__version__}", None)
-    assert dispatch.what_runs(x, "windowed_gru").backend == "reference"
+    assert dispatch.what_runs(x.double(), "windowed_gru").backend == "reference"
 
 
 @needs_library

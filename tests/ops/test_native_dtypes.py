@@ -41,7 +41,9 @@ def test_results_and_gradients_are_rounded_once(operation, dtype, reverse):
     for name, value in found.items():
         assert value.dtype == dtype
         # Half a unit in the last place, and what float32 has rounded before, relative to the largest value.
-        beside = 1e-5 * float(exact[name].detach().abs().max()) + torch.finfo(dtype).smallest_normal * torch.finfo(dtype).eps
+        beside = (
+            1e-5 * float(exact[name].detach().abs().max()) + torch.finfo(dtype).smallest_normal * torch.finfo(dtype).eps
+        )
         allowed = torch.finfo(dtype).eps / 2 * exact[name].abs() + beside
         assert bool(((value.double() - exact[name]).abs() <= allowed).all()), name
 

@@ -8,6 +8,7 @@ import torch
 
 from convrnn import ops
 from convrnn.ops import dispatch, native
+from convrnn.ops.native import calls
 from native_kernels import EVERY_OPERATION, Recorder, needs_library, run_script
 from operations import NATIVE, cell_of, draw_float32, is_windowed, on, outputs_of, same, values_and_gradients
 
@@ -187,6 +188,59 @@ def test_calls_that_cannot_run_natively_give_one_warning_if_native_is_forced():
         assert len(first) == 1, reason
         assert first[0].startswith("UserWarning: ")
         assert again == []
+
+
+# Calls past PyTorch's dispatcher.
+
+
+class Marked(torch.Tensor):
+    pass
+
+
+@needs_library
+@EVERY_OPERATION
+def test_only_a_call_that_nothing_observes_skips_the_dispatcher(operation, monkeypatch):
+    answers, is_observed = [], calls.is_observed
+
+    def record(operands):
+        answers.append(is_observed(operands))
+        return answers[-1]
+
+    def observed(call):
+        answers.clear()
+        call()
+        return answers[0]
+
+    monkeypatch.setattr(calls, "is_observed", record)
+    tensors = draw_float32(operation)
+    assert not observed(lambda: operation(**tensors))
+    assert observed(lambda: operation(**tensors | {"x": tensors["x"].as_subclass(Marked)}))
+    with torch.profiler.profile():
+        assert observed(lambda: operation(**tensors))
+    with Recorder() as recorder:
+        assert observed(lambda: operation(**tensors))
+    assert recorder.native_calls()
+    assert observed(lambda: torch.jit.trace(lambda x: operation(**tensors | {"x": x}), tensors["x"]))
+    tensors["bias"].requires_grad_()
+    assert observed(lambda: operation(**tensors))
+    with torch.no_grad():
+        assert not observed(lambda: operation(**tensors))
+
+
+@needs_library
+@EVERY_OPERATION
+@pytest.mark.parametrize(
+    "changes",
+    [{"weight_hh": torch.zeros(3, 2)}, {"bias": torch.zeros(1)}, {"x": torch.zeros(4, 11, 5, dtype=torch.bfloat16)}],
+    ids=["weight_hh", "bias", "dtype"],
+)
+def test_a_call_past_the_dispatcher_refuses_what_the_operation_refuses(operation, changes):
+    tensors = draw_float32(operation) | changes
+    with pytest.raises(ValueError, match="must") as direct:
+        operation(**tensors)
+    with pytest.raises(ValueError, match="must") as registered, Recorder():
+        operation(**tensors)
+    assert str(direct.value) == str(registered.value)
 
 
 # Memory.

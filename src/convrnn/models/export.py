@@ -23,8 +23,8 @@ from convrnn.files import make_folder, write_atomically
 from convrnn.models.bundle import Bundle
 from convrnn.models.card import without_folder
 from convrnn.models.onnx_int8 import Int8, compare_with_float, quantise
-from convrnn.models.onnx_lstm import lstm_of_onnx
 from convrnn.models.onnx_network import OnnxNetwork, SignalNetwork
+from convrnn.models.onnx_sequences import translations
 
 OPSET = 18
 """Version of ONNX's operators."""
@@ -234,7 +234,7 @@ def _to_onnx(network: OnnxNetwork | SignalNetwork) -> Any:  # noqa: ANN401 - of 
             output_names=[network.output],
             dynamic_shapes=tuple(shapes),
             opset_version=OPSET,
-            custom_translation_table={torch.ops.convrnn.lstm.default: lstm_of_onnx()},
+            custom_translation_table=translations(),
             dynamo=True,
             verbose=False,
         )

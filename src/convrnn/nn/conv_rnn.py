@@ -178,15 +178,14 @@ class ConvRNN(nn.Module):
             windows = self.output_lengths(lengths)
         if self.padding == "same":
             x, lengths = geometry.pad_same(x, lengths, self.kernel_size, self.stride)
-        stride = self.stride
-        shape = (x.size(0), geometry.num_windows(x.size(1), self.kernel_size, stride), self.out_features)
+        (batch, frames, _), stride = x.shape, self.stride
         for layer in range(self.num_layers - 1):
             states = self._states(x, lengths, layer, stride, sequence="hidden", reduce="none")
             # From here on every window is a separate sequence.
             x, lengths, stride = torch.cat(states, dim=-1).flatten(0, 1), None, 1
         y = self._features(x, lengths, stride)
         if self.num_layers > 1:
-            y = y.view(shape)
+            y = y.view(batch, geometry.num_windows(frames, self.kernel_size, self.stride), self.out_features)
         # Of a single layer of states the operation itself leaves zeros past the lengths.
         return geometry.mask_frames(y, windows)
 

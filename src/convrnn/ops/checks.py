@@ -206,7 +206,9 @@ def check_lengths(lengths: Tensor | None, x: Tensor) -> Tensor | None:
         _refuse_device("lengths", lengths, x.device)
     if torch.compiler.is_compiling() or lengths.device.type != "cpu":
         return lengths.clamp(0, x.size(1))
-    least, most = lengths.aminmax() if len(lengths) else (0, 0)
+    if len(lengths) == 0:
+        return lengths
+    least, most = map(int, lengths.aminmax())
     if least < 0 or most > x.size(1):
         row = int(((lengths < 0) | (lengths > x.size(1))).nonzero()[0])
         raise ValueError(

@@ -91,7 +91,7 @@ def _first_that_runs(operation: str, operands: CellOperands) -> Backend:
 
 
 def what_runs(x: Tensor, operation: str = "windowed_lstm") -> Implementation:
-    """The code that would currently compute an LSTM without peepholes over ``x``.
+    """The code that an operation over ``x`` would currently run; of an LSTM, one without peepholes.
 
     Args:
         x: Frames ``[batch, frames, in]``; only the device and dtype matter.

@@ -1,7 +1,8 @@
 """The tensors and options of a recurrent cell and of its windows, in the form that every backend takes."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import torch
@@ -76,8 +77,8 @@ class CellOperands:
         """The cell's own options by name."""
         return {name: getattr(self, name) for name in self.option_names}
 
-    @property
-    def named(self) -> dict[str, Tensor | None]:
+    @cached_property
+    def named(self) -> Mapping[str, Tensor | None]:
         """All tensors by name, in order, for checks that name a tensor in an error."""
         return dict(zip((*self.tensor_names, "lengths"), self.tensors, strict=True))
 
