@@ -49,8 +49,6 @@ INLINE int64_t needed_gates(const struct step *step, const struct panel *panel) 
     return panel->block->gates;
 }
 
-INLINE vec sigmoid_of(vec x) { return 1.0f / sigmoid_inverse(x); }
-
 /* After sum_gates, the gates of a panel's block into `gates` [rows, SLOTS, LANES]: r and z, and r h for the next block;
  * then n, and h after the step into rows of `padded` floats. */
 static void gates_forward(const struct cell *cell, const struct step *step, const struct panel *panel, int64_t group,

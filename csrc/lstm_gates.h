@@ -1,6 +1,6 @@
 /* The LSTM with peepholes: equations 3 to 7 of the paper for one group of units, and their derivatives.
  *
- * The nonlinearities run over all rows in several short loops. The gates of one row are a long chain of dependent
+ * The nonlinearities run over all rows in two loops. The gates of one row are a long chain of dependent
  * operations, which the processor can overlap with the chains of the next rows only if a loop's body is short. The
  * loops keep what they need in local variables, because the compiler has to assume that a store changes anything else.
  */
@@ -56,7 +56,7 @@ static void gates_forward(const struct cell *cell, const struct step *step, cons
         float *to = gates + row * SLOT_ROW;
         vec a_i, a_f, c = load(c_before + row * c_stride);
         peep(a, units, peepholes, c, &a_i, &a_f);
-        vec g = tanh_of(load(a + 2 * units)), i = 1.0f / sigmoid_inverse(a_i), f = 1.0f / sigmoid_inverse(a_f);
+        vec g = tanh_of(load(a + 2 * units)), i = sigmoid_of(a_i), f = sigmoid_of(a_f);
         store(to + GATE_I * LANES, i);
         store(to + GATE_F * LANES, f);
         store(to + GATE_G * LANES, g);
@@ -66,7 +66,7 @@ static void gates_forward(const struct cell *cell, const struct step *step, cons
         float *to = gates + row * SLOT_ROW;
         vec c = load(to + STATE_C * LANES), a_o = load(sums + row * PANEL + 3 * units);
         if (peepholes) a_o += load(peepholes + 2 * LANES) * c;
-        vec tanh_c = tanh_of(c), o = 1.0f / sigmoid_inverse(a_o);
+        vec tanh_c = tanh_of(c), o = sigmoid_of(a_o);
         store(to + GATE_O * LANES, o);
         store(to + TANH_C * LANES, tanh_c);
         store(h + row * padded, o * tanh_c);
@@ -74,38 +74,26 @@ static void gates_forward(const struct cell *cell, const struct step *step, cons
 }
 
 /* After sum_gates: only the states c and h, into rows of `padded` floats. With fewer divisions than gates_forward, so
- * rounded differently: `inverse` [rows, SLOTS, LANES] holds 1 / gate, and e^-2x - 1 in place of tanh(x). */
+ * rounded differently; `gates` is not used. */
 static void states_forward(const struct cell *cell, const struct step *step, const struct panel *panel, int64_t group,
-                           float *inverse, float *c, float *h) {
+                           float *gates, float *c, float *h) {
+    (void)gates;
     const float *peepholes = peepholes_of(cell, group), *sums = step->sums;
     const float *c_before = step->c.at + group * step->c.group_stride;
     int64_t units = panel->units, rows = step->rows, padded = cell->padded, c_stride = step->c.row_stride;
     for (int64_t row = 0; row < rows; row++) {
         const float *a = sums + row * PANEL;
-        float *to = inverse + row * SLOT_ROW;
-        vec a_i, a_f;
-        peep(a, units, peepholes, load(c_before + row * c_stride), &a_i, &a_f);
-        store(to + GATE_I * LANES, sigmoid_inverse(a_i));
-        store(to + GATE_F * LANES, sigmoid_inverse(a_f));
-        store(to + GATE_G * LANES, tanh_exponential(load(a + 2 * units)));
+        vec a_i, a_f, before = load(c_before + row * c_stride);
+        peep(a, units, peepholes, before, &a_i, &a_f);
+        struct fraction i = sigmoid_fraction(a_i), f = sigmoid_fraction(a_f), g = tanh_fraction(load(a + 2 * units));
+        store(c + row * padded,
+              before * (f.numerator / f.denominator) + (i.numerator * g.numerator) / (i.denominator * g.denominator));
     }
     for (int64_t row = 0; row < rows; row++) {
-        const float *from = inverse + row * SLOT_ROW;
-        vec e = load(from + GATE_G * LANES);
-        store(c + row * padded, load(c_before + row * c_stride) / load(from + GATE_F * LANES) -
-                                    e / (load(from + GATE_I * LANES) * (2.0f + e)));
-    }
-    for (int64_t row = 0; row < rows; row++) {
-        float *to = inverse + row * SLOT_ROW;
         vec c_after = load(c + row * padded), a_o = load(sums + row * PANEL + 3 * units);
         if (peepholes) a_o += load(peepholes + 2 * LANES) * c_after;
-        store(to + GATE_O * LANES, sigmoid_inverse(a_o));
-        store(to + TANH_C * LANES, tanh_exponential(c_after));
-    }
-    for (int64_t row = 0; row < rows; row++) {
-        const float *from = inverse + row * SLOT_ROW;
-        vec e = load(from + TANH_C * LANES);
-        store(h + row * padded, -e / (load(from + GATE_O * LANES) * (2.0f + e)));
+        struct fraction o = sigmoid_fraction(a_o), tanh_c = tanh_fraction(c_after);
+        store(h + row * padded, (o.numerator * tanh_c.numerator) / (o.denominator * tanh_c.denominator));
     }
 }
 

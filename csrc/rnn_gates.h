@@ -39,7 +39,7 @@ static void gates_forward(const struct cell *cell, const struct step *step, cons
         if (nonlinearity == TANH)
             h_after = tanh_of(a);
         else if (nonlinearity == SIGMOID)
-            h_after = 1.0f / sigmoid_inverse(a);
+            h_after = sigmoid_of(a);
         else
             h_after = maximum(a, (vec){0});
         store(gates + row * SLOT_ROW, h_after);
