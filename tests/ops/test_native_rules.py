@@ -8,9 +8,13 @@ import torch
 
 from convrnn import ops
 from convrnn.ops import dispatch, native
-from convrnn.ops.native import calls
-from native_kernels import EVERY_OPERATION, Recorder, needs_library, run_script
+from convrnn.ops.native import calls, windowed
+from convrnn.ops.operands import GRUOperands, LSTMOperands, RNNOperands, Windows
+from native_kernels import EVERY_OPERATION, EVERY_SET, Recorder, needs_library, run_script
 from operations import NATIVE, cell_of, draw_float32, is_windowed, on, outputs_of, same, values_and_gradients
+
+OPERANDS = {kind.cell: kind for kind in (RNNOperands, GRUOperands, LSTMOperands)}
+
 
 # The choice of the backend.
 
@@ -273,7 +277,8 @@ SAVED_VECTORS = {
 
 @needs_library
 @EVERY_OPERATION
-def test_the_forward_pass_keeps_little_for_the_backward_pass(operation):
+def test_the_forward_pass_keeps_little_for_the_backward_pass(operation, monkeypatch):
+    monkeypatch.setattr(windowed, "saved_steps", lambda *_: 1)
     tensors = {name: t.requires_grad_() for name, t in draw_float32(operation, frames=40).items()}
     with ops.use_backend("native"):
         saved, results = saved_bytes(operation, tensors)
@@ -289,6 +294,23 @@ def test_the_forward_pass_keeps_little_for_the_backward_pass(operation):
         # o for cell states; 21 units are padded to vectors of 16.
         windows = outputs_of(operation, tensors)["y"].shape[:2].numel()
         assert saved == 4 * windows * 32 * SAVED_VECTORS[operation]
+
+
+@needs_library
+@EVERY_SET
+def test_all_gates_of_short_windows_are_saved_where_that_is_faster_and_takes_little_memory(instruction_set):
+    def steps(operation, kernel_size, **sizes):
+        given = OPERANDS[cell_of(operation)](**draw_float32(operation, **sizes))
+        with native.use_instruction_set(instruction_set):
+            return windowed.saved_steps(given, Windows(kernel_size, 1, "hidden", "last", False))
+
+    everything = instruction_set != "avx512"
+    assert steps(ops.windowed_lstm, 5) == (5 if everything else 1)
+    assert steps(ops.windowed_gru, 8) == (8 if everything else 1)
+    assert steps(ops.windowed_rnn, 5) == 1
+    assert steps(ops.windowed_lstm, 9) == 1
+    # 4 sequences of 70,000 windows, 5 steps, 4 gates, 16 units of 4 bytes: 342 MiB.
+    assert steps(ops.windowed_lstm, 5, frames=70_004, features=1, hidden=3) == 1
 
 
 @needs_library

@@ -1,5 +1,6 @@
 """Recurrent networks over windows by the CPU kernel, as registered PyTorch operations; differentiable once."""
 
+import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
@@ -22,15 +23,24 @@ from convrnn.ops.operands import (
 from convrnn.ops.registration import WINDOWS, Operation, register_composite
 
 _MOST_LANES = 16  # floats of the widest vector
+_MOST_SAVED = 64 * 2**20  # bytes
 _LONGEST_SHORT = 8  # frames; of longer windows the kernel saves states between sections of steps instead of gates
 
 
-def saved_steps(operands: CellOperands, windows: Windows) -> int:  # noqa: ARG001
+def saved_steps(operands: CellOperands, windows: Windows) -> int:
     """Of how many of a window's last steps the forward pass saves the gates for the backward pass; at least 1.
 
-    The backward pass computes the other steps again. Of a window of more than 8 frames, 1 saves a few states.
+    The backward pass computes the other steps again. That takes less time than reading their gates from memory, except
+    for the cells with several gates on processors without AVX-512. There all steps are saved unless they take more than
+    64 MiB; the features are then rounded differently from those of a forward pass without a backward pass. Of a window
+    of more than 8 frames, 1 saves a few states.
     """
-    return 1
+    steps = windows.kernel_size
+    if steps > _LONGEST_SHORT or operands.gates == 1 or library.instruction_set() == "avx512":
+        return 1
+    size = 4 * math.prod(_saved_shape(operands, windows, steps))
+    # A size that a compiler does not know must not become a condition of its program.
+    return steps if isinstance(size, int) and size <= _MOST_SAVED else 1
 
 
 def _sizes(operands: CellOperands, windows: Windows, saved_steps: int) -> dict[str, int]:
