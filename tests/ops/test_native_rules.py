@@ -203,7 +203,7 @@ class Marked(torch.Tensor):
 
 @needs_library
 @EVERY_OPERATION
-@pytest.mark.filterwarnings("ignore:`torch.jit.trace` is deprecated:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
 def test_only_a_call_that_nothing_observes_skips_the_dispatcher(operation, monkeypatch):
     answers, is_observed = [], calls.is_observed
 
