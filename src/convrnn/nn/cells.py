@@ -105,6 +105,8 @@ class Cell:
         sequence_operation: A function like :func:`convrnn.ops.gru` that computes the hidden states of whole sequences;
             None if the cell only reads windows.
         torch: PyTorch's own module, if there is one.
+        tensor_names: Every parameter that the cell can have, in the order in which a layer registers them; not an
+            argument.
 
     Raises:
         ValueError: if ``gates`` is not a tuple or is empty; or if, without an ``operation``, the step cannot be called
@@ -125,9 +127,13 @@ class Cell:
     sequence_operation: Callable[..., Tensor] | None = None
     torch: TorchModule | None = None
 
+    tensor_names: tuple[str, ...] = field(init=False, repr=False, compare=False)
+
     def __post_init__(self) -> None:
         if not isinstance(self.gates, tuple) or not self.gates:
             raise ValueError(f"gates is {self.gates!r}; it must be a tuple with the name of at least one gate")
+        own = (tensor.name for tensor in self.tensors)
+        object.__setattr__(self, "tensor_names", ("weight_ih", "weight_hh", "bias", *own, *self._initial_states))
         if self.operation is None:
             self._try_step()
 
@@ -158,17 +164,6 @@ class Cell:
                     f"the step of cell {self.name!r} must return {'(h, c), each' if self.cell_states else 'h'} of "
                     f"shape {wanted} for wx of shape {list(wx.shape)}, but returned {' and '.join(map(str, found))}"
                 )
-
-    @property
-    def tensor_names(self) -> tuple[str, ...]:
-        """Every parameter that the cell can have, in the order in which a layer registers them.
-
-        Example:
-            >>> CELLS["rnn"].tensor_names
-            ('weight_ih', 'weight_hh', 'bias', 'initial_hidden')
-        """
-        own = (tensor.name for tensor in self.tensors)
-        return ("weight_ih", "weight_hh", "bias", *own, *self._initial_states)
 
     def shapes(
         self,
