@@ -77,7 +77,8 @@ def _compiled(problem: Problem, operands: Operands) -> Forward:
 def _unfold(x: Tensor, problem: Problem) -> Tensor:
     """The windows as separate sequences: ``[kernel_size, batch * windows, features]``, contiguous."""
     windows = x.unfold(1, problem.kernel_size, problem.stride)
-    return windows.permute(3, 0, 1, 2).reshape(problem.kernel_size, problem.windows, problem.features)
+    windows = windows.permute(3, 0, 1, 2).reshape(problem.kernel_size, problem.windows, problem.features)
+    return windows.contiguous()  # of a single sequence, reshape makes no copy
 
 
 def _torch_module(problem: Problem, operands: Operands) -> Forward:
@@ -169,7 +170,8 @@ def _onnx_model(problem: Problem, operands: Operands) -> bytes:
         "R": reordered(operands["weight_hh"]),
         "B": torch.cat([bias, torch.zeros_like(bias)], dim=1),
     }
-    inputs, outputs, options = ["X", "W", "R", "B"], ["", "Y"], {"hidden_size": problem.hidden}
+    inputs, outputs = ["X", "W", "R", "B"], ["", "Y"]
+    options: dict[str, Any] = {"hidden_size": problem.hidden}
     if problem.cell == "lstm":
         weights["P"] = operands["weight_peephole"].detach()[[0, 2, 1]].view(1, -1)  # i, f, o to i, o, f
         inputs, outputs = [*inputs, "", "", "", "P"], ["", "", "Y"]

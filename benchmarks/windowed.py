@@ -105,7 +105,7 @@ def measure_memory(problems: Iterable[Problem], comparisons: Iterable[Comparison
     for problem in problems:
         for peer in PEERS[problem.cell]:
             if peer.trains and (problem.cell, peer.name) in timed:
-                described = {"cell": problem.cell, "windows": problem.windows, "of": peer.name}
+                described: dict[str, str | int] = {"cell": problem.cell, "windows": problem.windows, "of": peer.name}
                 with progress("memory", described), threads(count):
                     taken = memory.measure(peer, problem)
                 rows.append(MemoryRow(problem.cell, problem.windows, problem.features, count, peer.name, taken))
@@ -115,7 +115,11 @@ def measure_memory(problems: Iterable[Problem], comparisons: Iterable[Comparison
 def products_table(comparisons: Iterable[Comparison]) -> Table:
     """The rates of the matrix products that the peers' rates are compared with."""
     rows = [
-        [*(str(comparison.case[key]) for key in ("pass", "cell", "features", "windows", "threads")), shape, number(rate)]
+        [
+            *(str(comparison.case[key]) for key in ("pass", "cell", "features", "windows", "threads")),
+            shape,
+            number(rate),
+        ]
         for comparison in comparisons
         for shape, rate in comparison.product_gflops.items()
     ]
