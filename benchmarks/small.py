@@ -33,8 +33,8 @@ One utterance of 1 s: 100 frames of 26 features in a batch of 1, in inference mo
 ONNX Runtime runs both as `convrnn export` writes them, without the standardisation of the features: the steps of a
 window are unrolled, and the LSTM over whole sequences is ONNX's own operator. The layer is also compared with that
 operator on unfolded windows. The second table divides the time of our calls: "kernel" is the time of the C functions
-alone, called again with the same arguments, and "outside the kernel" is the rest, in the same rounds. For the layer that
-is Python's part; for the model it includes PyTorch's pooling, dense layers and softmax."""
+alone, called again with the same arguments, and "outside the kernel" is the rest, in the same rounds. For the layer the
+rest is Python's part; for the model it includes PyTorch's pooling, dense layers and softmax."""
 
 
 @dataclass(frozen=True)
