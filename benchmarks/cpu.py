@@ -7,21 +7,25 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
-from benchmarks import machine, models, plot, report, scaling, sequences, waveform, windowed
+from benchmarks import cells, dtypes, machine, models, plot, report, scaling, sequences, small, waveform, windowed
 from benchmarks.report import Section
 from benchmarks.settings import Settings
 from convrnn.ops import native
 
 SECTIONS: dict[str, Callable[[Settings], Section]] = {
     "windowed": windowed.run,
+    "cells": cells.run,
+    "dtypes": dtypes.run,
     "waveform": waveform.run,
     "sequences": sequences.run,
     "models": models.run,
+    "small": small.run,
     "scaling": scaling.run,
 }
 
 _DESCRIPTION = """\
-Measure convrnn's CPU kernel against plain PyTorch, torch.compile, nn.LSTM and ONNX Runtime.
+Measure convrnn's CPU kernel against plain PyTorch, torch.compile, PyTorch's
+recurrent modules and ONNX Runtime.
 
 All peers run in turns in one process and are compared round by round. Before
 anything is timed, values and gradients are checked against float64; a peer
@@ -29,9 +33,12 @@ with a wrong answer is not timed, and the exit code is 1.
 
 sections:
   windowed    the windowed LSTM of the paper's front end, time and memory
+  cells       the GRU and the simple recurrent network likewise
+  dtypes      the windowed LSTM in bfloat16, in float16 and under autocast
   waveform    long windows over the samples of a raw waveform, time and memory
-  sequences   the LSTM over whole sequences
+  sequences   all three cells over whole sequences
   models      the paper's whole classifiers, training steps and inference
+  small       one utterance of 1 s, and Python's part of a call
   scaling     cost against window length, stride and number of windows"""
 
 _EXAMPLES = """\
@@ -70,13 +77,15 @@ def _parser() -> argparse.ArgumentParser:
         type=_count,
         default=sorted({1, min(2, machine.cores())}),
         metavar="N",
-        help="numbers of threads; models, scaling and memory use the largest (default: 1 2)",
+        help="numbers of threads; models, scaling and memory use the largest, and with --quick all sections but "
+        "windowed and waveform (default: 1 2)",
     )
     parser.add_argument(
         "--instruction-set",
         choices=native.instruction_sets(),
         metavar="NAME",
-        help="of the CPU kernel: avx512, avx2 or portable, where the machine has it (default: the best)",
+        help="of the CPU kernel: avx512, avx2 or portable, where the machine has it (default: the best); with avx2, "
+        "PyTorch, MKL and oneDNN are limited to it too, but ONNX Runtime cannot be",
     )
     parser.add_argument(
         "--memory",
@@ -124,6 +133,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     _check(parser, options)
     wanted = options.instruction_set
+    if wanted == "avx2":
+        machine.limit_to_avx2()
     with native.use_instruction_set(wanted) if wanted else nullcontext():
         return _measure(options)
 

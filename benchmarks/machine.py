@@ -52,6 +52,31 @@ def keep_freed_memory() -> bool:
     return mallopt is not None and bool(mallopt(_MMAP_MAX, 0) and mallopt(_TRIM_THRESHOLD, 2**31 - 1))
 
 
+_AVX2 = {"ATEN_CPU_CAPABILITY": "avx2", "MKL_ENABLE_INSTRUCTIONS": "AVX2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
+"""Environment variables that limit PyTorch (and what torch.compile makes), MKL and oneDNN; they are read on import."""
+
+
+def limit_to_avx2() -> None:
+    """Start this program again with PyTorch and its libraries limited to AVX2, unless they are already.
+
+    The new program takes the place of this one, with the same arguments.
+    """
+    if not _AVX2.items() <= os.environ.items():
+        sys.stdout.flush()
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | _AVX2)
+
+
+def limits() -> str:
+    """The limits that the environment sets to the peers' instruction sets.
+
+    Example:
+        >>> "ONNX Runtime" in limits()
+        True
+    """
+    found = ", ".join(f"{name}={os.environ[name]}" for name in _AVX2 if name in os.environ)
+    return f"{found or 'none'}; ONNX Runtime always uses the best instruction set, since it has no such limit"
+
+
 def installed(package: str) -> str:
     """The version of an installed package, or "not installed"."""
     try:
@@ -78,10 +103,11 @@ def describe() -> dict[str, str]:
     return {
         "CPU": f"{cpu_model()}, {cores()} cores for this process",
         "Instruction set": f"PyTorch {torch.backends.cpu.get_cpu_capability()}, convrnn {library.instruction_set()}",
+        "Limits of the peers": limits(),
         "Matrix library": "MKL" if torch.backends.mkl.is_available() else "no MKL",
         "Load before the start": f"{load} over 1, 5 and 15 minutes",
         "System": f"{platform.system()} {platform.release()}, {platform.machine()}",
         "Versions": f"Python {platform.python_version()}, " + ", ".join(f"{p} {installed(p)}" for p in packages),
-        "dtype": "torch.float32 throughout",
+        "dtype": "torch.float32, except in the section dtypes",
         "Command": f"python -m benchmarks.cpu {' '.join(sys.argv[1:])}".strip(),
     }

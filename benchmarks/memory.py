@@ -5,8 +5,8 @@ import gc
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from benchmarks.compare import answer
 from benchmarks.peers import PEERS, Peer
-from benchmarks.problem import Operands, Problem, upstream
+from benchmarks.problem import Problem, differentiated, draw, upstream
 from benchmarks.settings import threads
 from convrnn.ops import native
 from convrnn.ops.native import library
@@ -38,7 +38,7 @@ class Memory:
     peak: int
 
 
-def saved_bytes(forward: Callable[[], Tensor], own: Sequence[Tensor | None]) -> int:
+def saved_bytes(forward: Callable[[], Tensor], own: Iterable[Tensor]) -> int:
     """Bytes that a forward pass saves for its backward pass, counting each storage once and not those of ``own``.
 
     Example:
@@ -46,7 +46,7 @@ def saved_bytes(forward: Callable[[], Tensor], own: Sequence[Tensor | None]) -> 
         >>> saved_bytes(lambda: x.exp().exp(), [x])
         32
     """
-    owned = {tensor.untyped_storage().data_ptr() for tensor in own if tensor is not None}
+    owned = {tensor.untyped_storage().data_ptr() for tensor in own}
     saved: dict[int, int] = {}
 
     def pack(tensor: Tensor) -> Tensor:
@@ -98,16 +98,15 @@ def measure(peer: Peer, problem: Problem) -> Memory:
 
 def _main() -> None:
     request = json.loads(sys.argv[1])
-    peer = next(peer for peer in PEERS if peer.name == request["peer"])
     problem = Problem(**request["problem"])
-    operands = Operands.draw(problem)
-    if not peer.peepholes:
-        operands = operands.without_peepholes()
+    peer = next(peer for peer in PEERS[problem.cell] if peer.name == request["peer"])
+    problem = replace(problem, as_torch=peer.as_torch)
+    operands = draw(problem)
     with threads(request["threads"]), native.use_instruction_set(request["instruction_set"]):
         forward = peer.prepare(problem, operands)
-        step = answer(forward, operands.differentiated(), upstream(problem, training=True))
+        step = answer(forward, differentiated(operands), upstream(problem, training=True))
         peak = peak_bytes(step)
-        memory = Memory(saved_bytes(forward, operands.tensors()), peak)
+        memory = Memory(saved_bytes(forward, operands.values()), peak)
     print(json.dumps(asdict(memory)))
 
 

@@ -31,7 +31,7 @@ LSTMs runs in PyTorch on both sides. The difference from float64 is larger here:
 the kink of a maximum or a rectified linear unit, the gradient gains or loses a whole term."""
 
 
-def _draw(front_end: str, setting: str) -> SequenceClassifier:
+def draw_model(front_end: str, setting: str) -> SequenceClassifier:
     """A model none of whose parameters is zero."""
     torch.manual_seed(0)
     model = SequenceClassifier(preset(front_end, setting, in_features=FEATURES, num_classes=CLASSES))
@@ -68,7 +68,7 @@ def _step(forward: Callable[[], Tensor], model: nn.Module) -> Callable[[], list[
 
 def contenders(front_end: str, setting: str, training: bool) -> list[Contender]:
     """A model on both backends, each with its own copy of the parameters."""
-    drawn = _draw(front_end, setting)
+    drawn = draw_model(front_end, setting)
     x = torch.randn(BATCH if training else 1, FRAMES if training else UTTERANCE, FEATURES)
     labels = torch.randint(CLASSES, (BATCH,)) if training else None
     upstream = torch.ones(()) if training else None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from benchmarks.compare import Comparison, Contender, answer, compare
 from benchmarks.measure import Line, Spread
 from benchmarks.peers import NATIVE, REFERENCE, Peer
-from benchmarks.problem import Operands, Problem, expected, upstream
+from benchmarks.problem import Problem, differentiated, draw, expected, upstream
 from benchmarks.report import MISSING, Section, Table, number, ratio
 from benchmarks.settings import PASSES, Settings, progress, threads
 
@@ -82,8 +82,8 @@ def sweeps(settings: Settings) -> list[Sweep]:
 
 
 def _contender(peer: Peer, place: float, problem: Problem, training: bool) -> Contender:
-    operands, gradient = Operands.draw(problem), upstream(problem, training)
-    run = answer(peer.prepare(problem, operands), operands.differentiated(), gradient)
+    operands, gradient = draw(problem), upstream(problem, training)
+    run = answer(peer.prepare(problem, operands), differentiated(operands), gradient)
     exact = expected(problem, operands, gradient)
     return Contender(f"{peer.name} at {place:g}", run, exact, baseline=f"{NATIVE.name} at {place:g}")
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from benchmarks import memory
 from benchmarks.compare import SQUARE, TOLERANCE, Comparison, Contender, Product, answer, compare
 from benchmarks.peers import COMPILED, NATIVE, PEERS, Peer
-from benchmarks.problem import Operands, Problem, expected, upstream
+from benchmarks.problem import Problem, differentiated, draw, expected, upstream
 from benchmarks.report import MISSING, Section, Table, number, ratio
 from benchmarks.settings import PASSES, Settings, progress, threads
 from benchmarks.windowed import contenders
@@ -71,12 +71,12 @@ def problems(settings: Settings) -> dict[str, list[Problem]]:
 
 
 def _contender(problem: Problem, training: bool) -> Contender:
-    operands, gradient = Operands.draw(problem), upstream(problem, training)
-    run = answer(NATIVE.prepare(problem, operands), operands.differentiated(), gradient)
+    operands, gradient = draw(problem), upstream(problem, training)
+    run = answer(NATIVE.prepare(problem, operands), differentiated(operands), gradient)
     # All windows of a long one would take the reference gigabytes.
     few = replace(problem, batch=1, frames=problem.kernel_size + 3 * problem.stride)
-    of_few, gradient = Operands.draw(few), upstream(few, training)
-    check = answer(NATIVE.prepare(few, of_few), of_few.differentiated(), gradient)
+    of_few, gradient = draw(few), upstream(few, training)
+    check = answer(NATIVE.prepare(few, of_few), differentiated(of_few), gradient)
     return Contender(NATIVE.name, run, expected(few, of_few, gradient), NATIVE.name, check)
 
 
@@ -125,7 +125,7 @@ def _measure_peers(settings: Settings) -> tuple[list[_PeerRow], list[Comparison]
             continue
         problem = replace(whole, batch=2)
         slow = problem.kernel_size > MOST_COMPILED
-        peers = [peer for peer in PEERS if peer.trains and not (slow and peer is COMPILED)]
+        peers = [peer for peer in PEERS["lstm"] if peer.trains and not (slow and peer is COMPILED)]
         case: dict[str, str | int] = {"frame": frame, "steps": problem.kernel_size, "threads": settings.most_threads}
         with progress("waveform", case), threads(settings.most_threads):
             tolerance = TOLERANCE_OF_LONG if problem.kernel_size > LONG else TOLERANCE

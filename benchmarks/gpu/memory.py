@@ -1,6 +1,7 @@
 """Memory of a training step on the GPU, by PyTorch's own count."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 
@@ -8,7 +9,7 @@ from benchmarks.compare import answer
 from benchmarks.gpu.peers import PEERS, fitted, moved
 from benchmarks.gpu.settings import Precision
 from benchmarks.memory import Memory, saved_bytes
-from benchmarks.problem import Operands, Problem, upstream
+from benchmarks.problem import Problem, draw, upstream
 
 
 def _peak_bytes(step: Callable[[], object]) -> int:
@@ -24,15 +25,15 @@ def _peak_bytes(step: Callable[[], object]) -> int:
 
 def measure(problem: Problem, precision: Precision) -> dict[str, Memory]:
     """Memory of a training step, by the name of each peer that is neither compiled nor recorded as a CUDA graph."""
-    drawn = moved(Operands.draw(problem), precision.dtype)
     gradient = upstream(problem, training=True)
     assert gradient is not None
-    gradient = gradient.to(drawn.x)
     found = {}
     for peer in PEERS:
         if peer.graph or peer.compiled or peer.only not in (None, precision.dtype):
             continue
-        ready = peer.prepare(problem, drawn if peer.peepholes else drawn.without_peepholes())
-        peak = _peak_bytes(answer(ready.forward, ready.differentiated, fitted(gradient, ready)))
+        variant = replace(problem, as_torch=not peer.peepholes)
+        operands = moved(draw(variant), precision.dtype)
+        ready = peer.prepare(variant, operands)
+        peak = _peak_bytes(answer(ready.forward, ready.differentiated, fitted(gradient.to(operands["x"]), ready)))
         found[peer.name] = Memory(saved_bytes(ready.forward, [ready.x, *ready.differentiated]), peak)
     return found

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from benchmarks.compare import Answer, answer
 from benchmarks.gpu.settings import DEVICE
 from benchmarks.gpu.timing import detached, graphed, recorded
-from benchmarks.problem import Forward, Operands, Problem, windowed_lstm
+from benchmarks.problem import Forward, Operands, Problem, differentiated, windowed
 from convrnn import ops
 
 
@@ -21,7 +21,7 @@ class Prepared:
     Attributes:
         forward: The forward pass, which returns ``[batch, windows, hidden]``.
         x: The frames that it reads, each with ``features`` values or more.
-        differentiated: The tensors whose gradients training needs, in the order of ``Operands.differentiated``.
+        differentiated: The tensors whose gradients training needs, in the order of ``problem.differentiated``.
         trim: Removes the padding from a value or gradient.
     """
 
@@ -74,32 +74,31 @@ def moved(operands: Operands, dtype: torch.dtype) -> Operands:
     def move(tensor: Tensor) -> Tensor:
         return tensor.detach().to(DEVICE, dtype, copy=True).requires_grad_(tensor.requires_grad)
 
-    weights = [None if p is None else nn.Parameter(move(p)) for p in operands.tensors()[1:]]
-    return Operands(move(operands.x), *weights)  # type: ignore[arg-type]  # the first three are never None
+    return {name: move(tensor) if name == "x" else nn.Parameter(move(tensor)) for name, tensor in operands.items()}
 
 
 def _on(backend: str) -> Callable[[Problem, Operands], Prepared]:
     def prepare(problem: Problem, operands: Operands) -> Prepared:
         def forward() -> Tensor:
             with ops.use_backend(backend):
-                return windowed_lstm(problem, *operands.tensors())
+                return windowed(problem, **operands)
 
-        return Prepared(forward, operands.x, operands.differentiated())
+        return Prepared(forward, operands["x"], differentiated(operands))
 
     return prepare
 
 
 def _compiled(mode: str) -> Callable[[Problem, Operands], Prepared]:
     def prepare(problem: Problem, operands: Operands) -> Prepared:
-        compiled = torch.compile(windowed_lstm, fullgraph=True, dynamic=False, mode=mode)
+        compiled = torch.compile(windowed, fullgraph=True, dynamic=False, mode=mode)
 
         def forward() -> Tensor:
             torch.compiler.cudagraph_mark_step_begin()
             with ops.use_backend("reference"):
-                y: Tensor = compiled(problem, *operands.tensors())
+                y: Tensor = compiled(problem, **operands)
                 return y
 
-        return Prepared(forward, operands.x, operands.differentiated())
+        return Prepared(forward, operands["x"], differentiated(operands))
 
     return prepare
 
@@ -121,8 +120,8 @@ def _cudnn(multiple: int) -> Callable[[Problem, Operands], Prepared]:
 
     def prepare(problem: Problem, operands: Operands) -> Prepared:
         k, h = (-(-size // multiple) * multiple for size in (problem.features, problem.hidden))
-        x = _padded(operands.x, (problem.batch, problem.frames, k)).contiguous()
-        x.requires_grad_(operands.x.requires_grad)
+        x = _padded(operands["x"], (problem.batch, problem.frames, k)).contiguous()
+        x.requires_grad_(operands["x"].requires_grad)
         module = nn.LSTM(k, h, device=x.device, dtype=x.dtype)
 
         def gates(tensor: Tensor, *shape: int) -> Tensor:
@@ -130,9 +129,9 @@ def _cudnn(multiple: int) -> Callable[[Problem, Operands], Prepared]:
 
         weight_ih, weight_hh, bias, second_bias = module.parameters()
         with torch.no_grad():
-            weight_ih.copy_(gates(operands.weight_ih, k))
-            weight_hh.copy_(gates(operands.weight_hh, h))
-            bias.copy_(gates(operands.bias))
+            weight_ih.copy_(gates(operands["weight_ih"], k))
+            weight_hh.copy_(gates(operands["weight_hh"], h))
+            bias.copy_(gates(operands["bias"]))
             # Its second bias is redundant; computing the gradient would be wasted work.
             second_bias.zero_().requires_grad_(False)
 

@@ -3,6 +3,7 @@
 import functools
 import itertools
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 
@@ -14,7 +15,7 @@ from benchmarks.gpu.settings import Precision, Settings
 from benchmarks.gpu.tables import comparison_table
 from benchmarks.gpu.timing import compare
 from benchmarks.memory import Memory
-from benchmarks.problem import Operands, Problem, expected, upstream
+from benchmarks.problem import Problem, draw, expected, upstream
 from benchmarks.report import Section, Table, number
 from benchmarks.settings import PASSES, progress
 
@@ -62,11 +63,11 @@ def contenders(
     problem: Problem, training: bool, precision: Precision, compiled: bool
 ) -> tuple[list[Contender], list[Prepared]]:
     """The peers on a problem."""
-    drawn = moved(Operands.draw(problem), precision.dtype)
-    variants = {True: drawn, False: drawn.without_peepholes()}
+    variants = [problem, replace(problem, as_torch=True)]
+    drawn = {variant: moved(draw(variant), precision.dtype) for variant in variants}
     gradient = upstream(problem, training)
-    gradient = None if gradient is None else gradient.to(drawn.x)
-    answers = {peepholes: expected(problem, operands, gradient) for peepholes, operands in variants.items()}
+    gradient = None if gradient is None else gradient.to(drawn[problem]["x"])
+    answers = {variant: expected(variant, operands, gradient) for variant, operands in drawn.items()}
     # Functions compiled for other sizes would count towards the recompilation limit.
     torch.compiler.reset()
     found, prepared = [], []
@@ -75,8 +76,9 @@ def contenders(
             continue
         # Each peer gets its own copy: what torch.compile recorded keeps nodes of its parameters' gradients, which
         # belong to another stream than the one that records a graph.
-        ready = peer.prepare(problem, moved(variants[peer.peepholes], precision.dtype))
-        wanted = answers[peer.peepholes]
+        variant = replace(problem, as_torch=not peer.peepholes)
+        ready = peer.prepare(variant, moved(drawn[variant], precision.dtype))
+        wanted = answers[variant]
         run = peer.run(ready, fitted(gradient, ready))
         check = peer.answer(run, ready, wanted)
         found.append(Contender(peer.name, run, wanted, peer.baseline, answer=check, tolerance=precision.tolerance))
