@@ -83,7 +83,7 @@ def _exported(module: nn.Module, x: Tensor) -> Forward:
         import onnxscript  # noqa: F401
 
         from convrnn.models.export import OPSET
-        from convrnn.models.onnx_lstm import lstm_of_onnx
+        from convrnn.models.onnx_sequences import translations
     except ImportError as error:
         raise Unavailable(f"{error.name} is not installed (pip install onnx onnxscript onnxruntime)") from None
     level = logging.root.manager.disable
@@ -97,7 +97,7 @@ def _exported(module: nn.Module, x: Tensor) -> Forward:
                 input_names=["x"],
                 output_names=["y"],
                 opset_version=OPSET,
-                custom_translation_table={torch.ops.convrnn.lstm.default: lstm_of_onnx()},
+                custom_translation_table=translations(),
                 dynamo=True,
                 verbose=False,
             )
