@@ -42,7 +42,7 @@ sections:
   scaling     cost against window length, stride and number of windows"""
 
 _EXAMPLES = """\
-This takes about 20 minutes on 2 cores, about 2 minutes with --quick. Run
+This takes about half an hour on 2 cores, about 3 minutes with --quick. Run
 nothing else meanwhile. It needs the package with its extra "speech"; to
 include ONNX Runtime, run: pip install onnx onnxruntime
 

@@ -3,6 +3,8 @@
 import copy
 import itertools
 import logging
+import statistics
+import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.compare import Contender, answer, compare
-from benchmarks.measure import Effort, Spread, alternate
+from benchmarks.measure import Spread
 from benchmarks.models import draw_model
 from benchmarks.peers import OURS, REFERENCE, Unavailable, onnx_runtime, onnx_session
 from benchmarks.problem import Forward, Problem, draw
@@ -27,14 +29,18 @@ PROBLEM = Problem(batch=1, frames=100, features=26)
 
 LAYER, MODEL = "CLSTM layer", "model of section IV-A"
 
+_CALLS = 50
+"""Calls in a row of which the median is taken."""
+
 _TEXT = """\
 One utterance of 1 s: 100 frames of 26 features in a batch of 1, in inference mode, through a single CLSTM layer
 (windows of 5 frames with a shift of 2, 100 units) and through the whole CLSTM classifier of section IV-A (5 classes).
 ONNX Runtime runs both as `convrnn export` writes them, without the standardisation of the features: the steps of a
 window are unrolled, and the LSTM over whole sequences is ONNX's own operator. The layer is also compared with that
 operator on unfolded windows. The second table divides the time of our calls: "kernel" is the time of the C functions
-alone, called again with the same arguments, and "outside the kernel" is the rest, in the same rounds. For the layer the
-rest is Python's part; for the model it includes PyTorch's pooling, dense layers and softmax."""
+alone, called again with the same arguments, and "outside the kernel" is the rest, both by the median of 50 calls in a
+row, in turns. For the layer the rest is Python's part; for the model it includes PyTorch's pooling, dense layers and
+softmax."""
 
 
 @dataclass(frozen=True)
@@ -160,19 +166,36 @@ def kernel_alone(run: Callable[[], object]) -> Callable[[], None]:
     return repeat
 
 
-def overhead(what: str, run: Callable[[], object], effort: Effort) -> Overhead:
+def _median_call(run: Callable[[], object]) -> float:
+    """Median of single calls in microseconds: a mean would count what other programs did meanwhile as ours."""
+    times = []
+    for _ in range(_CALLS):
+        began = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - began)
+    return 1e6 * statistics.median(times)
+
+
+def overhead(what: str, run: Callable[[], object], rounds: int) -> Overhead:
     """Time a call and the kernel's part of it, in turns."""
-    times = alternate({"call": run, "kernel": kernel_alone(run)}, effort)
-    call, kernel = (1e6 * times[name] for name in ("call", "kernel"))
-    return Overhead(what, torch.get_num_threads(), Spread.of(call), Spread.of(kernel), Spread.of(call - kernel))
+    alone = kernel_alone(run)
+    pairs = [(_median_call(run), _median_call(alone)) for _ in range(rounds + 1)][1:]  # the first warms up
+    calls, kernels = zip(*pairs, strict=True)
+    outside = [call - kernel for call, kernel in pairs]
+    return Overhead(what, torch.get_num_threads(), Spread.of(calls), Spread.of(kernels), Spread.of(outside))
 
 
 def _overhead_table(rows: list[Overhead]) -> Table:
-    def quartiles(time: Spread) -> str:
-        return f"{time.median:.0f} ({time.low:.0f} to {time.high:.0f})"
+    def quartiles(spread: Spread) -> str:
+        return f"{spread.median:.0f} ({spread.low:.0f} to {spread.high:.0f})"
 
     cells = [
-        [row.what, str(row.threads), *(f"{time.median:.0f}" for time in (row.call, row.kernel)), quartiles(row.outside)]
+        [
+            row.what,
+            str(row.threads),
+            *(f"{spread.median:.0f}" for spread in (row.call, row.kernel)),
+            quartiles(row.outside),
+        ]
         for row in rows
     ]
     head = ["what", "threads", "call, µs", "kernel, µs", "outside the kernel, µs (quartiles)"]
@@ -188,7 +211,7 @@ def run(settings: Settings) -> Section:
         with progress("small", case), threads(count):
             found, missing = contenders(what)
             comparisons.append(compare(case, found, settings.effort))
-            rows.append(overhead(what, found[0].run, settings.effort))
+            rows.append(overhead(what, found[0].run, settings.effort.rounds))
         notes += missing
     columns = {key: key for key in ("call", "threads")}
     tables = [comparison_table("One utterance of 1 s", columns, comparisons), _overhead_table(rows)]
