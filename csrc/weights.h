@@ -26,14 +26,43 @@ static void lay_out_weights(struct weights *weights, const struct cell *cell, st
     weights->first_product = take(arena, cell->gate_stride);
 }
 
-/* The rows of a panel's gates of `matrix` [gates, depth], or zeros if NULL, as [depth, packed gates of the panel]. */
+/* Four rows of a matrix, from column k on, as four columns of `out`. */
+INLINE void transpose(const float *const *row, int64_t k, float *out, int64_t out_stride) {
+    typedef float four __attribute__((vector_size(16)));
+    typedef int32_t places __attribute__((vector_size(16)));
+    four a, b, c, d;
+    memcpy(&a, row[0] + k, 16);
+    memcpy(&b, row[1] + k, 16);
+    memcpy(&c, row[2] + k, 16);
+    memcpy(&d, row[3] + k, 16);
+#if defined(__clang__)
+#define SHUFFLE(x, y, i, j, k, l) __builtin_shufflevector(x, y, i, j, k, l)
+#else
+#define SHUFFLE(x, y, i, j, k, l) __builtin_shuffle(x, y, (places){i, j, k, l})
+#endif
+    four ab_low = SHUFFLE(a, b, 0, 4, 1, 5), ab_high = SHUFFLE(a, b, 2, 6, 3, 7);
+    four cd_low = SHUFFLE(c, d, 0, 4, 1, 5), cd_high = SHUFFLE(c, d, 2, 6, 3, 7);
+    four columns[4] = {SHUFFLE(ab_low, cd_low, 0, 1, 4, 5), SHUFFLE(ab_low, cd_low, 2, 3, 6, 7),
+                       SHUFFLE(ab_high, cd_high, 0, 1, 4, 5), SHUFFLE(ab_high, cd_high, 2, 3, 6, 7)};
+#undef SHUFFLE
+    for (int64_t j = 0; j < 4; j++) memcpy(out + (k + j) * out_stride, &columns[j], 16);
+}
+
+/* The rows of a panel's gates of `matrix` [gates, depth], or zeros if NULL, as [depth, packed gates of the panel]. With
+ * few frames, a call spends much of its time here. */
 static void pack_gates(const struct cell *cell, const float *matrix, int64_t depth, const struct panel *panel,
                        float *out) {
     int64_t units = panel->units, gates = panel->block->gates, width = whole_vectors(gates * units);
-    for (int64_t i = 0; i < width; i++) {
-        int64_t row = (panel->block->first + i / units) * cell->hidden + panel->first_group * LANES + i % units;
-        int given = matrix && i < gates * units;
-        for (int64_t k = 0; k < depth; k++) out[k * width + i] = given ? matrix[row * depth + k] : 0.0f;
+    for (int64_t i = 0; i < width; i += 4) {
+        const float *row[4] = {0};
+        int64_t given = 0, k = 0;
+        for (int64_t j = 0; matrix && j < 4 && i + j < gates * units; j++, given++) {
+            int64_t gate = panel->block->first + (i + j) / units, unit = (i + j) % units;
+            row[j] = matrix + (gate * cell->hidden + panel->first_group * LANES + unit) * depth;
+        }
+        for (; given == 4 && k + 4 <= depth; k += 4) transpose(row, k, out + i, width);
+        for (; k < depth; k++)
+            for (int64_t j = 0; j < 4; j++) out[k * width + i + j] = j < given ? row[j][k] : 0.0f;
     }
 }
 
