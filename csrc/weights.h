@@ -29,7 +29,6 @@ static void lay_out_weights(struct weights *weights, const struct cell *cell, st
 /* Four rows of a matrix, from column k on, as four columns of `out`. */
 INLINE void transpose(const float *const *row, int64_t k, float *out, int64_t out_stride) {
     typedef float four __attribute__((vector_size(16)));
-    typedef int32_t places __attribute__((vector_size(16)));
     four a, b, c, d;
     memcpy(&a, row[0] + k, 16);
     memcpy(&b, row[1] + k, 16);
@@ -38,6 +37,7 @@ INLINE void transpose(const float *const *row, int64_t k, float *out, int64_t ou
 #if defined(__clang__)
 #define SHUFFLE(x, y, i, j, k, l) __builtin_shufflevector(x, y, i, j, k, l)
 #else
+    typedef int32_t places __attribute__((vector_size(16)));
 #define SHUFFLE(x, y, i, j, k, l) __builtin_shuffle(x, y, (places){i, j, k, l})
 #endif
     four ab_low = SHUFFLE(a, b, 0, 4, 1, 5), ab_high = SHUFFLE(a, b, 2, 6, 3, 7);
