@@ -50,18 +50,19 @@ INLINE int64_t needed_gates(const struct step *step, const struct panel *panel) 
 }
 
 /* After sum_gates, the gates of a panel's block into `gates` [rows, SLOTS, LANES]: r and z, and r h for the next block;
- * then n, and h after the step into rows of `padded` floats. */
+ * then n, and h after the step into rows of `padded` floats. Behind the last group's projections may be those of
+ * another thread. */
 static void gates_forward(const struct cell *cell, const struct step *step, const struct panel *panel, int64_t group,
                           float *gates, float *h) {
     int reset_after = cell->call->reset_after != 0, has_rz = panel->block->first == 0;
     int64_t place = place_in(panel, group), offset = panel->offset + place, units = panel->units;
-    int64_t rows = step->rows, padded = cell->padded, h_stride = step->h.row_stride;
+    int64_t rows = step->rows, padded = cell->padded, h_stride = step->h.row_stride, lanes = units_of(cell, group);
     const float *sums = step->sums + place, *h_before = step->h.at + group * step->h.group_stride;
     for (int64_t row = 0; has_rz && row < rows; row++) {
         const float *a = sums + row * PANEL, *projected = step->projected[row] + offset;
         float *to = gates + row * SLOT_ROW;
-        store(to + GATE_R * LANES, sigmoid_of(load(a) + load(projected)));
-        store(to + GATE_Z * LANES, sigmoid_of(load(a + units) + load(projected + units)));
+        store(to + GATE_R * LANES, sigmoid_of(load(a) + load_part(projected, lanes)));
+        store(to + GATE_Z * LANES, sigmoid_of(load(a + units) + load_part(projected + units, lanes)));
     }
     if (has_rz && !reset_after) {
         for (int64_t row = 0; row < rows; row++)
@@ -72,7 +73,8 @@ static void gates_forward(const struct cell *cell, const struct step *step, cons
     int64_t n_place = (2 - panel->block->first) * units;
     for (int64_t row = 0; row < rows; row++) {
         float *to = gates + row * SLOT_ROW;
-        vec product = load(sums + row * PANEL + n_place), projected = load(step->projected[row] + offset + n_place);
+        vec product = load(sums + row * PANEL + n_place);
+        vec projected = load_part(step->projected[row] + offset + n_place, lanes);
         store(to + PRODUCT_N * LANES, product);
         if (reset_after) product *= load(to + GATE_R * LANES);
         vec n = tanh_of(projected + product), z = load(to + GATE_Z * LANES);
