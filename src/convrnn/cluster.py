@@ -174,7 +174,7 @@ class Cluster:
         """
         ray = _ray(self.address)
         if not (nodes := self.nodes(needs)):
-            what = f"{needs.cpus:g} free core{'s' if needs.cpus > 1 else ''}" + (" and a GPU" if needs.gpus else "")
+            what = f"{needs.cpus} core{'s' if needs.cpus > 1 else ''}" + (" and a GPU" if needs.gpus else "")
             raise self._error(f": no node of the cluster has {what}")
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
