@@ -71,7 +71,7 @@ def plan(
         splits: the folds.
         models: names of front ends.
         setting: ``"emotion"`` or ``"paralinguistic"``.
-        seeds: seeds of the runs.
+        seeds: seeds of the runs, each from 0 to :data:`~convrnn.training.config.MOST_SEED`; at least one.
         features: what is computed from the audio.
         window_ms: length of the windows on the raw waveform in milliseconds; only for that.
         normalise: over which frames the features are standardised.
@@ -83,27 +83,29 @@ def plan(
             test example in all of them.
     """
     check_test_classes(corpus, splits)
-    return [
-        GridRun(
-            spec=make_spec(
-                corpus,
-                split,
-                front_end=model,
-                setting=setting,
-                features=features,
-                window_ms=window_ms,
-                normalise=normalise,
-                training=training,
-                seed=seed,
-                precision=placement.precision,
-                device=placement.device,
-            ),
-            fold=fold,
-            folds=len(splits),
+    # Everything but the seed is checked once, since that takes a look at every row.
+    first, *_ = seeds
+    specs = {
+        (fold, model): make_spec(
+            corpus,
+            split,
+            front_end=model,
+            setting=setting,
+            features=features,
+            window_ms=window_ms,
+            normalise=normalise,
+            training=training,
+            seed=first,
+            precision=placement.precision,
+            device=placement.device,
         )
-        for seed in seeds
         for fold, split in enumerate(splits)
         for model in models
+    }
+    return [
+        GridRun(spec.model_copy(update={"seed": seed}), fold, len(splits))
+        for seed in seeds
+        for (fold, _), spec in specs.items()
     ]
 
 
