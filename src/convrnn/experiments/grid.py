@@ -2,6 +2,7 @@
 
 import functools
 import io
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -160,7 +161,8 @@ class FinishedRun:
             # Labels and speakers such as "NA" or "01" are text, whatever they look like.
             table = pd.read_csv(io.BytesIO(predictions), dtype=str, keep_default_na=False)
             speakers, truth, prediction = (
-                tuple(plain_text.of_csv_cell(cell) for cell in table[name])
+                # One copy of each name, since a large grid has millions of them.
+                tuple(sys.intern(plain_text.of_csv_cell(cell)) for cell in table[name])
                 for name in ("speaker", "label", "prediction")
             )
         except (ValueError, KeyError) as error:
