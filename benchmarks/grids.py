@@ -17,16 +17,21 @@ import soundfile
 
 from convrnn.corpora.check import check_corpus
 from convrnn.corpora.csv_table import open_csv
+from convrnn.corpora.gate import Provisos
 from convrnn.corpora.labelled import LabelledCorpus
 from convrnn.corpora.splits import make_splits
-from convrnn.experiments.grid import FinishedRun, plan
+from convrnn.experiments.caption import experiment_of
+from convrnn.experiments.grid import FinishedRun, GridRun, outcomes, plan
+from convrnn.experiments.paper import Column
+from convrnn.experiments.prepare import Prepared
+from convrnn.experiments.results import Results
 from convrnn.features.logmel import LogMelConfig
 from convrnn.features.store import FeatureStore
 from convrnn.files import remove
 from convrnn.training.config import TrainingConfig
 from convrnn.training.fit import run
 from convrnn.training.run_directory import RunDirectory, RunFiles
-from convrnn.training.spec import make_spec
+from convrnn.training.spec import RunSpec, make_spec
 
 RATE = 8000
 SECONDS = 0.3
@@ -128,6 +133,24 @@ def measure_results(table: Table, whole: RunFiles, folder: Path, runs: int) -> N
         remove(directory.final)
 
 
+def measure_report(table: Table, data: LabelledCorpus, whole: RunFiles, folder: Path, runs: int) -> None:
+    """The table and the report of a grid whose runs all have the same result."""
+    found, spec = FinishedRun.read(whole.directory, found=True), _spec(data)
+    specs = [spec.model_copy(update={"seed": seed}) for seed in range(runs)]
+    grid = [GridRun(own, 0, 1) for own in specs]
+    prepared = Prepared(data, "random", [spec.split], Provisos())
+    with table.step("statistics", runs):
+        column = Column("tones", "csv", spec.task, spec.setting, spec.features.name)
+        results = Results.of([experiment_of(column, prepared, grid, outcomes(grid, [found] * runs))])
+    with table.step("report", runs):
+        results.report(folder / f"report-{runs}")
+
+
+def _spec(data: LabelledCorpus) -> RunSpec:
+    [split] = make_splits(data, "random")
+    return make_spec(data, split, front_end="clstm", setting="emotion", training=TrainingConfig(max_epochs=1))
+
+
 def _as_run(whole: RunFiles, folder: Path, name: str) -> dict[str, bytes]:
     """The files of a finished run under another name."""
     directory = RunDirectory(folder, name)
@@ -169,14 +192,16 @@ def main() -> None:
         for size in plans.sizes:
             measure_plan(plans, data, size)
         plans.show()
-        [split] = make_splits(data, "random")
-        spec = make_spec(data, split, front_end="clstm", setting="emotion", training=TrainingConfig(max_epochs=1))
-        result = run(spec, data, cache_dir=folder / "cache", runs_dir=folder / "runs")
+        result = run(_spec(data), data, cache_dir=folder / "cache", runs_dir=folder / "runs")
         whole = RunFiles(result.directory)
         results = Table("run", (asked.runs // 10, asked.runs))
         for size in results.sizes:
             measure_results(results, whole, folder, size)
         results.show()
+        reports = Table("run", (asked.runs // 10, asked.runs))
+        for size in reports.sizes:
+            measure_report(reports, data, whole, folder, size)
+        reports.show()
         size = sum(map(len, whole.contents().values()))
         print(f"\nfiles of a run: {size / 1e6:.1f} MB; in memory: {kept_bytes(whole):.0f} bytes per test utterance")
 

@@ -9,6 +9,10 @@ class RayError(Exception):
     """What Ray raises for a lost task."""
 
 
+class RayTaskError(RayError):
+    """What Ray raises for an exception in a task."""
+
+
 class Actor:
     """Calls the methods of an object as Ray's actors are called."""
 
@@ -45,7 +49,7 @@ class FakeRay(ModuleType):
         super().__init__("ray")
         self.machines, self.cancelled, self.options, self.initialised = machines, [], [], False
         self.lost, self.gives_up = 0, False
-        self.exceptions = SimpleNamespace(RayError=RayError)
+        self.exceptions = SimpleNamespace(RayError=RayError, RayTaskError=RayTaskError)
         self.cloudpickle = pickle
         self.here = next(iter(machines), None)
         self.most_running = 0
@@ -108,7 +112,11 @@ class FakeRay(ModuleType):
             if not self.lost and self.gives_up:
                 ref.value, ref.done = RayError("lost"), True
                 return
-        ref.value, ref.done = function(*arguments), True
+        try:
+            ref.value = function(*arguments)
+        except Exception as error:  # noqa: BLE001 - Ray does so too
+            ref.value = RayTaskError(f"task failed\n{type(error).__name__}: {error}")
+        ref.done = True
 
     def cancel(self, ref, force):
         assert force

@@ -120,6 +120,24 @@ def test_a_node_with_other_software_is_named(monkeypatch, software, sentence):
 
 
 @pytest.mark.usefixtures("ray")
+def test_a_node_that_cannot_import_the_package_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "convrnn.cluster", None)
+    with pytest.raises(InputError, match=r"node alpha cannot import convrnn \(import of convrnn.cluster halted"):
+        Cluster("auto").connected().__enter__()
+
+
+def test_an_exception_of_a_task_is_not_taken_for_a_lost_node(ray, monkeypatch):
+    with Cluster("auto").connected() as cluster:
+        monkeypatch.setattr(module, "serve", lambda *_: {}["x"])
+        monkeypatch.setattr(module, "call", lambda *_: {}["y"])
+        with pytest.raises(WorkFailedError, match="KeyError: 'x'") as error:
+            cluster.run(work.double, "", [1], needs=Needs(), on_event=print)
+        assert not error.value.is_input_error
+        with pytest.raises(ray.exceptions.RayTaskError, match="KeyError: 'y'"):
+            cluster.check_files([], Needs())
+
+
+@pytest.mark.usefixtures("ray")
 def test_a_missing_file_is_named_with_the_node():
     with Cluster("auto").connected() as cluster:
         cluster.check_files([__file__], Needs())

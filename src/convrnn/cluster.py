@@ -189,10 +189,15 @@ class Cluster:
         }
         ready, late = ray.wait(list(told), num_returns=len(told), timeout=SECONDS_TO_ANSWER)
         for ref in ready:
-            # A node that has gone meanwhile gets no work either.
-            with contextlib.suppress(ray.exceptions.RayError):
-                if wrong := ray.get(ref)[1]:
-                    raise self._error(f": node {told[ref].name} {wrong}")
+            try:
+                _, wrong = ray.get(ref)
+            except ray.exceptions.RayTaskError:
+                raise
+            except ray.exceptions.RayError:
+                # A node that has gone meanwhile gets no work either.
+                continue
+            if wrong:
+                raise self._error(f": node {told[ref].name} {wrong}")
         if late:
             raise self._error(f": node {told[late[0]].name} has not answered for {SECONDS_TO_ANSWER:.0f} seconds")
 
@@ -316,6 +321,8 @@ class _Tasks:
     def _answer(self, ref: object) -> Event | Failure:
         try:
             node, found = self._ray.get(ref)
+        except self._ray.exceptions.RayTaskError as error:
+            return Failure(str(error).strip().splitlines()[-1], str(error), is_input_error=False)
         except self._ray.exceptions.RayError as error:
             lost = f"its node or its process was lost {MOST_RETRIES + 1} times, perhaps for lack of memory"
             return Failure(f"{lost} ({type(error).__name__})", str(error), is_input_error=True)
@@ -358,7 +365,7 @@ def _travelling(ray: ModuleType) -> tuple[Callable[..., object], type]:
     """
 
     def on_node(software: Mapping[str, str], function: str, *arguments: object) -> tuple[str, object]:
-        from importlib import metadata
+        from importlib import import_module, metadata
 
         node = ray.get_runtime_context().get_node_id()
         for package, expected in software.items():
@@ -368,8 +375,10 @@ def _travelling(ray: ModuleType) -> tuple[Callable[..., object], type]:
                 return node, f"does not have the package {package}; it needs version {expected}, as on this machine"
             if found != expected:
                 return node, f"has {package} {found}, and this machine has {expected}; install the same version"
-        from convrnn import cluster
-
+        try:
+            cluster = import_module("convrnn.cluster")
+        except ImportError as error:
+            return node, f"cannot import convrnn ({error})"
         return node, getattr(cluster, function)(*arguments)
 
     class Reports:
