@@ -473,7 +473,5 @@ def _connect(ray: ModuleType, address: str) -> None:
         ray.init(address, log_to_driver=False, logging_level="error", configure_logging=False)
     except (ConnectionError, OSError, OverflowError, RuntimeError, ValueError) as error:
         where = f" at {given}" if given not in ("", address) else ""
-        [reason, *_] = str(error).strip().splitlines() or [type(error).__name__]
-        raise InputError(
-            Argument("cluster", address), f": the cluster{where} does not answer ({reason.rstrip('.')})"
-        ) from error
+        reason = str(error).strip().rstrip(".") or type(error).__name__
+        raise InputError(Argument("cluster", address), f": the cluster{where} does not answer ({reason})") from error
