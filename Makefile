@@ -2,6 +2,7 @@
 # make test   all tests except the slow ones, in parallel: five minutes on two cores
 # make test-all  every test
 # make test-aeon  tests of the estimator for aeon, which needs older versions of numpy and pandas, in .venv-aeon
+# make test-ray  tests of comparisons on a Ray cluster of three nodes on this machine, in .venv-ray
 # make check  lint, types, import contracts, and the CPU kernel with warnings as errors (needs a C compiler)
 # make sanitize  the CPU kernel's tests under the address, undefined-behaviour and thread sanitizers (needs gcc)
 # make perf-driver  a C program that calls the CPU kernel, for perf: see csrc/README.md
@@ -12,7 +13,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all test-aeon check sanitize perf-driver torture clean
+.PHONY: demo test test-all test-aeon test-ray check sanitize perf-driver torture clean
 
 demo: $(VENV)/.demo
 	$(BIN)/convrnn compare demo --task gender --setting paralinguistic --split partitions \
@@ -32,6 +33,12 @@ test-aeon:
 	.venv-aeon/bin/python -m pip install --quiet --disable-pip-version-check --constraint .venv-aeon/constraints.txt \
 		--editable '.[aeon]' pytest hypothesis
 	.venv-aeon/bin/python -m pytest src/convrnn/aeon.py tests/estimators/test_aeon.py
+
+test-ray:
+	$(PYTHON) -m venv .venv-ray
+	.venv-ray/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		--editable '.[ray]' pytest hypothesis
+	.venv-ray/bin/python -m pytest tests/experiments/test_ray.py
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -72,4 +79,4 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 clean:
-	rm -rf $(VENV) .venv-aeon out build src/convrnn/ops/_native.so .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-aeon .venv-ray out build src/convrnn/ops/_native.so .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -26,7 +26,7 @@ _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _FOLDER = getattr(os, "O_DIRECTORY", None)
 
 
-def write_atomically(path: Path, content: str | bytes, *, durable: bool = True) -> None:
+def write_atomically(path: Path, content: str | bytes, *, durable: bool = True, leftovers: bool = True) -> None:
     r"""Writes a file under a temporary name and renames it, so that no half-written file is ever left.
 
     Several processes may write the same file at once; the last one wins. Temporary files left by killed processes are
@@ -37,6 +37,8 @@ def write_atomically(path: Path, content: str | bytes, *, durable: bool = True) 
         content: Text is written as UTF-8; bytes of a file name that are not UTF-8 are escaped, as ``\udcff``.
         durable: Flush the file and its name to disk, so that not even a power failure leaves half a file; this takes
             milliseconds.
+        leftovers: Whether to look for those temporary files, which takes longer the more files the folder has; a writer
+            of many files calls :func:`remove_leftovers_once` instead.
 
     Raises:
         InputError: if it cannot be written, for example because the disk is full.
@@ -61,7 +63,8 @@ def write_atomically(path: Path, content: str | bytes, *, durable: bool = True) 
             raise
         if durable:
             sync_folder(path.parent)
-    remove_leftovers(path.parent, path.name)
+    if leftovers:
+        remove_leftovers(path.parent, path.name)
 
 
 def write_new(path: Path, data: bytes, *, durable: bool = True) -> None:
@@ -137,6 +140,12 @@ def remove_leftovers(folder: Path, name: str | None = None) -> None:
             if match and name in (None, match["name"]) and _abandoned(Path(entry.path), match):
                 with contextlib.suppress(OSError):
                     remove(Path(entry.path))
+
+
+@functools.cache
+def remove_leftovers_once(folder: Path) -> None:
+    """As :func:`remove_leftovers`, but only the first time that this process asks for the folder."""
+    remove_leftovers(folder)
 
 
 def remove(path: Path) -> None:

@@ -35,7 +35,8 @@ class Event:
     Attributes:
         kind: ``"started"``, ``"report"`` or ``"done"``.
         index: the item's position in the list given to :func:`run_in_processes`.
-        value: what the work function reported or returned; None for ``"started"``.
+        value: what the work function reported or returned. For ``"started"``, the name of the node that works on the
+            item, or None for a process of this machine.
     """
 
     kind: Literal["started", "report", "done"]
@@ -44,8 +45,14 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
-class _Failure:
-    """An exception of a worker as text, since not every exception can be pickled."""
+class Failure:
+    """An exception of a worker as text, since not every exception can be pickled.
+
+    Attributes:
+        message: one line: the exception's text, with its type in front unless it is an ``InputError``.
+        details: the worker's traceback, or "" when the process died without one.
+        is_input_error: whether the work function raised :class:`~convrnn.errors.InputError`.
+    """
 
     message: str
     details: str
@@ -57,12 +64,12 @@ class WorkFailedError(Exception):
 
     Attributes:
         index: the item's position.
-        message: one line: the exception's text, with its type in front unless it is an ``InputError``.
-        details: the worker's traceback, or "" when the process died without one.
-        is_input_error: whether the work function raised :class:`~convrnn.errors.InputError`.
+        message: as in :class:`Failure`, and so are the others.
+        details: likewise.
+        is_input_error: likewise.
     """
 
-    def __init__(self, index: int, failure: _Failure) -> None:
+    def __init__(self, index: int, failure: Failure) -> None:
         super().__init__(failure.message)
         self.index = index
         self.message = failure.message
@@ -110,15 +117,15 @@ class _Worker(Generic[Context, Item]):
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self.connection.send(value)
 
-    def receive(self) -> Event | _Failure:
+    def receive(self) -> Event | Failure:
         try:
-            message: Event | _Failure = self.connection.recv()
+            message: Event | Failure = self.connection.recv()
         except (EOFError, ConnectionResetError):
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(SECONDS_TO_END)
             code = self.process.returncode
             why = "was killed, perhaps for lack of memory" if code == -signal.SIGKILL else f"ended with code {code}"
-            return _Failure(f"its worker process {why}", "", is_input_error=False)
+            return Failure(f"its worker process {why}", "", is_input_error=False)
         return message
 
     def stop(self) -> None:
@@ -181,7 +188,7 @@ def run_in_processes(
             for ready in wait(list(busy)):
                 worker = busy[ready]  # type: ignore[index]
                 message = worker.receive()
-                if isinstance(message, _Failure):
+                if isinstance(message, Failure):
                     raise WorkFailedError(worker.index, message)
                 event = Event(message.kind, worker.index, message.value)
                 if event.kind == "done":
@@ -210,11 +217,33 @@ def serve(connection: Connection) -> None:
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         work, context = connection.recv()
         while True:
-            item = connection.recv()
-            try:
-                answer: Event | _Failure = Event("done", -1, work(context, item, report))
-            except Exception as error:  # noqa: BLE001 - it is raised again in the parent
-                is_input_error = isinstance(error, InputError)
-                message = str(error) if is_input_error else f"{type(error).__name__}: {error}"
-                answer = _Failure(message, traceback.format_exc(), is_input_error)
-            connection.send(answer)
+            connection.send(answer(work, context, connection.recv(), report))
+
+
+def answer(
+    work: Callable[[Context, Item, Callable[[object], None]], object],
+    context: Context,
+    item: Item,
+    report: Callable[[object], None],
+) -> Event | Failure:
+    """Does the work on one item.
+
+    Args:
+        work: as for :func:`run_in_processes`, and so are the context and the item.
+        context: likewise.
+        item: likewise.
+        report: receives what the work reports.
+
+    Returns:
+        What the worker sends: an event ``"done"`` with the result, or the failure.
+
+    Example:
+        >>> answer(lambda context, item, report: context + item, 40, 2, print)
+        Event(kind='done', index=-1, value=42)
+    """
+    try:
+        return Event("done", -1, work(context, item, report))
+    except Exception as error:  # noqa: BLE001 - it is raised again in the parent
+        is_input_error = isinstance(error, InputError)
+        message = str(error) if is_input_error else f"{type(error).__name__}: {error}"
+        return Failure(message, traceback.format_exc(), is_input_error)

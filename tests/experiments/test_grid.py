@@ -8,6 +8,7 @@ import pytest
 
 from convrnn.corpora.splits import Split, make_splits
 from convrnn.errors import InputError
+from convrnn.experiments import grid as module
 from convrnn.experiments.caption import caption
 from convrnn.experiments.grid import (
     RunFailedError,
@@ -56,6 +57,21 @@ def test_the_plan_has_every_model_seed_and_fold_in_order_of_seeds(grid):
     ]
     assert len({run.spec.hash for run in runs}) == 8
     assert all(run.spec.threads == 1 for run in runs)
+
+
+def test_rows_are_looked_at_once_for_each_model_and_fold(grid, monkeypatch):
+    made, make = [], module.make_spec
+
+    def counted(*arguments, **options):
+        made.append((arguments, options))
+        return make(*arguments, **options)
+
+    monkeypatch.setattr(module, "make_spec", counted)
+    runs = grid(seeds=range(50))
+    assert (len(runs), len(made)) == (200, 4)
+    arguments, options = made[-1]
+    again = make(*arguments, **{**options, "seed": 49})
+    assert (again, again.hash) == (runs[-1].spec, runs[-1].spec.hash)
 
 
 def test_the_split_does_not_depend_on_the_seed(grid):

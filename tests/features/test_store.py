@@ -395,3 +395,16 @@ def test_the_rate_of_headerless_audio_is_part_of_the_key(tmp_path, store):
     assert len(store.load(fast)) == 23
     with pytest.raises(InputError, match="headerless audio has no sample rate of its own"):
         store.load(Segment(str(path)))
+
+
+def test_a_folder_is_looked_through_once_and_not_at_every_write(tmp_path, monkeypatch):
+    looked, look = [], os.scandir
+    monkeypatch.setattr("convrnn.files.os.scandir", lambda folder: looked.append(folder) or look(folder))
+    left = temporary_path(tmp_path / "aa" / "aa0.npy")
+    left = left.with_name(left.name.replace(f"-{os.getpid()}.", f"-{2**22 + 1}."))
+    left.parent.mkdir()
+    left.touch()
+    for number in range(5):
+        store_module._write(tmp_path / "aa" / f"aa{number}.npy", np.zeros((3, 2), np.float32))
+    assert looked == [tmp_path / "aa"]
+    assert sorted(path.name for path in left.parent.iterdir()) == [f"aa{number}.npy" for number in range(5)]

@@ -8,7 +8,7 @@ from bundles import make_bundle
 from convrnn.errors import InputError
 from convrnn.features.extract import Segment, extract_features
 from convrnn.features.logmel import LogMelConfig
-from convrnn.processes import Event, WorkFailedError, _Failure
+from convrnn.processes import Event, Failure, WorkFailedError
 from convrnn.training.predict import log_probabilities, predict
 
 
@@ -83,7 +83,7 @@ def test_a_killed_worker_does_not_stop_the_others(segments, monkeypatch):
     def killed(_work, config, items, *, on_event, **_):
         on_event(Event("started", 1))
         on_event(Event("done", 1, extract_features(items[1], config)))
-        raise WorkFailedError(0, _Failure("its worker process was killed", "", is_input_error=False))
+        raise WorkFailedError(0, Failure("its worker process was killed", "", is_input_error=False))
 
     monkeypatch.setattr("convrnn.training.predict.run_in_processes", killed)
     extracted = []

@@ -177,6 +177,16 @@ PrecisionOption = Annotated[
     str, typer.Option("--precision", help="32, tf32 or bf16; the last two only on a CUDA GPU, elsewhere 32.")
 ]
 JobsOption = Annotated[int, number("--jobs", "Number of processes; the results do not depend on it.", *LIMITS["jobs"])]
+ClusterOption = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster",
+        metavar="ADDRESS",
+        help="Do the runs on a Ray cluster: auto (the one that this machine belongs to) or ray://HOST:PORT. --jobs is "
+        "then the number of runs that share a GPU.",
+        show_default=False,
+    ),
+]
 OutOption = Annotated[Path, typer.Option("--out", help="Folder for runs, tables and pictures.", show_default=False)]
 ModelsOption = Annotated[
     str | None,

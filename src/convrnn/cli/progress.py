@@ -10,8 +10,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from convrnn.cli import console
 from convrnn.experiments import progress
-from convrnn.experiments.grid import Epochs, FinishedRun, GridRun, scores
+from convrnn.experiments.grid import FinishedRun, GridRun, scores
 from convrnn.experiments.report.numbers import format_seconds
+from convrnn.experiments.work import Epochs
 
 
 class ShownProgress(progress.Progress):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from convrnn.corpora.fingerprint import FINGERPRINT_VERSION
 from convrnn.features.extract import Segment
-from convrnn.files import file_hash, write_atomically, writing
+from convrnn.files import file_hash, remove_leftovers_once, write_atomically, writing
 
 HEARD_VERSION = 2
 """Incremented when other facts are stored, or one of them is computed differently."""
@@ -86,8 +86,9 @@ class HeardStore:
         path = self._path(segments)
         with writing(path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers_once(path.parent)
         # An entry damaged by a power failure is detected and replaced.
-        write_atomically(path, hashlib.sha256(payload).digest() + payload, durable=False)
+        write_atomically(path, hashlib.sha256(payload).digest() + payload, durable=False, leftovers=False)
 
     def _path(self, segments: Sequence[Segment]) -> Path:
         """The entry's path, a hash of everything that its content depends on."""

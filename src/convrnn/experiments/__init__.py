@@ -7,10 +7,10 @@
 - :func:`evaluate` tests a saved model and returns a :class:`TestedModel`.
 - :class:`Progress` receives their progress.
 
-Inside, :mod:`rows` and :mod:`prepare` prepare a corpus, :mod:`grid` plans and executes runs, :mod:`outcomes` and
-:mod:`results` turn their predictions into a table with intervals and tests, :mod:`report` writes its pages, and the
-modules ``…_record`` record what a folder of results contains. :mod:`svm_baseline` and :mod:`probe` are linear baselines
-for the networks.
+Inside, :mod:`rows` and :mod:`prepare` prepare a corpus, :mod:`grid` plans and executes runs, :mod:`work` does one of
+them in a process or on a node of a cluster, :mod:`outcomes` and :mod:`results` turn their predictions into a table with
+intervals and tests, :mod:`report` writes its pages, and the modules ``…_record`` record what a folder of results
+contains. :mod:`svm_baseline` and :mod:`probe` are linear baselines for the networks.
 """
 
 import importlib

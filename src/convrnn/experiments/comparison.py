@@ -27,14 +27,13 @@ from convrnn.experiments.prepare import (
 )
 from convrnn.experiments.progress import Progress
 from convrnn.experiments.record import RUNS, with_earlier_runs
-from convrnn.experiments.resources import Resources
+from convrnn.experiments.resources import Resources, cluster_of, connected, place
 from convrnn.experiments.results import Results
 from convrnn.experiments.rows import RowOptions, named_corpus
 from convrnn.features.registry import FEATURES
 from convrnn.features.store import FeatureStore
 from convrnn.models.presets import FRONT_ENDS, SETTINGS
 from convrnn.training.config import DEFAULTS, training_config
-from convrnn.training.placement import Placement
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,6 +85,7 @@ def compare(
     split_seed: int = 0,
     seeds: int = SEEDS,
     jobs: int = 1,
+    cluster: str | None = None,
     device: str = "auto",
     precision: str = "32",
     normalise: str = "speaker",
@@ -127,9 +127,14 @@ def compare(
             (see :func:`~convrnn.corpora.splits.make_splits`); by default the corpus's partitions, or a random split.
         split_seed: seed of the random choices in the split.
         seeds: number of seeds (0, 1, …) of the initialisation, the balancing and the order of examples.
-        jobs: number of processes; the results do not depend on it.
+        jobs: number of processes; the results do not depend on it. With a cluster, of those that read recordings here,
+            and the number of runs that share a GPU.
+        cluster: a Ray cluster whose nodes do the runs: ``"auto"``, the one that this machine belongs to, or
+            ``"ray://HOST:PORT"``. Every node needs the same software, and the recordings at the same paths; it uses
+            the folder ``cache``, or its own default one. The results are the same as on one machine.
         device: ``"auto"`` (a CUDA GPU if there is one, then Apple's GPU, then the CPU), ``"cpu"``, ``"cuda"``,
-            ``"cuda:N"`` or ``"mps"``. A run on another kind of device is another run.
+            ``"cuda:N"`` or ``"mps"``; with a cluster, only the first three. A run on another kind of device is another
+            run.
         precision: ``"32"``, ``"tf32"`` or ``"bf16"``; the last two only on a CUDA GPU.
         normalise: whether features are standardised per ``"speaker"``, ``"utterance"`` or ``"corpus"``.
         max_epochs: maximum number of epochs.
@@ -175,13 +180,16 @@ def compare(
     check_numbers(split_seed=split_seed, seeds=seeds, jobs=jobs, sample_rate=sample_rate, window_ms=window_ms)
     check_window(features, window_ms)
     training = training_config(max_epochs, patience, batch_size, learning_rate)
-    placement = Placement.of(device, precision)
+    nodes = cluster_of(cluster, cache)
     chosen = RowOptions.of(same_speaker, accept, drop_duplicates=drop_duplicates)
     if svm_baseline:
         from convrnn.experiments import svm_baseline as linear
 
         linear.check_policy(policy)
-    with Resources.using(cache, jobs, progress, placement) as resources:
+    with (
+        connected(nodes),
+        Resources.using(cache, jobs, progress, placement := place(device, precision, nodes), nodes) as resources,
+    ):
         models = check_models(models, setting, ready_features(features, sample_rate, resources.progress), window_ms)
         prepared = prepare(
             corpus, task, split, split_seed, chosen, resources, features=features, sample_rate=sample_rate
@@ -224,7 +232,8 @@ def _run(
     found: list[Outcome] = []
     # Another process may have finished runs in the same folder meanwhile.
     while (whole := with_earlier_runs(asked, record.runs, runs_dir)) != grid:
-        if record.svm_baseline or record.probe or not all(run.finished(runs_dir) for run in whole):
+        here = resources.cluster is None and not all(run.finished(runs_dir) for run in whole)
+        if record.svm_baseline or record.probe or here:
             extract(data, features, resources)
         grid = whole
         finished = run_grid(
@@ -234,6 +243,7 @@ def _run(
             runs_dir=runs_dir,
             jobs=resources.jobs,
             index=resources.placement.index,
+            cluster=resources.cluster,
             progress=resources.progress,
         )
         record = recorded(out)

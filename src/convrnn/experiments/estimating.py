@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from convrnn.corpora.labelled import LabelledCorpus
+from convrnn.errors import Argument, InputError
 from convrnn.experiments.record import RUNS
 from convrnn.experiments.report.numbers import format_seconds
 from convrnn.experiments.reproduction import ColumnPlan, ReproductionPlan
@@ -112,8 +113,13 @@ def estimate(plan: ReproductionPlan) -> Estimate:
         plan: from :func:`~convrnn.experiments.reproduction.plan_reproduction`; none of its runs is started.
 
     Raises:
-        InputError: for a file that is missing or unreadable.
+        InputError: for a file that is missing or unreadable, and for a plan for a cluster, since the epoch is measured
+            on this machine.
     """
+    if (cluster := plan.resources.cluster) is not None:
+        raise InputError(
+            Argument("cluster", cluster.address), ": an estimate is for this machine; leave the cluster out"
+        )
     most = plan.tables[0].columns[0].runs[0].spec.training.max_epochs
     return Estimate(tuple(_lines(plan)), plan.resources.jobs, min(EPOCHS_GUESS, most), most)
 

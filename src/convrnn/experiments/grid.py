@@ -1,33 +1,32 @@
 """Grids of runs: every model with every seed on every fold, each a separate run."""
 
+import functools
 import io
-import time
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
 import pandas as pd
 
 from convrnn import plain_text
+from convrnn.cluster import Cluster, Needs
 from convrnn.corpora.labelled import LabelledCorpus
 from convrnn.corpora.splits import Split
 from convrnn.errors import Argument, InputError
 from convrnn.experiments.outcomes import Outcome, Run
 from convrnn.experiments.progress import Progress
+from convrnn.experiments.work import OnNode, OnThisMachine, train_here, train_on_node
 from convrnn.features.config import FeatureConfig
 from convrnn.features.normalise import NormalisePolicy
 from convrnn.files import write_atomically
 from convrnn.processes import Event, WorkFailedError, run_in_processes
 from convrnn.training.config import TrainingConfig
-from convrnn.training.epochs import EpochReport
 from convrnn.training.placement import CPU, Placement
 from convrnn.training.result import RunResult
 from convrnn.training.run_directory import PREDICTIONS, DamagedRunError, RunDirectory, RunFiles
 from convrnn.training.spec import RunSpec, make_spec
-
-SECONDS_BETWEEN_STEPS = 0.25
-"""A worker reports its training steps no more often than this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +72,7 @@ def plan(
         splits: the folds.
         models: names of front ends.
         setting: ``"emotion"`` or ``"paralinguistic"``.
-        seeds: seeds of the runs.
+        seeds: seeds of the runs, each from 0 to :data:`~convrnn.training.config.MOST_SEED`; at least one.
         features: what is computed from the audio.
         window_ms: length of the windows on the raw waveform in milliseconds; only for that.
         normalise: over which frames the features are standardised.
@@ -85,27 +84,29 @@ def plan(
             test example in all of them.
     """
     check_test_classes(corpus, splits)
-    return [
-        GridRun(
-            spec=make_spec(
-                corpus,
-                split,
-                front_end=model,
-                setting=setting,
-                features=features,
-                window_ms=window_ms,
-                normalise=normalise,
-                training=training,
-                seed=seed,
-                precision=placement.precision,
-                device=placement.device,
-            ),
-            fold=fold,
-            folds=len(splits),
+    # Everything but the seed is checked once, since that takes a look at every row.
+    first, *_ = seeds
+    specs = {
+        (fold, model): make_spec(
+            corpus,
+            split,
+            front_end=model,
+            setting=setting,
+            features=features,
+            window_ms=window_ms,
+            normalise=normalise,
+            training=training,
+            seed=first,
+            precision=placement.precision,
+            device=placement.device,
         )
-        for seed in seeds
         for fold, split in enumerate(splits)
         for model in models
+    }
+    return [
+        GridRun(spec.model_copy(update={"seed": seed}), fold, len(splits))
+        for seed in seeds
+        for (fold, _), spec in specs.items()
     ]
 
 
@@ -123,23 +124,6 @@ def check_test_classes(corpus: LabelledCorpus, splits: Sequence[Split]) -> None:
             "recall cannot be computed; choose another ",
             Argument("split"),
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Epochs:
-    """The progress of a run.
-
-    Attributes:
-        done: epochs done, with the part of the current one.
-        loss: mean training loss of the epoch that has just ended; None within an epoch, as are the others.
-        validation_error: misclassification rate on the validation set, 0 to 1.
-        is_best: whether that is the lowest so far.
-    """
-
-    done: float
-    loss: float | None = None
-    validation_error: float | None = None
-    is_best: bool = False
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -177,7 +161,8 @@ class FinishedRun:
             # Labels and speakers such as "NA" or "01" are text, whatever they look like.
             table = pd.read_csv(io.BytesIO(predictions), dtype=str, keep_default_na=False)
             speakers, truth, prediction = (
-                tuple(plain_text.of_csv_cell(cell) for cell in table[name])
+                # One copy of each name, since a large grid has millions of them.
+                tuple(sys.intern(plain_text.of_csv_cell(cell)) for cell in table[name])
                 for name in ("speaker", "label", "prediction")
             )
         except (ValueError, KeyError) as error:
@@ -219,21 +204,25 @@ def run_grid(
     runs_dir: Path,
     jobs: int = 1,
     index: int | None = None,
+    cluster: Cluster | None = None,
     progress: Progress | None = None,
 ) -> list[FinishedRun]:
     """Train every run that is not finished yet.
 
-    Runs are taken in order by ``jobs`` processes. Each depends on its spec alone, so the results are the same for any
-    number of jobs. A finished run is read, and an interrupted one continues after its last complete epoch. Of runs that
-    differ only in the model's name, the first is trained.
+    Runs are taken in order by ``jobs`` processes, or by the nodes of a cluster, from which they come back to
+    ``runs_dir`` as they finish, without their checkpoints. Each depends on its spec alone, so the results are the same
+    wherever it is trained. A finished run is read. An interrupted one continues after its last complete epoch; on a
+    cluster, if it is given to a node with the same cache. Of runs that differ only in the model's name, the first is
+    trained.
 
     Args:
         runs: from :func:`plan`.
         corpus: the same corpus.
         cache_dir: folder of extracted features.
         runs_dir: folder of the run directories.
-        jobs: processes.
-        index: number of the GPU, if runs have one; by default the first.
+        jobs: processes on this machine; on a cluster, runs that share a GPU.
+        index: number of the GPU, if runs have one; by default the first. A cluster chooses it itself.
+        cluster: where to train, connected; by default on this machine.
         progress: notified of every run.
 
     Returns:
@@ -242,13 +231,19 @@ def run_grid(
     Raises:
         RunFailedError: for the first run that fails. Unless the reason is bad input, the traceback is written to
             ``failed-<hash>.txt`` next to the run directories.
-        InputError: for a finished run whose files are damaged.
+        InputError: for a finished run whose files are damaged, and for a node that lacks a file of the corpus.
         GridInterrupt: for Ctrl-C.
     """
     progress = progress or Progress()
+    if cluster is None:
+        workers: _Workers = functools.partial(
+            run_in_processes, train_here, OnThisMachine(corpus, cache_dir, runs_dir, index), jobs=jobs
+        )
+    else:
+        workers = functools.partial(_on_nodes, cluster, OnNode(corpus, cluster.cache_dir), jobs)
     progress.grid_started(runs)
     try:
-        results = _finish_all(runs, _Context(corpus, cache_dir, runs_dir, index), jobs, progress)
+        results = _finish_all(runs, workers, runs_dir, progress)
     except KeyboardInterrupt:
         finished = sum(run.finished(runs_dir) for run in runs)
         raise GridInterrupt(finished, len(runs), runs_dir) from None
@@ -259,8 +254,22 @@ def run_grid(
     return results
 
 
-def _finish_all(runs: Sequence[GridRun], context: "_Context", jobs: int, progress: Progress) -> list[FinishedRun]:
-    runs_dir = context.runs_dir
+class _Workers(Protocol):
+    """Does the runs of these specs; a result is None if the run is already in its folder, or else the run's files."""
+
+    def __call__(self, specs: Sequence[RunSpec], *, on_event: Callable[[Event], None]) -> object: ...
+
+
+def _on_nodes(
+    cluster: Cluster, shared: OnNode, jobs: int, specs: Sequence[RunSpec], *, on_event: Callable[[Event], None]
+) -> None:
+    threads = max(spec.threads for spec in specs)
+    needs = Needs.share(threads, jobs) if specs[0].device == "cuda" else Needs(threads)
+    cluster.check_files(shared.corpus.table["file"].tolist(), needs)
+    cluster.run(train_on_node, shared, specs, needs=needs, on_event=on_event)
+
+
+def _finish_all(runs: Sequence[GridRun], workers: _Workers, runs_dir: Path, progress: Progress) -> list[FinishedRun]:
     # Two names of the same model give the same run.
     same: dict[str, list[GridRun]] = {}
     for run in runs:
@@ -280,18 +289,26 @@ def _finish_all(runs: Sequence[GridRun], context: "_Context", jobs: int, progres
         else:
             waiting.append(first)
 
+    nodes: dict[str, str | None] = {}
+
     def on_event(event: Event) -> None:
         run = waiting[event.index]
-        if event.kind == "started":
-            progress.run_started(run)
-        elif event.kind == "report":
+        if event.kind == "report":
             progress.run_advanced(run, event.value)
-        else:
+        elif event.kind == "done":
+            if event.value is not None:
+                RunDirectory(runs_dir, run.spec.hash).receive(event.value)
             finish(run.spec.hash, found=False)
+        else:
+            if run.spec.hash not in nodes:
+                progress.run_started(run)
+            else:
+                progress.warning(f"{run}: lost with node {nodes[run.spec.hash]}, started again on node {event.value}")
+            nodes[run.spec.hash] = event.value
 
     if waiting:
         try:
-            run_in_processes(_train, context, [run.spec for run in waiting], jobs=jobs, on_event=on_event)
+            workers([run.spec for run in waiting], on_event=on_event)
         except WorkFailedError as error:
             raise _failed(waiting[error.index], error, runs_dir) from error
     return [finished[run.spec.hash] for run in runs]
@@ -324,39 +341,3 @@ def _failed(run: GridRun, error: WorkFailedError, runs_dir: Path) -> RunFailedEr
         where = f" (traceback in {report})"
     kept = "" if "kept" in error.message else "; finished runs are kept"
     return RunFailedError(f"{run}: {error.message}{where}{kept}")
-
-
-@dataclass(frozen=True, slots=True)
-class _Context:
-    corpus: LabelledCorpus
-    cache_dir: Path
-    runs_dir: Path
-    index: int | None
-
-
-def _train(context: _Context, spec: RunSpec, report: Callable[[object], None]) -> None:
-    """One run, in a worker process."""
-    # Loaded here, since only the worker processes train.
-    from convrnn.training.fit import run
-    from convrnn.training.loop import StepReport
-
-    last = time.monotonic()
-
-    def on_step(step: StepReport) -> None:
-        nonlocal last
-        if (now := time.monotonic()) - last >= SECONDS_BETWEEN_STEPS:
-            last = now
-            report(Epochs(step.epoch - 1 + step.batch / step.num_batches))
-
-    def on_epoch(epoch: EpochReport) -> None:
-        report(Epochs(epoch.epoch, epoch.train_loss, epoch.validation_misclassification, epoch.is_best))
-
-    run(
-        spec,
-        context.corpus,
-        cache_dir=context.cache_dir,
-        runs_dir=context.runs_dir,
-        index=context.index,
-        on_epoch=on_epoch,
-        on_step=on_step,
-    )

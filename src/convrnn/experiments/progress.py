@@ -7,7 +7,8 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from convrnn.experiments.grid import Epochs, FinishedRun, GridRun
+    from convrnn.experiments.grid import FinishedRun, GridRun
+    from convrnn.experiments.work import Epochs
 
 _LOGGER = logging.getLogger("convrnn")
 

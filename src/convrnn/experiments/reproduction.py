@@ -18,14 +18,13 @@ from convrnn.experiments.paper import TABLES, Column, PaperTable
 from convrnn.experiments.prepare import Prepared, audio_features, extract, prepare, ready_features, tell_input
 from convrnn.experiments.progress import Progress
 from convrnn.experiments.record import RUNS, with_earlier_runs
-from convrnn.experiments.resources import Resources
+from convrnn.experiments.resources import Resources, cluster_of, connected, place
 from convrnn.experiments.results import Results
 from convrnn.experiments.rows import RowOptions, named_corpus, open_named
 from convrnn.experiments.table_record import TableColumn, open_table, table_columns
 from convrnn.features.registry import FEATURES
 from convrnn.models.presets import SETTINGS
 from convrnn.training.config import DEFAULTS, TrainingConfig
-from convrnn.training.placement import Placement
 
 Arguments = ParamSpec("Arguments")
 Found = TypeVar("Found")
@@ -89,10 +88,11 @@ class ReproductionPlan:
             GridInterrupt: for Ctrl-C during the runs.
         """
         recorded = [open_table(self.out, table.table.name, _recorded(table, self.command)) for table in self.tables]
-        with cache_folder(self.resources.cache_dir):
+        here = self.resources.cluster is None
+        with cache_folder(self.resources.cache_dir), connected(self.resources.cluster):
             # All features first, so that a bad recording does not stop the command after hours of training.
             for column in (column for table in self.tables for column in table.columns):
-                if not all(run.finished(self.out / RUNS) for run in column.runs):
+                if here and not all(run.finished(self.out / RUNS) for run in column.runs):
                     extract(column.prepared.data, column.runs[0].spec.features, self.resources)
             return [self._run(table, columns) for table, columns in zip(self.tables, recorded, strict=True)]
 
@@ -109,6 +109,7 @@ class ReproductionPlan:
                 runs_dir=self.out / RUNS,
                 jobs=self.resources.jobs,
                 index=self.resources.placement.index,
+                cluster=self.resources.cluster,
                 progress=self.resources.progress,
             )
             found = outcomes(column.runs, finished)
@@ -135,6 +136,7 @@ def plan_reproduction(
     accept: Sequence[str] = (),
     seeds: int = SEEDS,
     jobs: int = 1,
+    cluster: str | None = None,
     device: str = "auto",
     precision: str = "32",
     max_epochs: int = DEFAULTS.max_epochs,
@@ -165,7 +167,8 @@ def plan_reproduction(
         accept: kinds of errors of a corpus that do not stop the reproduction; the reports say so.
         seeds: number of seeds (0, 1, …).
         jobs: number of processes; the results do not depend on it.
-        device: as for :func:`~convrnn.experiments.comparison.compare`.
+        cluster: as for :func:`~convrnn.experiments.comparison.compare`.
+        device: likewise.
         precision: likewise.
         max_epochs: maximum number of epochs of a run.
         cache: the cache folder; by default :func:`~convrnn.cache.default_cache_dir`.
@@ -194,11 +197,14 @@ def plan_reproduction(
         by_name[name] = corpus
     if not by_name:
         raise InputError(Argument("corpora"), ": no corpus is given")
-    placement = Placement.of(device, precision)
+    nodes = cluster_of(cluster, cache)
     chosen = RowOptions.of(same_speaker, accept, drop_duplicates=drop_duplicates, several=len(by_name) > 1)
     _refuse_options_of_others(by_name, setting=setting, split=split, sample_rate=sample_rate)
     requests = _choose(names, by_name, tasks, setting, features or ())
-    with Resources.using(cache, jobs, progress, placement) as resources:
+    with (
+        connected(nodes),
+        Resources.using(cache, jobs, progress, place(device, precision, nodes), nodes) as resources,
+    ):
         by_name = {name: _recordings(corpus, resources.progress) for name, corpus in by_name.items()}
         _tell_missing(requests, resources.progress)
         for name in dict.fromkeys(request.column.features for _, columns in requests for request in columns):

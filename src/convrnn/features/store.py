@@ -14,7 +14,7 @@ from convrnn.errors import InputError
 from convrnn.features.audio import check_audio_file
 from convrnn.features.base import Features
 from convrnn.features.extract import Segment, extract_features
-from convrnn.files import file_hash, write_atomically, writing
+from convrnn.files import file_hash, remove_leftovers_once, write_atomically, writing
 from convrnn.processes import Event, WorkFailedError, run_in_processes
 
 FEATURES_VERSION = 1
@@ -240,9 +240,10 @@ def _extract(config: Features, item: _Work, _report: object = None) -> InputErro
 def _write(path: Path, features: NDArray[np.float32]) -> None:
     with writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers_once(path.parent)
     array = _npy_header(*features.shape) + features.astype("<f4").tobytes()
     # A file damaged by a power failure is detected and replaced, so there is no need to wait for the disk.
-    write_atomically(path, array + _digest(path, array), durable=False)
+    write_atomically(path, array + _digest(path, array), durable=False, leftovers=False)
 
 
 def _digest(path: Path, array: bytes | memoryview) -> bytes:

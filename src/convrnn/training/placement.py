@@ -50,10 +50,27 @@ class Placement:
             >>> Placement.of("cpu", "tf32").remarks
             ('precision tf32 needs a CUDA GPU; the CPU computes in float32',)
         """
+        return cls.on(*_device(device), precision)
+
+    @classmethod
+    def on(cls, kind: Device, index: int | None = None, precision: str | int = "32") -> "Placement":
+        """The placement on a device that is known to be there.
+
+        Args:
+            kind: kind of device.
+            index: number of the GPU among several; None for the first.
+            precision: as for :meth:`of`.
+
+        Raises:
+            InputError: for another name of a precision.
+
+        Example:
+            >>> Placement.on("cuda", precision="bf16").precision
+            'bf16-mixed'
+        """
         precision = str(precision)
         if precision not in PRECISIONS:
             raise InputError(Argument("precision"), f": unknown value {precision!r}; allowed: {', '.join(PRECISIONS)}")
-        kind, index = _device(device)
         wanted = PRECISIONS[precision]
         if wanted == "32" or kind == "cuda":
             return cls(kind, index, wanted)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from convrnn.errors import InputError
-from convrnn.files import make_folder, remove_leftovers, sync_folder, write_atomically, writing
+from convrnn.files import make_folder, remove, remove_leftovers, sync_folder, write_atomically, writing
 from convrnn.json_files import read_json
 
 SPEC, RESULT, PREDICTIONS, CURVES = "spec.json", "result.json", "predictions.csv", "curves.png"
@@ -53,6 +53,10 @@ class DamagedRunError(InputError):
 
     def __init__(self, directory: Path, what: str) -> None:
         super().__init__(f"{directory}: the finished run is damaged ({what}); delete the folder to do the run again")
+
+
+class BusyRunError(InputError):
+    """Another process is working on the run."""
 
 
 class RunFiles:
@@ -129,6 +133,15 @@ class RunFiles:
             if chosen:
                 self.read(name)
 
+    def contents(self) -> dict[str, bytes]:
+        """All files except the checkpoint, verified, by name: what :meth:`RunDirectory.receive` needs elsewhere.
+
+        Raises:
+            DamagedRunError: As :meth:`read`.
+        """
+        files = {name: self.read(name) for name in self.digests if name != CHECKPOINT}
+        return files | {RESULT: (self.directory / RESULT).read_bytes()}
+
 
 def _digest_of_result(result: Mapping[str, Any], digests: Mapping[str, str]) -> str:
     content = {**result, DIGESTS: {name: digest for name, digest in digests.items() if name != RESULT}}
@@ -167,8 +180,9 @@ class RunDirectory:
         ``partial`` are removed.
 
         Raises:
-            InputError: Another process is working on the run, the folder cannot be written, or the path of the lock or
-                of ``partial`` is taken by something else.
+            BusyRunError: Another process is working on the run.
+            InputError: The folder cannot be written, or the path of the lock or of ``partial`` is taken by something
+                else.
         """
         with writing(self._runs_dir):
             make_folder(self._runs_dir)
@@ -212,7 +226,7 @@ class RunDirectory:
             except BlockingIOError:
                 holder = os.read(descriptor, 32).decode("ascii", "replace").strip() or "unknown"
                 os.close(descriptor)
-                raise InputError(
+                raise BusyRunError(
                     f"{self.partial}: process {holder} is working on this run; wait for it or stop it first"
                 ) from None
             except BaseException:
@@ -267,6 +281,29 @@ class RunDirectory:
         with writing(self.final):
             self.partial.rename(self.final)
             sync_folder(self._runs_dir)
+
+    def receive(self, files: Mapping[str, bytes]) -> None:
+        """Stores a run that was finished elsewhere, in place of what was done of it here.
+
+        Args:
+            files: From :meth:`RunFiles.contents`.
+
+        Raises:
+            InputError: As :meth:`locked` and :meth:`finish`.
+        """
+        with self.locked():
+            if self.finished:
+                return
+            with writing(self.partial):
+                remove(self.partial)
+                self.partial.mkdir()
+            for name, content in files.items():
+                with writing(self.partial):
+                    (self.partial / name).parent.mkdir(exist_ok=True)
+                self.write(name, content)
+            with writing(self.final):
+                self.partial.rename(self.final)
+                sync_folder(self._runs_dir)
 
 
 def _flushed_digest(path: Path) -> str:
