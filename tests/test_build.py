@@ -24,7 +24,7 @@ def hatch_build():
 def sources(tmp_path):
     folder = tmp_path / "csrc"
     folder.mkdir()
-    (folder / "kernel.c").write_text(
+    (folder / "kernel_answer.c").write_text(
         "#define PASTE_(a, b) a##_##b\n#define PASTE(a, b) PASTE_(a, b)\n"
         "int PASTE(answer, CONVRNN_ISA)(void) { return 6; }\n"
     )
