@@ -1,7 +1,6 @@
 """What a worker does for one run of a grid: a process on this machine, or a task on a node of a cluster."""
 
 import fcntl
-import functools
 import os
 import time
 from collections.abc import Callable
@@ -162,7 +161,6 @@ def _extract_once(cache_dir: Path, features: FeatureConfig, fingerprint: str, co
     _extracted.add(key)
 
 
-@functools.cache
 def cores() -> int:
     """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
