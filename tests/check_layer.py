@@ -136,6 +136,14 @@ def check_precisions(make_layer, in_features, lengths):
         assert all(parameter.grad.dtype == torch.float32 for parameter in layer.parameters())
 
 
+def check_without_values(layer, x, lengths):
+    """On a device without values a layer gives shapes: it reads none, which on a GPU would mean waiting for it."""
+    y = layer(x, lengths)
+    on_meta = copy.deepcopy(layer).to("meta")(x.to("meta").requires_grad_(), lengths.to("meta"))
+    assert on_meta.shape == y.shape
+    on_meta.sum().backward()
+
+
 def check_layer(make_layer, in_features, *, over_time=True, lengths=LENGTHS, compiles=True):
     """Check the whole contract on the layer that ``make_layer()`` returns.
 
@@ -154,6 +162,7 @@ def check_layer(make_layer, in_features, *, over_time=True, lengths=LENGTHS, com
     check_batch_invariance(layer, x, batch_lengths, over_time)
     check_derivatives(layer, x, batch_lengths)
     check_copies(layer, make_layer, x, batch_lengths)
+    check_without_values(layer, x, batch_lengths)
     check_precisions(make_layer, in_features, lengths)
     if compiles:
         check_compile(layer, x, batch_lengths)

@@ -12,6 +12,7 @@ from convrnn.training.config import TrainingConfig
 from convrnn.training.data import Examples
 from convrnn.training.learner import Learner
 from convrnn.training.loop import NonFiniteLossError, Tally, train
+from convrnn.training.steps import Outcome
 
 
 def examples(labels) -> Examples:
@@ -23,6 +24,7 @@ class Scripted:
     """A learner with given numbers of validation errors, one per epoch; training counts the batches."""
 
     num_classes = 3
+    device = torch.device("cpu")
 
     def __init__(self, errors):
         self.errors = iter(errors)
@@ -128,14 +130,13 @@ def test_a_loss_that_is_not_finite_is_named(make, kind):
 
 def test_batches_are_weighted_by_their_size():
     tally = Tally("batch {}")
-    log_probabilities = torch.log(torch.tensor([[0.9, 0.1], [0.9, 0.1], [0.9, 0.1]]))
-    tally.add(torch.tensor(1.0), log_probabilities, torch.tensor([0, 0, 1]))
-    tally.add(torch.tensor(5.0), torch.log(torch.tensor([[0.2, 0.8]])), torch.tensor([0]))
+    tally.add(Outcome(torch.tensor(1.0), torch.tensor([0, 0, 0])), np.array([0, 0, 1]))
+    tally.add(Outcome(torch.tensor(5.0), torch.tensor([1, 2])), np.array([0]))  # the second is not of the batch
     assert tally.mean_loss == 2.0
     assert tally.errors == 2
     assert tally.misclassification == 0.5
     assert tally.truth == [0, 0, 1, 0]
     assert tally.prediction == [0, 0, 0, 1]
-    assert tally.loss == F.nll_loss(torch.tensor([[-8.0]]), torch.tensor([0])).item()
+    assert tally.loss == 8.0
     with pytest.raises(NonFiniteLossError, match="the loss of batch 3 is inf"):
-        tally.add(torch.tensor(torch.inf), log_probabilities, torch.tensor([0, 0, 1]))
+        tally.add(Outcome(torch.tensor(torch.inf), torch.tensor([0, 0, 1])), np.array([0, 0, 1]))

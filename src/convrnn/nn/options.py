@@ -6,6 +6,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from convrnn.ops.checks import is_autocast_enabled
+
 Reduce = Literal["last", "mean", "max"]
 Padding = Literal["valid", "same"]
 Device = torch.device | str
@@ -55,6 +57,6 @@ def flatten_frames(x: Tensor, features: int, dtype: torch.dtype) -> Tensor:
             f"x must be [batch, frames, *feature_shape] with {features} features in a frame, "
             f"but has shape {list(x.shape)}"
         )
-    if x.dtype != dtype and not torch.is_autocast_enabled(x.device.type):
+    if x.dtype != dtype and not is_autocast_enabled(x.device):
         raise ValueError(f"x is {x.dtype}, but the layer's parameters are {dtype}; convert one of them with .to()")
     return x.flatten(2)

@@ -160,8 +160,19 @@ def check_floating(tensors: Mapping[str, Tensor | None]) -> None:
             continue
         if not tensor.is_floating_point():
             raise ValueError(f"{name} must be of a floating dtype, but is {tensor.dtype}")
-        if tensor.dtype != x.dtype and not torch.is_autocast_enabled(x.device.type):
+        if tensor.dtype != x.dtype and not is_autocast_enabled(x.device):
             raise ValueError(f"{name} is {tensor.dtype}, but x is {x.dtype}; outside autocast they must be the same")
+
+
+def is_autocast_enabled(device: torch.device) -> bool:
+    """Whether autocast is on for a device; never for "meta", for which PyTorch cannot be asked.
+
+    Example:
+        >>> with torch.autocast("cpu"):
+        ...     is_autocast_enabled(torch.device("cpu")), is_autocast_enabled(torch.device("meta"))
+        (True, False)
+    """
+    return device.type != "meta" and torch.is_autocast_enabled(device.type)
 
 
 def check_memory(name: str, tensor: Tensor) -> None:

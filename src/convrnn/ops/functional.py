@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from convrnn.ops import checks
-from convrnn.ops.checks import check_lengths
+from convrnn.ops.checks import check_lengths, is_autocast_enabled
 from convrnn.ops.dispatch import choose
 from convrnn.ops.operands import GRUOperands, LSTMOperands, RNNOperands, Windows
 
@@ -345,9 +345,8 @@ def _check_sequences(x: Tensor, weight_hh: Tensor, lengths: Tensor | None) -> tu
     checks.check_frames(x)
     lengths = check_lengths(lengths, x)
     # A state accumulated over a whole recording needs the precision of the parameters.
-    return x.to(weight_hh.dtype) if torch.is_autocast_enabled(x.device.type) else x, lengths
+    return x.to(weight_hh.dtype) if is_autocast_enabled(x.device) else x, lengths
 
 
 def _without_autocast(x: Tensor) -> AbstractContextManager[object]:
-    device = x.device.type
-    return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
+    return torch.autocast(x.device.type, enabled=False) if is_autocast_enabled(x.device) else nullcontext()

@@ -5,6 +5,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -24,6 +25,8 @@ def environment(*, device: Device, threads: int, precision: Precision = "32") ->
     products, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     logger = logging.getLogger("lightning_fabric")
     level = logger.level
+    settings: Any = torch.utils.deterministic
+    fill = settings.fill_uninitialized_memory
     if device == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with this
     try:
@@ -31,6 +34,8 @@ def environment(*, device: Device, threads: int, precision: Precision = "32") ->
         if device == "cuda":
             torch.set_float32_matmul_precision("medium" if precision == "tf32" else "highest")
             torch.backends.cudnn.allow_tf32 = precision == "tf32"
+            # It would add a kernel for every new tensor; the operations here write all of theirs.
+            settings.fill_uninitialized_memory = False
         # Some GPU operations have no deterministic form; a varying last digit is better than no training at all.
         torch.use_deterministic_algorithms(True, warn_only=device == "cuda")
         logger.setLevel(logging.ERROR)
@@ -44,5 +49,6 @@ def environment(*, device: Device, threads: int, precision: Precision = "32") ->
         if device == "cuda":
             torch.set_float32_matmul_precision(products)
             torch.backends.cudnn.allow_tf32 = convolutions
+            settings.fill_uninitialized_memory = fill
         torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
         torch.set_num_threads(threads_before)

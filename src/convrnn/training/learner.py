@@ -52,9 +52,33 @@ class Learner:
         torch.manual_seed(seed)
         self.model = self._fabric.to_device(SequenceClassifier(model))
         self.num_classes = model.num_classes
+        on_gpu = device == "cuda"
         self.optimizer = torch.optim.Adam(
-            self.model.parameters(), lr=training.lr, betas=training.betas, eps=training.eps
+            self.model.parameters(),
+            lr=training.lr,
+            betas=training.betas,
+            eps=training.eps,
+            **({"fused": True, "capturable": True} if on_gpu else {}),
         )
+        if on_gpu:
+            self._create_state()
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the model."""
+        return self._fabric.device
+
+    def _create_state(self) -> None:
+        """Creates Adam's state, which otherwise its first step does, as in a recorded step it must not."""
+        (group,) = self.optimizer.param_groups
+        rate, group["lr"] = group["lr"], 0.0
+        for parameter in group["params"]:
+            parameter.grad = torch.zeros_like(parameter)
+        self.optimizer.step()  # changes nothing but the number of steps
+        for state in self.optimizer.state.values():
+            state["step"].zero_()
+        group["lr"] = rate
+        self.optimizer.zero_grad()
 
     def train_step(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """One step of Adam on a batch.
@@ -66,14 +90,23 @@ class Learner:
             The mean loss of the batch, a scalar, and its log-probabilities, float32 [batch, classes]; both are from
             before the step, and detached.
         """
-        self.model.train()
-        loss, log_probabilities = self._forward(batch)
-        self.optimizer.zero_grad()
-        self._fabric.backward(loss)
+        loss, log_probabilities = self._differentiate(batch)
         if self._max_norm is not None:
             self._fabric.clip_gradients(self.model, self.optimizer, max_norm=self._max_norm, error_if_nonfinite=False)
         self.optimizer.step()
         return loss.detach(), log_probabilities.detach()
+
+    def rehearse(self, batch: Batch) -> None:
+        """Computes the gradients of a training step, and drops them."""
+        self._differentiate(batch)
+        self.optimizer.zero_grad()
+
+    def _differentiate(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        self.model.train()
+        loss, log_probabilities = self._forward(batch)
+        self.optimizer.zero_grad()
+        self._fabric.backward(loss)
+        return loss, log_probabilities
 
     @torch.inference_mode()
     def validation_step(self, batch: Batch) -> tuple[Tensor, Tensor]:

@@ -7,15 +7,17 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from convrnn.corpora.balancing import balance
 from convrnn.training.checkpoint import TrainingState
 from convrnn.training.config import TrainingConfig
 from convrnn.training.data import Examples, evaluation_batches, training_batches
 from convrnn.training.epochs import EpochReport
+from convrnn.training.graphs import best_steps
 from convrnn.training.learner import Learner
 from convrnn.training.metrics import Scores
+from convrnn.training.steps import Outcome
 
 
 def train(
@@ -47,13 +49,15 @@ def train(
         seed: Varies balancing and the order of the examples.
         balanced: Whether to balance the training set (:func:`~convrnn.corpora.balancing.balance`).
         on_epoch: Called after ``save``.
-        on_step: Called after every training step.
+        on_step: Called after every training step; on a GPU, after it is launched.
 
     Raises:
-        NonFiniteLossError: A loss is infinite or not a number.
+        NonFiniteLossError: A loss is infinite or not a number. On a GPU this is noticed at the end of the epoch.
     """
     if balanced:
         training_set = training_set.take(balance(training_set.labels.tolist(), seed))
+    steps = best_steps(learner, training_set, validation_set, batch_size=config.batch_size)
+    training_lengths = training_set.lengths
     validation_batches = evaluation_batches(validation_set.lengths, config.batch_size)
     while not state.done(max_epochs=config.max_epochs, patience=config.patience):
         epoch = len(state.reports) + 1
@@ -61,18 +65,18 @@ def train(
         _seed_epoch(seed, epoch)
 
         trained = Tally(f"training batch {{}} in epoch {epoch}")
-        batches = training_batches(training_set.lengths, config.batch_size, seed=seed, epoch=epoch)
-        for number, positions in enumerate(batches, start=1):
-            batch = training_set.batch(positions)
-            trained.add(*learner.train_step(batch), batch.labels)
+        batches = training_batches(training_lengths, config.batch_size, seed=seed, epoch=epoch)
+        for number, (positions, outcome) in enumerate(zip(batches, steps.train(batches), strict=True), start=1):
+            trained.add(outcome, training_set.labels[positions])
             if on_step is not None:
                 on_step(StepReport(epoch, number, len(batches)))
 
         validated = Tally(f"validation batch {{}} in epoch {epoch}")
-        for positions in validation_batches:
-            batch = validation_set.batch(positions)
-            validated.add(*learner.validation_step(batch), batch.labels)
+        for positions, outcome in zip(validation_batches, steps.validate(validation_batches), strict=True):
+            validated.add(outcome, validation_set.labels[positions])
 
+        trained.read()
+        validated.read()
         best = state.best
         is_best = best is None or validated.misclassification < best.validation_misclassification
         report = EpochReport(
@@ -124,39 +128,53 @@ class Tally:
 
     Attributes:
         name: What an error calls a batch; ``{}`` stands for its number, from 1.
-        batches: Number of batches.
-        loss: Sum of the losses of the examples.
+        loss: Sum of the losses of the examples read so far.
         truth: Class index of each example, in the order seen.
         prediction: Predicted class index of each example, in the order seen.
     """
 
     name: str
-    batches: int = 0
     loss: float = 0.0
     truth: list[int] = field(default_factory=list)
     prediction: list[int] = field(default_factory=list)
+    _batches: int = 0
+    _unread: list[tuple[Outcome, NDArray[np.int64]]] = field(default_factory=list)
 
-    def add(self, mean_loss: Tensor, log_probabilities: Tensor, labels: Tensor) -> None:
-        """Adds one batch.
+    def add(self, outcome: Outcome, labels: NDArray[np.int64]) -> None:
+        """Adds one batch. What is on a GPU is read later, so that nothing waits for it.
 
         Args:
-            mean_loss: Mean loss of the batch, a scalar.
-            log_probabilities: [batch, classes].
-            labels: int64 [batch].
+            outcome: Of the step on the batch.
+            labels: int64 [examples].
 
         Raises:
             NonFiniteLossError: The loss is infinite or not a number.
         """
-        self.batches += 1
-        value = mean_loss.item()
-        if not math.isfinite(value):
-            raise NonFiniteLossError(
-                f"the loss of {self.name.format(self.batches)} is {value}; "
-                "a lower learning rate or gradient clipping may help"
-            )
-        self.loss += value * len(labels)
-        self.truth += labels.tolist()
-        self.prediction += log_probabilities.argmax(dim=1).tolist()
+        self._unread.append((outcome, labels))
+        if outcome.loss.device.type == "cpu":
+            self.read()
+
+    def read(self) -> None:
+        """Adds up what is not read yet; waits for the GPU once.
+
+        Raises:
+            NonFiniteLossError: A loss is infinite or not a number.
+        """
+        if not self._unread:
+            return
+        losses = torch.stack([outcome.loss for outcome, _ in self._unread]).tolist()
+        predictions = torch.cat([outcome.predictions[: len(labels)] for outcome, labels in self._unread])
+        self.prediction += predictions.tolist()
+        for loss, (_, labels) in zip(losses, self._unread, strict=True):
+            self._batches += 1
+            if not math.isfinite(loss):
+                raise NonFiniteLossError(
+                    f"the loss of {self.name.format(self._batches)} is {loss}; "
+                    "a lower learning rate or gradient clipping may help"
+                )
+            self.loss += loss * len(labels)
+            self.truth += labels.tolist()
+        self._unread.clear()
 
     @property
     def errors(self) -> int:
