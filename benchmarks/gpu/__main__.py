@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from benchmarks import report
-from benchmarks.gpu import device, epoch, sequences, windowed
+from benchmarks.gpu import commands, device, epoch, sequences, windowed
 from benchmarks.gpu.settings import PRECISIONS, Settings
 from benchmarks.report import Section
 from convrnn.ops.triton import tiles
@@ -18,6 +18,7 @@ SECTIONS: dict[str, Callable[[Settings], Section]] = {
     "windowed": windowed.run,
     "sequences": sequences.run,
     "epoch": epoch.run,
+    "commands": commands.run,
 }
 
 _DESCRIPTION = """\
@@ -30,7 +31,8 @@ float64; a peer with a wrong answer is not timed, and the exit code is 1.
 sections:
   windowed    the windowed LSTM of the paper's front end
   sequences   the LSTM over whole sequences
-  epoch       an epoch of the paper's CLSTM model, the corpus on the GPU"""
+  epoch       an epoch of the paper's CLSTM model, the corpus on the GPU
+  commands    convrnn compare itself: an epoch, and a table of 100 runs"""
 
 _EXAMPLES = """\
 Use the GPU for nothing else meanwhile. This needs the package with its extra
