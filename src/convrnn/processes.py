@@ -243,6 +243,8 @@ def answer(
     """
     try:
         return Event("done", -1, work(context, item, report))
+    except WorkFailedError as error:  # of processes that this one started
+        return Failure(error.message, error.details, error.is_input_error)
     except Exception as error:  # noqa: BLE001 - it is raised again in the parent
         is_input_error = isinstance(error, InputError)
         message = str(error) if is_input_error else f"{type(error).__name__}: {error}"

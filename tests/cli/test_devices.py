@@ -42,6 +42,25 @@ def test_a_missing_gpu_stops_a_training_before_any_work(convrnn, corpus, tmp_pat
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
+def test_two_processes_train_one_model(convrnn, corpus, cache, tmp_path):
+    shared = (corpus, *TRAIN, "--cache", cache, "--out", tmp_path, "--json", "--device", "cpu")
+    together = convrnn("train", *shared, "--devices", 2)
+    assert together.code == 0, together.err
+    assert "precision 32; 2 processes train each model" in " ".join(together.err.split())
+    alone = convrnn("train", *shared)
+    assert json.loads(together.out)["bundle"] != json.loads(alone.out)["bundle"]
+    assert json.loads(together.out)["ua_recall"] == json.loads(alone.out)["ua_recall"]
+
+
+@pytest.mark.parametrize("devices", [0, 65, "two"])
+def test_a_number_of_devices_that_cannot_be_is_refused(convrnn, corpus, tmp_path, devices):
+    said = convrnn("train", corpus, *TRAIN, "--out", tmp_path / "out", "--devices", devices)
+    assert said.code == 2
+    assert "--devices" in said.err
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_missing_gpu_stops_the_use_of_a_model(convrnn, trained, corpus, tmp_path):
     for command in (
         ("evaluate", corpus),

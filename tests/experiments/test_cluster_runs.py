@@ -130,6 +130,8 @@ def test_the_device_is_one_of_the_nodes(ray):
         for device in ("cuda:1", "mps", "tpu"):
             with pytest.raises(InputError, match=f"device='{device}': is not for a cluster.*allowed: auto, cpu, cuda"):
                 place(device, "32", nodes)
+        with pytest.raises(InputError, match="devices=2: is not for a cluster, where every run has one device"):
+            place("cpu", "32", nodes, devices=2)
         ray.machines["gamma"] = {"CPU": 4.0, "GPU": 1.0}
         assert str(place("auto", "32", nodes)) == str(place("cuda", "32", nodes)) == "cuda"
         assert place("auto", "bf16", nodes).precision == "bf16-mixed"

@@ -68,6 +68,20 @@ def test_a_gpu_that_is_not_there_is_refused():
 
 
 @pytest.mark.usefixtures("gpus")
+def test_several_devices_have_to_be_there():
+    assert Placement.of("cuda", devices=2) == Placement("cuda", devices=2)
+    assert Placement.of("cpu", devices=2).devices == 2
+    for device, devices, sentence in (
+        ("cuda", 3, "devices=3: there are 2 GPUs"),
+        ("cuda:1", 2, "devices=2: device='cuda:1' is a single one; choose 'cuda' or 'cpu'"),
+        ("cpu", 0, "devices=0: must be a number from 1 to 64"),
+    ):
+        with pytest.raises(InputError) as error:
+            Placement.of(device, devices=devices)
+        assert sentence in str(error.value)
+
+
+@pytest.mark.usefixtures("gpus")
 def test_precisions_of_a_gpu():
     assert [Placement.of("cuda", name).precision for name in ("32", "tf32", "bf16")] == ["32", "tf32", "bf16-mixed"]
     with pytest.raises(InputError, match="'precision': unknown value '16'; allowed: 32, tf32, bf16"):

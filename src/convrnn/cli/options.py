@@ -176,6 +176,9 @@ DeviceOption = Annotated[
 PrecisionOption = Annotated[
     str, typer.Option("--precision", help="32, tf32 or bf16; the last two only on a CUDA GPU, elsewhere 32.")
 ]
+DevicesOption = Annotated[
+    int, number("--devices", "Number of GPUs that train each model together, for long waveforms.", *LIMITS["devices"])
+]
 JobsOption = Annotated[int, number("--jobs", "Number of processes; the results do not depend on it.", *LIMITS["jobs"])]
 ClusterOption = Annotated[
     str | None,

@@ -44,6 +44,7 @@ def train(
     jobs: options.JobsOption = 1,
     device: options.DeviceOption = "auto",
     precision: options.PrecisionOption = "32",
+    devices: options.DevicesOption = 1,
     cache: options.CacheOption = None,
     as_json: options.JsonOption = False,
 ) -> None:
@@ -84,6 +85,7 @@ def train(
         jobs=jobs,
         device=device,
         precision=precision,
+        devices=devices,
         cache=cache,
         progress=ShownProgress(every_epoch=True),
     )

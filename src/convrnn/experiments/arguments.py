@@ -12,7 +12,7 @@ from convrnn.features.waveform import WINDOW_LIMITS_MS
 from convrnn.files import why_not_writable
 from convrnn.processes import MOST_JOBS
 from convrnn.training.config import LIMITS as TRAINING_LIMITS
-from convrnn.training.config import MOST_SEED
+from convrnn.training.config import MOST_DEVICES, MOST_SEED
 
 MODELS = ("baseline", "conv", "clstm", "extended-clstm", "cblstm")
 """The front ends compared by default."""
@@ -25,6 +25,7 @@ MOST_RUNS = 10_000
 
 LIMITS: dict[str, tuple[float, float, str]] = {
     **TRAINING_LIMITS,
+    "devices": (1, MOST_DEVICES, ""),
     "fold": (1, MOST_RUNS, ""),
     "jobs": (1, MOST_JOBS, "since each process loads PyTorch and takes 300 MB or more"),
     "sample_rate": (*SAMPLE_RATES, "as in audio files"),

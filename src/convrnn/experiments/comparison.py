@@ -88,6 +88,7 @@ def compare(
     cluster: str | None = None,
     device: str = "auto",
     precision: str = "32",
+    devices: int = 1,
     normalise: str = "speaker",
     max_epochs: int = DEFAULTS.max_epochs,
     patience: int = DEFAULTS.patience,
@@ -136,6 +137,8 @@ def compare(
             ``"cuda:N"`` or ``"mps"``; with a cluster, only the first three. A run on another kind of device is another
             run.
         precision: ``"32"``, ``"tf32"`` or ``"bf16"``; the last two only on a CUDA GPU.
+        devices: number of GPUs that train each model together, for long waveforms, or of processes on the CPU; not with
+            a cluster. Another number is another run, since sums are rounded differently.
         normalise: whether features are standardised per ``"speaker"``, ``"utterance"`` or ``"corpus"``.
         max_epochs: maximum number of epochs.
         patience: a run stops after this many epochs without a better validation result.
@@ -188,8 +191,9 @@ def compare(
         linear.check_policy(policy)
     with (
         connected(nodes),
-        Resources.using(cache, jobs, progress, placement := place(device, precision, nodes), nodes) as resources,
+        Resources.using(cache, jobs, progress, place(device, precision, nodes, devices), nodes) as resources,
     ):
+        placement = resources.placement
         models = check_models(models, setting, ready_features(features, sample_rate, resources.progress), window_ms)
         prepared = prepare(
             corpus, task, split, split_seed, chosen, resources, features=features, sample_rate=sample_rate

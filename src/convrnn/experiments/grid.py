@@ -99,6 +99,7 @@ def plan(
             seed=first,
             precision=placement.precision,
             device=placement.device,
+            devices=placement.devices,
         )
         for fold, split in enumerate(splits)
         for model in models

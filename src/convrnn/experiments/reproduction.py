@@ -139,6 +139,7 @@ def plan_reproduction(
     cluster: str | None = None,
     device: str = "auto",
     precision: str = "32",
+    devices: int = 1,
     max_epochs: int = DEFAULTS.max_epochs,
     cache: Path | str | None = None,
     progress: Progress | None = None,
@@ -170,6 +171,7 @@ def plan_reproduction(
         cluster: as for :func:`~convrnn.experiments.comparison.compare`.
         device: likewise.
         precision: likewise.
+        devices: likewise.
         max_epochs: maximum number of epochs of a run.
         cache: the cache folder; by default :func:`~convrnn.cache.default_cache_dir`.
         progress: receives the progress.
@@ -203,7 +205,7 @@ def plan_reproduction(
     requests = _choose(names, by_name, tasks, setting, features or ())
     with (
         connected(nodes),
-        Resources.using(cache, jobs, progress, place(device, precision, nodes), nodes) as resources,
+        Resources.using(cache, jobs, progress, place(device, precision, nodes, devices), nodes) as resources,
     ):
         by_name = {name: _recordings(corpus, resources.progress) for name, corpus in by_name.items()}
         _tell_missing(requests, resources.progress)

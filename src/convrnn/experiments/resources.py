@@ -78,7 +78,7 @@ def connected(cluster: Cluster | None) -> contextlib.AbstractContextManager[obje
     return contextlib.nullcontext() if cluster is None else cluster.connected()
 
 
-def place(device: str, precision: str, cluster: Cluster | None) -> Placement:
+def place(device: str, precision: str, cluster: Cluster | None, devices: int = 1) -> Placement:
     """Where models compute: on this machine or on the nodes of a cluster, which may have other devices.
 
     Args:
@@ -86,12 +86,15 @@ def place(device: str, precision: str, cluster: Cluster | None) -> Placement:
             ``"cuda"``.
         precision: likewise.
         cluster: connected.
+        devices: as for :meth:`Placement.of`; on a cluster only 1.
 
     Raises:
         InputError: for another name, and for a device that is not there.
     """
     if cluster is None:
-        return Placement.of(device, precision)
+        return Placement.of(device, precision, devices)
+    if devices != 1:
+        raise InputError(Argument("devices", devices), ": is not for a cluster, where every run has one device")
     if device not in (allowed := ("auto", "cpu", "cuda")):
         raise InputError(
             Argument("device", device),
@@ -115,9 +118,10 @@ def tell_placement(placement: Placement, progress: Progress, cluster: Cluster | 
             f"cluster: {cluster.address}, {nodes} node{'' if nodes == 1 else 's'}; device: {placement}, precision "
             f"{placement.precision}"
         )
-    elif placement.device != "cpu":
-        name = device_name(placement.device, placement.index)
-        progress.note(f"device: {placement} ({name}), precision {placement.precision}")
+    elif placement.device != "cpu" or placement.devices > 1:
+        name = device_name(placement.device, placement.index, placement.devices)
+        together = f"; {placement.devices} processes train each model" if placement.devices > 1 else ""
+        progress.note(f"device: {placement} ({name}), precision {placement.precision}{together}")
 
 
 def extraction_jobs(features: FeatureConfig, jobs: int = 1) -> int:

@@ -91,6 +91,7 @@ def train(
     jobs: int = 1,
     device: str = "auto",
     precision: str = "32",
+    devices: int = 1,
     cache: Path | str | None = None,
     progress: Progress | None = None,
 ) -> TrainedModel:
@@ -123,6 +124,7 @@ def train(
         jobs: number of processes that check recordings and extract features; the model is trained in one.
         device: as for :func:`~convrnn.experiments.comparison.compare`.
         precision: likewise.
+        devices: likewise.
         cache: the cache folder.
         progress: receives the progress.
 
@@ -141,7 +143,7 @@ def train(
     check_numbers(split_seed=split_seed, fold=fold, seed=seed, jobs=jobs, sample_rate=sample_rate, window_ms=window_ms)
     check_window(features, window_ms)
     training = training_config(max_epochs, patience, batch_size, learning_rate)
-    placement = Placement.of(device, precision)
+    placement = Placement.of(device, precision, devices)
     chosen = RowOptions.of(same_speaker, accept, drop_duplicates=drop_duplicates)
     with Resources.using(cache, jobs, progress, placement) as resources:
         check_models([model], setting, ready_features(features, sample_rate, resources.progress), window_ms)
@@ -165,6 +167,7 @@ def train(
             seed=seed,
             precision=placement.precision,
             device=placement.device,
+            devices=placement.devices,
         )
         run = GridRun(spec, number, len(splits))
         if not run.finished(out):

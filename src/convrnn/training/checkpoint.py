@@ -56,8 +56,8 @@ def save(path: Path, learner: Learner, state: TrainingState) -> None:
     write_atomically(path, buffer.getvalue())
 
 
-def resume(path: Path, learner: Learner) -> TrainingState:
-    """Reads a checkpoint and sets the learner to its state.
+def resume(path: Path, learner: Learner | None = None) -> TrainingState:
+    """Reads a checkpoint and sets the learner, if there is one, to its state.
 
     Args:
         path: The checkpoint; it may be one that Lightning wrote for an earlier version of convrnn.
@@ -71,8 +71,9 @@ def resume(path: Path, learner: Learner) -> TrainingState:
         reports, best_model = reports_of(content["reports"]), content["best_model"]
         if [report.epoch for report in reports] != list(range(1, len(reports) + 1)) or not reports[0].is_best:
             raise ValueError("the epochs are not those of a run")
-        learner.load_weights(best_model)  # only checks that they fit
-        learner.load_state_dict(content)
+        if learner is not None:
+            learner.load_weights(best_model)  # only checks that they fit
+            learner.load_state_dict(content)
     except Exception as error:  # a damaged file can raise any exception; to the user they mean the same
         raise InputError(
             f"{path}: is damaged, so the run cannot continue ({type(error).__name__}); "

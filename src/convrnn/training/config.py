@@ -12,6 +12,9 @@ MOST_SEED = 2**63 - 1
 MOST_EPOCHS = 10**6
 """Maximum number of epochs; at one second each they take eleven days."""
 
+MOST_DEVICES = 64
+"""Maximum number of devices of a machine that train together."""
+
 LIMITS: dict[str, tuple[float, float, str]] = {
     "batch_size": (1, 2**16, ""),
     "learning_rate": (1e-8, 1.0, "since a step changes every weight by about that much, and weights start below 1"),

@@ -3,6 +3,7 @@
 import datetime
 import json
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from convrnn.training.evaluate import predictions_csv, predictions_table, score
 from convrnn.training.learner import Learner
 from convrnn.training.loop import StepReport, train
 from convrnn.training.placement import Placement
+from convrnn.training.ranks import on_every_rank
 from convrnn.training.result import RunResult, backends, device_name, versions
 from convrnn.training.run_directory import BEST, CHECKPOINT, CURVES, METRICS, PREDICTIONS, SPEC, RunDirectory
 from convrnn.training.spec import PROTOCOL_VERSION, RunSpec, split_rows
@@ -62,6 +64,7 @@ def run(
         InputError: The corpus is not the spec's, a recording cannot be used, the device does not exist, another process
             works on the run, or the folder cannot be written.
         NonFiniteLossError: The loss is infinite or not a number.
+        WorkFailedError: One of several devices failed.
         KeyboardInterrupt: Ctrl-C; the run can be continued.
     """
     directory = RunDirectory(Path(runs_dir), spec.hash)
@@ -72,8 +75,9 @@ def run(
         if directory.finished:
             return RunResult.load(directory.final)
         directory.write(SPEC, spec.model_dump_json(indent=2) + "\n")
-        with environment(device=spec.device, threads=spec.threads, precision=spec.precision), dispatch.record():
-            result = _Run(spec, corpus, Path(cache_dir), directory, index).execute(on_epoch, on_step)
+        new = _Run(spec, corpus, Path(cache_dir), directory, index)
+        with new.environment(), dispatch.record():
+            result = new.execute(on_epoch, on_step)
         directory.finish(result.model_dump(mode="json"))
     return RunResult.load(directory.final)
 
@@ -83,7 +87,7 @@ def _check(spec: RunSpec, corpus: LabelledCorpus) -> None:
         raise InputError(
             f"the run's spec has protocol version {spec.protocol_version}; this convrnn runs version {PROTOCOL_VERSION}"
         )
-    Placement.of(spec.device)
+    Placement.of(spec.device, devices=spec.devices)
     is_same = (corpus.task, corpus.classes) == (spec.task, spec.classes)
     if not is_same or corpus.compute_fingerprint() != spec.fingerprint:
         raise InputError(f"{corpus.name}: is not the data for which the run's spec was made ({spec.corpus})")
@@ -106,12 +110,27 @@ class _Run:
         self._labels = corpus.class_indices
         self._normaliser = Normaliser(spec.normalise)
 
+    def environment(self) -> AbstractContextManager[None]:
+        """The settings of the process in which it trains."""
+        return environment(device=self._spec.device, threads=self._spec.threads, precision=self._spec.precision)
+
     def execute(
         self, on_epoch: Callable[[EpochReport], None] | None, on_step: Callable[[StepReport], None] | None
     ) -> RunResult:
         # The test set is included, so that an unreadable recording is reported now and not after hours of training.
         self._store.extract([self._segments[row] for rows in self._rows.values() for row in rows])
-        state = self._train(on_epoch, on_step)
+        if self._spec.devices == 1:
+            return self._test(self.train(on_epoch, on_step))
+
+        def on_report(report: object) -> None:
+            if isinstance(report, EpochReport) and on_epoch is not None:
+                on_epoch(report)
+            elif isinstance(report, StepReport) and on_step is not None:
+                on_step(report)
+
+        on_every_rank(_train_as_rank, self, self._spec.devices, on_report)
+        state = checkpoint.resume(self._directory.partial / CHECKPOINT)
+        self._normaliser.fit(self._features("train"))
         return self._test(state)
 
     def _features(self, part: str) -> list[np.ndarray[Any, np.dtype[np.float32]]]:
@@ -125,9 +144,14 @@ class _Run:
         speakers = [self._speakers[row] for row in rows]
         return Examples(self._normaliser.transform(features, speakers), self._labels[rows])
 
-    def _train(
-        self, on_epoch: Callable[[EpochReport], None] | None, on_step: Callable[[StepReport], None] | None
+    def train(
+        self,
+        on_epoch: Callable[[EpochReport], None] | None,
+        on_step: Callable[[StepReport], None] | None,
+        *,
+        rank: int = 0,
     ) -> TrainingState:
+        """Trains the model, from where it was interrupted; only rank 0 writes files."""
         training_set, validation_set = self._examples("train"), self._examples("validation")
         spec = self._spec
         learner = Learner(
@@ -137,14 +161,18 @@ class _Run:
             device=spec.device,
             precision=spec.precision,
             index=self._index,
+            devices=spec.devices,
         )
         state = TrainingState()
         path = self._directory.partial / CHECKPOINT
         if path.exists():
             state = checkpoint.resume(path, learner)
-        self._restore(state)
+        if rank == 0:
+            self._restore(state)
 
         def save() -> None:
+            if rank > 0:
+                return
             checkpoint.save(path, learner, state)
             self._directory.append_json(METRICS, asdict(state.reports[-1]))
             if state.reports[-1].is_best:
@@ -199,7 +227,7 @@ class _Run:
             seconds=sum(report.seconds for report in state.reports),
             parameters=sum(parameter.numel() for parameter in bundle.model.parameters()),
             versions=versions(spec.features),
-            device_name=device_name(spec.device, self._index),
+            device_name=device_name(spec.device, self._index, spec.devices),
             backends=backends(),
             finished=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             directory=self._directory.partial,
@@ -228,3 +256,9 @@ class _Run:
         path = self._directory.partial / BEST
         with writing(path):
             self._bundle(state_dict).save(path)
+
+
+def _train_as_rank(run: _Run, rank: int, report: Callable[[object], None]) -> None:
+    """Trains a run's model together with other processes."""
+    with run.environment():
+        run.train(report, report, rank=rank)

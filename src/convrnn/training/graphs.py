@@ -11,6 +11,7 @@ from convrnn.errors import one_sentence
 from convrnn.training.data import Batch, Examples
 from convrnn.training.device_sets import DeviceSet, new_batch, padded_length, place
 from convrnn.training.learner import Learner
+from convrnn.training.ranks import RankSteps
 from convrnn.training.steps import HostSteps, Outcome, Positions, Steps
 
 WARM_UP = 2
@@ -156,7 +157,8 @@ class GraphSteps:
 def best_steps(learner: Learner, training_set: Examples, validation_set: Examples, *, batch_size: int) -> Steps:
     """The fastest way to run the steps of an epoch on the learner's device.
 
-    That is CUDA graphs on an NVIDIA GPU, where the sets take at most half of its free memory.
+    That is CUDA graphs on an NVIDIA GPU, where the sets take at most half of its free memory. For devices that train
+    together, shares of batches are put together in the host's memory.
 
     Args:
         learner: The model and its optimiser.
@@ -164,6 +166,8 @@ def best_steps(learner: Learner, training_set: Examples, validation_set: Example
         validation_set: The validation set.
         batch_size: Maximum number of examples in a batch.
     """
+    if learner.devices > 1:
+        return RankSteps(learner, training_set, validation_set)
     if learner.device.type != "cuda":
         return HostSteps(learner, training_set, validation_set)
     free, _ = torch.cuda.mem_get_info(learner.device)

@@ -1,6 +1,7 @@
 """A training step and a validation step, on the run's device and in its precision."""
 
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -28,8 +29,12 @@ class Learner:
         device: kind of device.
         precision: "bf16-mixed" for automatic mixed precision; "tf32" is up to the environment.
         index: number of the GPU; by default the first.
+        devices: number of devices that train together. With more than one, this process is one of as many
+            (:func:`~convrnn.training.ranks.on_every_rank`), and gradients are averaged over them.
 
     Attributes:
+        fabric: Lightning Fabric, which knows the device and the other processes.
+        devices: As above.
         model: The classifier, on the device; it returns log-probabilities, so that the cross-entropy is their negative
             log-likelihood.
         num_classes: Number of classes.
@@ -45,12 +50,15 @@ class Learner:
         device: Device = "cpu",
         precision: Precision = "32",
         index: int | None = None,
+        devices: int = 1,
     ) -> None:
-        self._fabric = _fabric(device, index)
+        self.devices = devices
+        self.fabric = _fabric(device, index, devices)
         self._mixed = precision == "bf16-mixed"
         self._max_norm = training.gradient_clip_norm
         torch.manual_seed(seed)
-        self.model = self._fabric.to_device(SequenceClassifier(model))
+        self.model = self.fabric.to_device(SequenceClassifier(model))
+        self._compute: Callable[..., Tensor] = self.model if devices == 1 else self.fabric.setup_module(self.model)
         self.num_classes = model.num_classes
         on_gpu = device == "cuda"
         self.optimizer = torch.optim.Adam(
@@ -66,7 +74,7 @@ class Learner:
     @property
     def device(self) -> torch.device:
         """The device of the model."""
-        return self._fabric.device
+        return self.fabric.device
 
     def _create_state(self) -> None:
         """Creates Adam's state, which otherwise its first step does, as in a recorded step it must not."""
@@ -80,19 +88,21 @@ class Learner:
         group["lr"] = rate
         self.optimizer.zero_grad()
 
-    def train_step(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def train_step(self, batch: Batch, of: int | None = None) -> tuple[Tensor, Tensor]:
         """One step of Adam on a batch.
 
         Args:
             batch: Padded utterances, on any device.
+            of: Number of examples in the whole batch, if this is the share of one of several devices.
 
         Returns:
             The mean loss of the batch, a scalar, and its log-probabilities, float32 [batch, classes]; both are from
-            before the step, and detached.
+            before the step, and detached. Of a share, the loss is such that the mean over the devices is that of the
+            whole batch.
         """
-        loss, log_probabilities = self._differentiate(batch)
+        loss, log_probabilities = self._differentiate(batch, of)
         if self._max_norm is not None:
-            self._fabric.clip_gradients(self.model, self.optimizer, max_norm=self._max_norm, error_if_nonfinite=False)
+            self.fabric.clip_gradients(self.model, self.optimizer, max_norm=self._max_norm, error_if_nonfinite=False)
         self.optimizer.step()
         return loss.detach(), log_probabilities.detach()
 
@@ -101,26 +111,28 @@ class Learner:
         self._differentiate(batch)
         self.optimizer.zero_grad()
 
-    def _differentiate(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def _differentiate(self, batch: Batch, of: int | None = None) -> tuple[Tensor, Tensor]:
         self.model.train()
-        loss, log_probabilities = self._forward(batch)
+        loss, log_probabilities = self._forward(batch, of)
         self.optimizer.zero_grad()
-        self._fabric.backward(loss)
+        self.fabric.backward(loss)
         return loss, log_probabilities
 
     @torch.inference_mode()
-    def validation_step(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def validation_step(self, batch: Batch, of: int | None = None) -> tuple[Tensor, Tensor]:
         """Returns what :meth:`train_step` returns, and changes nothing."""
         self.model.eval()
-        return self._forward(batch)
+        return self._forward(batch, of)
 
-    def _forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        x, lengths, labels = self._fabric.to_device(batch)
+    def _forward(self, batch: Batch, of: int | None) -> tuple[Tensor, Tensor]:
+        x, lengths, labels = self.fabric.to_device(batch)
         # Not Fabric's autocast: it caches weights in bfloat16 for a whole step, and the gradients of a weight that is
         # used several times are then summed in bfloat16. Without the cache they are summed in float32.
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self._mixed, cache_enabled=False):
-            log_probabilities = self.model(x, lengths).float()
-            return F.nll_loss(log_probabilities, labels), log_probabilities
+            log_probabilities = self._compute(x, lengths).float()
+            if of is None:
+                return F.nll_loss(log_probabilities, labels), log_probabilities
+            return F.nll_loss(log_probabilities, labels, reduction="sum") * (self.devices / of), log_probabilities
 
     def weights(self) -> dict[str, Tensor]:
         """A copy of the model's ``state_dict`` on the CPU."""
@@ -148,19 +160,23 @@ class Learner:
         self.optimizer.load_state_dict(state["optimizer"])
 
 
-def _fabric(device: Device, index: int | None) -> "Fabric":
+def _fabric(device: Device, index: int | None, devices: int) -> "Fabric":
     from lightning_fabric import Fabric
     from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
     # Fabric prefers these variables, set by its own launcher, to its arguments; they would change the result.
     hidden = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("LT_")}
     try:
-        return Fabric(
+        fabric = Fabric(
             accelerator=device,
-            devices=1 if index is None else [index],
+            devices=devices if index is None else [index],
+            strategy="auto" if devices == 1 else "ddp",
             precision="32-true",
-            # One process, even inside a SLURM or torchrun job, which Fabric would otherwise join.
+            # Only our processes, even inside a SLURM or torchrun job, which Fabric would otherwise join.
             plugins=[LightningEnvironment()],
         )
+        if devices > 1:
+            fabric.launch()  # connects the processes
+        return fabric
     finally:
         os.environ.update(hidden)

@@ -148,15 +148,17 @@ def backends() -> tuple[RanOn, ...]:
     return tuple(sorted(ran, key=str))
 
 
-def device_name(device: Device, index: int | None = None) -> str:
+def device_name(device: Device, index: int | None = None, devices: int = 1) -> str:
     """The model name of the processor or the GPU.
 
     Args:
         device: kind of device.
         index: number of the GPU; by default the first.
+        devices: number of GPUs that train together.
     """
     if device == "cuda":
-        return str(torch.cuda.get_device_name(index))
+        times = f"{devices} × " if devices > 1 else ""
+        return f"{times}{torch.cuda.get_device_name(index)}"
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():

@@ -18,7 +18,7 @@ from convrnn.features.waveform import WINDOW_LIMITS_MS, WINDOW_MS, WaveformConfi
 from convrnn.json_files import told
 from convrnn.models.config import Classes, CorpusName, Name, SequenceClassifierConfig
 from convrnn.models.presets import preset
-from convrnn.training.config import MOST_SEED, Device, Precision, TrainingConfig
+from convrnn.training.config import MOST_DEVICES, MOST_SEED, Device, Precision, TrainingConfig
 
 PROTOCOL_VERSION = 5
 """Incremented whenever a code change alters the results of an unchanged spec."""
@@ -53,6 +53,7 @@ class RunSpec(BaseModel):
         precision: "32", "tf32" for matrix products on a GPU that are rounded to TF32, or "bf16-mixed" for automatic
             mixed precision in training.
         device: Kind of device.
+        devices: Number of devices that train it together. Hashed only if it is not 1, as it was for all runs once.
         threads: Threads per operation on the CPU; part of the spec because the rounding of sums depends on it.
     """
 
@@ -75,12 +76,14 @@ class RunSpec(BaseModel):
     seed: int = Field(default=0, ge=0, le=MOST_SEED)
     precision: Precision = "32"
     device: Device = "cpu"
+    devices: int = Field(default=1, ge=1, le=MOST_DEVICES)
     threads: int = Field(default=1, ge=1, le=MOST_THREADS)
 
     @property
     def hash(self) -> str:
         """The first 16 hexadecimal digits of the SHA-256 of the spec's canonical JSON without :data:`NOT_HASHED`."""
-        data = self.model_dump(mode="json", exclude=set(NOT_HASHED))
+        unchanged = {"devices"} if self.devices == 1 else set()
+        data = self.model_dump(mode="json", exclude={*NOT_HASHED, *unchanged})
         canonical = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
         return hashlib.sha256(canonical.encode("ascii")).hexdigest()[:16]
 
@@ -147,6 +150,7 @@ def make_spec(
     seed: int = 0,
     precision: Precision = "32",
     device: Device = "cpu",
+    devices: int = 1,
     threads: int = 1,
 ) -> RunSpec:
     """The spec of one of the paper's models on a split of a corpus.
@@ -165,6 +169,7 @@ def make_spec(
         seed: Seed of the run.
         precision: "32", "tf32" or "bf16-mixed".
         device: "cpu", "cuda" or "mps".
+        devices: Number of devices that train it together.
         threads: Threads per operation on the CPU.
 
     Raises:
@@ -194,6 +199,7 @@ def make_spec(
             seed=seed,
             precision=precision,
             device=device,
+            devices=devices,
             threads=threads,
         )
     except ValidationError as error:
