@@ -6,15 +6,15 @@ import pytest
 
 import cluster_work as work
 import fake_ray
-from convrnn import cluster as module
-from convrnn.cluster import Cluster, Needs, Node
+from convrnn.cluster import Cluster, Needs, Node, connection, node, tasks
+from convrnn.cluster import cluster as module
 from convrnn.errors import InputError
 from convrnn.processes import WorkFailedError
 
 
 @pytest.fixture
 def ray(monkeypatch):
-    monkeypatch.setattr(module, "_address_of_auto", lambda: "")
+    monkeypatch.setattr(connection, "address_of_auto", lambda: "")
     return fake_ray.install(monkeypatch, alpha={"CPU": 2.0}, beta={"CPU": 1.0, "GPU": 1.0})
 
 
@@ -34,7 +34,7 @@ def test_results_and_reports_come_home(ray):
         ("report", 1, "1 begins"),
         ("done", 1, "item 2"),
     ]
-    assert ray.options[-1] == {"num_cpus": 1, "num_gpus": 0.0, "max_retries": module.MOST_RETRIES}
+    assert ray.options[-1] == {"num_cpus": 1, "num_gpus": 0.0, "max_retries": tasks.MOST_RETRIES}
     assert ray.cancelled == []
     assert not ray.initialised
 
@@ -106,30 +106,28 @@ def test_a_lost_connection_is_one_sentence(ray, monkeypatch):
     ],
 )
 def test_a_node_with_other_software_is_named(monkeypatch, software, sentence):
-    own = module._software
-    monkeypatch.setattr(module, "_software", lambda: software)
-    with pytest.raises(InputError, match=sentence), Cluster("auto").connected():
-        pytest.fail("connected")
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "software", lambda: software)
+        with pytest.raises(InputError, match=sentence), Cluster("auto").connected():
+            pytest.fail("connected")
     # A node may also come later.
-    monkeypatch.setattr(module, "_software", own)
-    with Cluster("auto").connected() as cluster:
-        monkeypatch.setattr(module, "_software", lambda: software)
-        with pytest.raises(WorkFailedError, match=sentence) as error:
-            cluster.run(work.double, "", [1], needs=Needs(), on_event=print)
+    monkeypatch.setattr(tasks, "software", lambda: software)
+    with Cluster("auto").connected() as cluster, pytest.raises(WorkFailedError, match=sentence) as error:
+        cluster.run(work.double, "", [1], needs=Needs(), on_event=print)
     assert error.value.is_input_error
 
 
 @pytest.mark.usefixtures("ray")
 def test_a_node_that_cannot_import_the_package_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "convrnn.cluster", None)
-    with pytest.raises(InputError, match=r"node alpha cannot import convrnn \(import of convrnn.cluster halted"):
+    monkeypatch.setitem(sys.modules, "convrnn.cluster.node", None)
+    with pytest.raises(InputError, match=r"node alpha cannot import convrnn \(import of convrnn.cluster.node halted"):
         Cluster("auto").connected().__enter__()
 
 
 def test_an_exception_of_a_task_is_not_taken_for_a_lost_node(ray, monkeypatch):
     with Cluster("auto").connected() as cluster:
-        monkeypatch.setattr(module, "serve", lambda *_: {}["x"])
-        monkeypatch.setattr(module, "call", lambda *_: {}["y"])
+        monkeypatch.setattr(node, "serve", lambda *_: {}["x"])
+        monkeypatch.setattr(node, "call", lambda *_: {}["y"])
         with pytest.raises(WorkFailedError, match="KeyError: 'x'") as error:
             cluster.run(work.double, "", [1], needs=Needs(), on_event=print)
         assert not error.value.is_input_error
@@ -183,10 +181,10 @@ def test_a_cluster_that_does_not_answer_is_named(ray, monkeypatch):
 def test_the_address_of_a_cluster_that_crashed_is_found(monkeypatch, tmp_path):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
-    assert module._address_of_auto() == ""
+    assert connection.address_of_auto() == ""
     (tmp_path / "ray").mkdir()
     (tmp_path / "ray" / "ray_current_cluster").write_text("10.0.0.7:6379\n")
-    assert module._address_of_auto() == "10.0.0.7:6379"
+    assert connection.address_of_auto() == "10.0.0.7:6379"
 
 
 @pytest.mark.parametrize(

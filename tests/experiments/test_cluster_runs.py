@@ -7,8 +7,7 @@ import threading
 import pytest
 
 import fake_ray
-from convrnn import cluster
-from convrnn.cluster import Cluster
+from convrnn.cluster import Cluster, connection
 from convrnn.errors import InputError
 from convrnn.experiments import compare, estimate, plan_reproduction, work
 from convrnn.experiments.progress import Progress
@@ -23,7 +22,7 @@ EXPERIMENT = {"models": ["conv"], "split": "partitions", "seeds": 2, "max_epochs
 
 @pytest.fixture
 def ray(monkeypatch):
-    monkeypatch.setattr(cluster, "_address_of_auto", lambda: "")
+    monkeypatch.setattr(connection, "address_of_auto", lambda: "")
     monkeypatch.setattr(work, "_extracted", set())
     return fake_ray.install(monkeypatch, alpha={"CPU": 2.0}, beta={"CPU": 1.0})
 
