@@ -24,6 +24,7 @@ class Scripted:
     """A learner with given numbers of validation errors, one per epoch; training counts the batches."""
 
     num_classes = 3
+    devices = 1
     device = torch.device("cpu")
 
     def __init__(self, errors):
