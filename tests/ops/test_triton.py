@@ -80,6 +80,11 @@ def whole(*tensors):
     return torch.ops.convrnn.triton_lstm(*tensors, False)[0]
 
 
+def both(*tensors):
+    *parameters, _ = tensors[1:]
+    return torch.ops.convrnn.triton_bilstm(*tensors, *parameters)[0]
+
+
 def compiled(gpu, kernel, arguments, warps=4, stages=3):
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource, compile
@@ -99,6 +104,7 @@ def compiled(gpu, kernel, arguments, warps=4, stages=3):
 
 
 PAPERS = {"frames": 180, "features": 26, "hidden": 100}
+LONG = {"batch": 32, "frames": 1, "features": 100, "hidden": 256}
 
 
 @needs_triton
@@ -113,15 +119,9 @@ PAPERS = {"frames": 180, "features": 26, "hidden": 100}
         pytest.param(
             A100, windowed("last"), "medium", torch.float32, PAPERS | {"batch": 8, "hidden": 50}, True, id="tf32"
         ),
-        pytest.param(
-            H100,
-            whole,
-            "highest",
-            torch.float32,
-            {"batch": 32, "frames": 1, "features": 100, "hidden": 256},
-            None,
-            id="whole",
-        ),
+        pytest.param(H100, whole, "highest", torch.float32, LONG, None, id="whole"),
+        pytest.param(H100, both, "highest", torch.float32, LONG, None, id="both"),
+        pytest.param(H100, both, "highest", torch.bfloat16, LONG, None, id="both-bf16"),
     ],
 )
 def test_kernels_compile_for_gpus_and_fit_them(
@@ -276,6 +276,29 @@ def test_cudnns_operation_equals_the_references(reverse, lengths, without):
     results = values_and_gradients(by_cudnn, tensors, **options)
     for name, value in results.items():
         torch.testing.assert_close(value, expected["hidden" if name == "y" else name], rtol=1e-5, atol=1e-5)
+
+
+def both_directions(x, lengths=None, **named):
+    """:func:`convrnn.ops.bilstm_hidden` with the parameters of the backward direction under names with a suffix."""
+    backward = {name.removesuffix("_reverse"): named.pop(name) for name in list(named) if name.endswith("_reverse")}
+    return ops.bilstm_hidden(x, named, backward, lengths=lengths)
+
+
+@pytest.mark.parametrize("lengths", [None, [11, 6, 0, 2]])
+@pytest.mark.parametrize("without", [(), ("bias", "initial_hidden"), ("bias", "initial_hidden", "initial_cell")])
+def test_cudnns_operation_for_both_directions_equals_the_references(lengths, without, monkeypatch):
+    monkeypatch.setattr(cudnn, "_on_gpu", lambda _: True)
+    tensors = draw_float32(without=(*without, "weight_peephole"))
+    other = draw_float32(without=(*without, "weight_peephole"), seed=1)
+    del other["x"]
+    tensors |= {f"{name}_reverse": tensor for name, tensor in other.items()}
+    lengths = None if lengths is None else torch.tensor(lengths)
+    with ops.use_backend("reference"):
+        expected = values_and_gradients(both_directions, tensors, lengths=lengths)
+    with ops.use_backend("cudnn"):
+        results = values_and_gradients(both_directions, tensors, lengths=lengths)
+    for name, value in results.items():
+        torch.testing.assert_close(value, expected[name], rtol=1e-5, atol=1e-5)
 
 
 def test_hidden_states_computed_alone_equal_the_hidden_states(monkeypatch):

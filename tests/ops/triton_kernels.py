@@ -203,6 +203,50 @@ def test_whole_sequences_equal_the_references_in_float64(used, reverse, everythi
     assert not {name: error for name, error in found.items() if not error <= 1e-5}
 
 
+def both_directions(x, lengths=None, **named):
+    """:func:`convrnn.ops.bilstm_hidden` with the parameters of the backward direction under names with a suffix."""
+    backward = {name.removesuffix("_reverse"): named.pop(name) for name in list(named) if name.endswith("_reverse")}
+    return ops.bilstm_hidden(x, named, backward, lengths=lengths)
+
+
+def drawn_for_both(**options):
+    backward = {f"{name}_reverse": t for name, t in drawn(**options, seed=1).items() if name != "x"}
+    return drawn(**options) | backward
+
+
+@pytest.mark.parametrize("everything", [False, True])
+def test_both_directions_equal_the_references_in_float64(everything):
+    lengths = torch.tensor([5, 2, 0], device=DEVICE) if everything else None
+    tensors = drawn_for_both(batch=3, frames=5, hidden=21, without=() if everything else OPTIONAL)
+    call = functools.partial(run, both_directions, tensors, lengths=lengths)
+    found = errors(call(), call(backend="reference", dtype=torch.float64))
+    assert not {name: error for name, error in found.items() if not error <= 1e-5}
+    assert same(call(), call())
+
+
+@pytest.mark.parametrize("wanted", [["x"], ["weight_hh_reverse"], ["bias", "initial_cell_reverse"]], ids=str)
+def test_gradients_of_some_tensors_of_both_directions_equal_those_of_all(wanted):
+    tensors = drawn_for_both(batch=2, frames=5, hidden=14)
+    expected = run(both_directions, tensors)
+    fixed = {name: tensor for name, tensor in tensors.items() if name not in wanted}
+    results = run(functools.partial(both_directions, **fixed), {name: tensors[name] for name in wanted})
+    assert same(results, {name: expected[name] for name in results})
+
+
+def test_both_directions_need_the_same_parameters():
+    tensors = drawn(batch=2, frames=5, hidden=4)
+    backward = {name: tensor for name, tensor in tensors.items() if name != "x"}
+    smaller = {name: tensor for name, tensor in drawn(batch=2, frames=5, hidden=3).items() if name != "x"}
+    for changed, sentence in (
+        (backward | {"bias": None}, "bias is given for one direction and missing for the other"),
+        (backward | {"initial_cell": backward["initial_cell"].half()}, "initial_cell must be the same in both"),
+        (smaller, "weight_ih must be the same in both directions"),
+        (backward | {"bias": torch.zeros(1, device=DEVICE)}, r"bias must have shape \[16\]"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            torch.ops.convrnn.triton_bilstm(*tensors.values(), None, *changed.values())
+
+
 # The unit roundoff: the largest relative error of rounding a number to the dtype.
 ROUNDOFF = {torch.bfloat16: 2.0**-9, torch.float16: 2.0**-12}
 
@@ -444,7 +488,7 @@ def test_layers_and_compiled_layers_equal_the_references(make_layer):
 
 
 @pytest.mark.parametrize("everything", [True, False])
-@pytest.mark.parametrize("name", ["triton_windowed_lstm", "triton_lstm"])
+@pytest.mark.parametrize("name", ["triton_windowed_lstm", "triton_lstm", "triton_bilstm"])
 def test_registered_operations_keep_pytorchs_rules(name, everything):
     tensors = drawn(batch=2, frames=5, hidden=4, without=() if everything else OPTIONAL)
     leaves = [None if tensor is None else tensor.requires_grad_() for tensor in tensors.values()]
@@ -453,6 +497,10 @@ def test_registered_operations_keep_pytorchs_rules(name, everything):
     arguments = {
         "triton_windowed_lstm": (*leaves, lengths, *options, everything, torch.float32),
         "triton_lstm": (*leaves, lengths, everything),
+        "triton_bilstm": (
+            *(*leaves, lengths),
+            *(None if leaf is None else leaf.detach().clone().requires_grad_() for leaf in leaves[1:]),
+        ),
     }[name]
     torch.library.opcheck(getattr(torch.ops.convrnn, name).default, arguments)
 

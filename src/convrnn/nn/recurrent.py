@@ -57,11 +57,15 @@ class _Recurrent(nn.Module, Generic[_Module]):
         """Hidden states: ``[batch, frames, input_size]`` to ``[batch, frames, directions * hidden_size]``."""
         x = flatten_frames(x, self.input_size, self.weight_hh_l0.dtype)
         options = self._options()
-        hidden = []
-        for suffix in self._suffixes():
-            tensors = {name: getattr(self, name + suffix) for name in self.cell.tensor_names}
-            reverse = suffix.endswith("_reverse")
-            hidden.append(self.cell.over_sequences(x, tensors, options, lengths=lengths, reverse=reverse))
+        directions = [
+            {name: getattr(self, name + suffix) for name in self.cell.tensor_names} for suffix in self._suffixes()
+        ]
+        if self.bidirectional and self.cell.bidirectional_operation is not None:
+            return self.cell.bidirectional_operation(x, *directions, lengths=lengths)
+        hidden = [
+            self.cell.over_sequences(x, tensors, options, lengths=lengths, reverse=number == 1)
+            for number, tensors in enumerate(directions)
+        ]
         return torch.cat(hidden, dim=-1) if self.bidirectional else hidden[0]
 
     @classmethod

@@ -5,6 +5,25 @@
 
 from convrnn.ops import opaque as opaque  # registers torch.ops.convrnn.rnn, gru and lstm
 from convrnn.ops.dispatch import use_backend
-from convrnn.ops.functional import gru, lstm, lstm_hidden, rnn, windowed_gru, windowed_lstm, windowed_rnn
+from convrnn.ops.functional import (
+    bilstm_hidden,
+    gru,
+    lstm,
+    lstm_hidden,
+    rnn,
+    windowed_gru,
+    windowed_lstm,
+    windowed_rnn,
+)
 
-__all__ = ["gru", "lstm", "lstm_hidden", "rnn", "use_backend", "windowed_gru", "windowed_lstm", "windowed_rnn"]
+__all__ = [
+    "bilstm_hidden",
+    "gru",
+    "lstm",
+    "lstm_hidden",
+    "rnn",
+    "use_backend",
+    "windowed_gru",
+    "windowed_lstm",
+    "windowed_rnn",
+]

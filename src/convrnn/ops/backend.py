@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from convrnn.ops.operands import CellOperands
 
@@ -96,6 +97,15 @@ def why_no_kernel() -> str | None:
 def gpu_architecture(device: torch.device) -> str:
     """The GPU's instruction set, such as "sm_90"."""
     return "sm_{}{}".format(*torch.cuda.get_device_capability(device))
+
+
+def in_turn(lstm_hidden: Callable[[Any, bool], Tensor]) -> Callable[[Any, Any], Tensor]:
+    """The hidden states of both directions side by side, by a function that computes those of one."""
+
+    def both(forward: Any, backward: Any) -> Tensor:  # noqa: ANN401
+        return torch.cat([lstm_hidden(forward, False), lstm_hidden(backward, True)], dim=-1)
+
+    return both
 
 
 def first_of(function: Callable[..., Any]) -> Callable[..., Any]:

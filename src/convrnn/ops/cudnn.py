@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from convrnn.ops.backend import Backend, Implementation, gpu_architecture, why_no_kernel
+from convrnn.ops.backend import Backend, Implementation, gpu_architecture, in_turn, why_no_kernel
 from convrnn.ops.checks import check_floating
 from convrnn.ops.geometry import mask_frames, reverse_frames
 from convrnn.ops.operands import CellOperands, LSTMOperands
@@ -28,28 +28,64 @@ def lstm_hidden(operands: LSTMOperands, reverse: bool) -> Tensor:
     """
     operands.check()
     check_floating(operands.named)
-    x, weight_ih, weight_hh, bias, _, initial_hidden, initial_cell, lengths = operands.tensors
-    assert x is not None
-    assert weight_ih is not None
-    assert weight_hh is not None
-    rows, hidden = weight_hh.shape
-    # PyTorch adds a second bias, zero here; and cuDNN needs its parameters in one block of memory.
-    biases = (x.new_zeros(rows) if bias is None else bias, x.new_zeros(rows))
-    pieces = torch.cat([weight_ih.flatten(), weight_hh.flatten(), *biases]).split(
-        [weight_ih.numel(), weight_hh.numel(), rows, rows]
-    )
-    weights = [pieces[0].view_as(weight_ih), pieces[1].view_as(weight_hh), *pieces[2:]]
-    state = [
-        (x.new_zeros(hidden) if initial is None else initial).expand(1, x.size(0), hidden).contiguous()
-        for initial in (initial_hidden, initial_cell)
+    x, lengths = mask_frames(operands.x, operands.lengths), operands.lengths
+    if not reverse:
+        return mask_frames(_states(x, operands), lengths)
+    return mask_frames(reverse_frames(_states(reverse_frames(x, lengths), operands), lengths), lengths)
+
+
+def bilstm_hidden(operands: LSTMOperands, backward: LSTMOperands) -> Tensor:
+    """Hidden states of both directions, :func:`convrnn.ops.bilstm_hidden`.
+
+    cuDNN computes them at the same time. With lengths it would have to know them on the host; the directions then take
+    turns.
+
+    Args:
+        operands: Of the forward direction, without peepholes.
+        backward: Of the backward direction.
+
+    Raises:
+        ValueError: naming a tensor that does not fit.
+
+    Example:
+        >>> operands = LSTMOperands(torch.randn(2, 9, 26), torch.randn(32, 26), torch.randn(32, 8), None)
+        >>> bilstm_hidden(operands, operands).shape
+        torch.Size([2, 9, 16])
+    """
+    if operands.lengths is not None:
+        return in_turn(lstm_hidden)(operands, backward)
+    for each in (operands, backward):
+        each.check()
+        check_floating(each.named)
+    return _states(operands.x, operands, backward)
+
+
+def _states(x: Tensor, *directions: LSTMOperands) -> Tensor:
+    """The hidden states of one direction, or of both side by side, without lengths."""
+    matrices = [matrix for each in directions for matrix in (each.weight_ih, each.weight_hh)]
+    # PyTorch adds a second bias, zero here.
+    zeros = x.new_zeros(matrices[0].size(0))
+    biases = [bias for each in directions for bias in (zeros if each.bias is None else each.bias, zeros)]
+    # cuDNN needs its parameters in one block of memory.
+    block = torch.cat([tensor.flatten() for tensor in (*matrices, *biases)])
+    sizes = [tensor.numel() for tensor in (*matrices, *biases)]
+    parts = [part.view_as(tensor) for part, tensor in zip(block.split(sizes), (*matrices, *biases), strict=True)]
+    first_bias = len(matrices)
+    weights = [
+        part
+        for number in range(0, first_bias, 2)
+        for part in (*parts[number : number + 2], *parts[first_bias + number : first_bias + number + 2])
     ]
-    x = mask_frames(x, lengths)
-    if reverse:
-        x = reverse_frames(x, lengths)
-    states: Tensor = torch.lstm(x, state, weights, True, 1, 0.0, torch.is_grad_enabled(), False, True)[0]
-    if reverse:
-        states = reverse_frames(states, lengths)
-    return mask_frames(states, lengths)
+    hidden = directions[0].hidden
+    state = [
+        torch.stack([x.new_zeros(hidden) if h is None else h for h in initial])
+        .unsqueeze(1)
+        .expand(-1, x.size(0), -1)
+        .contiguous()
+        for initial in ([d.initial_hidden for d in directions], [d.initial_cell for d in directions])
+    ]
+    states: Tensor = torch.lstm(x, state, weights, True, 1, 0.0, torch.is_grad_enabled(), len(directions) == 2, True)[0]
+    return states
 
 
 def _cannot_run(operands: CellOperands) -> str | None:
@@ -77,7 +113,7 @@ def _describe(device: torch.device) -> Implementation:
 BACKEND = Backend(
     name="cudnn",
     title="cuDNN",
-    operations={"lstm_hidden": lstm_hidden},
+    operations={"lstm_hidden": lstm_hidden, "bilstm_hidden": bilstm_hidden},
     cannot_run=_cannot_run,
     missing=_missing,
     describe=_describe,

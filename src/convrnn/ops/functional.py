@@ -1,5 +1,6 @@
 """The public operations: pure functions on tensors, run by the backend that :mod:`dispatch` chooses."""
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -337,6 +338,47 @@ def lstm_hidden(
     with _without_autocast(x):
         run = choose("lstm_hidden", operands)
         states: Tensor = run(operands, reverse)
+    return states
+
+
+def bilstm_hidden(
+    x: Tensor,
+    forward: Mapping[str, Tensor | None],
+    backward: Mapping[str, Tensor | None],
+    *,
+    lengths: Tensor | None = None,
+) -> Tensor:
+    """The hidden states of two LSTMs over whole sequences, one of them from the last frame to the first.
+
+    On a GPU both are computed at the same time.
+
+    Args:
+        x: Frames ``[batch, frames, in]``.
+        forward: The parameters of :func:`lstm` for the forward direction, by name.
+        backward: Likewise for the backward direction, with the same names and shapes.
+        lengths: Valid frames of each sequence, int64 ``[batch]``; None is all.
+
+    Returns:
+        The hidden states of both side by side ``[batch, frames, 2H]``, in frame order, zeros past the length.
+
+    Raises:
+        ValueError: naming the argument whose shape, dtype or value does not fit.
+
+    Example:
+        >>> parameters = {"weight_ih": torch.randn(32, 26), "weight_hh": torch.randn(32, 8), "bias": None}
+        >>> bilstm_hidden(torch.randn(2, 9, 26), parameters, parameters).shape
+        torch.Size([2, 9, 16])
+    """
+    weight_hh = forward["weight_hh"]
+    assert weight_hh is not None
+    x, lengths = _check_sequences(x, weight_hh, lengths)
+    one, other = (LSTMOperands(x, **parameters, lengths=lengths) for parameters in (forward, backward))  # type: ignore[arg-type]
+    for name, first, second in zip(one.tensor_names, one.differentiable, other.differentiable, strict=True):
+        if (None if first is None else first.shape) != (None if second is None else second.shape):
+            raise ValueError(f"{name} must have the same shape in both directions, or be None in both")
+    with _without_autocast(x):
+        run = choose("bilstm_hidden", one)
+        states: Tensor = run(one, other)
     return states
 
 

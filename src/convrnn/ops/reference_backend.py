@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from convrnn.ops import reference
-from convrnn.ops.backend import Backend, Implementation, first_of, gpu_architecture
+from convrnn.ops.backend import Backend, Implementation, first_of, gpu_architecture, in_turn
 from convrnn.ops.operands import CellOperands, Windows
 from convrnn.ops.registration import register_composite
 
@@ -70,6 +70,7 @@ BACKEND = Backend(
         "gru": _over_sequences(reference.gru),
         "lstm": _lstm,
         "lstm_hidden": first_of(_lstm),
+        "bilstm_hidden": in_turn(first_of(_lstm)),
     },
     cannot_run=_nothing,
     missing=_nothing,

@@ -15,7 +15,7 @@ from convrnn.ops import backend
 from convrnn.ops.backend import Backend, Implementation, first_of, why_no_kernel
 from convrnn.ops.operands import CellOperands
 from convrnn.ops.triton import tiles
-from convrnn.ops.triton.sequence import lstm
+from convrnn.ops.triton.sequence import bilstm_hidden, lstm
 from convrnn.ops.triton.windowed import windowed_lstm
 
 __all__ = ["BACKEND"]
@@ -60,7 +60,12 @@ def _describe(device: torch.device) -> Implementation:
 BACKEND = Backend(
     name="triton",
     title="Triton",
-    operations={"windowed_lstm": windowed_lstm, "lstm": lstm, "lstm_hidden": first_of(lstm)},
+    operations={
+        "windowed_lstm": windowed_lstm,
+        "lstm": lstm,
+        "lstm_hidden": first_of(lstm),
+        "bilstm_hidden": bilstm_hidden,
+    },
     cannot_run=_cannot_run,
     missing=_missing,
     describe=_describe,

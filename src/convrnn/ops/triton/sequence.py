@@ -1,16 +1,16 @@
-"""The LSTM over whole sequences on the GPU, as registered PyTorch operations.
+"""The LSTM over whole sequences on the GPU, in one direction or both, as registered PyTorch operations.
 
 If a batch needs no more programs than there are multiprocessors, all steps take a single launch; otherwise every step
-is a separate launch.
+is a separate launch. Both directions take the same launches.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from convrnn.ops import geometry
 from convrnn.ops.operands import LSTMGradients, LSTMOperands, hand_out, refuse_second_derivative
 from convrnn.ops.registration import LSTM, Operation, without_autocast
 from convrnn.ops.triton import tiles
@@ -18,91 +18,191 @@ from convrnn.ops.triton.operands import check_other, first_product, new_result, 
 from convrnn.ops.triton.tiles import Tile
 
 
-def _tile(operands: LSTMOperands) -> Tile:
-    return tiles.choose_step(operands.x.size(0), operands.hidden, operands.x.dtype, operands.x.device)
+@dataclass(frozen=True)
+class _Stack:
+    """The operands of one direction or of both, with a first axis of directions in all but ``x`` and ``lengths``.
+
+    Attributes:
+        operands: The prepared operands of each direction.
+        reverse: Whether the first direction goes backwards.
+        tile: The work of one program.
+    """
+
+    operands: tuple[LSTMOperands, ...]
+    reverse: bool
+    tile: Tile
+
+    @classmethod
+    def of(cls, *operands: LSTMOperands, reverse: bool) -> "_Stack":
+        prepared = tuple(prepare(each) for each in operands)
+        x, hidden = prepared[0].x, prepared[0].hidden
+        return cls(prepared, reverse, tiles.choose_step(x.size(0), hidden, x.dtype, x.device, len(prepared)))
+
+    @property
+    def first(self) -> LSTMOperands:
+        """The operands of the first direction; ``x`` and ``lengths`` are the same in both."""
+        return self.operands[0]
+
+    def __getitem__(self, name: str) -> Tensor | None:
+        """A parameter of all directions."""
+        return _stacked([getattr(each, name) for each in self.operands])
+
+    @property
+    def states_shape(self) -> tuple[int, ...]:
+        """Shape of the states, ``[directions, batch, frames, H]``."""
+        return len(self.operands), *self.first.states_shape
+
+    @property
+    def results_shape(self) -> tuple[int, ...]:
+        """Shape of an operation's states, without the first axis if there is one direction."""
+        return self.states_shape if len(self.operands) > 1 else self.states_shape[1:]
+
+    @property
+    def reversed(self) -> list[bool]:
+        """Whether each direction goes backwards."""
+        return [self.reverse != (number == 1) for number in range(len(self.operands))]
+
+    @property
+    def programs(self) -> tuple[int, int, int]:
+        """Number of programs for the sequences, the units and the directions."""
+        x, tile = self.first.x, self.tile
+        return -(-x.size(0) // tile.rows), -(-self.first.hidden // tile.units), len(self.operands)
+
+    def arguments(self) -> dict[str, Any]:
+        """The arguments that both kernels take."""
+        x, tile = self.first.x, self.tile
+        return {
+            "weight_hh": self["weight_hh"],
+            "weight_peephole": self["weight_peephole"],
+            "initial_cell": self["initial_cell"],
+            "lengths": self.first.lengths,
+            "batch": x.size(0),
+            "frames": x.size(1),
+            "reverse": int(self.reverse),
+            "H": self.first.hidden,
+            "PRECISION": tiles.precision(x.dtype),
+            "ROWS": tile.rows,
+            "UNITS": tile.units,
+            "INNER": tile.inner,
+        }
+
+    def spans(self) -> list[dict[str, Any]]:
+        """The steps of each launch: all steps in one launch if all programs can run at the same time."""
+        x, (rows, units, directions) = self.first.x, self.programs
+        frames, arrived = x.size(1), x.new_zeros(directions, rows, dtype=torch.int32)
+        length = frames if tiles.run_together(rows * units * directions, x.device) else 1
+        return [
+            {"begin": begin, "end": min(begin + length, frames), "arrived": arrived}
+            for begin in range(0, frames, length)
+        ]
+
+    def project(self, x: Tensor) -> Tensor:
+        """The projections of the frames with the bias, ``[directions, batch, frames, 4H]``."""
+        bias = self["bias"]
+        if len(self.operands) == 1:
+            return F.linear(x, self.first.weight_ih, None if bias is None else bias[0].to(x.dtype)).unsqueeze(0)
+        frames, weights = x.flatten(0, 1).expand(len(self.operands), -1, -1), self.weight("weight_ih").mT
+        projected = (
+            frames.bmm(weights) if bias is None else torch.baddbmm(bias.unsqueeze(1).to(x.dtype), frames, weights)
+        )
+        return projected.view(-1, *x.shape[:2], 4 * self.first.hidden)
+
+    def weight(self, name: str) -> Tensor:
+        """A parameter that is never missing."""
+        weight = self[name]
+        assert weight is not None
+        return weight
+
+    def masked(self, states: Tensor) -> Tensor:
+        """``[directions, batch, frames, ...]`` with zeros past the lengths."""
+        lengths = self.first.lengths
+        if lengths is None:
+            return states
+        inside = torch.arange(states.size(2), device=states.device) < lengths.unsqueeze(1)
+        return torch.where(inside.unsqueeze(-1), states, states.new_zeros(()))
+
+    def starts(self) -> Tensor:
+        """True at the frame of each sequence's first step: ``[directions, batch, frames, 1]``."""
+        x, lengths = self.first.x, self.first.lengths
+        frame = torch.arange(x.size(1), device=x.device)
+        last = x.size(1) - 1 if lengths is None else lengths.unsqueeze(1).clamp(max=x.size(1)) - 1
+        starts = [(frame == (last if reverse else 0)).expand(x.size(0), -1) for reverse in self.reversed]
+        return torch.stack(starts).unsqueeze(3)
+
+    def states_before(self, hidden: Tensor, starts: Tensor) -> Tensor:
+        """The hidden state before the step of every frame; before the first step, the initial state."""
+        before = torch.stack(
+            [
+                F.pad(states[:, 1:], (0, 0, 0, 1)) if reverse else F.pad(states[:, :-1], (0, 0, 1, 0))
+                for states, reverse in zip(hidden, self.reversed, strict=True)
+            ]
+        )
+        initial = self["initial_hidden"]
+        return before if initial is None else torch.where(starts, initial[:, None, None].to(hidden.dtype), before)
 
 
-def _arguments(operands: LSTMOperands, tile: Tile, reverse: bool) -> dict[str, Any]:
-    """The arguments that both kernels take."""
-    return {
-        "weight_hh": operands.weight_hh,
-        "weight_peephole": operands.weight_peephole,
-        "initial_cell": operands.initial_cell,
-        "lengths": operands.lengths,
-        "batch": operands.x.size(0),
-        "frames": operands.x.size(1),
-        "H": operands.hidden,
-        "REVERSE": reverse,
-        "PRECISION": tiles.precision(operands.x.dtype),
-        "ROWS": tile.rows,
-        "UNITS": tile.units,
-        "INNER": tile.inner,
-    }
-
-
-def _programs(operands: LSTMOperands, tile: Tile) -> tuple[int, int]:
-    return -(-operands.x.size(0) // tile.rows), -(-operands.hidden // tile.units)
-
-
-def _spans(x: Tensor, programs: tuple[int, int]) -> list[dict[str, Any]]:
-    """The steps of each launch: all steps in one launch if all programs can run at the same time."""
-    frames, arrived = x.size(1), x.new_zeros(programs[0], dtype=torch.int32)
-    length = frames if tiles.run_together(programs[0] * programs[1], x.device) else 1
-    return [
-        {"begin": begin, "end": min(begin + length, frames), "arrived": arrived} for begin in range(0, frames, length)
-    ]
-
-
-def _project(x: Tensor, operands: LSTMOperands) -> Tensor:
-    return F.linear(x, operands.weight_ih, None if operands.bias is None else operands.bias.to(x.dtype))
+def _stacked(tensors: list[Tensor | None]) -> Tensor | None:
+    given = [tensor for tensor in tensors if tensor is not None]
+    if not given:
+        return None
+    return given[0].unsqueeze(0) if len(given) == 1 else torch.stack(given)
 
 
 @without_autocast
-def _forward(operands: LSTMOperands, reverse: bool) -> tuple[Tensor, Tensor, Tensor]:
+def _forward(operands: LSTMOperands, *others: Any) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ANN401
     """:func:`convrnn.ops.lstm` by the kernels, and the cell states in float32, empty if they are float32 already.
 
-    ``x``, ``weight_ih`` and ``weight_hh`` have the dtype of the products; the other parameters may have any.
+    ``x``, ``weight_ih`` and ``weight_hh`` have the dtype of the products; the other parameters may have any. The others
+    are the direction or, for both, the parameters of the backward one; then all results have a first axis.
     """
-    operands = prepare(operands)
-    x = operands.x
-    hidden = new_result(operands, operands.states_shape)
-    cell = new_result(operands, operands.states_shape, torch.float32)
+    stack = _stack(operands, others)
+    x = stack.first.x
+    hidden = new_result(stack.first, stack.results_shape)
+    cell = new_result(stack.first, stack.results_shape, torch.float32)
     if x.size(0):
         from convrnn.ops.triton.kernels import sequence
 
-        tile = _tile(operands)
-        arguments = _arguments(operands, tile, reverse) | {
-            "wx": _project(x, operands),
-            "first": first_product(operands),
+        arguments = stack.arguments() | {
+            "wx": stack.project(x),
+            "first": _stacked([first_product(each) for each in stack.operands]),
             "hidden": hidden,
             "cell": cell,
         }
-        programs = _programs(operands, tile)
-        for span in _spans(x, programs):
-            tiles.launch(sequence.forward, programs, arguments | span, tile.warps, tile.stages)
+        for span in stack.spans():
+            tiles.launch(sequence.forward, stack.programs, arguments | span, stack.tile.warps, stack.tile.stages)
     return (hidden, cell, cell.new_empty(0)) if x.dtype == torch.float32 else (hidden, cell.to(x.dtype), cell)
 
 
-def _fake_forward(operands: LSTMOperands, reverse: bool) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ARG001
+def _stack(operands: LSTMOperands, others: tuple[Any, ...]) -> _Stack:
+    if len(others) == 1:
+        return _Stack.of(operands, reverse=others[0])
+    return _Stack.of(operands, _backward_operands(operands, others), reverse=False)
+
+
+def _backward_operands(operands: LSTMOperands, parameters: tuple[Tensor | None, ...]) -> LSTMOperands:
+    """The operands of the backward direction.
+
+    Raises:
+        ValueError: They do not fit those of the forward direction.
+    """
+    other = LSTMOperands(operands.x, *parameters, operands.lengths)  # type: ignore[arg-type,call-arg]
+    other.check()
+    for name, one, two in zip(operands.tensor_names, operands.differentiable, other.differentiable, strict=True):
+        if (one is None) != (two is None):
+            raise ValueError(f"{name} is given for one direction and missing for the other")
+        if one is not None and two is not None and (one.shape, one.dtype) != (two.shape, two.dtype):
+            raise ValueError(
+                f"{name} must be the same in both directions, but is {one.dtype} with shape {list(one.shape)} and "
+                f"{two.dtype} with shape {list(two.shape)}"
+            )
+    return other
+
+
+def _fake_forward(operands: LSTMOperands, *others: Any) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ANN401
     x, shape = operands.x, operands.states_shape
+    shape = shape if len(others) == 1 else (2, *shape)  # type: ignore[assignment]
     exact = x.new_empty(0 if x.dtype == torch.float32 else shape, dtype=torch.float32)
     return x.new_empty(shape), x.new_empty(shape), exact
-
-
-def _starts(operands: LSTMOperands, reverse: bool) -> Tensor:
-    """True at the frame of each sequence's first step: ``[batch, frames, 1]``."""
-    x, lengths = operands.x, operands.lengths
-    frame = torch.arange(x.size(1), device=x.device)
-    last = x.size(1) - 1 if lengths is None else lengths.unsqueeze(1).clamp(max=x.size(1)) - 1
-    first = last if reverse else 0
-    return (frame == first).expand(x.size(0), -1).unsqueeze(2)
-
-
-def _states_before(hidden: Tensor, starts: Tensor, operands: LSTMOperands, reverse: bool) -> Tensor:
-    """The hidden state before the step of every frame; before the first step, the initial state."""
-    before = F.pad(hidden[:, 1:], (0, 0, 0, 1)) if reverse else F.pad(hidden[:, :-1], (0, 0, 1, 0))
-    initial_hidden = operands.initial_hidden
-    return before if initial_hidden is None else torch.where(starts, initial_hidden.to(hidden.dtype), before)
 
 
 @without_autocast
@@ -112,51 +212,68 @@ def _backward(
     hidden: Tensor,
     cell: Tensor,
     operands: LSTMOperands,
-    reverse: bool,
-    with_x: bool,
+    *others: Any,  # noqa: ANN401
 ) -> list[Tensor]:
-    """Gradients of x (empty unless ``with_x``) and of the parameters that are not None, in order."""
-    operands = prepare(operands)
-    weight_ih, weight_hh = operands.weight_ih, operands.weight_hh
-    check_other("hidden", hidden, operands.states_shape, operands, operands.x.dtype)
-    check_other("cell", cell, operands.states_shape, operands, torch.float32)
-    check_other("grad_hidden", grad_hidden, operands.states_shape, operands)
-    check_other("grad_cell", grad_cell, operands.states_shape, operands)
-    x = geometry.mask_frames(operands.x, operands.lengths)
-    starts = _starts(operands, reverse)
-    before = _states_before(hidden, starts, operands, reverse).flatten(0, 1)
-    sums_of_gates = torch.addmm(_project(x, operands).flatten(0, 1), before, weight_hh.mT)
-    gates = geometry.mask_frames(sums_of_gates.unflatten(0, x.shape[:2]), operands.lengths)
-    tile = _tile(operands)
-    programs = _programs(operands, tile)
+    """Gradients of x (empty unless the last argument is true) and of the parameters that are not None, in order."""
+    *others_before, with_x = others
+    stack = _stack(operands, tuple(others_before))
+    shape, first = stack.results_shape, stack.first
+    check_other("hidden", hidden, shape, first, first.x.dtype)
+    check_other("cell", cell, shape, first, torch.float32)
+    check_other("grad_hidden", grad_hidden, shape, first)
+    check_other("grad_cell", grad_cell, shape, first)
+    hidden, cell = hidden.view(stack.states_shape), cell.view(stack.states_shape)
+    x = stack.masked(first.x.unsqueeze(0)).squeeze(0)
+    starts = stack.starts()
+    before = stack.states_before(hidden, starts).flatten(1, 2)
+    weight_ih, weight_hh = stack.weight("weight_ih"), stack.weight("weight_hh")
+    sums_of_gates = _times(before, weight_hh.mT, stack.project(x).flatten(1, 2))
+    gates = stack.masked(sums_of_gates.unflatten(1, x.shape[:2]))
     sums = None
-    if operands.weight_peephole is not None or operands.initial_cell is not None:
-        sums = x.new_zeros(programs[0], 4, operands.hidden, dtype=torch.float32)
+    if first.weight_peephole is not None or first.initial_cell is not None:
+        sums = x.new_zeros(len(stack.operands), stack.programs[0], 4, first.hidden, dtype=torch.float32)
     if x.size(0):
         from convrnn.ops.triton.kernels import sequence
 
-        arguments = _arguments(operands, tile, reverse) | {
+        arguments = stack.arguments() | {
             "grad_hidden": None if grad_hidden is None else grad_hidden.contiguous(),
             "grad_cell": None if grad_cell is None else grad_cell.contiguous(),
             "cell": cell,
             "gates": gates,
-            "carried": cell.new_empty(x.size(0), operands.hidden),
+            "carried": cell.new_empty(len(stack.operands), x.size(0), first.hidden),
             "sums": sums,
         }
-        for span in reversed(_spans(x, programs)):
-            tiles.launch(sequence.backward, programs, arguments | span, tile.warps, tile.stages)
-    rows = gates.flatten(0, 1)
-    return operands.list_gradients(
-        LSTMGradients(
-            rows.mm(weight_ih).view(x.shape) if with_x else None,
-            rows.mT.mm(x.flatten(0, 1)),
-            rows.mT.mm(before),
-            bias=rows.sum(0, dtype=torch.float32),
-            weight_peephole=None if sums is None else sums[:, :3].sum(0),
-            initial_hidden=weight_hh.mT.mv(torch.where(starts, gates, gates.new_zeros(())).sum((0, 1))),
-            initial_cell=None if sums is None else sums[:, 3].sum(0),
-        )
-    )
+        for span in reversed(stack.spans()):
+            tiles.launch(sequence.backward, stack.programs, arguments | span, stack.tile.warps, stack.tile.stages)
+    rows = gates.flatten(1, 2)
+    of_first = torch.where(starts, gates, gates.new_zeros(())).sum((1, 2)).unsqueeze(2)
+    frames = x.flatten(0, 1).expand(len(stack.operands), -1, -1)
+    grad_x = _times(rows, weight_ih).sum(0).view(x.shape) if with_x else None
+    gradients = {
+        "weight_ih": _times(rows.mT, frames),
+        "weight_hh": _times(rows.mT, before),
+        "bias": rows.sum(1, dtype=torch.float32),
+        "weight_peephole": None if sums is None else sums[:, :, :3].sum(1),
+        "initial_hidden": _times(weight_hh.mT, of_first).squeeze(2),
+        "initial_cell": None if sums is None else sums[:, :, 3].sum(1),
+    }
+    listed: list[Tensor] = []
+    for number, each in enumerate(stack.operands):
+        # A copy where there are two, because the results of an operation must not share memory.
+        own = {
+            name: None if value is None else value.squeeze(0) if len(stack.operands) == 1 else value[number].clone()
+            for name, value in gradients.items()
+        }
+        listed += each.list_gradients(LSTMGradients(grad_x, **own))[min(number, 1) :]  # type: ignore[arg-type]
+    return listed
+
+
+def _times(a: Tensor, b: Tensor, add: Tensor | None = None) -> Tensor:
+    """``a @ b + add`` for each direction."""
+    if a.size(0) == 1:
+        product = a[0].mm(b[0]) if add is None else torch.addmm(add[0], a[0], b[0])
+        return product.unsqueeze(0)
+    return a.bmm(b) if add is None else torch.baddbmm(add, a, b)
 
 
 def _fake_backward(
@@ -165,27 +282,41 @@ def _fake_backward(
     hidden: Tensor,  # noqa: ARG001
     cell: Tensor,  # noqa: ARG001
     operands: LSTMOperands,
-    reverse: bool,  # noqa: ARG001
-    with_x: bool,
+    *others: Any,  # noqa: ANN401
 ) -> list[Tensor]:
-    return operands.fake_gradients(with_x)
+    *parameters, with_x = others
+    found = operands.fake_gradients(with_x)
+    if len(parameters) > 1:
+        found += [tensor.new_empty(tensor.shape) for tensor in parameters if tensor is not None]
+    return found
 
+
+_STATES = "Tensor? grad_hidden, Tensor? grad_cell, Tensor hidden, Tensor cell"
+_NAMES = LSTMOperands.tensor_names[1:]
+_BACKWARD_PARAMETERS = ", ".join(
+    f"{kind} {name}_reverse" for kind, name in (part.split() for part in LSTM.split(", ")) if name in _NAMES
+)
 
 _operation = Operation(f"triton_lstm({LSTM}, bool reverse) -> (Tensor, Tensor, Tensor)", _forward, _fake_forward)
 _operation_backward = Operation(
-    "triton_lstm_backward(Tensor? grad_hidden, Tensor? grad_cell, Tensor hidden, Tensor cell, "
-    f"{LSTM}, bool reverse, bool with_x) -> Tensor[]",
+    f"triton_lstm_backward({_STATES}, {LSTM}, bool reverse, bool with_x) -> Tensor[]", _backward, _fake_backward
+)
+_both = Operation(f"triton_bilstm({LSTM}, {_BACKWARD_PARAMETERS}) -> (Tensor, Tensor, Tensor)", _forward, _fake_forward)
+_both_backward = Operation(
+    f"triton_bilstm_backward({_STATES}, {LSTM}, {_BACKWARD_PARAMETERS}, bool with_x) -> Tensor[]",
     _backward,
     _fake_backward,
 )
 
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:  # noqa: ANN401
-    *tensors, ctx.reverse = inputs
+    tensors, others = inputs[: len(_NAMES) + 2], inputs[len(_NAMES) + 2 :]
+    if len(others) == 1:
+        ctx.reverse, others = others[0], ()
     hidden, cell, exact = output
     ctx.mark_non_differentiable(exact)
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(hidden, cell if cell.dtype == torch.float32 else exact, *tensors)
+    ctx.save_for_backward(hidden, cell if cell.dtype == torch.float32 else exact, *tensors, *others)
 
 
 def _differentiate(ctx: Any, grad_hidden: Tensor | None, grad_cell: Tensor | None, _: None) -> tuple[Any, ...]:  # noqa: ANN401
@@ -197,11 +328,40 @@ def _differentiate(ctx: Any, grad_hidden: Tensor | None, grad_cell: Tensor | Non
     return (*hand_out(gradients, tensors, with_x), None, None)
 
 
+def _differentiate_both(
+    ctx: Any,  # noqa: ANN401
+    grad_hidden: Tensor | None,
+    grad_cell: Tensor | None,
+    _: None,
+) -> tuple[Any, ...]:
+    hidden, cell, *tensors = ctx.saved_tensors
+    if grad_hidden is None and grad_cell is None:
+        return (None,) * len(tensors)
+    with_x = ctx.needs_input_grad[0]
+    gradients = _both_backward(grad_hidden, grad_cell, hidden, cell, *tensors, with_x)
+    # The lengths lie between the parameters of the two directions.
+    forward, backward = tensors[: len(_NAMES) + 2], tensors[len(_NAMES) + 2 :]
+    own = 1 + sum(tensor is not None for tensor in forward[1:-1])
+    return (
+        *hand_out(gradients[:own], forward, with_x),
+        None,
+        *hand_out(gradients[own:], [*backward, None]),
+    )
+
+
 _operation.register_autograd(_differentiate, setup_context=_setup)
-_operation_backward.register_autograd(refuse_second_derivative("Triton LSTM kernels can"))
+_both.register_autograd(_differentiate_both, setup_context=_setup)
+for _each in (_operation_backward, _both_backward):
+    _each.register_autograd(refuse_second_derivative("Triton LSTM kernels can"))
 
 
 def lstm(operands: LSTMOperands, reverse: bool) -> tuple[Tensor, Tensor]:
     """:func:`convrnn.ops.lstm` by the kernels."""
     hidden, cell, _ = torch.ops.convrnn.triton_lstm(*operands.tensors, reverse)
     return hidden, cell
+
+
+def bilstm_hidden(operands: LSTMOperands, backward: LSTMOperands) -> Tensor:
+    """:func:`convrnn.ops.bilstm_hidden` by the kernels."""
+    hidden, _, _ = torch.ops.convrnn.triton_bilstm(*operands.tensors, *backward.differentiable[1:])
+    return torch.cat(hidden.unbind(), dim=-1)

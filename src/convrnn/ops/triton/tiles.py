@@ -110,11 +110,18 @@ def choose(rows: int, hidden: int, features: int | None, dtype: torch.dtype, dev
     return tile
 
 
-def choose_step(batch: int, hidden: int, dtype: torch.dtype, device: torch.device) -> Tile:
+def choose_step(batch: int, hidden: int, dtype: torch.dtype, device: torch.device, directions: int = 1) -> Tile:
     """Choose the tile for a step of whole sequences: small, so that many multiprocessors share the step.
 
     It is larger only if there would otherwise be more programs than multiprocessors: these could not wait for each
     other.
+
+    Args:
+        batch: Number of sequences.
+        hidden: Number of hidden units.
+        dtype: Dtype of the operands.
+        device: Device of the operands.
+        directions: 1 or 2.
 
     Example:
         >>> choose_step(32, 256, torch.bfloat16, torch.device("cpu")).rows
@@ -122,7 +129,7 @@ def choose_step(batch: int, hidden: int, dtype: torch.dtype, device: torch.devic
     """
     inner = 32 if precision(dtype) == "ieee" else 64
     tile = Tile(resident=False, rows=16, units=16, inner=inner, warps=4, stages=3)
-    while tile.rows < 64 and not run_together(-(-batch // tile.rows) * -(-hidden // tile.units), device):
+    while tile.rows < 64 and not run_together(directions * -(-batch // tile.rows) * -(-hidden // tile.units), device):
         tile = replace(tile, rows=2 * tile.rows)
     return tile
 

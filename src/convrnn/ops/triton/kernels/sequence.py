@@ -1,6 +1,7 @@
 """Whole sequences: programs share the sequences and the units, and wait for each other between steps.
 
-A launch takes the steps from ``begin`` to ``end``; more than one step only if all programs run at the same time.
+The third axis of the programs is the direction, in which all tensors but the lengths have a first axis. A launch takes
+the steps from ``begin`` to ``end``; more than one step only if all programs run at the same time.
 """
 
 import triton
@@ -24,7 +25,7 @@ from convrnn.ops.triton.kernels.cell import (
 )
 
 # The kernels are not recompiled for other values of these.
-_SIZES = ["batch", "frames", "begin", "end"]
+_SIZES = ["batch", "frames", "begin", "end", "reverse"]
 
 
 @triton.jit
@@ -38,15 +39,21 @@ def _lengths_of_rows(lengths, batch, frames, ROWS: tl.constexpr):
 
 
 @triton.jit
+def _frame_of(step, length, backwards):
+    """The frame of a step: from the first on or, ``backwards``, from each sequence's last on."""
+    return tl.where(backwards == 1, length - 1 - step, step)
+
+
+@triton.jit
 def _arrive(arrived):
-    """Signal to the programs with the same rows that this one's step is written."""
+    """Signal to the programs with the same rows and direction that this one's step is written."""
     tl.debug_barrier()
     tl.atomic_add(arrived + tl.program_id(0), 1, sem="release", scope="gpu")
 
 
 @triton.jit
 def _wait(arrived, steps):
-    """Wait until all programs with the same rows have written this many steps."""
+    """Wait until all programs with the same rows and direction have written this many steps."""
     count = tl.atomic_add(arrived + tl.program_id(0), 0, sem="acquire", scope="gpu")
     while count < steps * tl.num_programs(1):
         count = tl.atomic_add(arrived + tl.program_id(0), 0, sem="acquire", scope="gpu")
@@ -74,26 +81,42 @@ def forward(
     frames,
     begin,
     end,
+    reverse,
     H: tl.constexpr,
-    REVERSE: tl.constexpr,
     PRECISION: tl.constexpr,
     ROWS: tl.constexpr,
     UNITS: tl.constexpr,
     INNER: tl.constexpr,
 ):
-    """Steps of every sequence that is long enough; backwards from its own last frame if ``REVERSE``.
+    """Steps of every sequence that is long enough; backwards from its own last frame if ``reverse``.
 
     Args:
-        wx: Projections with the bias, ``[batch, frames, 4 * H]``.
-        weight_hh: ``[4 * H, H]``.
-        first: Product of the recurrent weights and the initial hidden state ``[4 * H]``; None is zeros.
-        weight_peephole: ``[3, H]`` or None.
-        initial_cell: ``[H]`` or None.
+        wx: Projections with the bias, ``[directions, batch, frames, 4 * H]``.
+        weight_hh: ``[directions, 4 * H, H]``.
+        first: Product of the recurrent weights and the initial hidden state ``[directions, 4 * H]``; None is zeros.
+        weight_peephole: ``[directions, 3, H]`` or None.
+        initial_cell: ``[directions, H]`` or None.
         lengths: Frames of each sequence, or None.
-        hidden: Filled with the states ``[batch, frames, H]``; those of the step before ``begin`` are there already.
+        hidden: Filled with the states ``[directions, batch, frames, H]``; those of the step before ``begin`` are there
+            already.
         cell: Likewise, float32.
-        arrived: Zeros, int32, for each tile of rows: how many steps its programs have written.
+        arrived: Zeros, int32, for each direction and tile of rows: how many steps its programs have written.
+        reverse: Whether the first direction goes backwards; a second one is the opposite of the first.
     """
+    direction = tl.program_id(2).to(tl.int64)
+    backwards = (direction + reverse) % 2
+    states = direction * batch * frames * H
+    wx += 4 * states
+    hidden += states
+    cell += states
+    weight_hh += direction * 4 * H * H
+    arrived += direction * tl.num_programs(0)
+    if first is not None:
+        first += direction * 4 * H
+    if weight_peephole is not None:
+        weight_peephole += direction * 3 * H
+    if initial_cell is not None:
+        initial_cell += direction * H
     row, length = _lengths_of_rows(lengths, batch, frames, ROWS)
     block = tl.program_id(1) * UNITS
     unit = block + tl.arange(0, UNITS)
@@ -102,8 +125,8 @@ def forward(
     while step < end:
         valid = step < length
         inside = valid[:, None] & (unit < H)[None, :]
-        here = row * frames + (length - 1 - step if REVERSE else step)
-        before = here + 1 if REVERSE else here - 1
+        here = row * frames + _frame_of(step, length, backwards)
+        before = here - 1 + 2 * backwards
         a_i = gate_tile(wx, here, unit, inside, 0, H)
         a_f = gate_tile(wx, here, unit, inside, 1, H)
         a_g = gate_tile(wx, here, unit, inside, 2, H)
@@ -155,8 +178,8 @@ def backward(
     frames,
     begin,
     end,
+    reverse,
     H: tl.constexpr,
-    REVERSE: tl.constexpr,
     PRECISION: tl.constexpr,
     ROWS: tl.constexpr,
     UNITS: tl.constexpr,
@@ -165,13 +188,32 @@ def backward(
     """Gradients of the four pre-activations in the steps, the last step first.
 
     Args as for :func:`forward`, and:
-        grad_hidden: Gradient of the hidden states ``[batch, frames, H]``, or None.
+        grad_hidden: Gradient of the hidden states ``[directions, batch, frames, H]``, or None.
         grad_cell: Gradient of the cell states, or None.
-        gates: The pre-activations ``[batch, frames, 4 * H]``, which their gradients overwrite.
-        carried: Gradient of the cell states, carried from one step to the one before it, float32 ``[batch, H]``.
-        sums: Gradients of ``weight_peephole`` and ``initial_cell``, to which each program adds its own, ``[programs, 4,
-            H]``; None if there is neither.
+        gates: The pre-activations ``[directions, batch, frames, 4 * H]``, which their gradients overwrite.
+        carried: Gradient of the cell states, carried from one step to the one before it, float32 ``[directions, batch,
+            H]``.
+        sums: Gradients of ``weight_peephole`` and ``initial_cell``, to which each program adds its own, ``[directions,
+            programs, 4, H]``; None if there is neither.
     """
+    direction = tl.program_id(2).to(tl.int64)
+    backwards = (direction + reverse) % 2
+    states = direction * batch * frames * H
+    cell += states
+    gates += 4 * states
+    carried += direction * batch * H
+    weight_hh += direction * 4 * H * H
+    arrived += direction * tl.num_programs(0)
+    if grad_hidden is not None:
+        grad_hidden += states
+    if grad_cell is not None:
+        grad_cell += states
+    if weight_peephole is not None:
+        weight_peephole += direction * 3 * H
+    if initial_cell is not None:
+        initial_cell += direction * H
+    if sums is not None:
+        sums += direction * tl.num_programs(0) * 4 * H
     row, length = _lengths_of_rows(lengths, batch, frames, ROWS)
     unit = tl.program_id(1) * UNITS + tl.arange(0, UNITS)
     known = (unit < H)[None, :]
@@ -179,8 +221,8 @@ def backward(
     while step >= begin:
         valid, goes_on = step < length, step + 1 < length
         inside = valid[:, None] & known
-        here = row * frames + (length - 1 - step if REVERSE else step)
-        before, after = (here + 1, here - 1) if REVERSE else (here - 1, here + 1)
+        here = row * frames + _frame_of(step, length, backwards)
+        before, after = here - 1 + 2 * backwards, here + 1 - 2 * backwards
         c = state_tile(cell, here, unit, inside, H)
         c_before = state_tile(cell, before, unit, inside & (step > 0), H)
         if initial_cell is not None:
