@@ -15,10 +15,10 @@ from benchmarks.report import Section
 from convrnn.ops.triton import tiles
 
 SECTIONS: dict[str, Callable[[Settings], Section]] = {
+    "commands": commands.run,
     "windowed": windowed.run,
     "sequences": sequences.run,
     "epoch": epoch.run,
-    "commands": commands.run,
 }
 
 _DESCRIPTION = """\
@@ -29,10 +29,10 @@ events. Before anything is timed, values and gradients are checked against
 float64; a peer with a wrong answer is not timed, and the exit code is 1.
 
 sections:
+  commands    convrnn compare itself: an epoch, and a table of 100 runs
   windowed    the windowed LSTM of the paper's front end
   sequences   the LSTM over whole sequences
-  epoch       an epoch of the paper's CLSTM model, the corpus on the GPU
-  commands    convrnn compare itself: an epoch, and a table of 100 runs"""
+  epoch       an epoch of the paper's CLSTM model, the corpus on the GPU"""
 
 _EXAMPLES = """\
 Use the GPU for nothing else meanwhile. This needs the package with its extra
