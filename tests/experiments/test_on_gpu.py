@@ -19,8 +19,8 @@ def test_the_recall_is_that_of_the_cpu_within_what_rounding_changes(precision, t
         device: compare("demo", **EXPERIMENT, device=device, precision=precision, out=tmp_path / device).table
         for device in ("cpu", "cuda")
     }
-    # With the same seeds, a different last digit changes a few of the 144 predictions.
+    # In percent. With the same seeds, a different last digit changes a few of the 144 predictions.
     for ours, expected in zip(tables["cuda"]["ua_recall_mean"], tables["cpu"]["ua_recall_mean"], strict=True):
-        assert abs(ours - expected) < 0.04
+        assert abs(ours - expected) < 4.0
     again = compare("demo", **EXPERIMENT, device="cuda", precision=precision, out=tmp_path / "again").table
     assert again["ua_recall_mean"].tolist() == tables["cuda"]["ua_recall_mean"].tolist()
