@@ -188,6 +188,19 @@ def test_the_state_of_adam_is_as_its_first_step_creates_it(new):
         assert torch.equal(ready.model.state_dict()[name], weight)
 
 
+def test_a_state_from_before_graphs_is_taken_as_they_need_it(new):
+    # As of Adam on the CPU, whose number of steps is on the host and which cannot be recorded.
+    old, learner = new(), new()
+    old.train_step(TRAINING.batch(np.arange(4)))
+    (group,) = learner.optimizer.param_groups
+    group["capturable"] = True
+    learner.load_state_dict(old.state_dict())
+    (group,) = learner.optimizer.param_groups
+    assert group["capturable"]
+    for state in learner.optimizer.state.values():
+        assert state["step"] == 1
+
+
 @pytest.mark.parametrize("setting", SETTINGS)
 @pytest.mark.parametrize("front_end", FRONT_ENDS)
 def test_no_model_reads_values_on_a_device(front_end, setting):

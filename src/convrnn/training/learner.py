@@ -157,7 +157,11 @@ class Learner:
             Exception: Of any kind, if the state does not fit this model.
         """
         self.load_weights(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        saved, (own,) = state["optimizer"], self.optimizer.param_groups
+        # How Adam is computed is up to the device, not to the version that wrote the state.
+        computed = {name: own[name] for name in ("fused", "capturable")}
+        groups = [group | computed for group in saved["param_groups"]]
+        self.optimizer.load_state_dict(saved | {"param_groups": groups})
 
 
 def _fabric(device: Device, index: int | None, devices: int) -> "Fabric":
