@@ -2,10 +2,11 @@
 #include <stdlib.h>
 
 #include "kernel.h"
+#include "processor.h"
 
 #define PUBLIC __attribute__((visibility("default")))
 
-/* By instruction set and enum cell_type. */
+/* By enum instruction_set and enum cell_type. */
 static const struct kernel *const kernels[][3] = {
     {&convrnn_rnn_portable, &convrnn_gru_portable, &convrnn_lstm_portable},
 #ifdef CONVRNN_X86
@@ -23,15 +24,10 @@ PUBLIC int convrnn_run(const struct recurrent_call *call, int direction, int ins
 /* The CONVRNN_INTERFACE that the library was compiled with; a caller made for another must not call it. */
 int64_t convrnn_interface(void) { return CONVRNN_INTERFACE; }
 
-/* Whether this machine runs instruction set 0 (portable), 1 (AVX2) or 2 (AVX-512). */
+/* Whether this library has the instruction set, of enum instruction_set, and this machine runs it. */
 int convrnn_supports(int instruction_set) {
-#ifdef CONVRNN_X86
-    if (instruction_set == 2)
-        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-               __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
-    if (instruction_set == 1) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-#endif
-    return instruction_set == 0;
+    int compiled = (int)(sizeof kernels / sizeof *kernels);
+    return instruction_set >= 0 && instruction_set < compiled && processor_has((enum instruction_set)instruction_set);
 }
 
 /* Vectors of units in call->saved: for each window or, of whole sequences, for each frame. */
