@@ -3,7 +3,8 @@
 The library is plain C, does not depend on PyTorch and is loaded with ctypes, so one wheel serves every version of
 Python 3 and PyTorch on a platform. If it cannot be compiled, the package is built without it and runs the same
 equations in plain PyTorch. ``CONVRNN_BUILD=require`` makes that an error; ``CONVRNN_BUILD=skip`` leaves the library
-out. CC, CFLAGS and LDFLAGS are respected.
+out. CC, CFLAGS and LDFLAGS are respected. ``CONVRNN_PLATFORM`` is the platform tag of the wheel if CC compiles for
+another machine than this one; `release/build.py` sets it.
 
 As a program it only compiles the library, for example with sanitizers::
 
@@ -14,6 +15,7 @@ import argparse
 import hashlib
 import os
 import platform
+import re
 import shlex
 import shutil
 import subprocess
@@ -31,6 +33,7 @@ except ImportError:  # run as a program, without hatchling
 ROOT = Path(__file__).parent
 LIBRARY = Path("src/convrnn/ops/_native.so")
 KERNELS = "kernel_*.c"  # compiled once for each instruction set
+PLATFORM = "CONVRNN_PLATFORM"  # the variable with the wheel's platform tag
 
 FLAGS = (
     *("-std=gnu11", "-O3", "-fPIC", "-fvisibility=hidden", "-fno-math-errno", "-fno-trapping-math", "-pthread"),
@@ -68,6 +71,28 @@ def instruction_sets(machine: str) -> dict[str, tuple[str, ...]]:
     return {"portable": ()} | ({"avx2": AVX2, "avx512": AVX512} if x86 else {})
 
 
+def target_machine() -> str:
+    """The processor that the library is for: that of ``CONVRNN_PLATFORM``, or else this machine's.
+
+    Raises:
+        CompileError: if the platform is none that the library can be compiled for.
+    """
+    target = os.environ.get(PLATFORM)
+    if not target:
+        return platform.machine()
+    match = re.fullmatch(r"(?:linux|(?:manylinux|musllinux|macosx)_\d+_\d+)_([a-z0-9_]+)", target)
+    if not match:
+        raise CompileError(
+            f"{PLATFORM} is {target!r}, expected a platform tag such as manylinux_2_17_aarch64 or macosx_11_0_arm64"
+        )
+    return match[1]
+
+
+def target_is_linux() -> bool:
+    """Whether the library is for Linux."""
+    return "linux" in os.environ.get(PLATFORM, sys.platform)
+
+
 def digest_of(sources: Path) -> str:
     """The version of the C files: the first 12 digits of their SHA-256, which runs record as the kernel's version."""
     digest = hashlib.sha256()
@@ -85,10 +110,10 @@ def compile_library(sources: Path, output: Path, extra_flags: Sequence[str] = ()
         extra_flags: Flags for the compiler and the linker, after all others.
 
     Raises:
-        CompileError: if there is no compiler, or if it fails, with its output.
+        CompileError: if there is no compiler, if it fails, with its output, or as :func:`target_machine`.
     """
     compiler = find_compiler()
-    sets = instruction_sets(platform.machine())
+    sets = instruction_sets(target_machine())
     flags = [*FLAGS, *shlex.split(os.environ.get("CFLAGS", "")), *extra_flags]
     kernels = sorted(sources.glob(KERNELS))
     units = [
@@ -106,7 +131,7 @@ def compile_library(sources: Path, output: Path, extra_flags: Sequence[str] = ()
             objects.append(str(Path(folder, f"{name}.o")))
             _run([*compiler, *flags, *own, "-c", str(sources / source), "-o", objects[-1]])
         whole = Path(folder, output.name)
-        libraries = ["-lm", "-ldl"] if sys.platform == "linux" else []
+        libraries = ["-lm", "-ldl"] if target_is_linux() else []
         linker_flags = [*shlex.split(os.environ.get("LDFLAGS", "")), *extra_flags]
         _run([*compiler, "-shared", "-pthread", *objects, "-o", str(whole), *linker_flags, *libraries])
         whole.replace(output)
@@ -119,12 +144,16 @@ def _run(command: list[str]) -> None:
 
 
 def platform_tag() -> str:
-    """The wheel tag of a library for this machine and any version of Python 3, ``py3-none-<platform>``.
+    """The wheel tag of the library for any version of Python 3: ``py3-none-`` and the platform.
+
+    The platform is ``CONVRNN_PLATFORM`` or else this machine's own.
 
     Example:
         >>> platform_tag().startswith("py3-none-")
         True
     """
+    if target := os.environ.get(PLATFORM):
+        return f"py3-none-{target}"
     from packaging.tags import platform_tags  # comes with hatchling
 
     # Not sysconfig's platform: on macOS it may be that of a universal Python, or a version that pip does not know. The
@@ -141,6 +170,8 @@ class CustomBuildHook(BuildHookInterface):  # type: ignore[misc,valid-type,unuse
             return
         output = ROOT / LIBRARY
         wanted = os.environ.get("CONVRNN_BUILD", "")
+        if os.environ.get(PLATFORM):
+            build_data["tag"] = platform_tag()
         if wanted == "skip":
             output.unlink(missing_ok=True)
             return
@@ -148,7 +179,7 @@ class CustomBuildHook(BuildHookInterface):  # type: ignore[misc,valid-type,unuse
             compile_library(ROOT / "csrc", output)
         except (CompileError, OSError) as error:  # such as a read-only folder of sources
             output.unlink(missing_ok=True)
-            if wanted == "require":
+            if wanted == "require" or os.environ.get(PLATFORM):  # a wheel for a platform is nothing without it
                 raise
             self.app.display_warning(
                 f"The CPU kernel was not built, so the LSTMs of convrnn will run in plain PyTorch, several times "
