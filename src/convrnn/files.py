@@ -22,7 +22,8 @@ SECONDS_TO_ABANDON = 24 * 3600.0
 
 _TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?:(?P<machine>[0-9a-f]{8})-)?(?P<process>\d+)\.[0-9a-f]+\.tmp", re.DOTALL)
 # Windows has no such flags, and no way to open a folder.
-_NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
+NO_FOLLOW: int = getattr(os, "O_NOFOLLOW", 0)
+"""The flag of ``os.open`` that refuses a symbolic link, or 0 on Windows, where only an administrator can make one."""
 _FOLDER = getattr(os, "O_DIRECTORY", None)
 
 
@@ -73,7 +74,7 @@ def write_new(path: Path, data: bytes, *, durable: bool = True) -> None:
     Raises:
         OSError: if it exists already or cannot be written.
     """
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_FOLLOW | getattr(os, "O_BINARY", 0), 0o666)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_FOLLOW | getattr(os, "O_BINARY", 0), 0o666)
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)
         if durable:
@@ -162,7 +163,7 @@ def remove(path: Path) -> None:
 
 
 def _abandoned(path: Path, match: re.Match[str]) -> bool:
-    if match["machine"] == _machine():
+    if os.name != "nt" and match["machine"] == _machine():
         try:
             os.kill(int(match["process"]), 0)
         except ProcessLookupError:
@@ -184,7 +185,10 @@ def _machine() -> str:
     known = [platform.node()]
     # Containers may share a host name and a folder, but have process ids of their own.
     with contextlib.suppress(OSError):
-        known += [Path("/proc/sys/kernel/random/boot_id").read_text(), str(Path("/proc/self/ns/pid").stat().st_ino)]
+        known += [
+            Path("/proc/sys/kernel/random/boot_id").read_text("ascii"),
+            str(Path("/proc/self/ns/pid").stat().st_ino),
+        ]
     return hashlib.sha256("\n".join(known).encode()).hexdigest()[:8]
 
 

@@ -9,11 +9,16 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, Pipe, wait
+from multiprocessing.connection import Pipe, wait
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
 from convrnn.errors import InputError
+
+if sys.platform == "win32":
+    from multiprocessing.connection import PipeConnection as Connection
+else:
+    from multiprocessing.connection import Connection
 
 Context = TypeVar("Context")
 Item = TypeVar("Item")
@@ -86,19 +91,9 @@ class _Worker(Generic[Context, Item]):
     def __init__(self, work: Callable[..., object], context: Context) -> None:
         self.connection, theirs = Pipe()
         self.index = -1
-        # -P: until it has the search path, files beside the program must not shadow Python's own modules.
-        flags = [*subprocess._args_from_interpreter_flags(), "-P"]  # type: ignore[attr-defined]
-        # Ctrl-C on a terminal reaches every process of the command, and one that is still starting would print a
-        # traceback. A blocked signal stays blocked in the child.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            self.process = subprocess.Popen(
-                [sys.executable, *flags, str(_PROGRAM), str(os.getpid()), str(theirs.fileno())],
-                stdin=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-            )
+            self.process = _start(theirs.fileno())
         finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
             # While the parent holds the worker's end open, the pipe never signals that the worker has exited.
             theirs.close()
         try:
@@ -124,7 +119,8 @@ class _Worker(Generic[Context, Item]):
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(SECONDS_TO_END)
             code = self.process.returncode
-            why = "was killed, perhaps for lack of memory" if code == -signal.SIGKILL else f"ended with code {code}"
+            killed = sys.platform != "win32" and code == -signal.SIGKILL
+            why = "was killed, perhaps for lack of memory" if killed else f"ended with code {code}"
             return Failure(f"its worker process {why}", "", is_input_error=False)
         return message
 
@@ -133,6 +129,30 @@ class _Worker(Generic[Context, Item]):
         self.process.kill()
         self.process.wait()
         self.connection.close()
+
+
+def _start(pipe: int) -> "subprocess.Popen[bytes]":
+    """Starts a worker process that has this end of a pipe, and that Ctrl-C does not reach.
+
+    Ctrl-C on a terminal is for every process of the command, and one that is still starting would print a traceback.
+    """
+    # -P: until it has the search path, files beside the program must not shadow Python's own modules.
+    flags = [*subprocess._args_from_interpreter_flags(), "-P"]  # type: ignore[attr-defined]
+    command = [sys.executable, *flags, str(_PROGRAM), str(os.getpid()), str(pipe)]
+    if sys.platform == "win32":
+        os.set_handle_inheritable(pipe, True)
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            startupinfo=subprocess.STARTUPINFO(lpAttributeList={"handle_list": [pipe]}),
+            creationflags=subprocess.CREATE_NEW_PROCESS_GROUP,
+        )
+    # A blocked signal stays blocked in the child.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[pipe])
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def run_in_processes(

@@ -55,11 +55,14 @@ def finish() -> str | None:
 
 
 def has_lost_its_reader(stream: TextIO) -> bool:
-    """Whether a pipe's reader is gone; if so, all further output to it is dropped."""
-    # Writing again would not show it: Python does not retry a write that has failed.
-    poll = select.poll()
-    poll.register(stream.fileno(), 0)
-    lost = any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+    """Whether the reader of a pipe, to which a write has failed, is gone; if so, all further output to it is dropped."""
+    if sys.platform == "win32":
+        lost = True  # it cannot be asked, and a broken pipe is rarely another one
+    else:
+        # Writing again would not show it: Python does not retry a write that has failed.
+        poll = select.poll()
+        poll.register(stream.fileno(), 0)
+        lost = any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
     if lost:
         _drop(stream)
     return lost

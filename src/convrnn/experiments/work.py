@@ -1,6 +1,5 @@
 """What a worker does for one run of a grid: a process on this machine, or a task on a node of a cluster."""
 
-import fcntl
 import os
 import time
 from collections.abc import Callable
@@ -11,7 +10,8 @@ from convrnn.cache import default_cache_dir
 from convrnn.corpora.labelled import LabelledCorpus
 from convrnn.features.config import FeatureConfig
 from convrnn.features.store import FeatureStore
-from convrnn.files import make_folder, remove, writing
+from convrnn.files import NO_FOLLOW, make_folder, remove, writing
+from convrnn.locks import lock
 from convrnn.processes import MOST_JOBS
 from convrnn.training.epochs import EpochReport
 from convrnn.training.run_directory import BusyRunError, RunDirectory, RunFiles
@@ -151,10 +151,10 @@ def _extract_once(cache_dir: Path, features: FeatureConfig, fingerprint: str, co
     folder = cache_dir / "features"
     with writing(folder):
         make_folder(folder)
-        descriptor = os.open(folder / ".extraction.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+        descriptor = os.open(folder / ".extraction.lock", os.O_RDWR | os.O_CREAT | NO_FOLLOW, 0o666)
     try:
         with writing(folder):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            lock(descriptor, wait=True)
         FeatureStore(folder, features).extract(corpus.segments(), jobs=min(cores(), MOST_JOBS))
     finally:
         os.close(descriptor)

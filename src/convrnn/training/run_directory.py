@@ -10,7 +10,6 @@ A finished run is read through :class:`RunFiles`, which checks every file agains
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -20,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from convrnn.errors import InputError
-from convrnn.files import make_folder, remove, remove_leftovers, sync_folder, write_atomically, writing
+from convrnn.files import NO_FOLLOW, make_folder, remove, remove_leftovers, sync_folder, write_atomically, writing
 from convrnn.json_files import read_json
+from convrnn.locks import lock
 
 SPEC, RESULT, PREDICTIONS, CURVES = "spec.json", "result.json", "predictions.csv", "curves.png"
 METRICS, CHECKPOINT, BEST = "metrics.jsonl", "last.ckpt", "best"
@@ -194,9 +194,14 @@ class RunDirectory:
                 remove_leftovers(self.partial)
             yield
         finally:
-            # Unlinked while the lock is held, so that a process that opened this inode sees that it was deleted.
-            self._lock.unlink(missing_ok=True)
+            # Unlinked while the lock is held, so that a process that opened this inode sees that it was deleted. Windows
+            # deletes no open file: neither this one, nor one that another process has opened in the meantime.
+            if os.name != "nt":
+                self._lock.unlink(missing_ok=True)
             os.close(descriptor)
+            if os.name == "nt":
+                with contextlib.suppress(PermissionError):
+                    self._lock.unlink(missing_ok=True)
 
     def remove_old_lock(self) -> None:
         """Removes the lock file of a finished run; one remains if the process was killed just after finishing."""
@@ -208,7 +213,7 @@ class RunDirectory:
     def _acquire(self) -> int:
         while True:
             try:
-                descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+                descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT | NO_FOLLOW, 0o644)
             except OSError as error:
                 if error.errno in (errno.ELOOP, errno.EISDIR):
                     raise _not_ours(self._lock) from None
@@ -218,7 +223,7 @@ class RunDirectory:
                 # Hard links are refused as well as symbolic ones: the process id would be written to their target.
                 if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
                     raise _not_ours(self._lock)
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                lock(descriptor, wait=False)
                 if os.fstat(descriptor).st_nlink:
                     os.ftruncate(descriptor, 0)
                     os.write(descriptor, str(os.getpid()).encode("ascii"))
@@ -259,9 +264,9 @@ class RunDirectory:
         """
         line = json.dumps(value, allow_nan=False) + "\n"
         with writing(self.partial):
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
-            with os.fdopen(os.open(self.partial / name, flags, 0o666), "w", encoding="utf-8") as file:
-                file.write(line)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | NO_FOLLOW | getattr(os, "O_BINARY", 0)
+            with os.fdopen(os.open(self.partial / name, flags, 0o666), "wb") as file:
+                file.write(line.encode())
 
     def finish(self, result: dict[str, Any]) -> None:
         """Writes ``result.json`` with the digests of all files, then renames the run to its final name.
@@ -307,7 +312,8 @@ class RunDirectory:
 
 
 def _flushed_digest(path: Path) -> str:
-    with path.open("rb") as file:
+    # Windows flushes only what is open for writing.
+    with path.open("r+b" if os.name == "nt" else "rb") as file:
         os.fsync(file.fileno())
         return hashlib.file_digest(file, "sha256").hexdigest()
 
