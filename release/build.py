@@ -1,6 +1,6 @@
 """Builds the source distribution and the wheels of the last commit into ``dist``, on one machine: ``make dist``.
 
-The source distribution is made from the files that are committed, and the wheels from that. Each platform of
+The source distribution is made from the committed files, and the wheels from that. Each platform of
 :data:`TARGETS` has a wheel with the CPU kernel, which Zig's C compiler (the package ``ziglang``) compiles for it,
 whatever machine this is. Windows, for which there is no kernel, has a wheel without it. For any other platform pip takes
 the source distribution, and compiles the kernel if there is a C compiler.

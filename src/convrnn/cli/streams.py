@@ -55,7 +55,7 @@ def finish() -> str | None:
 
 
 def has_lost_its_reader(stream: TextIO) -> bool:
-    """Whether the reader of a pipe, to which a write has failed, is gone; if so, all further output to it is dropped."""
+    """Whether the reader of a pipe to which a write has failed is gone; if so, all further output is dropped."""
     if sys.platform == "win32":
         lost = True  # it cannot be asked, and a broken pipe is rarely another one
     else:

@@ -194,14 +194,15 @@ class RunDirectory:
                 remove_leftovers(self.partial)
             yield
         finally:
-            # Unlinked while the lock is held, so that a process that opened this inode sees that it was deleted. Windows
-            # deletes no open file: neither this one, nor one that another process has opened in the meantime.
-            if os.name != "nt":
-                self._lock.unlink(missing_ok=True)
-            os.close(descriptor)
             if os.name == "nt":
+                # No open file can be deleted: not this one, nor one that another process has opened since.
+                os.close(descriptor)
                 with contextlib.suppress(PermissionError):
                     self._lock.unlink(missing_ok=True)
+            else:
+                # Unlinked while the lock is held, so that a process that opened this inode sees that it was deleted.
+                self._lock.unlink(missing_ok=True)
+                os.close(descriptor)
 
     def remove_old_lock(self) -> None:
         """Removes the lock file of a finished run; one remains if the process was killed just after finishing."""
@@ -313,7 +314,7 @@ class RunDirectory:
 
 def _flushed_digest(path: Path) -> str:
     # Windows flushes only what is open for writing.
-    with path.open("r+b" if os.name == "nt" else "rb") as file:
+    with path.open("r+b") if os.name == "nt" else path.open("rb") as file:
         os.fsync(file.fileno())
         return hashlib.file_digest(file, "sha256").hexdigest()
 
