@@ -5,9 +5,9 @@
 #include "vector.h"
 
 #if defined(__AVX512F__) || defined(__aarch64__)
-#define MICRO_ROWS 6 /* registers: 6 x 4 sums, 4 vectors of the matrix and 1 value of a row: 29 of 32 */
+#define MICRO_ROWS 6 /* registers: 6 x 4 sums, 6 values and 1 vector of the matrix: 31 of 32 */
 #elif defined(__AVX2__)
-#define MICRO_ROWS 3 /* 3 x 4 sums of 16 */
+#define MICRO_ROWS 3 /* 3 x 4 sums, 3 values and 1 vector of the matrix: all 16 */
 #else
 #define MICRO_ROWS 2
 #endif
@@ -34,14 +34,14 @@ INLINE void micro_kernel(int count, int vectors, const float *const *rows, int64
         for (int v = 0; v < vectors; v++) sums[r][v] = (vec){0};
     }
     for (int64_t k = 0; k < depth; k++) {
-        vec m[MICRO_VECTORS];
+        vec values[MICRO_ROWS];
         UNROLL
-        for (int v = 0; v < vectors; v++) m[v] = load(matrix + v * LANES);
+        for (int r = 0; r < count; r++) values[r] = broadcast(rows[r][k * row_stride]);
         UNROLL
-        for (int r = 0; r < count; r++) {
-            vec value = broadcast(rows[r][k * row_stride]);
+        for (int v = 0; v < vectors; v++) {
+            vec m = load(matrix + v * LANES);
             UNROLL
-            for (int v = 0; v < vectors; v++) sums[r][v] += value * m[v];
+            for (int r = 0; r < count; r++) sums[r][v] += values[r] * m;
         }
         matrix += matrix_stride;
     }

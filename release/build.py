@@ -2,8 +2,8 @@
 
 The source distribution is made from the committed files, and the wheels from that. Each platform of
 :data:`TARGETS` has a wheel with the CPU kernel, which Zig's C compiler (the package ``ziglang``) compiles for it,
-whatever machine this is. Windows, for which there is no kernel, has a wheel without it. For any other platform pip takes
-the source distribution, and compiles the kernel if there is a C compiler.
+whatever machine this is. Windows, for which there is no kernel, has a wheel without it. For any other platform pip
+takes the source distribution, and compiles the kernel if there is a C compiler.
 
 Files that are built twice from the same commit, with the versions in ``constraints.txt``, are the same bit by bit.
 """
@@ -66,8 +66,10 @@ def build(output: Path, platforms: Mapping[str, str]) -> list[Path]:
         sources = Path(place, source.name.removesuffix(".tar.gz"))
         for platform, target in platforms.items():
             compiler = f"{sys.executable} -m ziglang cc -target {target}"
-            # Without names and debug information, of which Zig writes a lot.
-            flags = {"CC": compiler, "CFLAGS": "-g0", "LDFLAGS": "-s", "CONVRNN_BUILD": "require"}
+            # Without names and debug information, of which Zig writes a lot. A library for macOS holds its own path, which
+            # would be that of this temporary folder.
+            linker_flags = "-s -Wl,-install_name,@rpath/_native.so" if "macos" in target else "-s"
+            flags = {"CC": compiler, "CFLAGS": "-g0", "LDFLAGS": linker_flags, "CONVRNN_BUILD": "require"}
             _hatch("wheel", sources, built, CONVRNN_PLATFORM=platform, **flags)
         _hatch("wheel", sources, built, CONVRNN_PLATFORM=WITHOUT_KERNEL, CONVRNN_BUILD="skip")
         shutil.rmtree(output, ignore_errors=True)

@@ -39,7 +39,7 @@ def lock(descriptor: int, *, wait: bool) -> None:
         try:
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
             return
-        except PermissionError as error:
+        except OSError as error:
             if not wait:
                 raise BlockingIOError(error.errno, error.strerror) from None
             time.sleep(SECONDS_BETWEEN_TRIES)

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from convrnn.cli import INTERRUPTED
-from convrnn.cli.streams import has_lost_its_reader
+from convrnn.cli.streams import has_lost_its_reader, is_broken_pipe
 from convrnn.errors import Argument, InputError, one_sentence
 
 _FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -114,7 +114,7 @@ def errors_as_sentences() -> Iterator[None]:
         kept = str(interrupt) or "finished work is kept"
         raise stop(f"interrupted: {kept}; the same command continues from there", INTERRUPTED) from None
     except OSError as error:
-        if isinstance(error, BrokenPipeError) and has_lost_its_reader(sys.stdout):
+        if is_broken_pipe(error) and has_lost_its_reader(sys.stdout):
             raise typer.Exit(0) from None
         place = f"{error.filename}: " if error.filename else ""
         if error.errno in _FULL_ERRNOS:

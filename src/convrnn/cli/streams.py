@@ -1,6 +1,7 @@
 """Standard streams that are closed, have lost their reader, or cannot encode every character."""
 
 import codecs
+import errno
 import io
 import os
 import select
@@ -46,12 +47,23 @@ def finish() -> str | None:
     """Flush stdout; returns a sentence if that fails, and None if it succeeds or nobody reads stdout any more."""
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
-        _drop(sys.stdout)
     except OSError as error:
         _drop(sys.stdout)
+        if is_broken_pipe(error):
+            return None
         return f"stdout cannot be written ({error.strerror or error})"
     return None
+
+
+def is_broken_pipe(error: OSError) -> bool:
+    """Whether a write failed because nobody reads the pipe any more.
+
+    Example:
+        >>> is_broken_pipe(BrokenPipeError()), is_broken_pipe(FileNotFoundError())
+        (True, False)
+    """
+    # Windows gives either error.
+    return isinstance(error, BrokenPipeError) or (sys.platform == "win32" and error.errno == errno.EINVAL)
 
 
 def has_lost_its_reader(stream: TextIO) -> bool:
@@ -98,7 +110,9 @@ class _Unread:
         """Write, if there is still a reader."""
         try:
             return self._stream.write(text)
-        except BrokenPipeError:
+        except OSError as error:
+            if not is_broken_pipe(error):
+                raise
             _drop(self._stream)
             return len(text)
 
@@ -106,5 +120,7 @@ class _Unread:
         """Flush, if there is still a reader."""
         try:
             self._stream.flush()
-        except BrokenPipeError:
+        except OSError as error:
+            if not is_broken_pipe(error):
+                raise
             _drop(self._stream)
