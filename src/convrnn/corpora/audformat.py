@@ -4,6 +4,8 @@ A database is a folder with a header ``db.yaml`` and tables of labels, with one 
 """
 
 import math
+import os
+import shutil
 import tempfile
 from collections.abc import Collection, Iterator, Mapping, Set
 from dataclasses import dataclass, field
@@ -206,7 +208,10 @@ def _read_database(folder: Path) -> "audformat.Database":
         with tempfile.TemporaryDirectory() as place:
             for file in sorted(folder.glob("db.*")):
                 if file.suffix in (".csv", ".parquet"):
-                    (Path(place) / file.name).symlink_to(file.absolute())
+                    if os.name == "nt":  # where only an administrator can make a link
+                        shutil.copyfile(file, Path(place) / file.name)
+                    else:
+                        (Path(place) / file.name).symlink_to(file.absolute())
             for table in [*database.misc_tables, *database.tables]:
                 if not any((Path(place) / f"db.{table}{suffix}").exists() for suffix in (".csv", ".parquet")):
                     raise InputError(f"{folder}: the table {table!r} has no file db.{table}.csv or db.{table}.parquet")

@@ -55,12 +55,10 @@ def _load() -> ctypes.CDLL | str:
     try:
         library = ctypes.CDLL(str(path))
     except OSError as error:
-        missing = not path.exists()
-        return (
-            f"{path} does not exist (was there no C compiler at installation?)"
-            if missing
-            else f"{path} does not load: {error}"
-        )
+        if path.exists():
+            return f"{path} does not load: {error}"
+        why = "there is none for Windows" if os.name == "nt" else "was there no C compiler at installation?"
+        return f"{path} does not exist ({why})"
     try:
         library.convrnn_interface.restype = ctypes.c_int64
         library.convrnn_sources.restype = library.convrnn_compiler.restype = ctypes.c_char_p
