@@ -66,8 +66,8 @@ def build(output: Path, platforms: Mapping[str, str]) -> list[Path]:
         sources = Path(place, source.name.removesuffix(".tar.gz"))
         for platform, target in platforms.items():
             compiler = f"{sys.executable} -m ziglang cc -target {target}"
-            # Without names and debug information, of which Zig writes a lot. A library for macOS holds its own path, which
-            # would be that of this temporary folder.
+            # Without names and debug information, of which Zig writes a lot. A library for macOS holds its own path,
+            # which would be that of this temporary folder.
             linker_flags = "-s -Wl,-install_name,@rpath/_native.so" if "macos" in target else "-s"
             flags = {"CC": compiler, "CFLAGS": "-g0", "LDFLAGS": linker_flags, "CONVRNN_BUILD": "require"}
             _hatch("wheel", sources, built, CONVRNN_PLATFORM=platform, **flags)
