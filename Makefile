@@ -7,13 +7,16 @@
 # make sanitize  the CPU kernel's tests under the address, undefined-behaviour and thread sanitizers (needs gcc)
 # make perf-driver  a C program that calls the CPU kernel, for perf: see csrc/README.md
 # make torture   many kills, damaged inputs, full disks and large corpora: half an hour on two cores (needs a C compiler)
+# make dist  the source distribution and the wheels of a release, in dist
+# make check-dist  checks those
+# make check-dist-arm64  the kernel's tests on the wheel for 64-bit ARM, under QEMU: half an hour (needs qemu-user, debootstrap)
 # make clean  removes everything that the other targets made
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all test-aeon test-ray check sanitize perf-driver torture clean
+.PHONY: demo test test-all test-aeon test-ray check sanitize perf-driver torture dist check-dist check-dist-arm64 clean
 
 demo: $(VENV)/.demo
 	$(BIN)/convrnn compare demo --task gender --setting paralinguistic --split partitions \
@@ -44,6 +47,7 @@ check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32 --package convrnn
 	$(BIN)/lint-imports
 	CFLAGS=-Werror $(BIN)/python hatch_build.py --output build/check/_native.so
 
@@ -70,6 +74,16 @@ perf-driver:
 torture: $(VENV)/.torture
 	$(BIN)/python -m torture $(TORTURE)
 
+dist: $(VENV)/.dist
+	$(BIN)/python -m release.build
+
+check-dist: $(VENV)/.dist $(VENV)/.test
+	$(BIN)/python -m release.check
+	CONVRNN_WHEEL=$$(ls dist/*-manylinux_*_x86_64.whl) $(BIN)/python -m pytest tests/test_install.py
+
+check-dist-arm64: $(VENV)/.dist
+	release/arm64.sh $(BIN)/python dist/*-manylinux_*_aarch64.whl
+
 # One environment; each target adds the extras it needs.
 $(VENV)/.%: pyproject.toml constraints.txt hatch_build.py $(wildcard csrc/*) | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$*]'
@@ -79,4 +93,4 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 clean:
-	rm -rf $(VENV) .venv-aeon .venv-ray out build src/convrnn/ops/_native.so .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-aeon .venv-ray out build dist src/convrnn/ops/_native.so .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,7 +1,7 @@
 """A wheel in a new environment, without a compiler and away from the repository, runs the kernel and the demo.
 
-The wheel is built here, or is the one in ``CONVRNN_WHEEL``, as for a release. The packages that it needs are those of the
-environment that runs the tests.
+The wheel is built here, or is the one in ``CONVRNN_WHEEL``, such as one of a release. The packages that it needs are
+those of the environment that runs the tests.
 """
 
 import json
