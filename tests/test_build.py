@@ -99,6 +99,31 @@ def test_the_platform_tag_is_the_machines_own(hatch_build, monkeypatch, accepted
     assert hatch_build.platform_tag() == f"py3-none-{own}"
 
 
+@pytest.mark.parametrize(
+    ("platform", "machine", "linux"),
+    [
+        ("manylinux_2_17_aarch64", "aarch64", True),
+        ("musllinux_1_2_x86_64", "x86_64", True),
+        ("linux_riscv64", "riscv64", True),
+        ("macosx_11_0_arm64", "arm64", False),
+    ],
+)
+def test_the_wheel_is_for_the_platform_that_was_asked_for(hatch_build, monkeypatch, platform, machine, linux):
+    monkeypatch.setenv("CONVRNN_PLATFORM", platform)
+    assert hatch_build.platform_tag() == f"py3-none-{platform}"
+    assert hatch_build.target_machine() == machine
+    assert hatch_build.target_is_linux() == linux
+
+
+def test_a_platform_without_a_kernel_is_refused(hatch_build, sources, tmp_path, monkeypatch):
+    monkeypatch.setenv("CONVRNN_PLATFORM", "win_amd64")
+    monkeypatch.setenv("CC", f"{sys.executable} -B")
+    with pytest.raises(
+        hatch_build.CompileError, match="CONVRNN_PLATFORM is 'win_amd64', expected a platform tag such as"
+    ):
+        hatch_build.compile_library(sources, tmp_path / "library.so")
+
+
 class App:
     def __init__(self):
         self.warnings = []
@@ -158,6 +183,18 @@ def test_the_library_can_be_required_or_left_out(hatch_build, monkeypatch, tmp_p
         run_hook(hatch_build, monkeypatch, tmp_path / "a", CC="no-such-compiler", CONVRNN_BUILD="require")
     data, warnings, library = run_hook(hatch_build, monkeypatch, tmp_path / "b", CONVRNN_BUILD="skip")
     assert data == {"artifacts": []}
+    assert not warnings
+    assert not library.exists()
+
+
+@pytest.mark.usefixtures("sources")
+def test_a_wheel_for_another_platform_has_the_library_or_was_to_be_without(hatch_build, monkeypatch, tmp_path):
+    other = {"CONVRNN_PLATFORM": "manylinux_2_17_aarch64"}
+    with pytest.raises(hatch_build.CompileError, match="no-such-compiler"):
+        run_hook(hatch_build, monkeypatch, tmp_path / "a", CC="no-such-compiler", **other)
+    without = {"CONVRNN_PLATFORM": "win_amd64.win_arm64", "CONVRNN_BUILD": "skip"}
+    data, warnings, library = run_hook(hatch_build, monkeypatch, tmp_path / "b", **without)
+    assert data == {"artifacts": [], "tag": "py3-none-win_amd64.win_arm64"}
     assert not warnings
     assert not library.exists()
 
