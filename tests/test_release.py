@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-
 from release import build, check
 
 ROOT = Path(__file__).parents[1]
