@@ -79,7 +79,7 @@ dist: $(VENV)/.dist
 
 check-dist: $(VENV)/.dist $(VENV)/.test
 	$(BIN)/python -m release.check
-	CONVRNN_WHEEL=$$(ls dist/*-manylinux_*_x86_64.whl) $(BIN)/python -m pytest tests/test_install.py
+	CONVRNN_WHEEL=$$(ls dist/*-manylinux_*_$$(uname -m).whl) $(BIN)/python -m pytest tests/test_install.py
 
 check-dist-arm64: $(VENV)/.dist
 	release/arm64.sh $(BIN)/python dist/*-manylinux_*_aarch64.whl
