@@ -3,6 +3,7 @@
 # make test-all  every test
 # make test-aeon  tests of the estimator for aeon, which needs older versions of numpy and pandas, in .venv-aeon
 # make test-ray  tests of comparisons on a Ray cluster of three nodes on this machine, in .venv-ray
+# make docs   the documentation site, in build/docs; `make docs-links` tries its links to other sites
 # make check  lint, types, import contracts, and the CPU kernel with warnings as errors (needs a C compiler)
 # make sanitize  the CPU kernel's tests under the address, undefined-behaviour and thread sanitizers (needs gcc)
 # make perf-driver  a C program that calls the CPU kernel, for perf: see csrc/README.md
@@ -13,7 +14,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all test-aeon test-ray check sanitize perf-driver torture clean
+.PHONY: demo test test-all test-aeon test-ray docs docs-links check sanitize perf-driver torture clean
 
 demo: $(VENV)/.demo
 	$(BIN)/convrnn compare demo --task gender --setting paralinguistic --split partitions \
@@ -39,6 +40,14 @@ test-ray:
 	.venv-ray/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
 		--editable '.[ray]' pytest hypothesis
 	.venv-ray/bin/python -m pytest tests/experiments/test_ray.py
+
+# Warnings are errors, among them references and links within the site that lead nowhere.
+SPHINX := $(BIN)/python -m sphinx --fail-on-warning --keep-going --nitpicky --quiet
+docs: $(VENV)/.docs
+	$(SPHINX) --builder html docs build/docs
+
+docs-links: $(VENV)/.docs
+	$(SPHINX) --builder linkcheck docs build/docs-links
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
