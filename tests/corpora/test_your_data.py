@@ -9,9 +9,8 @@ import soundfile
 
 from bundles import make_bundle
 
-PROGRAMS = re.findall(
-    r"```python\n(.*?)```", (Path(__file__).parents[2] / "docs" / "how-to" / "your-data.md").read_text(encoding="utf-8"), re.DOTALL
-)
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "your-data.md"
+PROGRAMS = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
 
 # Those packages and what they import have deprecated habits.
 pytestmark = pytest.mark.filterwarnings("ignore")
