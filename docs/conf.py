@@ -13,10 +13,11 @@ release = version = version_of("convrnn")
 extensions = [
     "myst_nb",
     "sphinx.ext.autodoc",
-    "sphinx.ext.napoleon",
     "sphinx_copybutton",
     "commands",
+    "docstrings",
     "mathml",
+    "repository",
 ]
 exclude_patterns = ["extensions"]
 
@@ -32,19 +33,16 @@ html_show_sourcelink = False
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
 
-# A tutorial is run again only if it has changed.
-nb_execution_mode = "cache"
-nb_execution_cache_path = str(Path(__file__).parents[1] / "build" / "notebooks")
+# Sphinx reads only pages that have changed, and runs the tutorials among them.
+nb_execution_mode = "force"
+nb_execution_in_temp = True
 nb_execution_raise_on_error = True
 nb_execution_timeout = 240
 nb_merge_streams = True
 
 autodoc_member_order = "bysource"
-autodoc_typehints = "signature"
+# Docstrings give shapes, dtypes and units; with the types the long signatures could not be read.
+autodoc_typehints = "none"
 autodoc_mock_imports = ["aeon"]
-napoleon_google_docstring = True
-napoleon_numpy_docstring = False
-napoleon_use_rtype = False
 
 nitpicky = True
-nitpick_ignore_regex = [("py:.*", r".*")]
