@@ -16,7 +16,7 @@ extensions = [
     "sphinx_copybutton",
     "commands",
     "docstrings",
-    "mathml",
+    "equations",
     "repository",
 ]
 exclude_patterns = ["extensions"]
@@ -25,7 +25,7 @@ html_theme = "furo"
 html_title = "convrnn"
 html_static_path = ["static"]
 html_css_files = ["site.css"]
-html_math_renderer = "mathml"
+html_math_renderer = "pictures"
 html_theme_options = {"navigation_with_keys": True}
 html_copy_source = False
 html_show_sourcelink = False
