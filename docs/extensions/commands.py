@@ -56,7 +56,9 @@ class Commands(SphinxDirective):
                 if not label or "--help" in label:
                     continue
                 definition = nodes.definition("", nodes.paragraph("", "", *with_literals(text)))
-                items.append(nodes.definition_list_item("", nodes.term("", "", nodes.literal(label, label)), definition))
+                items.append(
+                    nodes.definition_list_item("", nodes.term("", "", nodes.literal(label, label)), definition)
+                )
             section += nodes.definition_list("", *items, classes=["options"])
             section += paragraphs(command.epilog or "")
             self.state.document.note_implicit_target(section)
