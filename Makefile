@@ -1,7 +1,7 @@
 # make demo   compares five models on a synthetic corpus, in about two minutes
 # make test   all tests except the slow ones, in parallel: five minutes on two cores
 # make test-all  every test
-# make test-aeon  tests of the estimator for aeon, which needs older versions of numpy and pandas, in .venv-aeon
+# make test-aeon  tests of the estimator for aeon and of its tutorial; aeon needs older versions of numpy and pandas, in .venv-aeon
 # make test-ray  tests of comparisons on a Ray cluster of three nodes on this machine, in .venv-ray
 # make docs   the documentation site, in build/docs; `make docs-links` tries its links to other sites
 # make check  lint, types, import contracts, and the CPU kernel with warnings as errors (needs a C compiler)
@@ -33,7 +33,7 @@ test-aeon:
 	grep -v '^\(numpy\|pandas\)==' constraints.txt > .venv-aeon/constraints.txt
 	.venv-aeon/bin/python -m pip install --quiet --disable-pip-version-check --constraint .venv-aeon/constraints.txt \
 		--editable '.[aeon]' pytest hypothesis
-	.venv-aeon/bin/python -m pytest src/convrnn/aeon.py tests/estimators/test_aeon.py
+	.venv-aeon/bin/python -m pytest src/convrnn/aeon.py tests/estimators/test_aeon.py tests/docs/test_time_series.py
 
 test-ray:
 	$(PYTHON) -m venv .venv-ray
@@ -43,10 +43,13 @@ test-ray:
 
 # Warnings are errors, among them references and links within the site that lead nowhere.
 SPHINX := $(BIN)/python -m sphinx --fail-on-warning --keep-going --nitpicky --quiet
-docs: $(VENV)/.docs
+docs: $(VENV)/.docs docs/windows.svg
 	$(SPHINX) --builder html docs build/docs
 
-docs-links: $(VENV)/.docs
+docs/windows.svg: docs/draw_windows.py | $(VENV)/.docs
+	$(BIN)/python $<
+
+docs-links: $(VENV)/.docs docs/windows.svg
 	$(SPHINX) --builder linkcheck docs build/docs-links
 
 check: $(VENV)/.dev
@@ -88,4 +91,4 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 clean:
-	rm -rf $(VENV) .venv-aeon .venv-ray out build src/convrnn/ops/_native.so .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-aeon .venv-ray out build docs/windows.svg src/convrnn/ops/_native.so .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,7 +1,7 @@
 """Docstrings in Google style, and their references.
 
-A reference must name something that exists. If it has no page here, as everything of other packages and the inner modules
-of this one, it becomes plain text.
+A reference must name something that exists. If that has no page here, as in other packages and in the inner modules of
+this one, the reference becomes plain text.
 """
 
 import importlib
@@ -57,7 +57,7 @@ def exists(name: str) -> bool:
     return False
 
 
-def resolve(app: Sphinx, env: BuildEnvironment, node: pending_xref, content: Element) -> Element | None:
+def resolve(_app: Sphinx, _env: BuildEnvironment, node: pending_xref, content: Element) -> Element | None:
     """The plain text of a reference to something that exists but has no page; else None, which is a warning."""
     if node.get("refdomain") != "py":
         return None

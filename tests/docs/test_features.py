@@ -19,7 +19,7 @@ ARRAYS, ESTIMATOR, MODULE, LINE = re.findall(r"```python\n(.*?)```", PAGE.read_t
 
 
 @pytest.fixture
-def corpus(tmp_path, monkeypatch):
+def _corpus(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rows = []
     for number in range(12):
@@ -30,7 +30,8 @@ def corpus(tmp_path, monkeypatch):
     pd.DataFrame(rows).to_csv("speech.csv", index=False)
 
 
-def test_arrays_that_the_user_computes(corpus):
+@pytest.mark.usefixtures("_corpus")
+def test_arrays_that_the_user_computes():
     names = {}
     exec(ARRAYS, names)  # noqa: S102 - the page is ours
     found = open_corpus("csv:frames.csv")
@@ -45,7 +46,7 @@ def test_a_kind_of_features(monkeypatch):
     module = ModuleType("convrnn.features.energy")
     exec(MODULE, module.__dict__)  # noqa: S102 - the page is ours
     monkeypatch.setitem(sys.modules, "convrnn.features.energy", module)
-    [(name, entry)] = eval("{" + LINE + "}", {"Entry": Entry}).items()  # noqa: S307 - the page is ours
+    [(name, entry)] = eval("{" + LINE + "}", {"Entry": Entry}).items()
     monkeypatch.setattr(registry, "FEATURES", {**registry.FEATURES, name: entry})
     config = entry.load()(sample_rate=8000)
     samples = np.random.default_rng(0).standard_normal(8000).astype(np.float32)
