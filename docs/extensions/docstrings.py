@@ -57,12 +57,21 @@ def exists(name: str) -> bool:
     return False
 
 
-def resolve(_app: Sphinx, _env: BuildEnvironment, node: pending_xref, content: Element) -> Element | None:
-    """The plain text of a reference to something that exists but has no page; else None, which is a warning."""
+def resolve(app: Sphinx, env: BuildEnvironment, node: pending_xref, content: Element) -> Element | None:
+    """The link, or the plain text if there is none, of a reference to something that exists; else None, a warning."""
     if node.get("refdomain") != "py":
         return None
     names = meanings(node["reftarget"].lstrip("."), node.get("py:module"), node.get("py:class"))
-    return content if any(map(exists, names)) else None
+    name = next(filter(exists, names), None)
+    if name is None:
+        return None
+    # Methods, too, are described under the name of the package that offers their class.
+    domain, parts = env.domains.python_domain, name.split(".")
+    for length in (1, 2):
+        offered = ".".join([*parts[:2], *parts[-length:]])
+        if offered in domain.objects:
+            return domain.resolve_xref(env, node["refdoc"], app.builder, "obj", offered, node, content)
+    return content
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -109,6 +109,5 @@ def test_no_page_is_wider_than_its_window(address, tmp_path, monkeypatch):
 @pytest.mark.parametrize(("words", "page"), [("CLSTM", "api/nn.html"), ("folds", "protocol.html")])
 def test_search_finds(words, page, address, tmp_path):
     shown = browse(f"{address}/search.html?q={words}", tmp_path)
-    results = re.search(r'<ul class="search".*?</ul>', shown, re.DOTALL)
-    assert results is not None
-    assert page in results.group()
+    [results] = re.findall(r'<div id="search-results">.*?</ul>', shown, re.DOTALL)
+    assert page in results
