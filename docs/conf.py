@@ -1,10 +1,16 @@
 """Settings of Sphinx for the documentation site: ``make docs`` builds it in ``build/docs``."""
 
+import os
 import sys
 from importlib.metadata import version as version_of
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent / "extensions"))
+
+# The programs of the tutorials are small, so more threads would only wait for each other. Their shell lines need the
+# command.
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 
 project = "convrnn"
 author = "The convrnn developers"

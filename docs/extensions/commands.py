@@ -38,13 +38,14 @@ def paragraphs(text: str) -> Iterator[nodes.Node]:
 
 
 class Commands(SphinxDirective):
-    """All commands, in the order of ``convrnn --help``."""
+    """A list of all commands and a section for each, in the order of ``convrnn --help``."""
 
     def run(self) -> list[nodes.Node]:
         """Make the sections."""
         group = typer.main.get_command(app)
         context = group.make_context("convrnn", [], resilient_parsing=True)
-        sections = []
+        overview = nodes.bullet_list()
+        sections: list[nodes.Node] = [overview]
         for name, command in group.commands.items():  # type: ignore[attr-defined]
             inner = command.make_context(name, [], parent=context, resilient_parsing=True)
             title = f"convrnn {name}"
@@ -62,6 +63,9 @@ class Commands(SphinxDirective):
             section += nodes.definition_list("", *items, classes=["options"])
             section += paragraphs(command.epilog or "")
             self.state.document.note_implicit_target(section)
+            link = nodes.reference("", "", nodes.literal(title, title), internal=True, refid=section["ids"][0])
+            sentence = re.split(r"(?<=[.:])\s", command.help)[0].rstrip(".:") + "."
+            overview += nodes.list_item("", nodes.paragraph("", "", link, nodes.Text(": "), *with_literals(sentence)))
             sections.append(section)
         return sections
 

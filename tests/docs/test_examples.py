@@ -153,6 +153,8 @@ def test_commands(command, place, tmp_path, monkeypatch):
     monkeypatch.chdir(place)
     monkeypatch.setenv("CONVRNN_CACHE", str(place / "cache"))
     more = SMALLER.get(name, "")
+    if name == "compare" and "--models" not in command:
+        more += " --models conv"
     if "--out" in command and name != "extract":
         more += f" --out {tmp_path / 'out'}"
     samples = b""
