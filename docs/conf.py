@@ -10,6 +10,9 @@ sys.path.insert(0, str(Path(__file__).parent / "extensions"))
 # The programs of the tutorials are small, so more threads would only wait for each other. Their shell lines need the
 # command.
 os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["COLUMNS"] = "96"
+os.environ["TTY_COMPATIBLE"] = "0"  # or Jupyter makes rich write escape sequences
+os.environ["PYTHONWARNINGS"] = "ignore:IProgress not found"  # of tqdm, about a widget
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 
 project = "convrnn"
@@ -35,6 +38,7 @@ html_math_renderer = "pictures"
 html_theme_options = {"navigation_with_keys": True}
 html_copy_source = False
 html_show_sourcelink = False
+html_show_copyright = False
 
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
