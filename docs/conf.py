@@ -5,7 +5,8 @@ import sys
 from importlib.metadata import version as version_of
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent / "extensions"))
+EXTENSIONS = str(Path(__file__).parent / "extensions")
+sys.path.insert(0, EXTENSIONS)
 
 # The programs of the tutorials are small, so more threads would only wait for each other. Their shell lines need the
 # command.
@@ -13,6 +14,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["COLUMNS"] = "96"
 os.environ["TTY_COMPATIBLE"] = "0"  # or Jupyter makes rich write escape sequences
 os.environ["PYTHONWARNINGS"] = "ignore:IProgress not found"  # of tqdm, about a widget
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [EXTENSIONS, os.environ.get("PYTHONPATH")]))
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 
 project = "convrnn"
