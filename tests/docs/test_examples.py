@@ -165,8 +165,16 @@ def test_commands(command, place, tmp_path, monkeypatch):
     assert done.exit_code == 0, done.output
 
 
+EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+FOR_DEVELOPERS = {"test", "docs", "torture", "dev"}
+
+
+def test_the_page_on_installation_lists_every_extra():
+    rows = re.findall(r"^\| `([a-z]+)` \|", PAGES["install.md"], re.MULTILINE)
+    assert set(rows) == set(EXTRAS) - FOR_DEVELOPERS
+
+
 def test_other_commands():
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     for command, page in COMMANDS.items():
         where = f"{page}: {command}"
@@ -176,7 +184,7 @@ def test_other_commands():
         if words[0] == "pip":
             assert words[1] == "install", where
             asked = {extra for group in re.findall(r"\[([a-z,]+)\]", command) for extra in group.split(",")}
-            assert asked <= set(extras), where
+            assert asked <= set(EXTRAS), where
         elif words[0] == "make":
             assert words[1] in targets, where
         elif words[:2] == ["python", "-c"]:
