@@ -2,6 +2,7 @@
 
 import functools
 import html
+import importlib
 import json
 import os
 import re
@@ -111,3 +112,12 @@ def test_search_finds(words, page, address, tmp_path):
     shown = browse(f"{address}/search.html?q={words}", tmp_path)
     [results] = re.findall(r'<div id="search-results">.*?</ul>', shown, re.DOTALL)
     assert page in results
+
+
+@pytest.mark.parametrize("package", ["", ".corpora", ".experiments", ".models", ".nn", ".ops", ".sklearn"])
+def test_everything_public_is_on_a_page(package):
+    module = importlib.import_module(f"convrnn{package}")
+    pages = "".join(path.read_text(encoding="utf-8") for path in (SITE / "api").glob("*.html"))
+    names = {f"{module.__name__}.{name}" for name in module.__all__ if not name.startswith("__")}
+    modules = {"convrnn.corpora", "convrnn.experiments", "convrnn.nn", "convrnn.ops", "convrnn.sklearn"}
+    assert {name for name in names - modules if f'id="{name}"' not in pages} == set()
