@@ -17,6 +17,8 @@ PAGES = {
     "CONTRIBUTING.md": "contributing",
     "CHANGELOG.md": "changes",
     "examples/README.md": "examples",
+    "examples/speech_recognition/README.md": "examples/speech-recognition",
+    "examples/video/README.md": "examples/video",
 }
 
 
