@@ -135,7 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     wanted = options.instruction_set
     if wanted == "avx2":
         machine.limit_to_avx2()
-    with native.use_instruction_set(wanted) if wanted else nullcontext():
+    with machine.own_compiler_cache(), native.use_instruction_set(wanted) if wanted else nullcontext():
         return _measure(options)
 
 

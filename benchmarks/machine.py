@@ -4,6 +4,9 @@ import ctypes
 import os
 import platform
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -64,6 +67,24 @@ def limit_to_avx2() -> None:
     if not _AVX2.items() <= os.environ.items():
         sys.stdout.flush()
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | _AVX2)
+
+
+@contextmanager
+def own_compiler_cache() -> Iterator[None]:
+    """Keep what ``torch.compile`` makes within the ``with`` block in a folder of its own, and delete it afterwards.
+
+    Its usual cache does not tell instruction sets apart reliably: a program that was compiled with AVX-512 and runs
+    again limited to AVX2, or the other way round, gives wrong answers or crashes.
+    """
+    name = "TORCHINDUCTOR_CACHE_DIR"
+    before = os.environ.get(name)
+    with tempfile.TemporaryDirectory(prefix="convrnn-benchmark-") as folder:
+        os.environ[name] = folder
+        try:
+            yield
+        finally:
+            os.environ.pop(name)
+            os.environ.update({} if before is None else {name: before})
 
 
 def limits() -> str:

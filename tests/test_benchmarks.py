@@ -1,6 +1,7 @@
 import os
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from benchmarks.compare import check
 from benchmarks.peers import COMPILED, PEERS, REFERENCE
 from benchmarks.problem import GATES, Problem, differentiated, draw
 from benchmarks.problem import windowed as run_windowed
+from torch._inductor.runtime.cache_dir_utils import cache_dir
 from torch.utils.flop_counter import FlopCounterMode
 
 from convrnn import ops
@@ -132,3 +134,21 @@ def test_help_describes_every_section(capsys):
         cpu.main(["--help"])
     printed = capsys.readouterr().out
     assert [name for name in cpu.SECTIONS if f"\n  {name}  " not in printed] == []
+
+
+@pytest.mark.parametrize("before", [None, "elsewhere"])
+def test_compiled_programs_of_another_instruction_set_are_not_used(
+    before: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "TORCHINDUCTOR_CACHE_DIR"
+    monkeypatch.delenv(name, raising=False)
+    if before is not None:
+        monkeypatch.setenv(name, before)
+    folders = []
+    for _ in range(2):
+        with machine.own_compiler_cache():
+            folders.append(Path(cache_dir()))
+            assert list(folders[-1].iterdir()) == []
+    assert folders[0] != folders[1]
+    assert not any(folder.exists() for folder in folders)
+    assert os.environ.get(name) == before
