@@ -166,7 +166,7 @@ def test_commands(command, place, tmp_path, monkeypatch):
 
 
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
-FOR_DEVELOPERS = {"test", "docs", "torture", "dev"}
+FOR_DEVELOPERS = {"test", "docs", "torture", "dev", "dist"}
 
 
 def test_the_page_on_installation_lists_every_extra():
