@@ -1,8 +1,9 @@
 # make demo   compares five models on a synthetic corpus, in about two minutes
 # make test   all tests except the slow ones, in parallel: five minutes on two cores
 # make test-all  every test
-# make test-aeon  tests of the estimator for aeon, which needs older versions of numpy and pandas, in .venv-aeon
+# make test-aeon  tests of the estimator for aeon and of its tutorial; aeon needs older versions of numpy and pandas, in .venv-aeon
 # make test-ray  tests of comparisons on a Ray cluster of three nodes on this machine, in .venv-ray
+# make docs   the documentation site, in build/docs; `make docs-links` tries its links to other sites
 # make check  lint, types, import contracts, and the CPU kernel with warnings as errors (needs a C compiler)
 # make sanitize  the CPU kernel's tests under the address, undefined-behaviour and thread sanitizers (needs gcc)
 # make perf-driver  a C program that calls the CPU kernel, for perf: see csrc/README.md
@@ -16,7 +17,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all test-aeon test-ray check sanitize perf-driver torture dist check-dist check-dist-arm64 clean
+.PHONY: demo test test-all test-aeon test-ray docs docs-links check sanitize perf-driver torture dist check-dist check-dist-arm64 \
+	clean
 
 demo: $(VENV)/.demo
 	$(BIN)/convrnn compare demo --task gender --setting paralinguistic --split partitions \
@@ -35,13 +37,24 @@ test-aeon:
 	grep -v '^\(numpy\|pandas\)==' constraints.txt > .venv-aeon/constraints.txt
 	.venv-aeon/bin/python -m pip install --quiet --disable-pip-version-check --constraint .venv-aeon/constraints.txt \
 		--editable '.[aeon]' pytest hypothesis
-	.venv-aeon/bin/python -m pytest src/convrnn/aeon.py tests/estimators/test_aeon.py
+	.venv-aeon/bin/python -m pytest src/convrnn/aeon.py tests/estimators/test_aeon.py tests/docs/test_time_series.py
 
 test-ray:
 	$(PYTHON) -m venv .venv-ray
 	.venv-ray/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
 		--editable '.[ray]' pytest hypothesis
 	.venv-ray/bin/python -m pytest tests/experiments/test_ray.py
+
+# Warnings are errors, among them references and links within the site that lead nowhere.
+SPHINX := $(BIN)/python -m sphinx --fail-on-warning --keep-going --nitpicky --quiet
+docs: $(VENV)/.docs docs/windows.svg
+	$(SPHINX) --builder html docs build/docs
+
+docs/windows.svg: docs/draw_windows.py | $(VENV)/.docs
+	$(BIN)/python $<
+
+docs-links: $(VENV)/.docs docs/windows.svg
+	$(SPHINX) --builder linkcheck docs build/docs-links
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -93,4 +106,5 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 clean:
-	rm -rf $(VENV) .venv-aeon .venv-ray out build dist src/convrnn/ops/_native.so .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-aeon .venv-ray out build dist docs/windows.svg src/convrnn/ops/_native.so .pytest_cache .mypy_cache .ruff_cache \
+		.hypothesis .import_linter_cache

@@ -18,7 +18,7 @@ from convrnn.models import Bundle
 from convrnn.models.bundle import StatisticsConfig
 from convrnn.models.export import Export
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "export.md"
 
 
 def folder_of(corpus):
@@ -26,13 +26,17 @@ def folder_of(corpus):
 
 
 RECORDINGS = {"anna/001.wav": "s6-0", "anna/002.wav": "s6-1", "bob/001.wav": "s7-1"}
-"""The file names in README's program, and the files of the corpus that replace them here."""
+"""The file names in the page's program, and the files of the corpus that replace them here."""
 
 
 @pytest.fixture(scope="module")
 def program():
-    """README's program, which computes probabilities from recordings without this package."""
-    [code] = [block for block in re.findall(r"```python\n(.*?)```", README.read_text(), re.S) if "onnxruntime" in block]
+    """The page's program, which computes probabilities from recordings without this package."""
+    [code] = [
+        block
+        for block in re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.S)
+        if "onnxruntime" in block
+    ]
     return code + "import sys\nassert not {'torch', 'convrnn'} & set(sys.modules)\n"
 
 
@@ -49,7 +53,7 @@ def bundle(request, trained, corpus, tmp_path):
     return tmp_path / "model"
 
 
-def test_readmes_program_predicts_what_the_command_predicts(convrnn, bundle, corpus, program, tmp_path):
+def test_the_pages_program_predicts_what_the_command_predicts(convrnn, bundle, corpus, program, tmp_path):
     said = convrnn("export", bundle, tmp_path / "model.onnx", "--samples")
     assert said.code == 0, said.err
     assert [line.split()[0] for line in said.out.splitlines()] == ["file", "standardised", "largest"]
@@ -81,9 +85,13 @@ def test_readmes_program_predicts_what_the_command_predicts(convrnn, bundle, cor
 
 # What pandas has deprecated.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_readmes_audonnx_program_predicts_what_the_command_predicts(convrnn, trained, corpus, tmp_path, monkeypatch):
+def test_the_pages_audonnx_program_predicts_what_the_command_predicts(convrnn, trained, corpus, tmp_path, monkeypatch):
     pytest.importorskip("audonnx")
-    [code] = [block for block in re.findall(r"```python\n(.*?)```", README.read_text(), re.S) if "audonnx" in block]
+    [code] = [
+        block
+        for block in re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.S)
+        if "audonnx" in block
+    ]
     said = convrnn("export", trained, tmp_path / "emotion-model", "--audonnx", "--normalise", "utterance")
     assert said.code == 0, said.err
     files = []
@@ -94,7 +102,7 @@ def test_readmes_audonnx_program_predicts_what_the_command_predicts(convrnn, tra
     monkeypatch.chdir(tmp_path)
     names = {}
     # The small corpus has another sample rate than speech usually has.
-    exec(code.replace("16000", "8000"), names)  # noqa: S102 - the README is our own
+    exec(code.replace("16000", "8000"), names)  # noqa: S102 - the page is our own
     found = names["feature"].process_files(list(map(str, files))).to_dict("records")
     said = convrnn("predict", trained, *files, "--normalise", "utterance", "--json")
     for row, probabilities in zip(json.loads(said.out), found, strict=True):

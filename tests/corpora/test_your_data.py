@@ -1,4 +1,4 @@
-"""The programs of docs/your-data.md, each with the package that it is for."""
+"""The programs of docs/how-to/your-data.md, each with the package that it is for."""
 
 import re
 from pathlib import Path
@@ -9,9 +9,8 @@ import soundfile
 
 from bundles import make_bundle
 
-PROGRAMS = re.findall(
-    r"```python\n(.*?)```", (Path(__file__).parents[2] / "docs" / "your-data.md").read_text(encoding="utf-8"), re.DOTALL
-)
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "your-data.md"
+PROGRAMS = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
 
 # Those packages and what they import have deprecated habits.
 pytestmark = pytest.mark.filterwarnings("ignore")

@@ -256,10 +256,10 @@ def test_a_narrow_signal_may_be_accepted(model):
     np.testing.assert_array_equal(model(noise(1, 8000), 8000, accept=["narrow-band"]), found.log_probabilities)
 
 
-def test_readmes_program(saved, files, tmp_path, monkeypatch):
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    [program] = re.findall(r"```python\n(import convrnn\n.*?)```", readme, re.DOTALL)
-    shutil.copytree(saved / "speaker", tmp_path / "results" / "runs" / "3f2a9c0d11e85b77")
+def test_the_pages_program(saved, files, tmp_path, monkeypatch):
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "trained-models.md").read_text(encoding="utf-8")
+    [program] = re.findall(r"```python\n(import convrnn\n.*?)```", page, re.DOTALL)
+    shutil.copytree(saved / "speaker", tmp_path / "runs" / "3f2a9c0d11e85b77")
     (tmp_path / "new").mkdir()
     for file, name in zip(files, ("001.wav", "002.wav"), strict=False):
         shutil.copy(file, tmp_path / "new" / name)

@@ -15,6 +15,7 @@ from convrnn.nn.cells import CELLS
 
 Setting = Literal["emotion", "paralinguistic"]
 SETTINGS: tuple[Setting, ...] = get_args(Setting)
+"""The settings of :func:`preset`: sections IV-A and IV-B."""
 
 _WINDOW: dict[str, Any] = {"out_features": 100, "kernel_size": 5, "stride": 2}
 
@@ -38,6 +39,7 @@ _RECURRENT_FRONT_ENDS: dict[str, dict[str, Any]] = {
 }
 
 FRONT_ENDS: tuple[str, ...] = ("baseline", "conv", *_RECURRENT_FRONT_ENDS)
+"""The front ends of :func:`preset`."""
 
 
 def takes_waveform(front_end: str, frame_length: int) -> bool:

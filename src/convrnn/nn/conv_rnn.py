@@ -22,8 +22,8 @@ class ConvRNN(nn.Module):
     of the network's hidden states h, of the cell states c of an LSTM, or of the outputs y:
 
     .. math::
-        y_t &= W s_t + b_y & (2) \\
-        y_t &= W_{\rightarrow} \overrightarrow{s}_t + W_{\leftarrow} \overleftarrow{s}_t + b_y & (8), (9)
+        y_t &= W s_t + b_y & \quad (2) \\
+        y_t &= W_{\rightarrow} \overrightarrow{s}_t + W_{\leftarrow} \overleftarrow{s}_t + b_y & \quad (8), (9)
 
     where s is h or c. Without a projection the two directions are concatenated, each with half of ``out_features``.
 

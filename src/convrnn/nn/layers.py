@@ -11,7 +11,8 @@ from convrnn.nn.options import Device, Padding, Reduce
 class CRNN(ConvRNN):
     """Convolutional layer with a simple recurrent network inside (equation 1, section III-C).
 
-    Features come from the hidden states. Arguments and shapes are those of :class:`~convrnn.nn.ConvRNN`, and:
+    Features come from the hidden states. The equation is that of :func:`convrnn.ops.windowed_rnn`; arguments and shapes
+    are those of :class:`~convrnn.nn.ConvRNN`, and:
 
     Args:
         nonlinearity: The σ of equation 1: "tanh", "sigmoid" (as in the paper) or "relu".
@@ -69,7 +70,8 @@ class CRNN(ConvRNN):
 class CGRU(ConvRNN):
     """Convolutional layer with a gated recurrent unit inside, as in the authors' code.
 
-    Features come from the hidden states. Arguments and shapes are those of :class:`~convrnn.nn.ConvRNN`, and:
+    Features come from the hidden states. The equations are those of :func:`convrnn.ops.windowed_gru`; arguments and
+    shapes are those of :class:`~convrnn.nn.ConvRNN`, and:
 
     Args:
         reset_after: Apply the reset gate to the recurrent product, as ``torch.nn.GRU`` does, instead of to the state
@@ -128,8 +130,8 @@ class CGRU(ConvRNN):
 class CLSTM(ConvRNN):
     """Convolutional layer with an LSTM with peepholes inside (equations 3 to 7, section III-C).
 
-    Features come from the cell states unless ``sequence="hidden"``. Arguments and shapes are those of
-    :class:`~convrnn.nn.ConvRNN`, and:
+    Features come from the cell states unless ``sequence="hidden"``. The equations are those of
+    :func:`convrnn.ops.windowed_lstm`; arguments and shapes are those of :class:`~convrnn.nn.ConvRNN`, and:
 
     Args:
         peepholes: Connect the cell to the gates.

@@ -195,7 +195,7 @@ class ConvRNNClassifier(ClassifierMixin, BaseEstimator):
         Raises:
             InputError: A sequence or file cannot be used, or has other features than those in training; or these are
                 arrays and the training data were files, or the reverse.
-            NotFittedError: ``fit`` was not called before.
+            sklearn.exceptions.NotFittedError: ``fit`` was not called before.
         """
         check_is_fitted(self)
         sequences = self._normalised(self._read(X, reset=False))
@@ -219,7 +219,7 @@ class ConvRNNClassifier(ClassifierMixin, BaseEstimator):
 
         Raises:
             InputError: As :meth:`predict_proba`.
-            NotFittedError: ``fit`` was not called before.
+            sklearn.exceptions.NotFittedError: ``fit`` was not called before.
         """
         best = self.predict_proba(X).argmax(axis=1)
         predicted: NDArray[Any] = self.classes_[best]
