@@ -20,9 +20,12 @@ from tones import write_tone
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
+README = ROOT / "README.md"
 PAGES = {path.relative_to(DOCS).as_posix(): path.read_text(encoding="utf-8") for path in sorted(DOCS.rglob("*.md"))}
+PAGES[README.name] = README.read_text(encoding="utf-8")
 
 RUN = {
+    "README.md": {},
     "index.md": {},
     "how-it-works.md": {},
     "migration.md": {},
@@ -205,3 +208,19 @@ def test_the_front_end_of_the_first_page():
     assert list(names["y"].shape) == [8, 88, 100]
     assert names["lengths"].tolist() == [88, 86, 78, 78, 59, 43, 19, 1]
     assert isinstance(names["layer"], convrnn.nn.CLSTM)
+
+
+def test_the_links_of_the_readme_lead_somewhere():
+    linked = re.findall(r"\]\(([^)\s]+)\)", PAGES[README.name])
+    assert len(linked) > 20
+    for link in linked:
+        file, _, heading = link.partition("#")
+        if file.startswith("https:"):
+            continue
+        assert (ROOT / file).is_file(), link
+        titles = re.findall(r"^#+ (.*)$", (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE) if heading else []
+        assert not heading or heading in [title.lower().replace(" ", "-") for title in titles], link
+
+
+def test_the_readme_fits_on_few_screens():
+    assert len(PAGES[README.name].splitlines()) <= 120
