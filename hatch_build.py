@@ -28,7 +28,7 @@ from typing import Any
 try:
     from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 except ImportError:  # run as a program, without hatchling
-    BuildHookInterface = object
+    BuildHookInterface = object  # type: ignore[assignment,misc,unused-ignore]
 
 ROOT = Path(__file__).parent
 LIBRARY = Path("src/convrnn/ops/_native.so")
@@ -161,7 +161,7 @@ def platform_tag() -> str:
     return "py3-none-" + next(tag for tag in platform_tags() if not tag.startswith(("manylinux", "musllinux")))
 
 
-class CustomBuildHook(BuildHookInterface):  # type: ignore[misc,valid-type,unused-ignore]
+class CustomBuildHook(BuildHookInterface):  # type: ignore[misc,type-arg,unused-ignore]
     """Puts the library into the wheel, or next to the sources in an editable installation."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002
