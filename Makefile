@@ -1,5 +1,5 @@
 # make demo   compares five models on a synthetic corpus, in about two minutes
-# make test   all tests except the slow ones, in parallel: five minutes on two cores
+# make test   all tests except the slow ones, in parallel: about six minutes on two cores
 # make test-all  every test
 # make test-aeon  tests of the estimator for aeon and of its tutorial; aeon needs older versions of numpy and pandas, in .venv-aeon
 # make test-ray  tests of comparisons on a Ray cluster of three nodes on this machine, in .venv-ray
@@ -47,13 +47,10 @@ test-ray:
 
 # Warnings are errors, among them references and links within the site that lead nowhere.
 SPHINX := $(BIN)/python -m sphinx --fail-on-warning --keep-going --nitpicky --quiet
-docs: $(VENV)/.docs docs/windows.svg
+docs: $(VENV)/.docs
 	$(SPHINX) --builder html docs build/docs
 
-docs/windows.svg: docs/draw_windows.py | $(VENV)/.docs
-	$(BIN)/python $<
-
-docs-links: $(VENV)/.docs docs/windows.svg
+docs-links: $(VENV)/.docs
 	$(SPHINX) --builder linkcheck docs build/docs-links
 
 check: $(VENV)/.dev
@@ -106,5 +103,5 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 clean:
-	rm -rf $(VENV) .venv-aeon .venv-ray out build dist docs/windows.svg src/convrnn/ops/_native.so .pytest_cache .mypy_cache .ruff_cache \
+	rm -rf $(VENV) .venv-aeon .venv-ray out build dist src/convrnn/ops/_native.so .pytest_cache .mypy_cache .ruff_cache \
 		.hypothesis .import_linter_cache

@@ -128,7 +128,8 @@ def make_splits(corpus: LabelledCorpus, kind: str, *, seed: int = 0) -> list[Spl
         raise InputError(f"{corpus.name}: task {task!r} has only one class, {classes[0]!r}; at least two are needed")
     if len(corpus.speakers) < 3:
         raise InputError(
-            f"{corpus.name}: task {task!r} has {len(corpus.speakers)} speaker(s); at least three are needed, one each "
+            f"{corpus.name}: task {task!r} has only {len(corpus.speakers)} "
+            f"speaker{'' if len(corpus.speakers) == 1 else 's'}; at least three are needed, one each "
             "for train, validation and test"
         )
     name, colon, argument = kind.partition(":")
