@@ -179,8 +179,8 @@ def test_bad_numbers_of_folds_are_refused(table_corpus, folds):
 @pytest.mark.parametrize(
     ("groups", "message"),
     [
-        ([("1", "x", 2), ("1", "y", 2)], "has 1 speaker.s.; at least three"),
-        ([("1", "x", 2), ("2", "y", 2)], "has 2 speaker.s.; at least three"),
+        ([("1", "x", 2), ("1", "y", 2)], "has only 1 speaker; at least three"),
+        ([("1", "x", 2), ("2", "y", 2)], "has only 2 speakers; at least three"),
         ([("1", "x", 2), ("2", "x", 2), ("3", "x", 1)], "has only one class, 'x'"),
     ],
 )
