@@ -7,6 +7,8 @@ from collections.abc import Iterator
 # Tensors are tiny and tests run in parallel, so more threads would only wait for each other. The variable is for
 # processes that tests start; tests of threads set their own number.
 os.environ["OMP_NUM_THREADS"] = "1"
+# On a GPU, cuBLAS looks at it once in a process, and without it is not deterministic.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 import pytest
 from hypothesis import settings

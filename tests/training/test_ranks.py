@@ -51,7 +51,12 @@ def test_two_processes_train_the_same_model_as_one(together, make, tones, folder
 
 
 @pytest.mark.slow
-def test_a_continued_run_gives_the_same_bits(together, make, tones, folders):
+def test_a_continued_run_gives_the_same_bits(together, make, tones, folders, monkeypatch):
+    # Also in a job of torchrun, which its processes do not join.
+    job = {"RANK": "6", "WORLD_SIZE": "8", "GROUP_RANK": "3", "MASTER_ADDR": "192.0.2.1", "MASTER_PORT": "1"}
+    for name, value in (job | {"TORCHELASTIC_RUN_ID": "1", "TORCHELASTIC_USE_AGENT_STORE": "True"}).items():
+        monkeypatch.setenv(name, value)
+
     def interrupt(report):
         if report.epoch == 2:
             raise KeyboardInterrupt

@@ -1,5 +1,6 @@
 """Steps on a GPU as CUDA graphs: a step is one launch from Python, and nothing within an epoch waits for the GPU."""
 
+import functools
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -34,25 +35,38 @@ class Recorder(Protocol):
         ...
 
 
+@functools.cache
+def _stream(device: int) -> torch.cuda.Stream:
+    """The stream of a GPU on which all steps are recorded: cuBLAS keeps a workspace for every stream that it saw."""
+    return torch.cuda.Stream(device)
+
+
 class CudaGraphs:
     """Records CUDA graphs, which share memory for what lives only within a step."""
 
     def __init__(self) -> None:
         self._pool = torch.cuda.graph_pool_handle()
-        # One for all steps: cuBLAS keeps a workspace for every stream.
-        self._stream = torch.cuda.Stream()
+        self._stream = _stream(torch.cuda.current_device())
 
     def record(self, rehearse: Callable[[], object], step: Callable[[], Outcome]) -> Callable[[], Outcome]:
         """See :class:`Recorder`."""
-        self._stream.wait_stream(torch.cuda.current_stream())
+        before = torch.cuda.current_stream()
+        self._stream.wait_stream(before)
         with torch.cuda.stream(self._stream):
             for _ in range(WARM_UP):
                 rehearse()
-        torch.cuda.current_stream().wait_stream(self._stream)
+        before.wait_stream(self._stream)
         graph = torch.cuda.CUDAGraph()
-        # Other threads, such as that of a progress bar, may use CUDA meanwhile.
-        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-            outcome = step()
+        try:
+            # Other threads, such as that of a progress bar, may use CUDA meanwhile.
+            with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
+                outcome = step()
+        except RuntimeError as error:
+            # If a step cannot be captured, ending the capture fails too, and leaves its stream as the current one.
+            torch.cuda.set_stream(before)
+            if isinstance(error.__context__, RuntimeError):
+                raise error.__context__ from None
+            raise
 
         def replay() -> Outcome:
             graph.replay()

@@ -1,6 +1,7 @@
 """A training step and a validation step, on the run's device and in its precision."""
 
 import os
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -82,7 +83,9 @@ class Learner:
         rate, group["lr"] = group["lr"], 0.0
         for parameter in group["params"]:
             parameter.grad = torch.zeros_like(parameter)
-        self.optimizer.step()  # changes nothing but the number of steps
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="This instance was constructed with capturable=True")
+            self.optimizer.step()  # changes nothing but the number of steps
         for state in self.optimizer.state.values():
             state["step"].zero_()
         group["lr"] = rate

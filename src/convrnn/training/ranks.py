@@ -59,8 +59,10 @@ def _free_port() -> int:
 
 def _as_rank(context: tuple[Callable[..., Any], Any, int], rank: int, report: Callable[[object], None]) -> Any:  # noqa: ANN401
     work, shared, port = context
-    # Fabric reads these, and takes the first two as a sign that something else starts the processes.
-    os.environ |= {"LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    # Fabric reads these, and takes the first as a sign that something else starts the processes; those of a torchrun or
+    # SLURM job must not count.
+    os.environ |= {"LOCAL_RANK": str(rank), "NODE_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    os.environ.pop("TORCHELASTIC_USE_AGENT_STORE", None)
     result = work(shared, rank, report)
     return result if rank == 0 else None
 
@@ -104,10 +106,12 @@ class RankSteps:
             )
             # Example i of the batch is on rank i % devices.
             gathered = fabric.all_gather(own)
-            # A copy: what inference mode gave cannot be changed in place, as Fabric does.
-            mean_loss = fabric.all_reduce(loss.clone(), reduce_op="mean")
             assert isinstance(gathered, torch.Tensor)
-            assert isinstance(mean_loss, torch.Tensor)
+            # Not Fabric's all_reduce, which waits for the GPU in every call; and a copy, since what inference mode gave
+            # cannot be changed in place.
+            mean_loss = loss.clone()
+            torch.distributed.all_reduce(mean_loss)
+            mean_loss /= devices
             yield Outcome(mean_loss, gathered.view(devices, -1).mT.flatten()[: len(positions)])
 
 
