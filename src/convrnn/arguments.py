@@ -27,7 +27,8 @@ def check_number(name: str, value: float | None, least: float, most: float, why:
     found = float(f"{value:.6g}") if isinstance(value, float) else value
     shown = found if len(str(found)) <= 40 else one_sentence(str(found), 40)
     kind = "whole number" if fraction else "number"
-    raise InputError(Argument(name, shown), f": must be a {kind} from {least} to {most}", f", {why}" if why else "")
+    low, high = (f"{limit:g}" if isinstance(limit, float) else limit for limit in (least, most))
+    raise InputError(Argument(name, shown), f": must be a {kind} from {low} to {high}", f", {why}" if why else "")
 
 
 def check_choice(name: str, value: str, allowed: Iterable[str]) -> None:

@@ -306,6 +306,7 @@ def test_ctrl_c_stays_an_interrupt_and_says_which_runs_are_kept(spec, cache, com
         ({"accept": "truncated"}, "'accept': a list of names is expected, not 'truncated'"),
         ({"max_epochs": 0}, "max_epochs=0: must be"),
         ({"learning_rate": float("nan")}, "learning_rate=nan: must be"),
+        ({"features": "waveform", "window_ms": 2000.0}, "window_ms=2000.0: must be a number from 1 to 1000"),
         ({"sample_rate": 10}, "sample_rate=10: must be"),
         ({"features": "egemaps", "sample_rate": 4000}, "features='egemaps' sample_rate=4000: Input should be"),
         ({"accept": ["noise"]}, "accept=['noise']: cannot be accepted"),
