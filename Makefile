@@ -1,5 +1,5 @@
 # make demo   compares five models on a synthetic corpus, in about two minutes
-# make test   all tests except the slow ones, in parallel: about six minutes on two cores
+# make test   all tests except the slow ones, in parallel: about seven minutes on two cores
 # make test-all  every test
 # make test-aeon  tests of the estimator for aeon and of its tutorial; aeon needs older versions of numpy and pandas, in .venv-aeon
 # make test-ray  tests of comparisons on a Ray cluster of three nodes on this machine, in .venv-ray

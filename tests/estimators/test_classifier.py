@@ -263,7 +263,7 @@ def test_audio_files_are_checked_as_by_predict(tmp_path):
         ({"normalise": "speaker"}, "normalise='speaker': unknown value; allowed: 'corpus', 'utterance' and None"),
         ({"n_estimators": 0}, "n_estimators=0: must be a number from 1 to 1000"),
         ({"validation_fraction": 1.5}, "validation_fraction=1.5: must be a number from 0.001 to 0.999"),
-        ({"learning_rate": 0}, "learning_rate=0: must be a number from 1e-08 to 1.0"),
+        ({"learning_rate": 0}, "learning_rate=0: must be a number from 1e-08 to 1"),
         ({"batch_size": 2.5}, "batch_size=2.5: must be a whole number from 1 to 65536"),
         ({"random_state": -1}, "random_state=-1: must be a number from 0 to "),
         ({"features": "mfcc"}, "'features': unknown value 'mfcc'; allowed: logmel, "),
