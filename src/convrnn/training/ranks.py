@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from convrnn.processes import Event, run_in_processes
 from convrnn.training.data import Batch, Examples
-from convrnn.training.learner import Learner
-from convrnn.training.steps import Outcome, Positions
+from convrnn.training.device_sets import NO_LABEL
+from convrnn.training.steps import HostSteps, Outcome, Positions
 
 Shared = TypeVar("Shared")
 Result = TypeVar("Result")
@@ -67,29 +67,11 @@ def _as_rank(context: tuple[Callable[..., Any], Any, int], rank: int, report: Ca
     return result if rank == 0 else None
 
 
-class RankSteps:
+class RankSteps(HostSteps):
     """Steps on the shares of this rank: of every batch, each ``devices``-th example from that of its rank on.
 
-    All ranks yield the same outcomes, those of the whole batches.
-
-    Args:
-        learner: The model and its optimiser, the same on every rank.
-        training_set: The training set, balanced if it has to be.
-        validation_set: The validation set.
+    All ranks yield the same outcomes, those of the whole batches. The learner is the same on every rank.
     """
-
-    def __init__(self, learner: Learner, training_set: Examples, validation_set: Examples) -> None:
-        self._learner = learner
-        self._training_set = training_set
-        self._validation_set = validation_set
-
-    def train(self, batches: Sequence[Positions]) -> Iterator[Outcome]:
-        """One training step on each batch of the training set, in order."""
-        return self._run(batches, self._training_set, self._learner.train_step)
-
-    def validate(self, batches: Sequence[Positions]) -> Iterator[Outcome]:
-        """One validation step on each batch of the validation set, in order."""
-        return self._run(batches, self._validation_set, self._learner.validation_step)
 
     def _run(
         self, batches: Sequence[Positions], examples: Examples, step: Callable[..., tuple[torch.Tensor, torch.Tensor]]
@@ -118,4 +100,6 @@ class RankSteps:
 def _without_examples(examples: Examples) -> Batch:
     """A batch whose loss is 0: one frame of zeros with the label that is ignored."""
     batch = examples.batch(np.array([0]))
-    return Batch(torch.zeros_like(batch.x[:, :1]), torch.ones_like(batch.lengths), torch.full_like(batch.labels, -100))
+    return Batch(
+        torch.zeros_like(batch.x[:, :1]), torch.ones_like(batch.lengths), torch.full_like(batch.labels, NO_LABEL)
+    )

@@ -1,6 +1,6 @@
 """The steps of an epoch, batch after batch, and what each of them gives."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -54,12 +54,15 @@ class HostSteps:
 
     def train(self, batches: Sequence[Positions]) -> Iterator[Outcome]:
         """One training step on each batch of the training set, in order."""
-        for positions in batches:
-            loss, log_probabilities = self._learner.train_step(self._training_set.batch(positions))
-            yield Outcome(loss, log_probabilities.argmax(dim=1))
+        return self._run(batches, self._training_set, self._learner.train_step)
 
     def validate(self, batches: Sequence[Positions]) -> Iterator[Outcome]:
         """One validation step on each batch of the validation set, in order."""
+        return self._run(batches, self._validation_set, self._learner.validation_step)
+
+    def _run(
+        self, batches: Sequence[Positions], examples: Examples, step: Callable[..., tuple[Tensor, Tensor]]
+    ) -> Iterator[Outcome]:
         for positions in batches:
-            loss, log_probabilities = self._learner.validation_step(self._validation_set.batch(positions))
+            loss, log_probabilities = step(examples.batch(positions))
             yield Outcome(loss, log_probabilities.argmax(dim=1))
