@@ -10,7 +10,7 @@ mkdir -p "$place"
 if [ ! -e "$place/root/usr/bin/python3.11" ]; then
   # Only unpacked: nothing of it is run but Python.
   debootstrap --arch=arm64 --foreign --variant=minbase --include=python3,libgomp1,libstdc++6 bookworm "$place/root"
-  for package in "$place"/root/var/cache/apt/archives/*.deb; do dpkg -x "$package" "$place/root"; done
+  find "$place/root" -name '*.deb' -exec dpkg -x {} "$place/root" \;
 fi
 if [ ! -e "$place/packages/torch" ]; then
   # The last release of PyTorch whose wheel for ARM does without CUDA; the kernel does not depend on it.

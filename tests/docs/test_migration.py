@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from convrnn.nn import ConvRNN
+from tensorflow_cases import layer_of
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "migration.md").read_text(encoding="utf-8"), re.DOTALL)
@@ -23,20 +23,8 @@ def test_weights_move_over(case):
     names = {}
     exec(FUNCTION, names)  # noqa: S102 - the page is ours
     arrays = {name.split("|")[1]: value for name, value in ARRAYS.items() if name.startswith(f"{case}|")}
-    kind, direction, padding, kernel_size, stride = case.split("_")
-    rnn_type = {"simple": "rnn"}.get(kind, kind)
     x, y = arrays["x"], arrays["y"]
-    layer = ConvRNN(
-        x.size(2),
-        y.size(2),
-        int(kernel_size[1:]),
-        int(stride[1:]),
-        rnn_type=rnn_type,
-        sequence="hidden",
-        bidirectional=direction == "bi",
-        padding=padding,
-        peepholes=False,
-    )
+    rnn_type, layer = layer_of(case, arrays)
     state = {}
     for cell, suffix in (("fw.", "_l0"), ("bw.", "_l0_reverse")):
         weights = {name.removeprefix(cell): value for name, value in arrays.items() if name.startswith(cell)}

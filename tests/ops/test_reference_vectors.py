@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from convrnn import nn, ops
+from convrnn import ops
+from tensorflow_cases import layer_of
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 
@@ -51,20 +52,8 @@ def test_the_vectors_hold_every_kind():
 @pytest.mark.parametrize("case", CASES)
 def test_layers_equal_the_authors_tensorflow_function(case):
     arrays = {key.split("|")[1]: value for key, value in TF1_CRNN.items() if key.split("|")[0] == case}
-    kind, direction, padding, kernel_size, stride = case.split("_")
-    rnn_type = {"simple": "rnn"}.get(kind, kind)
     x, y = arrays["x"], arrays["y"]
-    layer = nn.ConvRNN(
-        x.size(2),
-        y.size(2),
-        int(kernel_size[1:]),
-        int(stride[1:]),
-        rnn_type=rnn_type,
-        sequence="hidden",
-        bidirectional=direction == "bi",
-        padding=padding,
-        peepholes=False,
-    )
+    rnn_type, layer = layer_of(case, arrays)
     state = {}
     for prefix, suffix in (("fw", "_l0"), ("bw", "_l0_reverse")):
         weights = {key.split(".")[1]: value.clone() for key, value in arrays.items() if key.startswith(prefix)}
