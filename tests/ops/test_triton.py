@@ -13,7 +13,7 @@ import torch
 from convrnn import ops
 from convrnn.ops import cudnn, dispatch, triton
 from convrnn.ops.operands import LSTMOperands
-from convrnn.ops.triton import tiles
+from convrnn.ops.triton import launcher, tiles
 from convrnn.ops.triton.tiles import Tile
 from operations import draw_float32, values_and_gradients
 
@@ -55,7 +55,7 @@ def launches_of(monkeypatch, gpu, operation, precision, dtype, with_lengths=True
     _, shared, processors = gpu
     launches = []
     monkeypatch.setattr(tiles, "_chip", lambda _: (shared * 1024, processors))
-    monkeypatch.setattr(tiles, "launch", lambda kernel, _, *rest: launches.append((kernel, *rest)))
+    monkeypatch.setattr(launcher, "launch", lambda kernel, _, *rest: launches.append((kernel, *rest)))
     monkeypatch.setattr(tiles, "INTERPRETED", False)
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision(precision)

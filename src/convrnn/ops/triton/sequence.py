@@ -13,7 +13,7 @@ from torch import Tensor
 
 from convrnn.ops.operands import LSTMGradients, LSTMOperands, hand_out, refuse_second_derivative
 from convrnn.ops.registration import LSTM, Operation, without_autocast
-from convrnn.ops.triton import tiles
+from convrnn.ops.triton import launcher, tiles
 from convrnn.ops.triton.operands import check_other, first_product, new_result, prepare
 from convrnn.ops.triton.tiles import Tile
 
@@ -169,7 +169,7 @@ def _forward(operands: LSTMOperands, *others: Any) -> tuple[Tensor, Tensor, Tens
             "cell": cell,
         }
         for span in stack.spans():
-            tiles.launch(sequence.forward, stack.programs, arguments | span, stack.tile.warps, stack.tile.stages)
+            launcher.launch(sequence.forward, stack.programs, arguments | span, stack.tile.warps, stack.tile.stages)
     return (hidden, cell, cell.new_empty(0)) if x.dtype == torch.float32 else (hidden, cell.to(x.dtype), cell)
 
 
@@ -244,7 +244,7 @@ def _backward(
             "sums": sums,
         }
         for span in reversed(stack.spans()):
-            tiles.launch(sequence.backward, stack.programs, arguments | span, stack.tile.warps, stack.tile.stages)
+            launcher.launch(sequence.backward, stack.programs, arguments | span, stack.tile.warps, stack.tile.stages)
     rows = gates.flatten(1, 2)
     of_first = torch.where(starts, gates, gates.new_zeros(())).sum((1, 2)).unsqueeze(2)
     frames = x.flatten(0, 1).expand(len(stack.operands), -1, -1)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from convrnn.ops.operands import LSTMOperands
-from convrnn.ops.triton import tiles
+from convrnn.ops.triton import launcher, tiles
 from convrnn.ops.triton.call import Call
 from convrnn.ops.triton.tiles import Tile
 
@@ -124,7 +124,7 @@ def forward(
             "frame_offset": call.frame_first + step * call.frame_step,
             "PRODUCT_PITCH": 1 if product is None else product.size(1),
         }
-        tiles.launch(stepwise.forward, grid, arguments, tile.warps, tile.stages)
+        launcher.launch(stepwise.forward, grid, arguments, tile.warps, tile.stages)
 
 
 def backward(
@@ -160,7 +160,7 @@ def backward(
             "gates": gates[step],
             "grad_hidden": grad_hidden,
         }
-        tiles.launch(stepwise.backward, grid, arguments, tile.warps, tile.stages)
+        launcher.launch(stepwise.backward, grid, arguments, tile.warps, tile.stages)
         if step:
             # The gradient of an unused output gate is zero.
             known = (4 if step < call.hidden_steps else 3) * call.hidden

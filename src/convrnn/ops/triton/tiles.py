@@ -1,10 +1,8 @@
-"""Division of the kernels' work into tiles, and their launch."""
+"""Division of the kernels' work into tiles."""
 
 import importlib.util
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 
@@ -161,22 +159,3 @@ def run_together(programs: int, device: torch.device) -> bool:
         False
     """
     return not INTERPRETED and programs <= _chip(device)[1]
-
-
-def launch(
-    kernel: Any,  # noqa: ANN401
-    programs: tuple[int, ...],
-    arguments: Mapping[str, Any],
-    warps: int = 4,
-    stages: int = 3,
-) -> None:
-    """Launch this many programs of a kernel on the tensors' device and its current stream.
-
-    Raises:
-        RuntimeError: the tensors are not on a GPU.
-    """
-    tensor = next(argument for argument in arguments.values() if isinstance(argument, torch.Tensor))
-    if tensor.device.type != "cuda" and not INTERPRETED:
-        raise RuntimeError(f"the Triton kernels are for the GPU, but the tensors are on {tensor.device}")
-    with torch.cuda.device_of(tensor):
-        kernel[programs](**arguments, num_warps=warps, num_stages=stages)

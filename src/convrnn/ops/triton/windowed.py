@@ -9,7 +9,7 @@ from torch import Tensor
 from convrnn.ops import checks, geometry
 from convrnn.ops.operands import LSTMGradients, LSTMOperands, Windows, hand_out, refuse_second_derivative
 from convrnn.ops.registration import LSTM, WINDOWS, Operation, without_autocast
-from convrnn.ops.triton import stepwise, tiles
+from convrnn.ops.triton import launcher, stepwise, tiles
 from convrnn.ops.triton.call import Call
 from convrnn.ops.triton.operands import check_other, first_gradients, first_product, new_result, prepare
 from convrnn.ops.triton.stepwise import Inputs
@@ -80,7 +80,7 @@ def _run_forward(
         "INPUTS": max(16, tile.inputs),
     }
     arguments = {**_resident_arguments(operands, call, tile, hidden), **vars(inputs), **states, **frames}
-    return tiles.launch(resident.forward, (call.programs(tile),), arguments, tile.warps, tile.stages)
+    return launcher.launch(resident.forward, (call.programs(tile),), arguments, tile.warps, tile.stages)
 
 
 def _resident_arguments(operands: LSTMOperands, call: Call, tile: Tile, hidden: Tensor | None) -> dict[str, Any]:
@@ -143,7 +143,7 @@ def _sum_windows(gradients: Tensor, call: Call) -> Tensor:
         "BLOCK": block,
     }
     programs = (-(-call.batch * call.frames // rows), -(-columns // block))
-    tiles.launch(windows.sum_windows, programs, arguments)
+    launcher.launch(windows.sum_windows, programs, arguments)
     return total
 
 
@@ -183,7 +183,7 @@ def _gate_gradients(
             "initial_cell": operands.initial_cell,
             "lengths": operands.lengths,
         }
-        tiles.launch(resident.backward, (call.programs(tile),), arguments, tile.warps, tile.stages)
+        launcher.launch(resident.backward, (call.programs(tile),), arguments, tile.warps, tile.stages)
     else:
         stepwise.backward(grad_y.contiguous(), operands, call, tile, **states)
     return gates, hidden[: call.kernel_size], sums
