@@ -44,6 +44,11 @@ class Tile:
     stages: int
     inputs: int = 0
     programs: int = 1
+    streamed: bool = False
+
+    @property
+    def stepwise(self) -> bool:
+        return not (self.resident or self.streamed)
 
 
 def power_of_2(count: int) -> int:

@@ -9,7 +9,7 @@ from torch import Tensor
 from convrnn.ops import checks, geometry
 from convrnn.ops.operands import LSTMGradients, LSTMOperands, Windows, hand_out, refuse_second_derivative
 from convrnn.ops.registration import LSTM, WINDOWS, Operation, without_autocast
-from convrnn.ops.triton import launcher, stepwise, tiles
+from convrnn.ops.triton import launcher, stepwise, streamed, tiles
 from convrnn.ops.triton.call import Call
 from convrnn.ops.triton.operands import check_other, first_gradients, first_product, new_result, prepare
 from convrnn.ops.triton.stepwise import Inputs
@@ -68,6 +68,8 @@ def _run_forward(
 ) -> None:
     """Fill ``y``, or the other tensors with what the backward pass needs."""
     inputs = _inputs(operands, call, tile)
+    if tile.streamed:
+        return streamed.forward(inputs, call, tile, y=y, gates=gates, hidden=hidden, cell=cell, largest=largest)
     if not tile.resident:
         return stepwise.forward(inputs, call, tile, y=y, gates=gates, hidden=hidden, cell=cell, largest=largest)
     from convrnn.ops.triton.kernels import resident
@@ -111,7 +113,7 @@ def _forward(operands: LSTMOperands, windows: Windows, dtype: torch.dtype) -> Te
     if not call.rows:
         return y
     # A stepwise reduction accumulates in the result, which must not be rounded after every step.
-    exact = y.float() if windows.reduce in ("mean", "max") and not tile.resident else y
+    exact = y.float() if windows.reduce in ("mean", "max") and tile.stepwise else y
     _run_forward(operands, call, tile, y=exact)
     return exact.to(dtype)
 
@@ -184,6 +186,8 @@ def _gate_gradients(
             "lengths": operands.lengths,
         }
         launcher.launch(resident.backward, (call.programs(tile),), arguments, tile.warps, tile.stages)
+    elif tile.streamed:
+        streamed.backward(grad_y.contiguous(), operands, call, tile, **states)
     else:
         stepwise.backward(grad_y.contiguous(), operands, call, tile, **states)
     return gates, hidden[: call.kernel_size], sums

@@ -1,0 +1,255 @@
+"""Few windows whose weights do not fit on the chip: all steps in one launch, with the weights read again in every step.
+
+A program takes a tile of windows with all their units, ``UNITS``, a power of 2, at least H, through all steps. What one
+step hands to the product of the next goes through memory, from where it is read in blocks of ``INNER``.
+"""
+
+import triton
+import triton.language as tl
+
+from convrnn.ops.triton.kernels.cell import (
+    add_to_sums,
+    cell_gradient,
+    combine,
+    gate_tile,
+    next_cell,
+    next_hidden,
+    output_gradient,
+    product,
+    recurrent_tile,
+    rounded,
+    state_gradient,
+    state_tile,
+    store_gate,
+    store_gates,
+    store_state,
+    vector,
+    window_rows,
+)
+
+# The kernels are not recompiled for other values of these.
+_SIZES = [
+    *("rows", "windows", "stride", "sequence_frames", "window_frames", "frame_first", "frame_step"),
+    *("y_first", "y_step", "hidden_step"),
+]
+
+
+@triton.jit
+def _transposed_tile(weight, GATE: tl.constexpr, inner, unit, H: tl.constexpr):
+    """A block of one gate's recurrent weights, stored transposed ``[H, 4 * H]``: ``[inner, units]``."""
+    at = weight + GATE * H + inner[:, None] * (4 * H) + unit[None, :]
+    return tl.load(at, mask=(inner < H)[:, None] & (unit < H)[None, :], other=0.0)
+
+
+@triton.jit(do_not_specialize=_SIZES)
+def forward(
+    wx,
+    weight_hh,
+    first,
+    weight_peephole,
+    initial_cell,
+    lengths,
+    y,
+    gates,
+    hidden,
+    cell,
+    largest,
+    rows,
+    windows,
+    stride,
+    sequence_frames,
+    window_frames,
+    frame_first,
+    frame_step,
+    y_first,
+    y_step,
+    hidden_step,
+    KERNEL_SIZE: tl.constexpr,
+    HIDDEN_STEPS: tl.constexpr,
+    H: tl.constexpr,
+    PITCH: tl.constexpr,
+    SEQUENCE: tl.constexpr,
+    REDUCE: tl.constexpr,
+    PRECISION: tl.constexpr,
+    ROWS: tl.constexpr,
+    UNITS: tl.constexpr,
+    INNER: tl.constexpr,
+):
+    """The result of every window or, if ``y`` is None, what :func:`backward` needs.
+
+    Args as for ``resident.forward``, except:
+        weight_hh: Transposed and contiguous, ``[H, 4 * H]``.
+        hidden: Always given; ``hidden_step`` is the offset between the states of two steps, 0 if they share memory.
+    """
+    row, unit = tl.arange(0, ROWS), tl.arange(0, UNITS)
+    every_row = rows.to(tl.int64)
+    dtype: tl.constexpr = weight_hh.dtype.element_ty
+    start, frame, valid = window_rows(
+        tl.program_id(0), lengths, rows, windows, stride, sequence_frames, window_frames, KERNEL_SIZE, ROWS
+    )
+    inside = valid[:, None] & (unit < H)[None, :]
+    c = tl.zeros((ROWS, UNITS), tl.float32) + vector(initial_cell, 0, unit, H)
+    total, h = c, c
+    ties = tl.full((ROWS, UNITS), 1.0, tl.float32)
+    step = tl.zeros((), tl.int32)
+    while step < KERNEL_SIZE:
+        here = step * every_row + start
+        own_wx = wx + (tl.zeros((), tl.int64) + frame_first + step * frame_step) * (4 * H)
+        a_i = gate_tile(own_wx, frame, unit, inside, 0, H)
+        a_f = gate_tile(own_wx, frame, unit, inside, 1, H)
+        a_g = gate_tile(own_wx, frame, unit, inside, 2, H)
+        a_o = gate_tile(own_wx, frame, unit, inside, 3, H)
+        if first is not None:
+            if step == 0:
+                a_i += vector(first, 0, unit, H)
+                a_f += vector(first, 1, unit, H)
+                a_g += vector(first, 2, unit, H)
+                a_o += vector(first, 3, unit, H)
+        own_hidden = hidden + step.to(tl.int64) * hidden_step + start * PITCH
+        for k in range(0, H if step > 0 else 0, INNER):
+            inner = k + tl.arange(0, INNER)
+            h_before = state_tile(own_hidden, row, inner, valid[:, None] & (inner < H)[None, :], PITCH)
+            a_i = product(h_before, _transposed_tile(weight_hh, 0, inner, unit, H), a_i, PRECISION)
+            a_f = product(h_before, _transposed_tile(weight_hh, 1, inner, unit, H), a_f, PRECISION)
+            a_g = product(h_before, _transposed_tile(weight_hh, 2, inner, unit, H), a_g, PRECISION)
+            a_o = product(h_before, _transposed_tile(weight_hh, 3, inner, unit, H), a_o, PRECISION)
+        i, f, g, c = next_cell(a_i, a_f, a_g, c, weight_peephole, unit, H, PRECISION)
+        if y is None:
+            store_gate(gates + here * (4 * H), row, unit, i, inside, 0, H, PRECISION)
+            store_gate(gates + here * (4 * H), row, unit, f, inside, 1, H, PRECISION)
+            store_gate(gates + here * (4 * H), row, unit, g, inside, 2, H, PRECISION)
+            store_state(cell + here * H, row, unit, c, inside, H, PRECISION)
+        if step < HIDDEN_STEPS:
+            o, h = next_hidden(a_o, c, weight_peephole, unit, H, PRECISION)
+            operand = rounded(h, dtype, PRECISION)
+            if y is None:
+                store_gate(gates + here * (4 * H), row, unit, o, inside, 3, H, PRECISION)
+                h = operand.to(tl.float32)
+            tl.debug_barrier()  # no thread may still be reading what others now overwrite
+            store_state(own_hidden + hidden_step, row, unit, operand, inside, PITCH, PRECISION)
+            tl.debug_barrier()  # other threads read it
+        state = c if SEQUENCE == "cell" else h
+        if step == 0:
+            total = state
+        else:
+            total, ties = combine(total, ties, state, REDUCE)
+        if y is not None:
+            if REDUCE == "none":
+                own_y = y + (start * KERNEL_SIZE + y_first + step * y_step) * H
+                store_state(own_y, row * KERNEL_SIZE, unit, state, inside, H, PRECISION)
+        step += 1
+    if y is not None:
+        if REDUCE == "mean":
+            total = total / KERNEL_SIZE
+        if REDUCE != "none":
+            store_state(y + start * H, row, unit, total, inside, H, PRECISION)
+    else:
+        if REDUCE == "max":
+            store_state(largest + start * H, row, unit, total, inside, H, PRECISION)
+            store_state(largest + (every_row + start) * H, row, unit, ties, inside, H, PRECISION)
+
+
+@triton.jit(do_not_specialize=_SIZES)
+def backward(
+    grad,
+    weight_hh,
+    weight_peephole,
+    initial_cell,
+    lengths,
+    gates,
+    hidden,
+    cell,
+    largest,
+    sums,
+    rows,
+    windows,
+    stride,
+    sequence_frames,
+    window_frames,
+    y_first,
+    y_step,
+    KERNEL_SIZE: tl.constexpr,
+    HIDDEN_STEPS: tl.constexpr,
+    H: tl.constexpr,
+    PITCH: tl.constexpr,
+    SEQUENCE: tl.constexpr,
+    REDUCE: tl.constexpr,
+    PRECISION: tl.constexpr,
+    ROWS: tl.constexpr,
+    UNITS: tl.constexpr,
+    INNER: tl.constexpr,
+):
+    """Gradients of the four pre-activations in every step, which overwrite the gates.
+
+    Args as for ``resident.backward``; every program has one tile.
+    """
+    row, unit = tl.arange(0, ROWS), tl.arange(0, UNITS)
+    every_row = rows.to(tl.int64)
+    start, _, valid = window_rows(
+        tl.program_id(0), lengths, rows, windows, stride, sequence_frames, window_frames, KERNEL_SIZE, ROWS
+    )
+    inside = valid[:, None] & (unit < H)[None, :]
+    nothing = tl.zeros((ROWS, UNITS), tl.float32)
+    own_grad = grad + start * (KERNEL_SIZE * H if REDUCE == "none" else H)
+    own_largest = largest + start * H if REDUCE == "max" else None
+    c = state_tile(cell + ((KERNEL_SIZE - 1) * every_row + start) * H, row, unit, inside, H)
+    dc = nothing
+    step = tl.zeros((), tl.int32) + (KERNEL_SIZE - 1)
+    while step >= 0:
+        here = step * every_row + start
+        own = gates + here * (4 * H)
+        c_before = state_tile(cell + (here - every_row) * H, row, unit, inside & (step > 0), H)
+        if initial_cell is not None:
+            if step == 0:
+                c_before += vector(initial_cell, 0, unit, H)
+        # Separate sums, so that no product has to wait for another.
+        dh, dh_f, dh_g, dh_o = nothing, nothing, nothing, nothing
+        after = own + every_row * (4 * H)
+        for k in range(0, H if step < KERNEL_SIZE - 1 else 0, INNER):
+            inner = k + tl.arange(0, INNER)
+            read = valid[:, None] & (inner < H)[None, :]
+            da = state_tile(after, row, inner, read, 4 * H)
+            dh = product(da, recurrent_tile(weight_hh, 0, inner, unit, H), dh, PRECISION)
+            da = state_tile(after + H, row, inner, read, 4 * H)
+            dh_f = product(da, recurrent_tile(weight_hh, 1, inner, unit, H), dh_f, PRECISION)
+            da = state_tile(after + 2 * H, row, inner, read, 4 * H)
+            dh_g = product(da, recurrent_tile(weight_hh, 2, inner, unit, H), dh_g, PRECISION)
+            da = state_tile(after + 3 * H, row, inner, read, 4 * H)
+            dh_o = product(da, recurrent_tile(weight_hh, 3, inner, unit, H), dh_o, PRECISION)
+        dh = (dh + dh_f) + (dh_g + dh_o)
+        extra = nothing
+        if REDUCE == "last":
+            if step == KERNEL_SIZE - 1:
+                extra = state_tile(own_grad, row, unit, inside, H).to(tl.float32)
+        else:
+            state = c
+            if SEQUENCE == "hidden" and REDUCE == "max":
+                state = state_tile(hidden + (every_row + here) * PITCH, row, unit, inside, PITCH).to(tl.float32)
+            at = y_first + step * y_step
+            extra = state_gradient(
+                own_grad, own_largest, every_row, row, unit, state, at, inside, KERNEL_SIZE, H, REDUCE
+            )
+        if SEQUENCE == "cell":
+            dc += extra
+        else:
+            dh += extra
+        da_o = nothing
+        if step < HIDDEN_STEPS:
+            o = gate_tile(own, row, unit, inside, 3, H)
+            da_o, dc = output_gradient(o, c, weight_peephole, unit, dh, dc, H, PRECISION)
+        i = gate_tile(own, row, unit, inside, 0, H)
+        f = gate_tile(own, row, unit, inside, 1, H)
+        g = gate_tile(own, row, unit, inside, 2, H)
+        da_i, da_f, da_g, dc = cell_gradient(i, f, g, c_before, weight_peephole, unit, dc, H)
+        tl.debug_barrier()  # no thread may still be reading what others now overwrite
+        store_gates(own, row, unit, da_i, da_f, da_g, da_o, inside, H, PRECISION)
+        tl.debug_barrier()  # other threads read them
+        if weight_peephole is not None:
+            add_to_sums(sums, 0, tl.sum(da_i * c_before, 0), unit, H)
+            add_to_sums(sums, 1, tl.sum(da_f * c_before, 0), unit, H)
+            add_to_sums(sums, 2, tl.sum(da_o * c, 0), unit, H)
+        if initial_cell is not None:
+            if step == 0:
+                add_to_sums(sums, 3, tl.sum(dc, 0), unit, H)
+        c = c_before
+        step -= 1
