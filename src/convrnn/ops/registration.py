@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 import torch
+from torch import Tensor
 
 from convrnn.ops.checks import check_devices
 from convrnn.ops.operands import CellOperands, LSTMOperands, Windows
@@ -108,6 +109,23 @@ class Operation:
     ) -> None:
         """Register the backward pass, as ``torch.library.register_autograd`` does."""
         torch.library.register_autograd(self._qualified, backward, setup_context=setup_context, lib=_library)
+
+
+_PLAIN = {Tensor, torch.nn.Parameter, type(None)}
+
+
+def is_traced(operands: CellOperands) -> bool:
+    """Whether PyTorch has to see a call as an operation for other reasons than to differentiate it, as compilers do.
+
+    Otherwise its dispatcher, which takes as long as a short sequence, is not needed.
+    """
+    return (
+        torch.compiler.is_compiling()
+        or not {type(tensor) for tensor in operands.tensors} <= _PLAIN
+        or torch._C._len_torch_dispatch_stack() > 0
+        or torch._C._get_tracing_state() is not None
+        or torch.autograd.profiler._is_profiler_enabled
+    )
 
 
 def register_composite(name: str, function: Callable[..., Any], schema: str | None = None) -> None:

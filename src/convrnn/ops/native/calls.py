@@ -6,27 +6,15 @@ from torch import Tensor
 from convrnn.ops.checks import NONLINEARITIES, check_memory, check_tensor
 from convrnn.ops.native import library
 from convrnn.ops.operands import CellOperands, contiguous, may_need_gradient
+from convrnn.ops.registration import is_traced
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 """Dtypes of operands; the kernel computes in float32, and narrower ones are converted."""
 
-_PLAIN = {Tensor, torch.nn.Parameter, type(None)}
-
 
 def is_observed(operands: CellOperands) -> bool:
-    """Whether PyTorch has to see a call as an operation: to differentiate, compile, trace, count or profile it.
-
-    Otherwise its dispatcher, which takes as long as a short sequence, is not needed.
-    """
-    tensors = operands.tensors
-    return (
-        torch.compiler.is_compiling()
-        or may_need_gradient(tensors)
-        or not {type(tensor) for tensor in tensors} <= _PLAIN
-        or torch._C._len_torch_dispatch_stack() > 0
-        or torch._C._get_tracing_state() is not None
-        or torch.autograd.profiler._is_profiler_enabled
-    )
+    """Whether PyTorch has to see a call as an operation, to differentiate, compile or profile it."""
+    return may_need_gradient(operands.tensors) or is_traced(operands)
 
 
 def prepare(operands: CellOperands) -> CellOperands:

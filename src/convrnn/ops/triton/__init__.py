@@ -32,6 +32,7 @@ def _cannot_run(operands: CellOperands) -> str | None:
     return why_no_kernel()
 
 
+@cache
 def _new_enough(device: torch.device) -> bool:
     nvidia = torch.version.hip is None and torch.cuda.is_available()
     return nvidia and torch.cuda.get_device_properties(device).major >= 8

@@ -1,23 +1,66 @@
-"""Launching a kernel with little work in Python: Triton itself takes as long as the kernels do on few windows."""
+"""Launching kernels with little work in Python, which on few windows takes longer than the kernels themselves."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from convrnn.ops.triton import tiles
 
-_INT32 = 2**31
+_LARGEST = 2**31
+"""From here on Triton takes an integer for one of 64 bits."""
 
-_compiled: dict[tuple[Any, ...], Any] = {}
-"""The compiled kernel for everything that Triton compiles a kernel for anew."""
+Getter = Callable[[Mapping[str, Any]], tuple[Any, ...]]
+
+
+@dataclass(frozen=True)
+class _Parameters:
+    """How to take a kernel's arguments from a mapping.
+
+    Attributes:
+        all: All of them, in order.
+        tensors: The tensors.
+        sizes: The integers for whose values Triton does not compile the kernel anew.
+        constants: Those for whose values it does.
+    """
+
+    all: Getter
+    tensors: Getter
+    sizes: Getter
+    constants: Getter
 
 
 @functools.cache
-def _parameters(kernel: Any) -> list[tuple[str, bool]]:  # noqa: ANN401
-    """The kernel's parameters in order, and whether it is compiled anew for each of their values."""
-    return [(each.name, each.is_constexpr or not each.do_not_specialize) for each in kernel.params]
+def parameters(kernel: Any) -> _Parameters:  # noqa: ANN401
+    """The parameters of a kernel."""
+    kinds: dict[str, list[str]] = {"all": [], "tensors": [], "sizes": [], "constants": []}
+    for each in kernel.params:
+        kind = "constants" if each.is_constexpr else "sizes" if each.do_not_specialize else "tensors"
+        kinds["all"].append(each.name)
+        kinds[kind].append(each.name)
+    return _Parameters(**{kind: _getter(names) for kind, names in kinds.items()})
+
+
+def _getter(names: Sequence[str]) -> Getter:
+    return itemgetter(*names) if len(names) > 1 else lambda mapping: tuple(mapping[name] for name in names)
+
+
+def variant(of: _Parameters, arguments: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What tells apart the arguments for which Triton compiles a kernel anew."""
+    found: list[Any] = [of.constants(arguments), max(of.sizes(arguments)) < _LARGEST]
+    for tensor in of.tensors(arguments):
+        if tensor is None:
+            found.append(None)
+        else:
+            found += (tensor.dtype, tensor.data_ptr() % 16)
+    return tuple(found)
+
+
+_compiled: dict[tuple[Any, ...], Any] = {}
 
 
 def launch(
@@ -29,35 +72,25 @@ def launch(
 ) -> None:
     """Launch this many programs of a kernel on the tensors' device and its current stream.
 
-    The first launch goes through Triton, which compiles the kernel. Later ones find it by the types of their arguments
-    and start it at once.
+    The first launch goes through Triton, which compiles the kernel; later ones find what it compiled.
 
     Raises:
         RuntimeError: the tensors are not on a GPU.
     """
-    tensor = next(argument for argument in arguments.values() if isinstance(argument, torch.Tensor))
-    if tensor.device.type != "cuda":
+    tensor = next(argument for argument in arguments.values() if isinstance(argument, Tensor))
+    device = tensor.device
+    if device.type != "cuda":
         if not tiles.INTERPRETED:
-            raise RuntimeError(f"the Triton kernels are for the GPU, but the tensors are on {tensor.device}")
+            raise RuntimeError(f"the Triton kernels are for the GPU, but the tensors are on {device}")
         kernel[programs](**arguments, num_warps=warps, num_stages=stages)
-        return
-    device = tensor.get_device()
-    if device != torch.cuda.current_device():
+    elif device.index != torch.cuda.current_device():
         with torch.cuda.device(device):
             launch(kernel, programs, arguments, warps, stages)
-        return
-    key, values = [kernel.fn, device, warps, stages], []
-    for name, compiled_for_value in _parameters(kernel):
-        value = arguments[name]
-        values.append(value)
-        if isinstance(value, torch.Tensor):
-            key += (value.dtype, value.data_ptr() % 16 == 0)
-        elif compiled_for_value or value is None:
-            key.append(value)
-        else:
-            key.append(-_INT32 <= value < _INT32)
-    found = _compiled.get(tuple(key))
-    if found is None:
-        _compiled[tuple(key)] = kernel[programs](**arguments, num_warps=warps, num_stages=stages)
     else:
-        found[(*programs, 1, 1)[:3]](*values)
+        known = parameters(kernel)
+        key = kernel.fn, device.index, warps, stages, *variant(known, arguments)
+        compiled = _compiled.get(key)
+        if compiled is None:
+            _compiled[key] = kernel[programs](**arguments, num_warps=warps, num_stages=stages)
+        else:
+            compiled[(*programs, 1, 1)[:3]](*known.all(arguments))

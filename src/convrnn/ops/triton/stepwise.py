@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from convrnn.ops.operands import LSTMOperands
-from convrnn.ops.triton import launcher, tiles
+from convrnn.ops.triton import launcher
 from convrnn.ops.triton.call import Call
 from convrnn.ops.triton.tiles import Tile
 

@@ -1,5 +1,6 @@
 """Division of the kernels' work into tiles."""
 
+import functools
 import importlib.util
 import os
 from dataclasses import dataclass, replace
@@ -94,11 +95,17 @@ def choose(rows: int, hidden: int, features: int | None, dtype: torch.dtype, dev
         >>> choose(2016, 100, 26, torch.float32, torch.device("cpu")).resident
         False
     """
-    shared, processors = _chip(device)
+    return _choose(rows, hidden, features, dtype, precision(dtype), *_chip(device))
+
+
+@functools.cache
+def _choose(
+    rows: int, hidden: int, features: int | None, dtype: torch.dtype, products: str, shared: int, processors: int
+) -> Tile:
     units = power_of_2(hidden)
     columns = min(units, 128)
     tile = Tile(resident=False, rows=2048 // columns, units=columns, inner=0, warps=8, stages=1)
-    if dtype != torch.float32 or precision(dtype) == "tf32":
+    if dtype != torch.float32 or products == "tf32":
         for rows_at_once in (16, 32):
             # Rows of weights, of all gates, that fit into shared memory in addition to the staging buffers.
             capacity = (shared - _STAGING * rows_at_once * units) // (4 * units * dtype.itemsize)
@@ -144,6 +151,7 @@ _STAGING = 10
 """Bytes of shared memory per window and unit that a program needs in addition to resident weights."""
 
 
+@functools.cache
 def _chip(device: torch.device) -> tuple[int, int]:
     """Bytes of shared memory available to a program, and the number of multiprocessors."""
     if device.type != "cuda":

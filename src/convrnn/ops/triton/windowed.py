@@ -1,5 +1,6 @@
 """The LSTM over windows on the GPU, as registered PyTorch operations."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -7,8 +8,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from convrnn.ops import checks, geometry
-from convrnn.ops.operands import LSTMGradients, LSTMOperands, Windows, hand_out, refuse_second_derivative
-from convrnn.ops.registration import LSTM, WINDOWS, Operation, without_autocast
+from convrnn.ops.operands import (
+    LSTMGradients,
+    LSTMOperands,
+    Windows,
+    hand_out,
+    may_need_gradient,
+    refuse_second_derivative,
+)
+from convrnn.ops.registration import LSTM, WINDOWS, Operation, is_traced, without_autocast
 from convrnn.ops.triton import launcher, stepwise, streamed, tiles
 from convrnn.ops.triton.call import Call
 from convrnn.ops.triton.operands import check_other, first_gradients, first_product, new_result, prepare
@@ -280,12 +288,31 @@ _operation.register_autograd(_differentiate, setup_context=_setup)
 _operation_backward.register_autograd(refuse_second_derivative("Triton LSTM kernels can"))
 
 
+class _Unobserved(torch.autograd.Function):
+    """The operation without PyTorch's dispatcher, whose part of a call takes longer than the kernels on few windows."""
+
+    @staticmethod
+    def forward(ctx: Any, windows: Windows, dtype: torch.dtype, *tensors: Tensor | None) -> Tensor:  # noqa: ANN401
+        ctx.windows = windows
+        ctx.save_for_backward(*tensors)
+        y: Tensor = _operation.run(LSTMOperands(*tensors), windows, dtype)  # type: ignore[arg-type]
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad_y: Tensor) -> tuple[Any, ...]:  # noqa: ANN401
+        tensors, windows, with_x = ctx.saved_tensors, ctx.windows, ctx.needs_input_grad[2]
+        if torch.is_grad_enabled():
+            gradients = _operation_backward(grad_y, *tensors, *windows.options, with_x)
+        else:
+            gradients = _operation_backward.run(grad_y, LSTMOperands(*tensors), windows, with_x)
+        return None, None, *hand_out(gradients, tensors, with_x), None
+
+
 def windowed_lstm(operands: LSTMOperands, windows: Windows) -> Tensor:
     """:func:`convrnn.ops.windowed_lstm` by the kernels.
 
     Under autocast the products have autocast's dtype, and the features the dtype of the parameters.
     """
-    x, weight_ih, weight_hh, *others = operands.tensors
     dtype = operands.x.dtype
     if torch.is_autocast_enabled(operands.x.device.type):
         x, weight_ih, weight_hh = operands.x, operands.weight_ih, operands.weight_hh
@@ -293,5 +320,12 @@ def windowed_lstm(operands: LSTMOperands, windows: Windows) -> Tensor:
         dtype = weight_hh.dtype
         multiplied = torch.get_autocast_dtype(x.device.type)
         x, weight_ih, weight_hh = x.to(multiplied), weight_ih.to(multiplied), weight_hh.to(multiplied)
-    y: Tensor = torch.ops.convrnn.triton_windowed_lstm(x, weight_ih, weight_hh, *others, *windows.options, dtype)
+        operands = replace(operands, x=x, weight_ih=weight_ih, weight_hh=weight_hh)
+    y: Tensor
+    if is_traced(operands):
+        y = torch.ops.convrnn.triton_windowed_lstm(*operands.tensors, *windows.options, dtype)
+    elif may_need_gradient(operands.tensors):
+        y = _Unobserved.apply(windows, dtype, *operands.tensors)  # type: ignore[no-untyped-call]
+    else:
+        y = _operation.run(operands, windows, dtype)
     return y
