@@ -113,6 +113,10 @@ class _Stack:
         assert weight is not None
         return weight
 
+    def transposed(self) -> Tensor:
+        """The recurrent weights with a unit's gates side by side, ``[directions, H, H, 4]``."""
+        return self.weight("weight_hh").unflatten(1, (4, -1)).permute(0, 3, 2, 1).contiguous()
+
     def masked(self, states: Tensor) -> Tensor:
         """``[directions, batch, frames, ...]`` with zeros past the lengths."""
         lengths = self.first.lengths
@@ -164,6 +168,7 @@ def _forward(operands: LSTMOperands, *others: Any) -> tuple[Tensor, Tensor, Tens
 
         arguments = stack.arguments() | {
             "wx": stack.project(x),
+            "weight_hh": stack.transposed(),
             "first": _stacked([first_product(each) for each in stack.operands]),
             "hidden": hidden,
             "cell": cell,

@@ -183,11 +183,13 @@ def weight_tile(weight, GATE: tl.constexpr, inner, unit, H: tl.constexpr, DEPTH:
 
 @triton.jit
 def four_weight_tiles(weight_hh, inner, block, H: tl.constexpr, UNITS: tl.constexpr):
-    """All gates' weights of the units starting at ``block``: ``[inner, units * 4]``, a unit's gates side by side."""
-    column = tl.arange(0, 4 * UNITS)
-    gate, unit = column % 4, block + column // 4
-    at = weight_hh + (gate * H + unit)[None, :] * H + inner[:, None]
-    return tl.load(at, mask=(inner < H)[:, None] & (unit < H)[None, :], other=0.0)
+    """All gates' weights of the units starting at ``block``: ``[inner, units * 4]``, a unit's gates side by side.
+
+    They lie so in memory too, ``[H, H, 4]``: in any other order threads would compete for banks of shared memory.
+    """
+    column = 4 * block + tl.arange(0, 4 * UNITS)
+    at = weight_hh + inner[:, None] * (4 * H) + column[None, :]
+    return tl.load(at, mask=(inner < H)[:, None] & (column < 4 * H)[None, :], other=0.0)
 
 
 @triton.jit

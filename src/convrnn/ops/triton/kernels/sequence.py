@@ -92,7 +92,7 @@ def forward(
 
     Args:
         wx: Projections with the bias, ``[directions, batch, frames, 4 * H]``.
-        weight_hh: ``[directions, 4 * H, H]``.
+        weight_hh: Transposed, a unit's gates side by side: ``[directions, H, H, 4]``.
         first: Product of the recurrent weights and the initial hidden state ``[directions, 4 * H]``; None is zeros.
         weight_peephole: ``[directions, 3, H]`` or None.
         initial_cell: ``[directions, H]`` or None.
@@ -187,7 +187,8 @@ def backward(
 ):
     """Gradients of the four pre-activations in the steps, the last step first.
 
-    Args as for :func:`forward`, and:
+    Args as for :func:`forward`, except:
+        weight_hh: As usual, ``[directions, 4 * H, H]``.
         grad_hidden: Gradient of the hidden states ``[directions, batch, frames, H]``, or None.
         grad_cell: Gradient of the cell states, or None.
         gates: The pre-activations ``[directions, batch, frames, 4 * H]``, which their gradients overwrite.
