@@ -52,8 +52,9 @@ A100, H100, RTX = (80, 163, 108), (90, 227, 132), (89, 99, 76)  # capability, Ki
 
 def launches_of(monkeypatch, gpu, operation, precision, dtype, with_lengths=True, **sizes):
     """The launches of an operation's forward and backward pass on a GPU: kernel, arguments, warps, stages."""
-    _, shared, processors = gpu
+    capability, shared, processors = gpu
     launches = []
+    monkeypatch.setattr(tiles, "_is_hopper", lambda _: capability == 90)
     monkeypatch.setattr(tiles, "_chip", lambda _: (shared * 1024, processors))
     monkeypatch.setattr(tiles, "launch", lambda kernel, _, *rest: launches.append((kernel, *rest)))
     monkeypatch.setattr(tiles, "INTERPRETED", False)

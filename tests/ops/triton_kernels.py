@@ -25,6 +25,9 @@ DEVICE = "cpu" if tiles.INTERPRETED else "cuda"
 TILES = {
     "resident": Tile(resident=True, rows=16, units=32, inner=0, warps=4, stages=1, programs=2),
     "projecting": Tile(resident=True, rows=16, units=32, inner=0, warps=4, stages=1, inputs=16, programs=2),
+    "transposed": Tile(
+        resident=True, rows=16, units=32, inner=0, warps=4, stages=1, inputs=16, programs=2, transposed=True
+    ),
     "stepwise": Tile(resident=False, rows=16, units=16, inner=16, warps=4, stages=3),
 }
 SEQUENCES = ("hidden", "cell")
@@ -43,7 +46,7 @@ EVERY_OPERATION = pytest.mark.parametrize(
         # Whole sequences have one kind of tile; "resident" differs from "projecting" only in what it reads.
         pytest.param(tile, operation, id=name if name == "lstm" else f"{name}-{tile}")
         for name, operation in OPERATIONS.items()
-        for tile in (["stepwise"] if name == "lstm" else ["projecting", "stepwise"])
+        for tile in (["stepwise"] if name == "lstm" else ["projecting", "transposed", "stepwise"])
     ],
     indirect=["tile"],
 )
