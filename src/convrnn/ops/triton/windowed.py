@@ -237,6 +237,11 @@ def _gate_gradients(
     return gates, hidden, sums
 
 
+def _weight_gradients(gates: Tensor, states: Tensor) -> Tensor:
+    """Gradients of the gates ``[steps, rows, 4H]`` times what the weights were multiplied by, ``[steps, rows, ..]``."""
+    return gates.flatten(0, 1).mT.mm(states.flatten(0, 1))
+
+
 def _gradients(grad_y: Tensor, operands: LSTMOperands, call: Call, with_x: bool) -> LSTMGradients:
     """Compute the gradients with a few large products over all steps of all windows."""
     weight_ih, grad_x = operands.weight_ih, None
@@ -245,7 +250,7 @@ def _gradients(grad_y: Tensor, operands: LSTMOperands, call: Call, with_x: bool)
     with_frames = not with_x and not call.positions
     gates, hidden, sums = _gate_gradients(grad_y, operands, call, with_frames)
     if with_frames:
-        product = gates.flatten(0, 1).mT.mm(hidden.flatten(0, 1))
+        product = _weight_gradients(gates, hidden)
         # Copied, because the results of an operation must not share memory.
         grad_weight_hh = product[:, : call.hidden].contiguous()
         grad_weight_ih = product[:, call.hidden : call.hidden + call.features].contiguous()
@@ -253,8 +258,7 @@ def _gradients(grad_y: Tensor, operands: LSTMOperands, call: Call, with_x: bool)
     else:
         # Past the end of a sequence the products need zeros; the values of x may be NaN.
         x = geometry.mask_frames(operands.x, operands.lengths)
-        later, before = gates[1:].flatten(0, 1), hidden[1:].flatten(0, 1)
-        grad_weight_hh = later.mT.mm(before)[:, : call.hidden].contiguous()
+        grad_weight_hh = _weight_gradients(gates[1:], hidden[1:])[:, : call.hidden].contiguous()
         if call.positions:
             grad_weight_ih = _by_step(gates.mT.bmm(_apart(x, call)), call)
             grad_bias = gates.sum((0, 1), dtype=torch.float32)
