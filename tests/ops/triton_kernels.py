@@ -195,6 +195,22 @@ def test_windows_equal_the_references_in_float64(sizes, options, without, with_l
     assert not {name: error for name, error in found.items() if not error <= 1e-5}
 
 
+@EVERY_TILE
+@pytest.mark.parametrize("sequence", SEQUENCES)
+def test_a_program_processes_several_tiles(sequence):
+    # 108 windows are 7 tiles of 16, the last one partly filled, for 2 programs; some contain no window.
+    tensors = drawn(batch=3, frames=38, features=7, hidden=21)
+    x = tensors.pop("x")
+    options = {"kernel_size": 3, "sequence": sequence, "lengths": torch.tensor([38, 0, 20], device=DEVICE)}
+
+    def operation(**parameters):
+        return ops.windowed_lstm(x.to(parameters["weight_hh"].dtype), **parameters, **options)
+
+    call = functools.partial(run, operation, tensors)
+    found = errors(call(), call(backend="reference", dtype=torch.float64))
+    assert not {name: error for name, error in found.items() if not error <= 1e-5}
+
+
 @pytest.mark.parametrize("used", [SEQUENCES, ("hidden",), ("cell",)], ids=str)
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("everything", [False, True])

@@ -167,6 +167,16 @@ def window_rows(
     return start, sequence * sequence_frames + window * window_frames, valid
 
 
+@triton.jit
+def any_of(valid, ROWS: tl.constexpr):
+    """Whether any row is valid.
+
+    A reduction over at least 32 elements: by the instruction for it, the compiler knows that all threads of a warp
+    take the same branch. Otherwise it would serialise products of Hopper's tensor cores within the branch.
+    """
+    return tl.max(valid[:, None].to(tl.int32) + tl.zeros((ROWS, 2 if ROWS < 32 else 1), tl.int32)) != 0
+
+
 # If a tile's rows are contiguous in memory, `row` below is their index in the tile and the source is the tile's first
 # row: the compiler then knows every thread's offsets, and they take no registers.
 

@@ -10,6 +10,7 @@ import triton.language as tl
 
 from convrnn.ops.triton.kernels.cell import (
     add_to_sums,
+    any_of,
     cell_gradient,
     combine,
     largest_gradient,
@@ -156,7 +157,7 @@ def backward(
         start, frame, valid = window_rows(
             tile, lengths, rows, windows, stride, sequence_frames, window_frames, KERNEL_SIZE, ROWS
         )
-        if tl.max(valid.to(tl.int32)) != 0:
+        if any_of(valid, ROWS):
             inside = valid[:, None] & (unit < H)[None, :]
             c = nothing + vector(initial_cell, 0, unit, H)
             operand = rounded(nothing, dtype, PRECISION)

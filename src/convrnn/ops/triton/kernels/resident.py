@@ -11,6 +11,7 @@ import triton.language as tl
 
 from convrnn.ops.triton.kernels.cell import (
     add_to_sums,
+    any_of,
     cell_gradient,
     combine,
     gate_tile,
@@ -149,7 +150,7 @@ def forward(
         start, frame, valid = window_rows(
             tile, lengths, rows, windows, stride, sequence_frames, window_frames, KERNEL_SIZE, ROWS
         )
-        if tl.max(valid.to(tl.int32)) != 0:
+        if any_of(valid, ROWS):
             inside = valid[:, None] & (unit < H)[None, :]
             at = tl.zeros((), tl.int64) + frame_first
             u_0 = frame_tile(x, at, frame, valid, FEATURES, INPUTS) if wx is None else None
@@ -276,7 +277,7 @@ def backward(
         start, _, valid = window_rows(
             tile, lengths, rows, windows, stride, sequence_frames, window_frames, KERNEL_SIZE, ROWS
         )
-        if tl.max(valid.to(tl.int32)) != 0:
+        if any_of(valid, ROWS):
             inside = valid[:, None] & (unit < H)[None, :]
             own_grad = grad + start * (KERNEL_SIZE * H if REDUCE == "none" else H)
             own_largest = largest + start * H if REDUCE == "max" else None
