@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -52,8 +53,9 @@ A100, H100, RTX = (80, 163, 108), (90, 227, 132), (89, 99, 76)  # capability, Ki
 
 def launches_of(monkeypatch, gpu, operation, precision, dtype, with_lengths=True, **sizes):
     """The launches of an operation's forward and backward pass on a GPU: kernel, arguments, warps, stages."""
-    _, shared, processors = gpu
+    capability, shared, processors = gpu
     launches = []
+    monkeypatch.setattr(tiles, "_is_hopper", lambda _: capability == 90)
     monkeypatch.setattr(tiles, "_chip", lambda _: (shared * 1024, processors))
     monkeypatch.setattr(launcher, "launch", lambda kernel, _, *rest: launches.append((kernel, *rest)))
     monkeypatch.setattr(tiles, "INTERPRETED", False)
@@ -131,6 +133,8 @@ def test_kernels_compile_for_gpus_and_fit_them(
     launches = launches_of(monkeypatch, gpu, operation, precision, dtype, **sizes)
     modules = [kernel.fn.__module__.rpartition(".")[2] for kernel, *_ in launches]
     assert ("resident" in modules, "stepwise" in modules) == (bool(resident), resident is False)
+    # On an H100 the products of 16-bit operands are transposed, and windows of few frames have one kernel.
+    assert ("fused" in modules) == (bool(resident) and gpu is H100)
     names = {kernel.fn.__name__ for kernel, *_ in launches}
     assert {"forward", "backward"} <= names
     for launch in launches:
@@ -143,29 +147,44 @@ def test_kernels_compile_for_gpus_and_fit_them(
 REDUCTIONS = [("last", ()), ("mean", OPTIONAL), ("max", OPTIONAL[:1]), ("none", OPTIONAL)]
 
 
+RESIDENT = Tile(resident=True, rows=16, units=16, inner=0, warps=4, stages=2)
+KINDS = {
+    # The GPU, the dtype, PyTorch's precision, the tile.
+    "resident": (A100, torch.float32, "medium", RESIDENT),
+    "fused": (H100, torch.float16, "highest", replace(RESIDENT, units=64, inputs=16, transposed=True)),
+    "stepwise": (A100, torch.float32, "medium", replace(RESIDENT, resident=False, inner=16)),
+}
+
+
 def every_option():
     """Every tile, sequence and reduction. Half are marked slow; the others still cover every pair of two options."""
     for number, (reduce, without) in enumerate(REDUCTIONS):
-        for resident, hidden in itertools.product([True, False], repeat=2):
+        for place, (kind, hidden) in enumerate(itertools.product(KINDS, [True, False])):
             sequence = "hidden" if hidden else "cell"
-            marks = pytest.mark.slow if (number + resident + hidden) % 2 else ()
-            yield pytest.param(resident, sequence, reduce, without, marks=marks, id=f"{reduce}-{sequence}-{resident}")
+            marks = pytest.mark.slow if (number + place // 2 + hidden) % 2 else ()
+            yield pytest.param(*KINDS[kind], sequence, reduce, without, marks=marks, id=f"{reduce}-{sequence}-{kind}")
 
 
 @needs_triton
-@pytest.mark.parametrize(("resident", "sequence", "reduce", "without"), list(every_option()))
-def test_kernels_compile_with_every_option(monkeypatch, tmp_path, resident, sequence, reduce, without):
+@pytest.mark.parametrize(("gpu", "dtype", "precision", "tile", "sequence", "reduce", "without"), list(every_option()))
+def test_kernels_compile_with_every_option(
+    monkeypatch, tmp_path, gpu, dtype, precision, tile, sequence, reduce, without
+):
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    tile = Tile(resident=resident, rows=16, units=16, inner=16, warps=4, stages=2)
     monkeypatch.setattr(tiles, "choose", lambda *_: tile)
     sizes = {"batch": 2, "frames": 3, "hidden": 16, "without": without, "with_lengths": not without}
     operation = windowed(reduce, sequence, kernel_size=1 if reduce == "mean" else 3)
-    for launch in launches_of(monkeypatch, A100, operation, "medium", torch.float32, **sizes):
-        assert launch[1].keys() == set(launch[0].arg_names)
-        ptx = compiled(A100, *launch).asm["ptx"]
+    for launch in launches_of(monkeypatch, gpu, operation, precision, dtype, **sizes):
+        kernel, arguments = launch[0].fn, launch[1]
+        assert arguments.keys() == set(launch[0].arg_names)
+        ptx = compiled(gpu, *launch).asm["ptx"]
         # In a maximum the interpreter always keeps NaN, the GPU only if asked to. One state has no maximum.
-        compares = launch[0].fn.__name__ == "forward" and launch[1].get("cell_before", "of a step in them") is not None
+        compares = (
+            kernel.__name__ == "forward" and arguments.get("cell_before", "of a step in them") is not None
+        ) or kernel.__module__.endswith("fused")
         assert ("max.NaN" in ptx) == (reduce == "max" and compares)
+        if tile.transposed and "ROWS" in arguments and arguments["KERNEL_SIZE"] > 1 and "tiles" in arguments:
+            assert "wgmma" in ptx
 
 
 def test_precision_follows_pytorchs_setting(monkeypatch):

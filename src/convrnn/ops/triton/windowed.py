@@ -83,18 +83,13 @@ def _run_forward(
     from convrnn.ops.triton.kernels import resident
 
     states = {"y": y, "gates": gates, "hidden": hidden, "cell": cell, "largest": largest}
-    frames = {
-        "frame_first": call.frame_first,
-        "frame_step": call.frame_step,
-        "FEATURES": call.features,
-        "INPUTS": max(16, tile.inputs),
-    }
-    arguments = {**_resident_arguments(operands, call, tile, hidden), **vars(inputs), **states, **frames}
+    arguments = {**_resident_arguments(operands, call, tile, hidden), **_frame_arguments(call, tile), **vars(inputs)}
+    arguments |= states | {"TRANSPOSED": tile.transposed}
     return launcher.launch(resident.forward, (call.programs(tile),), arguments, tile.warps, tile.stages)
 
 
 def _resident_arguments(operands: LSTMOperands, call: Call, tile: Tile, hidden: Tensor | None) -> dict[str, Any]:
-    """The arguments of both kernels of :mod:`resident` other than tensors."""
+    """The arguments of all kernels for resident weights other than tensors."""
     return {
         **call.sizes(),
         **call.constants(tile, operands.x.dtype),
@@ -103,6 +98,16 @@ def _resident_arguments(operands: LSTMOperands, call: Call, tile: Tile, hidden: 
         "y_step": call.direction,
         "HIDDEN_STEPS": call.hidden_steps,
         "PITCH": call.hidden if hidden is None else hidden.size(2),
+    }
+
+
+def _frame_arguments(call: Call, tile: Tile) -> dict[str, int]:
+    """The additional arguments of those that read frames."""
+    return {
+        "frame_first": call.frame_first,
+        "frame_step": call.frame_step,
+        "FEATURES": call.features,
+        "INPUTS": max(16, tile.inputs),
     }
 
 
@@ -157,28 +162,67 @@ def _sum_windows(gradients: Tensor, call: Call) -> Tensor:
     return total
 
 
+def _run_fused(
+    grad: Tensor,
+    operands: LSTMOperands,
+    call: Call,
+    tile: Tile,
+    beside: bool,
+    *,
+    gates: Tensor,
+    hidden: Tensor,
+    sums: Tensor | None,
+) -> None:
+    """Fill ``gates`` with their gradients, ``hidden`` and ``sums`` in one pass over the windows."""
+    from convrnn.ops.triton.kernels import fused
+
+    inputs = _inputs(operands, call, tile)
+    arguments = {**_resident_arguments(operands, call, tile, hidden), **_frame_arguments(call, tile), **vars(inputs)}
+    arguments |= {"grad": grad, "gates": gates, "hidden": hidden, "sums": sums}
+    arguments |= {"BESIDE": tiles.power_of_2(hidden.size(2) - call.hidden) if beside else 0}
+    launcher.launch(fused.backward, (call.programs(tile),), arguments, tile.warps, tile.stages)
+
+
+def _fill_beside(hidden: Tensor, operands: LSTMOperands, call: Call) -> None:
+    """Fill in the frames of every window beside its hidden states, and zeros before the first step."""
+    # Past the end of a sequence the products need zeros; the values of x may be NaN.
+    x = geometry.mask_frames(operands.x, operands.lengths)
+    inputs = F.pad(x, (0, hidden.size(2) - call.hidden - call.features), value=1.0)
+    hidden[..., call.hidden :].unflatten(1, (call.batch, call.windows)).copy_(_in_windows(inputs, call))
+    hidden[0, :, : call.hidden] = 0
+
+
 def _gate_gradients(
-    grad_y: Tensor, operands: LSTMOperands, call: Call, beside: int
+    grad_y: Tensor, operands: LSTMOperands, call: Call, with_frames: bool
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Gradients of all gates, the hidden states, and each program's contribution to other gradients.
 
     Returns:
-        Gradients of every step's gates ``[kernel_size, rows, 4H]``; the hidden states before every step, in
-        ``[steps, rows, H + beside]`` or wider, so that rows start at multiples of 16 bytes, and not filled in before
-        the first step; and, if there are peepholes or an initial cell state, each program's contribution to their
-        gradients ``[programs, 4, H]``, still to be summed.
+        Gradients of every step's gates ``[kernel_size, rows, 4H]``; the hidden states before every step, zeros before
+        the first, and beside them the step's frames and a 1, in ``[kernel_size, rows, H + features + 1]`` or wider, so
+        that rows start at multiples of 16 bytes; and, if there are peepholes or an initial cell state, each program's
+        contribution to their gradients ``[programs, 4, H]``, still to be summed. Not ``with_frames``, only the hidden
+        states from the second step on are filled in.
     """
     x = operands.x
     tile = call.tile(x)
-    pitch = -(-(call.hidden + beside) // 8) * 8
+    fused = tile.fused(call.kernel_size)
+    pitch = -(-(call.hidden + (call.features + 1 if with_frames else 0)) // 8) * 8
     gates = new_result(operands, (call.kernel_size, call.rows, 4 * call.hidden))
     hidden = new_result(operands, (call.hidden_steps + 1, call.rows, pitch))
-    cell = x.new_empty(call.kernel_size, call.rows, call.hidden, dtype=torch.float32)
     sums = largest = None
+    if operands.weight_peephole is not None or operands.initial_cell is not None:
+        sums = x.new_zeros(call.programs(fused or tile), 4, call.hidden, dtype=torch.float32)
+    if fused is not None:
+        beside = with_frames and fused.inputs > 0
+        _run_fused(grad_y.contiguous(), operands, call, fused, beside, gates=gates, hidden=hidden, sums=sums)
+        hidden = hidden[: call.kernel_size]
+        if with_frames and not beside:
+            _fill_beside(hidden, operands, call)
+        return gates, hidden, sums
+    cell = x.new_empty(call.kernel_size, call.rows, call.hidden, dtype=torch.float32)
     if call.options.reduce == "max":
         largest = x.new_empty(2, call.rows, call.hidden, dtype=torch.float32)
-    if operands.weight_peephole is not None or operands.initial_cell is not None:
-        sums = x.new_zeros(call.programs(tile), 4, call.hidden, dtype=torch.float32)
     _run_forward(operands, call, tile, gates=gates, hidden=hidden, cell=cell, largest=largest)
     states: dict[str, Any] = {"gates": gates, "hidden": hidden, "cell": cell, "largest": largest, "sums": sums}
     if tile.resident:
@@ -192,36 +236,41 @@ def _gate_gradients(
             "weight_peephole": operands.weight_peephole,
             "initial_cell": operands.initial_cell,
             "lengths": operands.lengths,
+            "TRANSPOSED": tile.transposed,
         }
         launcher.launch(resident.backward, (call.programs(tile),), arguments, tile.warps, tile.stages)
     elif tile.streamed:
         streamed.backward(grad_y.contiguous(), operands, call, tile, **states)
     else:
         stepwise.backward(grad_y.contiguous(), operands, call, tile, **states)
-    return gates, hidden[: call.kernel_size], sums
+    hidden = hidden[: call.kernel_size]
+    if with_frames:
+        _fill_beside(hidden, operands, call)
+    return gates, hidden, sums
+
+
+def _weight_gradients(gates: Tensor, states: Tensor) -> Tensor:
+    """Gradients of the gates ``[steps, rows, 4H]`` times what the weights were multiplied by, ``[steps, rows, ..]``."""
+    return gates.flatten(0, 1).mT.mm(states.flatten(0, 1))
 
 
 def _gradients(grad_y: Tensor, operands: LSTMOperands, call: Call, with_x: bool) -> LSTMGradients:
     """Compute the gradients with a few large products over all steps of all windows."""
     weight_ih, grad_x = operands.weight_ih, None
-    # Past the end of a sequence the products need zeros; the values of x may be NaN.
-    x = geometry.mask_frames(operands.x, operands.lengths)
     # Without a gradient of x, the frames of every window are stored next to the hidden states, with a 1 for the bias:
     # one product for all weights is cheaper than summing over windows first, because gates are several times wider.
-    beside = 0 if with_x or call.positions else call.features + 1
-    gates, hidden, sums = _gate_gradients(grad_y, operands, call, beside)
-    if beside:
-        inputs = F.pad(x, (0, hidden.size(2) - call.hidden - call.features), value=1.0)
-        hidden[..., call.hidden :].unflatten(1, (call.batch, call.windows)).copy_(_in_windows(inputs, call))
-        hidden[0, :, : call.hidden] = 0
-        product = gates.flatten(0, 1).mT.mm(hidden.flatten(0, 1))
+    with_frames = not with_x and not call.positions
+    gates, hidden, sums = _gate_gradients(grad_y, operands, call, with_frames)
+    if with_frames:
+        product = _weight_gradients(gates, hidden)
         # Copied, because the results of an operation must not share memory.
         grad_weight_hh = product[:, : call.hidden].contiguous()
         grad_weight_ih = product[:, call.hidden : call.hidden + call.features].contiguous()
         grad_bias = product[:, call.hidden + call.features].contiguous()
     else:
-        later, before = gates[1:].flatten(0, 1), hidden[1:].flatten(0, 1)
-        grad_weight_hh = later.mT.mm(before)[:, : call.hidden].contiguous()
+        # Past the end of a sequence the products need zeros; the values of x may be NaN.
+        x = geometry.mask_frames(operands.x, operands.lengths)
+        grad_weight_hh = _weight_gradients(gates[1:], hidden[1:])[:, : call.hidden].contiguous()
         if call.positions:
             grad_weight_ih = _by_step(gates.mT.bmm(_apart(x, call)), call)
             grad_bias = gates.sum((0, 1), dtype=torch.float32)

@@ -11,14 +11,15 @@ import triton.language as tl
 
 from convrnn.ops.triton.kernels.cell import (
     add_to_sums,
+    any_of,
     cell_gradient,
     combine,
     gate_tile,
     next_cell,
     next_hidden,
     output_gradient,
-    product,
     recurrent_tile,
+    resident_product,
     rounded,
     state_gradient,
     state_tile,
@@ -30,23 +31,24 @@ from convrnn.ops.triton.kernels.cell import (
     window_rows,
 )
 
-# The kernels are not recompiled for other values of these.
-_SIZES = [
+SIZES = [
     *("rows", "tiles", "windows", "stride"),
     *("sequence_frames", "window_frames", "frame_first", "frame_step", "y_first", "y_step"),
 ]
+"""The kernels are not recompiled for other values of these."""
 
 
 @triton.jit
-def _frame_tile(x, at, frame, valid, FEATURES: tl.constexpr, INPUTS: tl.constexpr):
+def frame_tile(x, at, frame, valid, FEATURES: tl.constexpr, INPUTS: tl.constexpr):
     """The frames of the rows at a step, ``[rows, INPUTS]``."""
     feature = tl.arange(0, INPUTS)
     inside = valid[:, None] & (feature < FEATURES)[None, :]
-    return state_tile(x + at * FEATURES, frame, feature, inside, FEATURES)
+    # Added to the rows' own frames, so that the compiler keeps no address of every step in registers.
+    return state_tile(x, frame + at, feature, inside, FEATURES)
 
 
 @triton.jit
-def _gate_input(
+def gate_input(
     wx,
     u,
     v,
@@ -58,6 +60,7 @@ def _gate_input(
     GATE: tl.constexpr,
     H: tl.constexpr,
     PRECISION: tl.constexpr,
+    TRANSPOSED: tl.constexpr,
     ROWS: tl.constexpr,
     UNITS: tl.constexpr,
 ):
@@ -65,10 +68,11 @@ def _gate_input(
     if wx is not None:
         return gate_tile(wx + at * (4 * H), frame, unit, inside, GATE, H)
     else:
-        return product(u, v, tl.zeros((ROWS, UNITS), tl.float32) + vector(bias, GATE, unit, H), PRECISION)
+        start = tl.zeros((ROWS, UNITS), tl.float32) + vector(bias, GATE, unit, H)
+        return resident_product(u, v, start, PRECISION, TRANSPOSED)
 
 
-@triton.jit(do_not_specialize=_SIZES)
+@triton.jit(do_not_specialize=SIZES)
 def forward(
     wx,
     x,
@@ -102,6 +106,7 @@ def forward(
     SEQUENCE: tl.constexpr,
     REDUCE: tl.constexpr,
     PRECISION: tl.constexpr,
+    TRANSPOSED: tl.constexpr,
     ROWS: tl.constexpr,
     UNITS: tl.constexpr,
     INPUTS: tl.constexpr,
@@ -126,6 +131,7 @@ def forward(
         cell: The cell state after every step, float32 ``[KERNEL_SIZE, rows, H]``; None if ``y`` is given.
         largest: For "max" the largest state and how many are as large, float32 ``[2, rows, H]``; otherwise None.
         tiles: Number of tiles of ``ROWS`` rows.
+        TRANSPOSED: Whether products are computed by :func:`transposed_product`.
         INPUTS: A power of 2, at least ``FEATURES``.
     """
     row, unit, feature = tl.arange(0, ROWS), tl.arange(0, UNITS), tl.arange(0, INPUTS)
@@ -144,14 +150,14 @@ def forward(
         start, frame, valid = window_rows(
             tile, lengths, rows, windows, stride, sequence_frames, window_frames, KERNEL_SIZE, ROWS
         )
-        if tl.max(valid.to(tl.int32)) != 0:
+        if any_of(valid, ROWS):
             inside = valid[:, None] & (unit < H)[None, :]
             at = tl.zeros((), tl.int64) + frame_first
-            u_0 = _frame_tile(x, at, frame, valid, FEATURES, INPUTS) if wx is None else None
-            a_i = _gate_input(wx, u_0, v_i, bias, at, frame, unit, inside, 0, H, PRECISION, ROWS, UNITS)
-            a_f = _gate_input(wx, u_0, v_f, bias, at, frame, unit, inside, 1, H, PRECISION, ROWS, UNITS)
-            a_g = _gate_input(wx, u_0, v_g, bias, at, frame, unit, inside, 2, H, PRECISION, ROWS, UNITS)
-            a_o = _gate_input(wx, u_0, v_o, bias, at, frame, unit, inside, 3, H, PRECISION, ROWS, UNITS)
+            u_0 = frame_tile(x, at, frame, valid, FEATURES, INPUTS) if wx is None else None
+            a_i = gate_input(wx, u_0, v_i, bias, at, frame, unit, inside, 0, H, PRECISION, TRANSPOSED, ROWS, UNITS)
+            a_f = gate_input(wx, u_0, v_f, bias, at, frame, unit, inside, 1, H, PRECISION, TRANSPOSED, ROWS, UNITS)
+            a_g = gate_input(wx, u_0, v_g, bias, at, frame, unit, inside, 2, H, PRECISION, TRANSPOSED, ROWS, UNITS)
+            a_o = gate_input(wx, u_0, v_o, bias, at, frame, unit, inside, 3, H, PRECISION, TRANSPOSED, ROWS, UNITS)
             if first is not None:
                 a_i += vector(first, 0, unit, H)
                 a_f += vector(first, 1, unit, H)
@@ -177,13 +183,13 @@ def forward(
             for step in range(1, KERNEL_SIZE):
                 here = step * every_row + start
                 at = tl.zeros((), tl.int64) + frame_first + step * frame_step
-                u = _frame_tile(x, at, frame, valid, FEATURES, INPUTS) if wx is None else None
-                a_i = _gate_input(wx, u, v_i, bias, at, frame, unit, inside, 0, H, PRECISION, ROWS, UNITS)
-                a_f = _gate_input(wx, u, v_f, bias, at, frame, unit, inside, 1, H, PRECISION, ROWS, UNITS)
-                a_g = _gate_input(wx, u, v_g, bias, at, frame, unit, inside, 2, H, PRECISION, ROWS, UNITS)
-                a_i = product(operand, w_i, a_i, PRECISION)
-                a_f = product(operand, w_f, a_f, PRECISION)
-                a_g = product(operand, w_g, a_g, PRECISION)
+                u = frame_tile(x, at, frame, valid, FEATURES, INPUTS) if wx is None else None
+                a_i = gate_input(wx, u, v_i, bias, at, frame, unit, inside, 0, H, PRECISION, TRANSPOSED, ROWS, UNITS)
+                a_f = gate_input(wx, u, v_f, bias, at, frame, unit, inside, 1, H, PRECISION, TRANSPOSED, ROWS, UNITS)
+                a_g = gate_input(wx, u, v_g, bias, at, frame, unit, inside, 2, H, PRECISION, TRANSPOSED, ROWS, UNITS)
+                a_i = resident_product(operand, w_i, a_i, PRECISION, TRANSPOSED)
+                a_f = resident_product(operand, w_f, a_f, PRECISION, TRANSPOSED)
+                a_g = resident_product(operand, w_g, a_g, PRECISION, TRANSPOSED)
                 i, f, g, c = next_cell(a_i, a_f, a_g, c, weight_peephole, unit, H, PRECISION)
                 if y is None:
                     store_gate(gates + here * (4 * H), row, unit, i, inside, 0, H, PRECISION)
@@ -191,8 +197,10 @@ def forward(
                     store_gate(gates + here * (4 * H), row, unit, g, inside, 2, H, PRECISION)
                     store_state(cell + here * H, row, unit, c, inside, H, PRECISION)
                 if step < HIDDEN_STEPS:
-                    a_o = _gate_input(wx, u, v_o, bias, at, frame, unit, inside, 3, H, PRECISION, ROWS, UNITS)
-                    a_o = product(operand, w_o, a_o, PRECISION)
+                    a_o = gate_input(
+                        wx, u, v_o, bias, at, frame, unit, inside, 3, H, PRECISION, TRANSPOSED, ROWS, UNITS
+                    )
+                    a_o = resident_product(operand, w_o, a_o, PRECISION, TRANSPOSED)
                     o, h = next_hidden(a_o, c, weight_peephole, unit, H, PRECISION)
                     operand = rounded(h, dtype, PRECISION)
                     if y is None:
@@ -218,7 +226,7 @@ def forward(
         tile += tl.num_programs(0)
 
 
-@triton.jit(do_not_specialize=_SIZES)
+@triton.jit(do_not_specialize=SIZES)
 def backward(
     grad,
     weight_hh,
@@ -245,6 +253,7 @@ def backward(
     SEQUENCE: tl.constexpr,
     REDUCE: tl.constexpr,
     PRECISION: tl.constexpr,
+    TRANSPOSED: tl.constexpr,
     ROWS: tl.constexpr,
     UNITS: tl.constexpr,
 ):
@@ -268,7 +277,7 @@ def backward(
         start, _, valid = window_rows(
             tile, lengths, rows, windows, stride, sequence_frames, window_frames, KERNEL_SIZE, ROWS
         )
-        if tl.max(valid.to(tl.int32)) != 0:
+        if any_of(valid, ROWS):
             inside = valid[:, None] & (unit < H)[None, :]
             own_grad = grad + start * (KERNEL_SIZE * H if REDUCE == "none" else H)
             own_largest = largest + start * H if REDUCE == "max" else None
@@ -319,10 +328,10 @@ def backward(
                 tl.debug_barrier()  # no thread may still be reading what others now overwrite
                 store_gates(own, row, unit, da_i, da_f, da_g, da_o, inside, H, PRECISION)
                 if step > 0:
-                    dh = product(rounded(da_i, dtype, PRECISION), w_i, nothing, PRECISION)
-                    dh = product(rounded(da_f, dtype, PRECISION), w_f, dh, PRECISION)
-                    dh = product(rounded(da_g, dtype, PRECISION), w_g, dh, PRECISION)
-                    dh = product(rounded(da_o, dtype, PRECISION), w_o, dh, PRECISION)
+                    dh = resident_product(rounded(da_i, dtype, PRECISION), w_i, nothing, PRECISION, TRANSPOSED)
+                    dh = resident_product(rounded(da_f, dtype, PRECISION), w_f, dh, PRECISION, TRANSPOSED)
+                    dh = resident_product(rounded(da_g, dtype, PRECISION), w_g, dh, PRECISION, TRANSPOSED)
+                    dh = resident_product(rounded(da_o, dtype, PRECISION), w_o, dh, PRECISION, TRANSPOSED)
                 c = c_before
                 step -= 1
             if weight_peephole is not None:
