@@ -111,30 +111,41 @@ LONG = {"batch": 32, "frames": 1, "features": 100, "hidden": 256}
 
 @needs_triton
 @pytest.mark.parametrize(
-    ("gpu", "operation", "precision", "dtype", "sizes", "resident"),
+    ("gpu", "operation", "precision", "dtype", "sizes", "kernels"),
     [
-        pytest.param(H100, windowed("last"), "highest", torch.bfloat16, PAPERS | {"batch": 128}, True, id="bf16"),
-        pytest.param(A100, windowed("max"), "highest", torch.float16, PAPERS | {"batch": 128}, True, id="fp16"),
-        pytest.param(RTX, windowed("last"), "highest", torch.bfloat16, PAPERS | {"batch": 128}, False, id="small-chip"),
-        pytest.param(H100, windowed("mean"), "highest", torch.float32, PAPERS | {"batch": 128}, False, id="ieee"),
-        pytest.param(H100, windowed("last"), "high", torch.float32, PAPERS | {"batch": 4}, False, id="tf32x3"),
         pytest.param(
-            A100, windowed("last"), "medium", torch.float32, PAPERS | {"batch": 8, "hidden": 50}, True, id="tf32"
+            H100, windowed("last"), "highest", torch.bfloat16, PAPERS | {"batch": 128}, {"resident", "fused"}, id="bf16"
         ),
-        pytest.param(H100, whole, "highest", torch.float32, LONG, None, id="whole"),
-        pytest.param(H100, both, "highest", torch.float32, LONG, None, id="both"),
-        pytest.param(H100, both, "highest", torch.bfloat16, LONG, None, id="both-bf16"),
+        pytest.param(A100, windowed("max"), "highest", torch.float16, PAPERS | {"batch": 128}, {"resident"}, id="fp16"),
+        pytest.param(
+            RTX, windowed("last"), "highest", torch.bfloat16, PAPERS | {"batch": 128}, {"stepwise"}, id="small-chip"
+        ),
+        pytest.param(
+            H100, windowed("mean"), "highest", torch.float32, PAPERS | {"batch": 128}, {"stepwise"}, id="ieee"
+        ),
+        pytest.param(H100, windowed("last"), "high", torch.float32, PAPERS | {"batch": 4}, {"streamed"}, id="tf32x3"),
+        pytest.param(
+            A100,
+            windowed("last"),
+            "medium",
+            torch.float32,
+            PAPERS | {"batch": 8, "hidden": 50},
+            {"resident"},
+            id="tf32",
+        ),
+        pytest.param(
+            A100, windowed("max"), "highest", torch.float32, PAPERS | {"batch": 32}, {"streamed"}, id="few-windows"
+        ),
+        pytest.param(H100, whole, "highest", torch.float32, LONG, {"sequence"}, id="whole"),
+        pytest.param(H100, both, "highest", torch.float32, LONG, {"sequence"}, id="both"),
+        pytest.param(H100, both, "highest", torch.bfloat16, LONG, {"sequence"}, id="both-bf16"),
     ],
 )
-def test_kernels_compile_for_gpus_and_fit_them(
-    monkeypatch, tmp_path, gpu, operation, precision, dtype, sizes, resident
-):
+def test_kernels_compile_for_gpus_and_fit_them(monkeypatch, tmp_path, gpu, operation, precision, dtype, sizes, kernels):
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     launches = launches_of(monkeypatch, gpu, operation, precision, dtype, **sizes)
     modules = [kernel.fn.__module__.rpartition(".")[2] for kernel, *_ in launches]
-    assert ("resident" in modules, "stepwise" in modules) == (bool(resident), resident is False)
-    # On an H100 the products of 16-bit operands are transposed, and windows of few frames have one kernel.
-    assert ("fused" in modules) == (bool(resident) and gpu is H100)
+    assert set(modules) - {"windows"} == kernels
     names = {kernel.fn.__name__ for kernel, *_ in launches}
     assert {"forward", "backward"} <= names
     for launch in launches:
@@ -152,6 +163,7 @@ KINDS = {
     # The GPU, the dtype, PyTorch's precision, the tile.
     "resident": (A100, torch.float32, "medium", RESIDENT),
     "fused": (H100, torch.float16, "highest", replace(RESIDENT, units=64, inputs=16, transposed=True)),
+    "streamed": (A100, torch.float32, "medium", replace(RESIDENT, resident=False, inner=16, streamed=True)),
     "stepwise": (A100, torch.float32, "medium", replace(RESIDENT, resident=False, inner=16)),
 }
 
@@ -185,6 +197,26 @@ def test_kernels_compile_with_every_option(
         assert ("max.NaN" in ptx) == (reduce == "max" and compares)
         if tile.transposed and "ROWS" in arguments and arguments["KERNEL_SIZE"] > 1 and "tiles" in arguments:
             assert "wgmma" in ptx
+
+
+@needs_triton
+def test_a_compiled_kernel_is_found_by_all_that_triton_compiles_it_for():
+    from convrnn.ops.triton.kernels import windows
+
+    numbers = {"sequences": 2, "frames": 9, "windows": 4, "stride": 2, "first": 0, "step": 1}
+    constants = {"KERNEL_SIZE": 3, "MOST": 2, "COLUMNS": 8, "PRECISION": "ieee", "ROWS": 16, "BLOCK": 128}
+    aligned, others = torch.zeros(64), torch.zeros(65)[1:]
+    usual = {"gradients": aligned, "total": torch.zeros(64), **numbers, **constants}
+
+    def variant(**changed):
+        return launcher.variant(launcher.parameters(windows.sum_windows), usual | changed)
+
+    assert variant() == variant(gradients=torch.ones(32), frames=7, stride=16)
+    changes = [
+        *({"gradients": others}, {"gradients": aligned.half()}, {"total": None}, {"frames": 2**31}),
+        *({"KERNEL_SIZE": 5}, {"PRECISION": "tf32"}),
+    ]
+    assert len({variant(), *(variant(**change) for change in changes)}) == 1 + len(changes)
 
 
 def test_precision_follows_pytorchs_setting(monkeypatch):

@@ -456,9 +456,9 @@ def test_gradients_of_some_tensors_equal_those_of_all(operation, wanted):
     assert same(*({name: of[name] for name in results.keys() - summed} for of in (results, expected)))
 
 
-@EVERY_TILE
+@pytest.mark.parametrize("tile", [name for name in TILES if name != "streamed"], indirect=True)
 @pytest.mark.parametrize("name", ["cell-last", "hidden-max"])
-def test_windows_keep_nothing_for_the_backward_pass(name):
+def test_many_windows_keep_nothing_for_the_backward_pass(name):
     tensors = {key: tensor.requires_grad_() for key, tensor in drawn(batch=2, frames=9, hidden=18).items()}
     inputs, saved = {tensor.untyped_storage().data_ptr() for tensor in tensors.values()}, []
 
@@ -470,6 +470,30 @@ def test_windows_keep_nothing_for_the_backward_pass(name):
         OPERATIONS[name](**tensors)
     assert saved
     assert set(saved) <= inputs
+
+
+@EVERY_TILE
+@pytest.mark.parametrize("name", ["cell-last", "hidden-max"])
+def test_a_second_backward_pass_gives_the_same_gradients(name):
+    # The first overwrites what the forward pass kept.
+    leaves = [tensor.requires_grad_() for tensor in drawn(batch=2, frames=9, hidden=18).values()]
+    with ops.use_backend("triton"):
+        y = OPERATIONS[name](*leaves)
+    first, second = (torch.autograd.grad(y.square().sum(), leaves, retain_graph=True) for _ in range(2))
+    for one, other in zip(first, second, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-6)
+
+
+@EVERY_TILE
+@pytest.mark.parametrize("name", ["cell-last", "hidden-max", "cell-mean", "hidden-none"])
+def test_a_call_that_is_traced_gives_the_same_values_and_gradients(name):
+    tensors = drawn(batch=2, frames=9, hidden=18)
+    expected = run(OPERATIONS[name], tensors)
+    with torch.profiler.profile() as profiler:
+        found = run(OPERATIONS[name], tensors)
+    assert "convrnn::triton_windowed_lstm" in {event.name for event in profiler.events()}
+    for key, value in expected.items():
+        torch.testing.assert_close(found[key], value, rtol=1e-6, atol=1e-6)
 
 
 def test_second_derivatives_are_refused_with_advice():

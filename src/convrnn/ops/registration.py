@@ -84,13 +84,20 @@ class Operation:
 
     def run(self, *packed: Any) -> Any:  # noqa: ANN401
         """Check the operands and run the implementation without PyTorch's dispatcher; for packed arguments."""
-        operands, kernel_size = packed[self._first], None
+        self.check(*packed[self._first :])
+        return self._run(*packed)
+
+    def check(self, operands: CellOperands, windows: Any = None, *_: Any) -> None:  # noqa: ANN401
+        """Reject operands, and options of windows, that do not fit together.
+
+        Raises:
+            ValueError: naming what does not fit, and what is allowed.
+        """
+        kernel_size = None
         if self._windowed:
-            windows = packed[self._first + 1]
             windows.check(operands)
             kernel_size = windows.kernel_size
         operands.check(kernel_size)
-        return self._run(*packed)
 
     def pack(self, flat: tuple[Any, ...]) -> tuple[Any, ...]:
         """A call's arguments, packed into operands and, where they apply, :class:`Windows`."""

@@ -78,6 +78,18 @@ class Call:
         count = -(-self.rows // tile.rows)
         return min(count, tile.programs) if tile.resident else count
 
+    def by_step(self, positions: Tensor) -> Tensor:
+        """Reorder from positions in the window to processing order, or back."""
+        return positions.flip(0) if self.options.reverse else positions
+
+    def in_windows(self, x: Tensor) -> Tensor:
+        """The frames of all windows in processing order: ``[kernel_size, batch, windows, in]``."""
+        return self.by_step(x.unfold(1, self.kernel_size, self.options.stride).permute(3, 0, 1, 2))
+
+    def apart(self, x: Tensor) -> Tensor:
+        """As :meth:`in_windows`, with one axis for all rows, for products: ``[kernel_size, rows, in]``."""
+        return self.in_windows(x).reshape(self.kernel_size, self.rows, x.size(2))
+
     def sizes(self) -> dict[str, int]:
         """The arguments by which a kernel locates the frames of a window."""
         return {

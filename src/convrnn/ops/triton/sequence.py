@@ -115,7 +115,8 @@ class _Stack:
 
     def transposed(self) -> Tensor:
         """The recurrent weights with a unit's gates side by side, ``[directions, H, H, 4]``."""
-        return self.weight("weight_hh").unflatten(1, (4, -1)).permute(0, 3, 2, 1).contiguous()
+        gates = self.weight("weight_hh").view(len(self.operands), 4, self.first.hidden, self.first.hidden)
+        return gates.permute(0, 3, 2, 1).contiguous()
 
     def masked(self, states: Tensor) -> Tensor:
         """``[directions, batch, frames, ...]`` with zeros past the lengths."""

@@ -4,7 +4,6 @@ It is used for weights that do not fit on the chip, and for float32 products, in
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,34 +12,9 @@ from torch import Tensor
 from convrnn.ops.operands import LSTMOperands
 from convrnn.ops.triton import launcher
 from convrnn.ops.triton.call import Call
+from convrnn.ops.triton.inputs import Inputs
+from convrnn.ops.triton.states import States
 from convrnn.ops.triton.tiles import Tile
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """The inputs of the forward kernels, by parameter name.
-
-    Attributes:
-        wx: Projected frames, ``W_x x_t + b``; None if the kernel projects them.
-        x: Frames for the kernel to project.
-        weight_ih: Input weights for the projection.
-        bias: Bias for the projection.
-        weight_hh: Recurrent weights.
-        weight_peephole: Peepholes.
-        initial_cell: Cell state before the first step.
-        lengths: Valid frames of each sequence.
-        first: The recurrent product of the first step; None is zeros.
-    """
-
-    wx: Tensor | None
-    x: Tensor | None
-    weight_ih: Tensor | None
-    bias: Tensor | None
-    weight_hh: Tensor
-    weight_peephole: Tensor | None
-    initial_cell: Tensor | None
-    lengths: Tensor | None
-    first: Tensor | None
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:
@@ -55,24 +29,24 @@ def _grid(call: Call, tile: Tile) -> tuple[int, int]:
     return call.programs(tile), -(-call.hidden // tile.units)
 
 
-def _of_all_steps(tensors: Inputs | LSTMOperands, call: Call, tile: Tile, hidden: Tensor) -> dict[str, Any]:
+def _of_all_steps(operands: LSTMOperands, call: Call, tile: Tile, hidden: Tensor) -> dict[str, Any]:
     """The arguments of both kernels that are the same in every step."""
     return {
         **call.sizes(),
         **call.constants(tile, hidden.dtype),
-        "weight_peephole": tensors.weight_peephole,
-        "lengths": tensors.lengths,
+        "weight_peephole": operands.weight_peephole,
+        "lengths": operands.lengths,
         "PITCH": hidden.size(2),
     }
 
 
 def _of_one_step(
-    tensors: Inputs | LSTMOperands, call: Call, step: int, hidden: Sequence[Tensor], cell: Sequence[Tensor]
+    operands: LSTMOperands, call: Call, step: int, hidden: Sequence[Tensor], cell: Sequence[Tensor]
 ) -> dict[str, Any]:
     """The arguments of both kernels for one step; the states are those before and after each step."""
     with_hidden = step < call.hidden_steps
     return {
-        "initial_cell": tensors.initial_cell if step == 0 else None,
+        "initial_cell": operands.initial_cell if step == 0 else None,
         "hidden": hidden[step + 1] if with_hidden else None,
         "cell_before": cell[step - 1] if step else None,
         "cell": cell[step],
@@ -82,31 +56,25 @@ def _of_one_step(
     }
 
 
-def forward(
-    inputs: Inputs,
-    call: Call,
-    tile: Tile,
-    *,
-    y: Tensor | None,
-    gates: Tensor | None,
-    hidden: Tensor | None,
-    cell: Tensor | None,
-    largest: Tensor | None,
-) -> None:
-    """Fill ``y``, float32 if a reduction accumulates in it, or the other tensors with what :func:`backward` needs.
-
-    The other tensors are as in ``kernels.resident.forward``; frames are already projected.
-    """
+def forward(operands: LSTMOperands, call: Call, tile: Tile, *, y: Tensor | None, states: States | None) -> None:
+    """Fill ``y``, float32 if a reduction accumulates in it, or the states, without frames."""
     from convrnn.ops.triton.kernels import stepwise
 
-    wx, weight_hh = inputs.wx, inputs.weight_hh
-    assert wx is not None
-    if hidden is None or cell is None:
+    inputs = Inputs.of(operands, call, tile)
+    x, weight_hh, gates = operands.x, operands.weight_hh, None if states is None else states.gates
+    if states is None:
         # Shared by all steps: when a step overwrites the state, the product with the old state is complete.
-        hidden = wx.new_empty(call.rows, call.hidden).expand(call.hidden_steps + 1, -1, -1)
-        cell = wx.new_empty(call.rows, call.hidden, dtype=torch.float32).expand(call.kernel_size, -1, -1)
+        hidden = x.new_empty(call.rows, call.hidden).expand(call.hidden_steps + 1, -1, -1)
+        cell = x.new_empty(call.rows, call.hidden, dtype=torch.float32).expand(call.kernel_size, -1, -1)
+    else:
+        hidden, cell = states.hidden, states.cell_states
     grid = _grid(call, tile)
-    common = {"wx": wx, **_of_all_steps(inputs, call, tile, hidden), "y": y, "largest": largest}
+    common = {
+        "wx": inputs.wx,
+        **_of_all_steps(operands, call, tile, hidden),
+        "y": y,
+        "largest": None if states is None else states.largest,
+    }
     # Outside the loop, because with few windows the Python code dominates the time of a step.
     factors, hiddens, cells = hidden[..., : call.hidden].unbind(), hidden.unbind(), cell.unbind()
     for step in range(call.kernel_size):
@@ -117,7 +85,7 @@ def forward(
             product = _product(factors[step], weights.mT)
         arguments = {
             **common,
-            **_of_one_step(inputs, call, step, hiddens, cells),
+            **_of_one_step(operands, call, step, hiddens, cells),
             "product": product,
             "first": None if step else inputs.first,
             "gates": None if gates is None else gates[step],
@@ -128,27 +96,18 @@ def forward(
 
 
 def backward(
-    grad: Tensor,
-    operands: LSTMOperands,
-    call: Call,
-    tile: Tile,
-    *,
-    gates: Tensor,
-    hidden: Tensor,
-    cell: Tensor,
-    largest: Tensor | None,
-    sums: Tensor | None,
+    grad: Tensor, operands: LSTMOperands, call: Call, tile: Tile, *, states: States, sums: Tensor | None
 ) -> None:
-    """Overwrite the gates with the gradients of their pre-activations, and fill the sums of each tile of windows."""
+    """As ``resident.backward``, with sums of each tile of windows."""
     from convrnn.ops.triton.kernels import stepwise
 
-    weight_hh = operands.weight_hh
+    weight_hh, gates, hidden, cell = operands.weight_hh, states.gates, states.hidden, states.cell_states
     grad_hidden, grad_cell = None, torch.empty_like(cell[0])
     grid = _grid(call, tile)
     common = {
         "grad": grad,
         **_of_all_steps(operands, call, tile, hidden),
-        "largest": largest,
+        "largest": states.largest,
         "sums": sums,
         "grad_cell": grad_cell,
     }

@@ -5,77 +5,63 @@ from typing import Any
 from torch import Tensor
 
 from convrnn.ops.operands import LSTMOperands
-from convrnn.ops.triton import launcher
+from convrnn.ops.triton import launcher, tiles
 from convrnn.ops.triton.call import Call
-from convrnn.ops.triton.stepwise import Inputs
+from convrnn.ops.triton.inputs import Inputs
+from convrnn.ops.triton.states import States
 from convrnn.ops.triton.tiles import Tile
 
 
-def _arguments(call: Call, tile: Tile, hidden: Tensor) -> dict[str, Any]:
+def _arguments(operands: LSTMOperands, call: Call, tile: Tile, pitch: int) -> dict[str, Any]:
     """The arguments of both kernels other than tensors."""
     return {
         **call.sizes(),
-        **call.constants(tile, hidden.dtype),
+        **call.constants(tile, operands.x.dtype),
         "y_first": call.first,
         "y_step": call.direction,
         "HIDDEN_STEPS": call.hidden_steps,
-        "PITCH": hidden.size(-1),
+        "PITCH": pitch,
         "INNER": tile.inner,
     }
 
 
 def forward(
-    inputs: Inputs,
-    call: Call,
-    tile: Tile,
-    *,
-    y: Tensor | None,
-    gates: Tensor | None,
-    hidden: Tensor | None,
-    cell: Tensor | None,
-    largest: Tensor | None,
+    operands: LSTMOperands, call: Call, tile: Tile, *, y: Tensor | None, states: States | None, with_frames: bool
 ) -> None:
-    """As :func:`stepwise.forward`, but reductions accumulate on the chip."""
+    """Fill ``y``, the states, with frames if they are wanted, or both."""
     from convrnn.ops.triton.kernels import streamed
 
-    wx = inputs.wx
-    assert wx is not None
-    hidden_step = 0 if hidden is None else hidden.stride(0)
-    if hidden is None:
-        hidden = wx.new_empty(call.rows, call.hidden)
+    inputs = Inputs.of(operands, call, tile)
+    # Without states to keep, all steps share one hidden state.
+    hidden = operands.x.new_empty(call.rows, call.hidden) if states is None else states.hidden
+    pitch = hidden.size(-1)
     arguments = {
-        "wx": wx,
+        "wx": inputs.wx,
+        "x": operands.x if with_frames else None,
         "weight_hh": inputs.weight_hh.mT.contiguous(),
         "first": inputs.first,
         "weight_peephole": inputs.weight_peephole,
         "initial_cell": inputs.initial_cell,
         "lengths": inputs.lengths,
         "y": y,
-        "gates": gates,
+        "gates": None if states is None else states.gates,
         "hidden": hidden,
-        "cell": cell,
-        "largest": largest,
-        **_arguments(call, tile, hidden),
+        "cell": None if states is None else states.cell,
+        "largest": None if states is None else states.largest,
+        **_arguments(operands, call, tile, pitch),
         "frame_first": call.frame_first,
         "frame_step": call.frame_step,
-        "hidden_step": hidden_step,
+        "hidden_step": 0 if states is None else call.rows * pitch,
+        "FEATURES": call.features,
+        "BESIDE": tiles.power_of_2(pitch - call.hidden) if with_frames else 0,
     }
     launcher.launch(streamed.forward, (call.programs(tile),), arguments, tile.warps, tile.stages)
 
 
 def backward(
-    grad: Tensor,
-    operands: LSTMOperands,
-    call: Call,
-    tile: Tile,
-    *,
-    gates: Tensor,
-    hidden: Tensor,
-    cell: Tensor,
-    largest: Tensor | None,
-    sums: Tensor | None,
+    grad: Tensor, operands: LSTMOperands, call: Call, tile: Tile, *, states: States, sums: Tensor | None
 ) -> None:
-    """As :func:`stepwise.backward`."""
+    """As ``resident.backward``."""
     from convrnn.ops.triton.kernels import streamed
 
     arguments = {
@@ -84,11 +70,8 @@ def backward(
         "weight_peephole": operands.weight_peephole,
         "initial_cell": operands.initial_cell,
         "lengths": operands.lengths,
-        "gates": gates,
-        "hidden": hidden,
-        "cell": cell,
-        "largest": largest,
+        **vars(states),
         "sums": sums,
-        **_arguments(call, tile, hidden),
+        **_arguments(operands, call, tile, states.hidden.size(2)),
     }
     launcher.launch(streamed.backward, (call.programs(tile),), arguments, tile.warps, tile.stages)

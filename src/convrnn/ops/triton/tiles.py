@@ -131,6 +131,9 @@ def _choose(
                 warps = 8 if units > 64 else 4
                 transposed = units >= 64 and dtype.itemsize == 2 and hopper
                 tile = Tile(True, rows_at_once, units, 0, warps, 1, inputs, processors, transposed)
+    if tile.stepwise and units <= _MOST_STREAMED_UNITS and rows <= _STREAMED_ROWS * processors:
+        inner, stages = (16, 3 if units <= 128 else 2) if products in ("ieee", "upcast") else (32, 2)
+        return Tile(False, 16, units, inner, 8, stages, streamed=True)
     # Few windows are spread over the whole chip, down to 16 per tile, the minimum side of a product.
     while tile.rows > 16 and rows < tile.rows * processors:
         tile = replace(tile, rows=tile.rows // 2)
@@ -169,6 +172,12 @@ _FEW_FRAMES = 8
 
 _FUSED_ROWS = 16
 """Number of windows per tile then: their states of all steps must fit into registers."""
+
+_STREAMED_ROWS = 64
+"""Largest number of windows per multiprocessor for which all steps are one launch, though cuBLAS multiplies faster."""
+
+_MOST_STREAMED_UNITS = 256
+"""Largest number of units, in which the gates of a tile still fit into registers."""
 
 _STAGING = 10
 """Bytes of shared memory per window and unit that a program needs in addition to resident weights."""

@@ -218,6 +218,36 @@ def store_state(target, row, unit, value, inside, H: tl.constexpr, PRECISION: tl
 
 
 @triton.jit
+def frame_tile(x, at, frame, valid, FEATURES: tl.constexpr, INPUTS: tl.constexpr):
+    """The frames of the rows at a step, ``[rows, INPUTS]``."""
+    feature = tl.arange(0, INPUTS)
+    inside = valid[:, None] & (feature < FEATURES)[None, :]
+    # Added to the rows' own frames, so that the compiler keeps no address of every step in registers.
+    return state_tile(x, frame + at, feature, inside, FEATURES)
+
+
+@triton.jit
+def store_beside(
+    hidden,
+    x,
+    at,
+    frame,
+    row,
+    valid,
+    FEATURES: tl.constexpr,
+    H: tl.constexpr,
+    PITCH: tl.constexpr,
+    BESIDE: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """Write the frames of a step beside its hidden states, and then ones."""
+    column = tl.arange(0, BESIDE)
+    u = frame_tile(x, at, frame, valid, FEATURES, BESIDE)
+    value = tl.where((column < FEATURES)[None, :], u.to(tl.float32), 1.0)
+    store_state(hidden + H, row, column, value, valid[:, None] & (column < PITCH - H)[None, :], PITCH, PRECISION)
+
+
+@triton.jit
 def vector(source, number: tl.constexpr, unit, H: tl.constexpr):
     """A part of one of the parameters ``[.., H]`` for all rows, ``[1, units]``; zeros if it is None."""
     if source is None:

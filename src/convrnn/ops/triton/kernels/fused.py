@@ -13,6 +13,7 @@ from convrnn.ops.triton.kernels.cell import (
     any_of,
     cell_gradient,
     combine,
+    frame_tile,
     largest_gradient,
     next_cell,
     next_hidden,
@@ -22,6 +23,7 @@ from convrnn.ops.triton.kernels.cell import (
     rounded,
     state_gradient,
     state_tile,
+    store_beside,
     store_gates,
     store_state,
     transposed_product,
@@ -30,7 +32,7 @@ from convrnn.ops.triton.kernels.cell import (
     weight_tile,
     window_rows,
 )
-from convrnn.ops.triton.kernels.resident import SIZES, frame_tile, gate_input
+from convrnn.ops.triton.kernels.resident import SIZES, gate_input
 
 
 @triton.jit
@@ -60,27 +62,6 @@ def _pre_activation(
     elif first is not None:
         a += vector(first, GATE, unit, H)
     return a
-
-
-@triton.jit
-def _store_beside(
-    hidden,
-    x,
-    at,
-    frame,
-    row,
-    valid,
-    FEATURES: tl.constexpr,
-    H: tl.constexpr,
-    PITCH: tl.constexpr,
-    BESIDE: tl.constexpr,
-    PRECISION: tl.constexpr,
-):
-    """Write the frames of a step beside its hidden states, and then ones."""
-    column = tl.arange(0, BESIDE)
-    u = frame_tile(x, at, frame, valid, FEATURES, BESIDE)
-    value = tl.where((column < FEATURES)[None, :], u.to(tl.float32), 1.0)
-    store_state(hidden + H, row, column, value, valid[:, None] & (column < PITCH - H)[None, :], PITCH, PRECISION)
 
 
 @triton.jit
@@ -168,7 +149,7 @@ def backward(
                 at = tl.zeros((), tl.int64) + frame_first + step * frame_step
                 if BESIDE > 0:
                     beside = hidden + here * PITCH
-                    _store_beside(beside, x, at, frame, row, valid, FEATURES, H, PITCH, BESIDE, PRECISION)
+                    store_beside(beside, x, at, frame, row, valid, FEATURES, H, PITCH, BESIDE, PRECISION)
                 if BESIDE > 0 or step > 0:
                     store_state(hidden + here * PITCH, row, unit, operand, inside, PITCH, PRECISION)
                 u = frame_tile(x, at, frame, valid, FEATURES, INPUTS) if wx is None else None

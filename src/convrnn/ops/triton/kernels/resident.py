@@ -14,6 +14,7 @@ from convrnn.ops.triton.kernels.cell import (
     any_of,
     cell_gradient,
     combine,
+    frame_tile,
     gate_tile,
     next_cell,
     next_hidden,
@@ -36,15 +37,6 @@ SIZES = [
     *("sequence_frames", "window_frames", "frame_first", "frame_step", "y_first", "y_step"),
 ]
 """The kernels are not recompiled for other values of these."""
-
-
-@triton.jit
-def frame_tile(x, at, frame, valid, FEATURES: tl.constexpr, INPUTS: tl.constexpr):
-    """The frames of the rows at a step, ``[rows, INPUTS]``."""
-    feature = tl.arange(0, INPUTS)
-    inside = valid[:, None] & (feature < FEATURES)[None, :]
-    # Added to the rows' own frames, so that the compiler keeps no address of every step in registers.
-    return state_tile(x, frame + at, feature, inside, FEATURES)
 
 
 @triton.jit

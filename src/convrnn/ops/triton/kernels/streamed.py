@@ -20,6 +20,7 @@ from convrnn.ops.triton.kernels.cell import (
     rounded,
     state_gradient,
     state_tile,
+    store_beside,
     store_gate,
     store_gates,
     store_state,
@@ -44,6 +45,7 @@ def _transposed_tile(weight, GATE: tl.constexpr, inner, unit, H: tl.constexpr):
 @triton.jit(do_not_specialize=_SIZES)
 def forward(
     wx,
+    x,
     weight_hh,
     first,
     weight_peephole,
@@ -66,6 +68,7 @@ def forward(
     hidden_step,
     KERNEL_SIZE: tl.constexpr,
     HIDDEN_STEPS: tl.constexpr,
+    FEATURES: tl.constexpr,
     H: tl.constexpr,
     PITCH: tl.constexpr,
     SEQUENCE: tl.constexpr,
@@ -74,12 +77,17 @@ def forward(
     ROWS: tl.constexpr,
     UNITS: tl.constexpr,
     INNER: tl.constexpr,
+    BESIDE: tl.constexpr,
 ):
-    """The result of every window or, if ``y`` is None, what :func:`backward` needs.
+    """The result of every window, what :func:`backward` needs, or both.
 
     Args as for ``resident.forward``, except:
+        x: The frames ``[.., FEATURES]``, in the same rows as ``wx``; None unless ``BESIDE``.
         weight_hh: Transposed and contiguous, ``[H, 4 * H]``.
+        y: None if only the other tensors are wanted.
+        gates: None if only ``y`` is wanted; then so are ``cell`` and ``largest``.
         hidden: Always given; ``hidden_step`` is the offset between the states of two steps, 0 if they share memory.
+        BESIDE: As for ``fused.backward``.
     """
     row, unit = tl.arange(0, ROWS), tl.arange(0, UNITS)
     every_row = rows.to(tl.int64)
@@ -94,7 +102,8 @@ def forward(
     step = tl.zeros((), tl.int32)
     while step < KERNEL_SIZE:
         here = step * every_row + start
-        own_wx = wx + (tl.zeros((), tl.int64) + frame_first + step * frame_step) * (4 * H)
+        at = tl.zeros((), tl.int64) + frame_first + step * frame_step
+        own_wx = wx + at * (4 * H)
         a_i = gate_tile(own_wx, frame, unit, inside, 0, H)
         a_f = gate_tile(own_wx, frame, unit, inside, 1, H)
         a_g = gate_tile(own_wx, frame, unit, inside, 2, H)
@@ -106,6 +115,10 @@ def forward(
                 a_g += vector(first, 2, unit, H)
                 a_o += vector(first, 3, unit, H)
         own_hidden = hidden + step.to(tl.int64) * hidden_step + start * PITCH
+        if BESIDE > 0:
+            store_beside(own_hidden, x, at, frame, row, valid, FEATURES, H, PITCH, BESIDE, PRECISION)
+            if step == 0:
+                store_state(own_hidden, row, unit, tl.zeros_like(c), inside, PITCH, PRECISION)
         for k in range(0, H if step > 0 else 0, INNER):
             inner = k + tl.arange(0, INNER)
             h_before = state_tile(own_hidden, row, inner, valid[:, None] & (inner < H)[None, :], PITCH)
@@ -114,7 +127,7 @@ def forward(
             a_g = product(h_before, _transposed_tile(weight_hh, 2, inner, unit, H), a_g, PRECISION)
             a_o = product(h_before, _transposed_tile(weight_hh, 3, inner, unit, H), a_o, PRECISION)
         i, f, g, c = next_cell(a_i, a_f, a_g, c, weight_peephole, unit, H, PRECISION)
-        if y is None:
+        if gates is not None:
             store_gate(gates + here * (4 * H), row, unit, i, inside, 0, H, PRECISION)
             store_gate(gates + here * (4 * H), row, unit, f, inside, 1, H, PRECISION)
             store_gate(gates + here * (4 * H), row, unit, g, inside, 2, H, PRECISION)
@@ -122,7 +135,7 @@ def forward(
         if step < HIDDEN_STEPS:
             o, h = next_hidden(a_o, c, weight_peephole, unit, H, PRECISION)
             operand = rounded(h, dtype, PRECISION)
-            if y is None:
+            if gates is not None:
                 store_gate(gates + here * (4 * H), row, unit, o, inside, 3, H, PRECISION)
                 h = operand.to(tl.float32)
             tl.debug_barrier()  # no thread may still be reading what others now overwrite
@@ -143,7 +156,7 @@ def forward(
             total = total / KERNEL_SIZE
         if REDUCE != "none":
             store_state(y + start * H, row, unit, total, inside, H, PRECISION)
-    else:
+    if gates is not None:
         if REDUCE == "max":
             store_state(largest + start * H, row, unit, total, inside, H, PRECISION)
             store_state(largest + (every_row + start) * H, row, unit, ties, inside, H, PRECISION)
