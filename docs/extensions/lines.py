@@ -11,7 +11,7 @@ NO_BREAK_SPACE = "\N{NO-BREAK SPACE}"
 
 
 class UnbrokenLines(SphinxPostTransform):
-    """Marks inline code with options, whose words ``site.css`` does not break, and changes spaces before percent signs."""
+    """Marks code with options, whose words ``site.css`` does not break, and changes the spaces before percent signs."""
 
     default_priority = 900  # when all references have their text
 
