@@ -40,7 +40,6 @@ html_css_files = ["site.css"]
 html_math_renderer = "pictures"
 html_theme_options = {"navigation_with_keys": True}
 html_copy_source = False
-smartquotes_action = "qe"  # quotes and ellipses, but no dashes, which would spoil the options in commands
 html_show_sourcelink = False
 html_show_copyright = False
 
