@@ -51,7 +51,7 @@ docs: $(VENV)/.docs
 	$(SPHINX) --builder html docs build/docs
 
 docs-links: $(VENV)/.docs
-	$(SPHINX) --builder linkcheck docs build/docs-links
+	$(SPHINX) --builder linkcheck --define nb_execution_mode=off docs build/docs-links
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
