@@ -28,6 +28,7 @@ extensions = [
     "commands",
     "docstrings",
     "equations",
+    "lines",
     "repository",
 ]
 exclude_patterns = ["extensions"]
@@ -53,6 +54,7 @@ nb_execution_timeout = 240
 nb_merge_streams = True
 
 autodoc_member_order = "bysource"
+autodoc_default_options = {"exclude-members": "model_config"}  # of pydantic, with a text in Markdown
 # Docstrings give shapes, dtypes and units; with the types the long signatures could not be read.
 autodoc_typehints = "none"
 autodoc_mock_imports = ["aeon"]

@@ -115,6 +115,13 @@ def test_search_finds(words, page, address, tmp_path):
     assert page in results
 
 
+def test_options_and_percentages_stay_on_one_line():
+    page = (SITE / "protocol.html").read_text(encoding="utf-8")
+    assert re.search(r'<code class="[^"]*\boptions\b[^"]*"><span class="pre">--split-seed<', page)
+    assert not re.search(r'<code class="[^"]*\boptions\b[^"]*"><span class="pre">folds:K<', page)
+    assert "20\N{NO-BREAK SPACE}% of the training speakers" in page
+
+
 @pytest.mark.parametrize("package", ["", ".corpora", ".experiments", ".models", ".nn", ".ops", ".sklearn"])
 def test_everything_public_is_on_a_page(package):
     module = importlib.import_module(f"convrnn{package}")

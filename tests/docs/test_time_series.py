@@ -12,7 +12,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "tutorials" / "time-series.md"
 
 
 def test_what_the_page_shows_is_printed():
-    code = "".join(re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL))
+    code = "\n".join(re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL))
     test = doctest.DocTestParser().get_doctest(code, {}, PAGE.name, str(PAGE), 0)
     assert len(test.examples) > 5
     assert doctest.DocTestRunner().run(test).failed == 0
