@@ -3,6 +3,8 @@
 The gates and cell states of all steps stay on the chip, in registers: only the gradients of the gates and the hidden
 states are written, which the products for the gradients of the weights read. Steps are unrolled, and the same weights
 in shared memory serve both passes.
+
+Products are transposed, as by :func:`transposed_product` in :mod:`cell`.
 """
 
 import triton
@@ -19,60 +21,90 @@ from convrnn.ops.triton.kernels.cell import (
     next_hidden,
     output_gradient,
     pack,
-    recurrent_tile,
+    product,
     rounded,
     state_gradient,
     state_tile,
     store_beside,
     store_gates,
     store_state,
-    transposed_product,
     unpack,
     vector,
-    weight_tile,
     window_rows,
 )
-from convrnn.ops.triton.kernels.resident import SIZES, gate_input
+from convrnn.ops.triton.kernels.resident import SIZES
+
+# In the products, all gates are stacked, each padded to UNITS rows: [4 * UNITS, ..]. So a step needs one product with
+# the weights and, in the backward pass, one with their transpose, for which the compiler reads the same shared memory.
 
 
 @triton.jit
-def _pre_activation(
+def _stacked(H: tl.constexpr, UNITS: tl.constexpr):
+    """The numbers of all gates' units among ``4 * H``, and whether they exist, ``[4 * UNITS]``."""
+    row = tl.arange(0, 4 * UNITS)
+    unit = row % UNITS
+    return row // UNITS * H + unit, unit < H
+
+
+@triton.jit
+def _stacked_weights(weight, inner, H: tl.constexpr, DEPTH: tl.constexpr, UNITS: tl.constexpr):
+    """Weights ``[4 * H, DEPTH]`` as ``[4 * UNITS, inner]``."""
+    row, exists = _stacked(H, UNITS)
+    at = weight + row[:, None] * DEPTH + inner[None, :]
+    return tl.load(at, mask=exists[:, None] & (inner < DEPTH)[None, :], other=0.0)
+
+
+@triton.jit
+def _stacked_vector(source, H: tl.constexpr, UNITS: tl.constexpr):
+    """A vector ``[4 * H]`` as ``[4 * UNITS, 1]``; zeros if it is None."""
+    row, exists = _stacked(H, UNITS)
+    if source is None:
+        return tl.zeros((4 * UNITS, 1), tl.float32)
+    else:
+        return tl.load(source + row, mask=exists, other=0.0).to(tl.float32)[:, None]
+
+
+@triton.jit
+def _split(stacked, ROWS: tl.constexpr, UNITS: tl.constexpr):
+    """``[4 * UNITS, rows]`` to the four gates ``[rows, units]``."""
+    gates = tl.permute(tl.reshape(stacked, (4, UNITS, ROWS)), (2, 1, 0))
+    even, odd = tl.split(tl.reshape(gates, (ROWS, UNITS, 2, 2)))
+    i, g = tl.split(even)
+    f, o = tl.split(odd)
+    return i, f, g, o
+
+
+@triton.jit
+def _stack(i, f, g, o, ROWS: tl.constexpr, UNITS: tl.constexpr):
+    """The inverse of :func:`_split`."""
+    gates = tl.reshape(tl.join(tl.join(i, g), tl.join(f, o)), (ROWS, UNITS, 4))
+    return tl.reshape(tl.permute(gates, (2, 1, 0)), (4 * UNITS, ROWS))
+
+
+@triton.jit
+def _input(
     wx,
-    u,
+    x,
     v,
     bias,
-    first,
-    operand,
-    w,
     at,
     frame,
-    unit,
-    inside,
-    STEP: tl.constexpr,
-    GATE: tl.constexpr,
+    valid,
+    FEATURES: tl.constexpr,
     H: tl.constexpr,
     PRECISION: tl.constexpr,
     ROWS: tl.constexpr,
     UNITS: tl.constexpr,
+    INPUTS: tl.constexpr,
 ):
-    """A gate's pre-activation in a step, without what the peephole adds."""
-    a = gate_input(wx, u, v, bias, at, frame, unit, inside, GATE, H, PRECISION, True, ROWS, UNITS)
-    if STEP > 0:
-        a = transposed_product(operand, tl.trans(w), a, PRECISION)
-    elif first is not None:
-        a += vector(first, GATE, unit, H)
-    return a
-
-
-@triton.jit
-def _product_of_gradients(da_i, da_f, da_g, da_o, w_i, w_f, w_g, w_o, dtype: tl.constexpr, PRECISION: tl.constexpr):
-    """Gradient of the hidden state before a step from those of its pre-activations; None is zero."""
-    dh = transposed_product(rounded(da_i, dtype, PRECISION), w_i, tl.zeros_like(da_i), PRECISION)
-    dh = transposed_product(rounded(da_f, dtype, PRECISION), w_f, dh, PRECISION)
-    dh = transposed_product(rounded(da_g, dtype, PRECISION), w_g, dh, PRECISION)
-    if da_o is not None:
-        dh = transposed_product(rounded(da_o, dtype, PRECISION), w_o, dh, PRECISION)
-    return dh
+    """All gates' input projections in a step, stacked: read, or computed from the frames."""
+    if wx is not None:
+        row, exists = _stacked(H, UNITS)
+        here = wx + (frame + at)[None, :] * (4 * H) + row[:, None]
+        return tl.load(here, mask=exists[:, None] & valid[None, :], other=0.0).to(tl.float32)
+    else:
+        u = frame_tile(x, at, frame, valid, FEATURES, INPUTS)
+        return product(v, tl.trans(u), tl.zeros((4 * UNITS, ROWS), tl.float32) + bias, PRECISION)
 
 
 @triton.jit(do_not_specialize=SIZES)
@@ -124,14 +156,9 @@ def backward(
     row, unit, feature = tl.arange(0, ROWS), tl.arange(0, UNITS), tl.arange(0, INPUTS)
     every_row = rows.to(tl.int64)
     dtype: tl.constexpr = weight_hh.dtype.element_ty
-    v_i = weight_tile(weight_ih, 0, feature, unit, H, FEATURES) if wx is None else None
-    v_f = weight_tile(weight_ih, 1, feature, unit, H, FEATURES) if wx is None else None
-    v_g = weight_tile(weight_ih, 2, feature, unit, H, FEATURES) if wx is None else None
-    v_o = weight_tile(weight_ih, 3, feature, unit, H, FEATURES) if wx is None else None
-    w_i = recurrent_tile(weight_hh, 0, unit, unit, H)
-    w_f = recurrent_tile(weight_hh, 1, unit, unit, H)
-    w_g = recurrent_tile(weight_hh, 2, unit, unit, H)
-    w_o = recurrent_tile(weight_hh, 3, unit, unit, H)
+    v = _stacked_weights(weight_ih, feature, H, FEATURES, UNITS) if wx is None else None
+    w = _stacked_weights(weight_hh, unit, H, H, UNITS)
+    stacked_bias = _stacked_vector(bias, H, UNITS)
     nothing = tl.zeros((ROWS, UNITS), tl.float32)
     tile = tl.program_id(0)
     while tile < tiles:
@@ -152,38 +179,15 @@ def backward(
                     store_beside(beside, x, at, frame, row, valid, FEATURES, H, PITCH, BESIDE, PRECISION)
                 if BESIDE > 0 or step > 0:
                     store_state(hidden + here * PITCH, row, unit, operand, inside, PITCH, PRECISION)
-                u = frame_tile(x, at, frame, valid, FEATURES, INPUTS) if wx is None else None
-                a_i = _pre_activation(
-                    wx, u, v_i, bias, first, operand, w_i, at, frame, unit, inside, step, 0, H, PRECISION, ROWS, UNITS
-                )
-                a_f = _pre_activation(
-                    wx, u, v_f, bias, first, operand, w_f, at, frame, unit, inside, step, 1, H, PRECISION, ROWS, UNITS
-                )
-                a_g = _pre_activation(
-                    wx, u, v_g, bias, first, operand, w_g, at, frame, unit, inside, step, 2, H, PRECISION, ROWS, UNITS
-                )
+                a = _input(wx, x, v, stacked_bias, at, frame, valid, FEATURES, H, PRECISION, ROWS, UNITS, INPUTS)
+                if step > 0:
+                    a = product(w, tl.trans(operand), a, PRECISION)
+                elif first is not None:
+                    a += _stacked_vector(first, H, UNITS)
+                a_i, a_f, a_g, a_o = _split(a, ROWS, UNITS)
                 i, f, g, c = next_cell(a_i, a_f, a_g, c, weight_peephole, unit, H, PRECISION)
                 o = nothing
                 if step < HIDDEN_STEPS:
-                    a_o = _pre_activation(
-                        wx,
-                        u,
-                        v_o,
-                        bias,
-                        first,
-                        operand,
-                        w_o,
-                        at,
-                        frame,
-                        unit,
-                        inside,
-                        step,
-                        3,
-                        H,
-                        PRECISION,
-                        ROWS,
-                        UNITS,
-                    )
                     o, h = next_hidden(a_o, c, weight_peephole, unit, H, PRECISION)
                     operand = rounded(h, dtype, PRECISION)
                 if REDUCE == "max":
@@ -231,8 +235,10 @@ def backward(
                 own_gates = gates + (step * every_row + start) * (4 * H)
                 store_gates(own_gates, row, unit, da_i, da_f, da_g, da_o, inside, H, PRECISION)
                 if step > 0:
-                    da_o = da_o if step < HIDDEN_STEPS else None
-                    dh = _product_of_gradients(da_i, da_f, da_g, da_o, w_i, w_f, w_g, w_o, dtype, PRECISION)
+                    da_i, da_f = rounded(da_i, dtype, PRECISION), rounded(da_f, dtype, PRECISION)
+                    da_g, da_o = rounded(da_g, dtype, PRECISION), rounded(da_o, dtype, PRECISION)
+                    da = _stack(da_i, da_f, da_g, da_o, ROWS, UNITS)
+                    dh = tl.trans(product(tl.trans(w), da, tl.zeros((UNITS, ROWS), tl.float32), PRECISION))
             if weight_peephole is not None:
                 add_to_sums(sums, 0, tl.sum(sum_i, 0), unit, H)
                 add_to_sums(sums, 1, tl.sum(sum_f, 0), unit, H)
