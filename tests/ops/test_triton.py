@@ -53,9 +53,8 @@ A100, H100, RTX = (80, 163, 108), (90, 227, 132), (89, 99, 76)  # capability, Ki
 
 def launches_of(monkeypatch, gpu, operation, precision, dtype, with_lengths=True, **sizes):
     """The launches of an operation's forward and backward pass on a GPU: kernel, arguments, warps, stages."""
-    capability, shared, processors = gpu
+    _, shared, processors = gpu
     launches = []
-    monkeypatch.setattr(tiles, "_is_hopper", lambda _: capability == 90)
     monkeypatch.setattr(tiles, "_chip", lambda _: (shared * 1024, processors))
     monkeypatch.setattr(launcher, "launch", lambda kernel, _, *rest: launches.append((kernel, *rest)))
     monkeypatch.setattr(tiles, "INTERPRETED", False)
@@ -114,7 +113,7 @@ LONG = {"batch": 32, "frames": 1, "features": 100, "hidden": 256}
     ("gpu", "operation", "precision", "dtype", "sizes", "kernels"),
     [
         pytest.param(
-            H100, windowed("last"), "highest", torch.bfloat16, PAPERS | {"batch": 128}, {"resident", "fused"}, id="bf16"
+            H100, windowed("last"), "highest", torch.bfloat16, PAPERS | {"batch": 128}, {"resident"}, id="bf16"
         ),
         pytest.param(A100, windowed("max"), "highest", torch.float16, PAPERS | {"batch": 128}, {"resident"}, id="fp16"),
         pytest.param(
@@ -160,11 +159,9 @@ REDUCTIONS = [("last", ()), ("mean", OPTIONAL), ("max", OPTIONAL[:1]), ("none", 
 
 RESIDENT = Tile(resident=True, rows=16, units=16, inner=0, warps=4, stages=2)
 KINDS = {
-    # The GPU, the dtype, PyTorch's precision, the tile.
-    "resident": (A100, torch.float32, "medium", RESIDENT),
-    "fused": (H100, torch.float16, "highest", replace(RESIDENT, units=64, inputs=16, transposed=True)),
-    "streamed": (A100, torch.float32, "medium", replace(RESIDENT, resident=False, inner=16, streamed=True)),
-    "stepwise": (A100, torch.float32, "medium", replace(RESIDENT, resident=False, inner=16)),
+    "resident": RESIDENT,
+    "streamed": replace(RESIDENT, resident=False, inner=16, streamed=True),
+    "stepwise": replace(RESIDENT, resident=False),
 }
 
 
@@ -174,29 +171,23 @@ def every_option():
         for place, (kind, hidden) in enumerate(itertools.product(KINDS, [True, False])):
             sequence = "hidden" if hidden else "cell"
             marks = pytest.mark.slow if (number + place // 2 + hidden) % 2 else ()
-            yield pytest.param(*KINDS[kind], sequence, reduce, without, marks=marks, id=f"{reduce}-{sequence}-{kind}")
+            yield pytest.param(KINDS[kind], sequence, reduce, without, marks=marks, id=f"{reduce}-{sequence}-{kind}")
 
 
 @needs_triton
-@pytest.mark.parametrize(("gpu", "dtype", "precision", "tile", "sequence", "reduce", "without"), list(every_option()))
-def test_kernels_compile_with_every_option(
-    monkeypatch, tmp_path, gpu, dtype, precision, tile, sequence, reduce, without
-):
+@pytest.mark.parametrize(("tile", "sequence", "reduce", "without"), list(every_option()))
+def test_kernels_compile_with_every_option(monkeypatch, tmp_path, tile, sequence, reduce, without):
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(tiles, "choose", lambda *_: tile)
     sizes = {"batch": 2, "frames": 3, "hidden": 16, "without": without, "with_lengths": not without}
     operation = windowed(reduce, sequence, kernel_size=1 if reduce == "mean" else 3)
-    for launch in launches_of(monkeypatch, gpu, operation, precision, dtype, **sizes):
+    for launch in launches_of(monkeypatch, A100, operation, "medium", torch.float32, **sizes):
         kernel, arguments = launch[0].fn, launch[1]
         assert arguments.keys() == set(launch[0].arg_names)
-        ptx = compiled(gpu, *launch).asm["ptx"]
+        ptx = compiled(A100, *launch).asm["ptx"]
         # In a maximum the interpreter always keeps NaN, the GPU only if asked to. One state has no maximum.
-        compares = (
-            kernel.__name__ == "forward" and arguments.get("cell_before", "of a step in them") is not None
-        ) or kernel.__module__.endswith("fused")
+        compares = kernel.__name__ == "forward" and arguments.get("cell_before", "of a step in them") is not None
         assert ("max.NaN" in ptx) == (reduce == "max" and compares)
-        if tile.transposed and "ROWS" in arguments and arguments["KERNEL_SIZE"] > 1 and "tiles" in arguments:
-            assert "wgmma" in ptx
 
 
 @needs_triton

@@ -26,9 +26,6 @@ TILES = {
     "resident": Tile(resident=True, rows=16, units=32, inner=0, warps=4, stages=1, programs=2),
     "projecting": Tile(resident=True, rows=16, units=32, inner=0, warps=4, stages=1, inputs=16, programs=2),
     "streamed": Tile(resident=False, rows=16, units=32, inner=16, warps=4, stages=3, streamed=True),
-    "transposed": Tile(
-        resident=True, rows=16, units=32, inner=0, warps=4, stages=1, inputs=16, programs=2, transposed=True
-    ),
     "stepwise": Tile(resident=False, rows=16, units=16, inner=16, warps=4, stages=3),
 }
 SEQUENCES = ("hidden", "cell")
@@ -47,7 +44,7 @@ EVERY_OPERATION = pytest.mark.parametrize(
         # Whole sequences have one kind of tile; "resident" differs from "projecting" only in what it reads.
         pytest.param(tile, operation, id=name if name == "lstm" else f"{name}-{tile}")
         for name, operation in OPERATIONS.items()
-        for tile in (["stepwise"] if name == "lstm" else ["projecting", "transposed", "streamed", "stepwise"])
+        for tile in (["stepwise"] if name == "lstm" else ["projecting", "streamed", "stepwise"])
     ],
     indirect=["tile"],
 )

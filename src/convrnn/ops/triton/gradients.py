@@ -75,19 +75,14 @@ def _gate_gradients(
         gradients ``[programs, 4, H]``, still to be summed.
     """
     tile = call.tile(operands.x)
-    fused = tile.fused(call.kernel_size)
     grad, sums = grad_y.contiguous(), None
     if operands.weight_peephole is not None or operands.initial_cell is not None:
-        sums = operands.x.new_zeros(call.programs(fused or tile), 4, call.hidden, dtype=torch.float32)
+        sums = operands.x.new_zeros(call.programs(tile), 4, call.hidden, dtype=torch.float32)
     if states is None:
-        states = States.new(operands, call, with_frames=with_frames, with_cell=fused is None)
-        if fused is None:
-            forward(operands, call, states=states, with_frames=with_frames)
-    if fused is not None:
-        resident.both_passes(grad, operands, call, fused, states=states, sums=sums, with_frames=with_frames)
-    else:
-        kernels = resident if tile.resident else streamed if tile.streamed else stepwise
-        kernels.backward(grad, operands, call, tile, states=states, sums=sums)
+        states = States.new(operands, call, with_frames=with_frames)
+        forward(operands, call, states=states, with_frames=with_frames)
+    kernels = resident if tile.resident else streamed if tile.streamed else stepwise
+    kernels.backward(grad, operands, call, tile, states=states, sums=sums)
     return states.gates, states.hidden[: call.kernel_size], sums
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor
 
 from convrnn.ops.operands import LSTMOperands
-from convrnn.ops.triton import launcher, tiles
+from convrnn.ops.triton import launcher
 from convrnn.ops.triton.call import Call
 from convrnn.ops.triton.inputs import Inputs
 from convrnn.ops.triton.states import States
@@ -13,7 +13,7 @@ from convrnn.ops.triton.tiles import Tile
 
 
 def _arguments(operands: LSTMOperands, call: Call, tile: Tile, pitch: int) -> dict[str, Any]:
-    """The arguments of all three kernels other than tensors."""
+    """The arguments of both kernels other than tensors."""
     return {
         **call.sizes(),
         **call.constants(tile, operands.x.dtype),
@@ -25,18 +25,6 @@ def _arguments(operands: LSTMOperands, call: Call, tile: Tile, pitch: int) -> di
     }
 
 
-def _with_inputs(operands: LSTMOperands, call: Call, tile: Tile, pitch: int) -> dict[str, Any]:
-    """The arguments of those that read frames."""
-    return {
-        **_arguments(operands, call, tile, pitch),
-        **vars(Inputs.of(operands, call, tile)),
-        "frame_first": call.frame_first,
-        "frame_step": call.frame_step,
-        "FEATURES": call.features,
-        "INPUTS": max(16, tile.inputs),
-    }
-
-
 def forward(operands: LSTMOperands, call: Call, tile: Tile, *, y: Tensor | None, states: States | None) -> None:
     """Fill ``y``, or the states, without frames."""
     from convrnn.ops.triton.kernels import resident
@@ -44,10 +32,14 @@ def forward(operands: LSTMOperands, call: Call, tile: Tile, *, y: Tensor | None,
     pitch = call.hidden if states is None else states.hidden.size(2)
     none = {"gates": None, "hidden": None, "cell": None, "largest": None}
     arguments = {
-        **_with_inputs(operands, call, tile, pitch),
+        **_arguments(operands, call, tile, pitch),
+        **vars(Inputs.of(operands, call, tile)),
         **(none if states is None else vars(states)),
         "y": y,
-        "TRANSPOSED": tile.transposed,
+        "frame_first": call.frame_first,
+        "frame_step": call.frame_step,
+        "FEATURES": call.features,
+        "INPUTS": max(16, tile.inputs),
     }
     launcher.launch(resident.forward, (call.programs(tile),), arguments, tile.warps, tile.stages)
 
@@ -77,34 +69,5 @@ def backward(
         "weight_peephole": operands.weight_peephole,
         "initial_cell": operands.initial_cell,
         "lengths": operands.lengths,
-        "TRANSPOSED": tile.transposed,
     }
     launcher.launch(resident.backward, (call.programs(tile),), arguments, tile.warps, tile.stages)
-
-
-def both_passes(
-    grad: Tensor,
-    operands: LSTMOperands,
-    call: Call,
-    tile: Tile,
-    *,
-    states: States,
-    sums: Tensor | None,
-    with_frames: bool,
-) -> None:
-    """As :func:`backward`, for empty states, which keep only the hidden states and, if wanted, the frames."""
-    from convrnn.ops.triton.kernels import fused
-
-    pitch = states.hidden.size(2)
-    beside = with_frames and tile.inputs > 0
-    arguments = {
-        **_with_inputs(operands, call, tile, pitch),
-        "grad": grad,
-        "gates": states.gates,
-        "hidden": states.hidden,
-        "sums": sums,
-        "BESIDE": tiles.power_of_2(pitch - call.hidden) if beside else 0,
-    }
-    launcher.launch(fused.backward, (call.programs(tile),), arguments, tile.warps, tile.stages)
-    if with_frames and not beside:
-        states.add_frames(operands, call)

@@ -21,33 +21,31 @@ class States:
         hidden: The hidden states before every step and after the last one that has any, ``[steps, rows, H]`` or wider:
             beside them may lie the frames of the step and a 1 for the bias, filled up so that rows start at multiples
             of 16 bytes. The state before the first step is zero, or missing if there are no frames.
-        cell: The cell state after every step, float32 ``[kernel_size, rows, H]``; None if no other kernel reads it.
+        cell: The cell state after every step, float32 ``[kernel_size, rows, H]``.
         largest: For "max" the largest state and how many are as large, float32 ``[2, rows, H]``; otherwise None.
     """
 
     gates: Tensor
     hidden: Tensor
-    cell: Tensor | None
+    cell: Tensor
     largest: Tensor | None
 
     @classmethod
-    def new(cls, operands: LSTMOperands, call: Call, *, with_frames: bool, with_cell: bool) -> "States":
+    def new(cls, operands: LSTMOperands, call: Call, *, with_frames: bool) -> "States":
         """The tensors, to be filled.
 
         Args:
             operands: Operands of the operation.
             call: Its sizes.
             with_frames: Whether the frames lie beside the hidden states.
-            with_cell: Whether cell states are kept, and what "max" needs.
         """
         x = operands.x
         beside = call.features + 1 if with_frames else 0
         pitch = -(-(call.hidden + beside) // 8) * 8
-        cell = largest = None
-        if with_cell:
-            cell = x.new_empty(call.kernel_size, call.rows, call.hidden, dtype=torch.float32)
-            if call.options.reduce == "max":
-                largest = x.new_empty(2, call.rows, call.hidden, dtype=torch.float32)
+        largest = None
+        if call.options.reduce == "max":
+            largest = x.new_empty(2, call.rows, call.hidden, dtype=torch.float32)
+        cell = x.new_empty(call.kernel_size, call.rows, call.hidden, dtype=torch.float32)
         gates = new_result(operands, (call.kernel_size, call.rows, 4 * call.hidden))
         return cls(gates, new_result(operands, (call.hidden_steps + 1, call.rows, pitch)), cell, largest)
 
@@ -55,12 +53,6 @@ class States:
     def tensors(self) -> tuple[Tensor | None, ...]:
         """All four, in order."""
         return self.gates, self.hidden, self.cell, self.largest
-
-    @property
-    def cell_states(self) -> Tensor:
-        """The cell states, where they are kept."""
-        assert self.cell is not None
-        return self.cell
 
     def add_frames(self, operands: LSTMOperands, call: Call) -> None:
         """Fill in the frames of every window beside its hidden states, and zeros before the first step."""

@@ -67,7 +67,7 @@ def forward(operands: LSTMOperands, call: Call, tile: Tile, *, y: Tensor | None,
         hidden = x.new_empty(call.rows, call.hidden).expand(call.hidden_steps + 1, -1, -1)
         cell = x.new_empty(call.rows, call.hidden, dtype=torch.float32).expand(call.kernel_size, -1, -1)
     else:
-        hidden, cell = states.hidden, states.cell_states
+        hidden, cell = states.hidden, states.cell
     grid = _grid(call, tile)
     common = {
         "wx": inputs.wx,
@@ -101,7 +101,7 @@ def backward(
     """As ``resident.backward``, with sums of each tile of windows."""
     from convrnn.ops.triton.kernels import stepwise
 
-    weight_hh, gates, hidden, cell = operands.weight_hh, states.gates, states.hidden, states.cell_states
+    weight_hh, gates, hidden, cell = operands.weight_hh, states.gates, states.hidden, states.cell
     grad_hidden, grad_cell = None, torch.empty_like(cell[0])
     grid = _grid(call, tile)
     common = {

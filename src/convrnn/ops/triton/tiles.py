@@ -35,7 +35,8 @@ class Tile:
         inputs: Number of features, all of them, if the input weights are resident too; otherwise 0, and frames are
             projected beforehand.
         programs: Maximum number of programs if the weights are resident: each processes one tile after another.
-        transposed: Whether a product has the resident weights as its first operand, as Hopper's tensor cores need them.
+        streamed: Whether the weights are read again in every step of a single launch; otherwise, if not resident
+            either, every step is a launch of its own.
     """
 
     resident: bool
@@ -46,19 +47,12 @@ class Tile:
     stages: int
     inputs: int = 0
     programs: int = 1
-    transposed: bool = False
     streamed: bool = False
 
     @property
     def stepwise(self) -> bool:
         """Whether every step is a launch of its own."""
         return not (self.resident or self.streamed)
-
-    def fused(self, kernel_size: int) -> "Tile | None":
-        """The tile of one kernel for both passes over windows of this many frames; None if there are two kernels."""
-        if not self.transposed or kernel_size > _FEW_FRAMES:
-            return None
-        return replace(self, rows=min(self.rows, _FUSED_ROWS))
 
 
 def power_of_2(count: int) -> int:
@@ -104,7 +98,7 @@ def choose(rows: int, hidden: int, features: int | None, dtype: torch.dtype, dev
         >>> choose(2016, 100, 26, torch.float32, torch.device("cpu")).resident
         False
     """
-    return _choose(rows, hidden, features, dtype, precision(dtype), _is_hopper(device), *_chip(device))
+    return _choose(rows, hidden, features, dtype, precision(dtype), *_chip(device))
 
 
 @functools.lru_cache(1024)
@@ -114,7 +108,6 @@ def _choose(
     features: int | None,
     dtype: torch.dtype,
     products: str,
-    hopper: bool,
     shared: int,
     processors: int,
 ) -> Tile:
@@ -129,8 +122,7 @@ def _choose(
                 inputs = 0 if features is None or features > _FEW_FEATURES else power_of_2(features)
                 inputs = inputs if units + inputs <= capacity else 0
                 warps = 8 if units > 64 else 4
-                transposed = units >= 64 and dtype.itemsize == 2 and hopper
-                tile = Tile(True, rows_at_once, units, 0, warps, 1, inputs, processors, transposed)
+                tile = Tile(True, rows_at_once, units, 0, warps, stages=1, inputs=inputs, programs=processors)
     if tile.stepwise and units <= _MOST_STREAMED_UNITS and rows <= _STREAMED_ROWS * processors:
         inner, stages = (16, 3 if units <= 128 else 2) if products in ("ieee", "upcast") else (32, 2)
         return Tile(False, 16, units, inner, 8, stages, streamed=True)
@@ -167,12 +159,6 @@ def choose_step(batch: int, hidden: int, dtype: torch.dtype, device: torch.devic
 _FEW_FEATURES = 32
 """Largest number of features for which a frame is projected again in every window, not once for all of them."""
 
-_FEW_FRAMES = 8
-"""Largest number of frames in a window for which the backward pass is fused with the forward pass, steps unrolled."""
-
-_FUSED_ROWS = 16
-"""Number of windows per tile then: their states of all steps must fit into registers."""
-
 _STREAMED_ROWS = 64
 """Largest number of windows per multiprocessor for which all steps are one launch, though cuBLAS multiplies faster."""
 
@@ -192,12 +178,6 @@ def _chip(device: torch.device) -> tuple[int, int]:
     # A program can opt in to more shared memory than the default, but not on GPUs of every vendor.
     shared = getattr(properties, "shared_memory_per_block_optin", properties.shared_memory_per_block)
     return shared, properties.multi_processor_count
-
-
-@functools.cache
-def _is_hopper(device: torch.device) -> bool:
-    """Whether tensor cores multiply operands in shared memory, as those of H100 and H200 do."""
-    return device.type == "cuda" and torch.cuda.get_device_capability(device) == (9, 0) and torch.version.hip is None
 
 
 def run_together(programs: int, device: torch.device) -> bool:

@@ -53,7 +53,7 @@ def _forward_keeping(
         return y, None
     states, with_frames = None, with_x is not None and keeps_frames(call, with_x)
     if tile.streamed and with_x is not None:
-        states = States.new(operands, call, with_frames=with_frames, with_cell=True)
+        states = States.new(operands, call, with_frames=with_frames)
     # A stepwise reduction accumulates in the result, which must not be rounded after every step.
     exact = y.float() if windows.reduce in ("mean", "max") and tile.stepwise else y
     forward(operands, call, y=exact, states=states, with_frames=states is not None and with_frames)

@@ -61,48 +61,6 @@ def product(a, b, total, PRECISION: tl.constexpr):
 
 
 @triton.jit
-def transposed_product(a, b, total, PRECISION: tl.constexpr):
-    """As :func:`product`, computed as ``(bᵀ @ aᵀ)ᵀ``.
-
-    A Hopper GPU's tensor cores take 64 rows or more of the first operand, which may stay in shared memory in either
-    order: the weights' units are so many, a tile's windows are not.
-    """
-    return tl.trans(product(tl.trans(b), tl.trans(a), tl.trans(total), PRECISION))
-
-
-@triton.jit
-def resident_product(a, b, total, PRECISION: tl.constexpr, TRANSPOSED: tl.constexpr):
-    """The one or the other product."""
-    if TRANSPOSED:
-        return transposed_product(a, b, total, PRECISION)
-    else:
-        return product(a, b, total, PRECISION)
-
-
-@triton.jit
-def pack(a, b, dtype: tl.constexpr, PRECISION: tl.constexpr):
-    """Two tiles rounded to ``dtype``: if it has 16 bits, in one tile of 32 bits, which takes half as many registers."""
-    if PRECISION == "bf16":
-        return tl.inline_asm_elementwise("cvt.rn.bf16x2.f32 $0, $2, $1;", "=r,f,f", [a, b], tl.uint32, True, 1)
-    elif PRECISION == "fp16":
-        return tl.inline_asm_elementwise("cvt.rn.f16x2.f32 $0, $2, $1;", "=r,f,f", [a, b], tl.uint32, True, 1)
-    else:
-        return rounded(a, dtype, PRECISION), rounded(b, dtype, PRECISION)
-
-
-@triton.jit
-def unpack(packed, PRECISION: tl.constexpr):
-    """The two tiles of :func:`pack`, in float32."""
-    if PRECISION == "bf16":
-        return (packed << 16).to(tl.float32, bitcast=True), (packed & 0xFFFF0000).to(tl.float32, bitcast=True)
-    elif PRECISION == "fp16":
-        low, high = (packed & 0xFFFF).to(tl.uint16), (packed >> 16).to(tl.uint16)
-        return low.to(tl.float16, bitcast=True).to(tl.float32), high.to(tl.float16, bitcast=True).to(tl.float32)
-    else:
-        return packed[0].to(tl.float32), packed[1].to(tl.float32)
-
-
-@triton.jit
 def next_cell(a_i, a_f, a_g, c, weight_peephole, unit, H: tl.constexpr, PRECISION: tl.constexpr):
     """Equations 3 to 5: three gates and the new cell state, from the pre-activations and the cell state before."""
     if weight_peephole is not None:
@@ -165,16 +123,6 @@ def window_rows(
         length = tl.load(lengths + sequence, mask=valid, other=0)
         valid = valid & (window * stride + KERNEL_SIZE <= length)
     return start, sequence * sequence_frames + window * window_frames, valid
-
-
-@triton.jit
-def any_of(valid, ROWS: tl.constexpr):
-    """Whether any row is valid.
-
-    A reduction over at least 32 elements: by the instruction for it, the compiler knows that all threads of a warp
-    take the same branch. Otherwise it would serialise products of Hopper's tensor cores within the branch.
-    """
-    return tl.max(valid[:, None].to(tl.int32) + tl.zeros((ROWS, 2 if ROWS < 32 else 1), tl.int32)) != 0
 
 
 # If a tile's rows are contiguous in memory, `row` below is their index in the tile and the source is the tile's first
@@ -328,13 +276,8 @@ def state_gradient(
     else:
         top = state_tile(largest, row, unit, inside, H)
         ties = state_tile(largest + rows * H, row, unit, inside, H)
-        return largest_gradient(state_tile(grad, row, unit, inside, H), state, top, ties)
-
-
-@triton.jit
-def largest_gradient(grad, state, top, ties):
-    """The gradient that one state has from that of the largest, ``top``, which ``ties`` states share (0 outside)."""
-    return tl.where(state.to(tl.float32) == top, grad.to(tl.float32) / tl.maximum(ties, 1.0), 0.0)
+        share = state_tile(grad, row, unit, inside, H).to(tl.float32) / tl.maximum(ties, 1.0)  # 0 outside
+        return tl.where(state.to(tl.float32) == top, share, 0.0)
 
 
 @triton.jit

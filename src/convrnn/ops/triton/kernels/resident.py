@@ -11,7 +11,6 @@ import triton.language as tl
 
 from convrnn.ops.triton.kernels.cell import (
     add_to_sums,
-    any_of,
     cell_gradient,
     combine,
     frame_tile,
@@ -19,8 +18,8 @@ from convrnn.ops.triton.kernels.cell import (
     next_cell,
     next_hidden,
     output_gradient,
+    product,
     recurrent_tile,
-    resident_product,
     rounded,
     state_gradient,
     state_tile,
@@ -32,15 +31,15 @@ from convrnn.ops.triton.kernels.cell import (
     window_rows,
 )
 
-SIZES = [
+# The kernels are not recompiled for other values of these.
+_SIZES = [
     *("rows", "tiles", "windows", "stride"),
     *("sequence_frames", "window_frames", "frame_first", "frame_step", "y_first", "y_step"),
 ]
-"""The kernels are not recompiled for other values of these."""
 
 
 @triton.jit
-def gate_input(
+def _gate_input(
     wx,
     u,
     v,
@@ -52,7 +51,6 @@ def gate_input(
     GATE: tl.constexpr,
     H: tl.constexpr,
     PRECISION: tl.constexpr,
-    TRANSPOSED: tl.constexpr,
     ROWS: tl.constexpr,
     UNITS: tl.constexpr,
 ):
@@ -60,11 +58,10 @@ def gate_input(
     if wx is not None:
         return gate_tile(wx + at * (4 * H), frame, unit, inside, GATE, H)
     else:
-        start = tl.zeros((ROWS, UNITS), tl.float32) + vector(bias, GATE, unit, H)
-        return resident_product(u, v, start, PRECISION, TRANSPOSED)
+        return product(u, v, tl.zeros((ROWS, UNITS), tl.float32) + vector(bias, GATE, unit, H), PRECISION)
 
 
-@triton.jit(do_not_specialize=SIZES)
+@triton.jit(do_not_specialize=_SIZES)
 def forward(
     wx,
     x,
@@ -98,7 +95,6 @@ def forward(
     SEQUENCE: tl.constexpr,
     REDUCE: tl.constexpr,
     PRECISION: tl.constexpr,
-    TRANSPOSED: tl.constexpr,
     ROWS: tl.constexpr,
     UNITS: tl.constexpr,
     INPUTS: tl.constexpr,
@@ -123,7 +119,6 @@ def forward(
         cell: The cell state after every step, float32 ``[KERNEL_SIZE, rows, H]``; None if ``y`` is given.
         largest: For "max" the largest state and how many are as large, float32 ``[2, rows, H]``; otherwise None.
         tiles: Number of tiles of ``ROWS`` rows.
-        TRANSPOSED: Whether products are computed by :func:`transposed_product`.
         INPUTS: A power of 2, at least ``FEATURES``.
     """
     row, unit, feature = tl.arange(0, ROWS), tl.arange(0, UNITS), tl.arange(0, INPUTS)
@@ -142,14 +137,14 @@ def forward(
         start, frame, valid = window_rows(
             tile, lengths, rows, windows, stride, sequence_frames, window_frames, KERNEL_SIZE, ROWS
         )
-        if any_of(valid, ROWS):
+        if tl.max(valid.to(tl.int32)) != 0:
             inside = valid[:, None] & (unit < H)[None, :]
             at = tl.zeros((), tl.int64) + frame_first
             u_0 = frame_tile(x, at, frame, valid, FEATURES, INPUTS) if wx is None else None
-            a_i = gate_input(wx, u_0, v_i, bias, at, frame, unit, inside, 0, H, PRECISION, TRANSPOSED, ROWS, UNITS)
-            a_f = gate_input(wx, u_0, v_f, bias, at, frame, unit, inside, 1, H, PRECISION, TRANSPOSED, ROWS, UNITS)
-            a_g = gate_input(wx, u_0, v_g, bias, at, frame, unit, inside, 2, H, PRECISION, TRANSPOSED, ROWS, UNITS)
-            a_o = gate_input(wx, u_0, v_o, bias, at, frame, unit, inside, 3, H, PRECISION, TRANSPOSED, ROWS, UNITS)
+            a_i = _gate_input(wx, u_0, v_i, bias, at, frame, unit, inside, 0, H, PRECISION, ROWS, UNITS)
+            a_f = _gate_input(wx, u_0, v_f, bias, at, frame, unit, inside, 1, H, PRECISION, ROWS, UNITS)
+            a_g = _gate_input(wx, u_0, v_g, bias, at, frame, unit, inside, 2, H, PRECISION, ROWS, UNITS)
+            a_o = _gate_input(wx, u_0, v_o, bias, at, frame, unit, inside, 3, H, PRECISION, ROWS, UNITS)
             if first is not None:
                 a_i += vector(first, 0, unit, H)
                 a_f += vector(first, 1, unit, H)
@@ -176,12 +171,12 @@ def forward(
                 here = step * every_row + start
                 at = tl.zeros((), tl.int64) + frame_first + step * frame_step
                 u = frame_tile(x, at, frame, valid, FEATURES, INPUTS) if wx is None else None
-                a_i = gate_input(wx, u, v_i, bias, at, frame, unit, inside, 0, H, PRECISION, TRANSPOSED, ROWS, UNITS)
-                a_f = gate_input(wx, u, v_f, bias, at, frame, unit, inside, 1, H, PRECISION, TRANSPOSED, ROWS, UNITS)
-                a_g = gate_input(wx, u, v_g, bias, at, frame, unit, inside, 2, H, PRECISION, TRANSPOSED, ROWS, UNITS)
-                a_i = resident_product(operand, w_i, a_i, PRECISION, TRANSPOSED)
-                a_f = resident_product(operand, w_f, a_f, PRECISION, TRANSPOSED)
-                a_g = resident_product(operand, w_g, a_g, PRECISION, TRANSPOSED)
+                a_i = _gate_input(wx, u, v_i, bias, at, frame, unit, inside, 0, H, PRECISION, ROWS, UNITS)
+                a_f = _gate_input(wx, u, v_f, bias, at, frame, unit, inside, 1, H, PRECISION, ROWS, UNITS)
+                a_g = _gate_input(wx, u, v_g, bias, at, frame, unit, inside, 2, H, PRECISION, ROWS, UNITS)
+                a_i = product(operand, w_i, a_i, PRECISION)
+                a_f = product(operand, w_f, a_f, PRECISION)
+                a_g = product(operand, w_g, a_g, PRECISION)
                 i, f, g, c = next_cell(a_i, a_f, a_g, c, weight_peephole, unit, H, PRECISION)
                 if y is None:
                     store_gate(gates + here * (4 * H), row, unit, i, inside, 0, H, PRECISION)
@@ -189,10 +184,8 @@ def forward(
                     store_gate(gates + here * (4 * H), row, unit, g, inside, 2, H, PRECISION)
                     store_state(cell + here * H, row, unit, c, inside, H, PRECISION)
                 if step < HIDDEN_STEPS:
-                    a_o = gate_input(
-                        wx, u, v_o, bias, at, frame, unit, inside, 3, H, PRECISION, TRANSPOSED, ROWS, UNITS
-                    )
-                    a_o = resident_product(operand, w_o, a_o, PRECISION, TRANSPOSED)
+                    a_o = _gate_input(wx, u, v_o, bias, at, frame, unit, inside, 3, H, PRECISION, ROWS, UNITS)
+                    a_o = product(operand, w_o, a_o, PRECISION)
                     o, h = next_hidden(a_o, c, weight_peephole, unit, H, PRECISION)
                     operand = rounded(h, dtype, PRECISION)
                     if y is None:
@@ -218,7 +211,7 @@ def forward(
         tile += tl.num_programs(0)
 
 
-@triton.jit(do_not_specialize=SIZES)
+@triton.jit(do_not_specialize=_SIZES)
 def backward(
     grad,
     weight_hh,
@@ -245,7 +238,6 @@ def backward(
     SEQUENCE: tl.constexpr,
     REDUCE: tl.constexpr,
     PRECISION: tl.constexpr,
-    TRANSPOSED: tl.constexpr,
     ROWS: tl.constexpr,
     UNITS: tl.constexpr,
 ):
@@ -269,7 +261,7 @@ def backward(
         start, _, valid = window_rows(
             tile, lengths, rows, windows, stride, sequence_frames, window_frames, KERNEL_SIZE, ROWS
         )
-        if any_of(valid, ROWS):
+        if tl.max(valid.to(tl.int32)) != 0:
             inside = valid[:, None] & (unit < H)[None, :]
             own_grad = grad + start * (KERNEL_SIZE * H if REDUCE == "none" else H)
             own_largest = largest + start * H if REDUCE == "max" else None
@@ -320,10 +312,10 @@ def backward(
                 tl.debug_barrier()  # no thread may still be reading what others now overwrite
                 store_gates(own, row, unit, da_i, da_f, da_g, da_o, inside, H, PRECISION)
                 if step > 0:
-                    dh = resident_product(rounded(da_i, dtype, PRECISION), w_i, nothing, PRECISION, TRANSPOSED)
-                    dh = resident_product(rounded(da_f, dtype, PRECISION), w_f, dh, PRECISION, TRANSPOSED)
-                    dh = resident_product(rounded(da_g, dtype, PRECISION), w_g, dh, PRECISION, TRANSPOSED)
-                    dh = resident_product(rounded(da_o, dtype, PRECISION), w_o, dh, PRECISION, TRANSPOSED)
+                    dh = product(rounded(da_i, dtype, PRECISION), w_i, nothing, PRECISION)
+                    dh = product(rounded(da_f, dtype, PRECISION), w_f, dh, PRECISION)
+                    dh = product(rounded(da_g, dtype, PRECISION), w_g, dh, PRECISION)
+                    dh = product(rounded(da_o, dtype, PRECISION), w_o, dh, PRECISION)
                 c = c_before
                 step -= 1
             if weight_peephole is not None:

@@ -87,7 +87,8 @@ def forward(
         y: None if only the other tensors are wanted.
         gates: None if only ``y`` is wanted; then so are ``cell`` and ``largest``.
         hidden: Always given; ``hidden_step`` is the offset between the states of two steps, 0 if they share memory.
-        BESIDE: As for ``fused.backward``.
+        BESIDE: A power of 2, at least ``PITCH - H``, if the frames are written beside the hidden states, and a 1 in every
+            column that is left, and zeros before the first step; 0 if not.
     """
     row, unit = tl.arange(0, ROWS), tl.arange(0, UNITS)
     every_row = rows.to(tl.int64)
