@@ -137,6 +137,7 @@ LONG = {"batch": 32, "frames": 1, "features": 100, "hidden": 256}
         ),
         pytest.param(H100, whole, "highest", torch.float32, LONG, {"sequence"}, id="whole"),
         pytest.param(H100, both, "highest", torch.float32, LONG, {"sequence"}, id="both"),
+        pytest.param(RTX, whole, "highest", torch.float32, LONG | {"batch": 600}, {"sequence"}, id="whole-small-chip"),
         pytest.param(H100, both, "highest", torch.bfloat16, LONG, {"sequence"}, id="both-bf16"),
     ],
 )

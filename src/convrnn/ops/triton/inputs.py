@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from convrnn.ops.operands import LSTMOperands
@@ -17,10 +15,10 @@ class Inputs:
     """The inputs of the forward kernels, by parameter name.
 
     Attributes:
-        wx: Projected frames, ``W_x x_t + b``; None if the kernel projects them.
+        wx: Projected frames, ``W_x x_t``; None if the kernel projects them.
         x: Frames for the kernel to project.
         weight_ih: Input weights for the projection.
-        bias: Bias for the projection.
+        bias: Bias.
         weight_hh: Recurrent weights.
         weight_peephole: Peepholes.
         initial_cell: Cell state before the first step.
@@ -41,20 +39,16 @@ class Inputs:
     @classmethod
     def of(cls, operands: LSTMOperands, call: Call, tile: Tile) -> "Inputs":
         """The inputs of the forward kernels; each frame is projected once here, unless the kernel projects them."""
-        x, weight_ih, bias = operands.x, operands.weight_ih, operands.bias
-        wx = None
-        if not tile.inputs:
-            bias = None if bias is None else bias.to(x.dtype)
-            if call.positions:
-                inputs, weights = call.apart(x), call.by_step(weight_ih).mT
-                wx = inputs.bmm(weights) if bias is None else torch.baddbmm(bias, inputs, weights)
-            else:
-                wx = F.linear(x, weight_ih, bias)
+        x, weight_ih, wx = operands.x, operands.weight_ih, None
+        if not tile.inputs and call.positions:
+            wx = call.apart(x).bmm(call.by_step(weight_ih).mT)
+        elif not tile.inputs:
+            wx = x.flatten(0, 1).mm(weight_ih.mT)
         return cls(
             wx=wx,
             x=x if tile.inputs else None,
             weight_ih=weight_ih if tile.inputs else None,
-            bias=bias if tile.inputs else None,
+            bias=operands.bias,
             weight_hh=operands.weight_hh,
             weight_peephole=operands.weight_peephole,
             initial_cell=operands.initial_cell,

@@ -71,6 +71,7 @@ def forward(operands: LSTMOperands, call: Call, tile: Tile, *, y: Tensor | None,
     grid = _grid(call, tile)
     common = {
         "wx": inputs.wx,
+        "bias": inputs.bias,
         **_of_all_steps(operands, call, tile, hidden),
         "y": y,
         "largest": None if states is None else states.largest,

@@ -37,6 +37,7 @@ def forward(
     pitch = hidden.size(-1)
     arguments = {
         "wx": inputs.wx,
+        "bias": inputs.bias,
         "x": operands.x if with_frames else None,
         "weight_hh": inputs.weight_hh.mT.contiguous(),
         "first": inputs.first,

@@ -149,17 +149,18 @@ def choose_step(batch: int, hidden: int, dtype: torch.dtype, device: torch.devic
         >>> choose_step(32, 256, torch.bfloat16, torch.device("cpu")).rows
         64
     """
-    inner = 32 if precision(dtype) == "ieee" else 64
-    tile = Tile(resident=False, rows=16, units=16, inner=inner, warps=4, stages=3)
+    tile = Tile(resident=False, rows=16, units=16, inner=64, warps=4, stages=3)
     while tile.rows < 64 and not run_together(directions * -(-batch // tile.rows) * -(-hidden // tile.units), device):
         tile = replace(tile, rows=2 * tile.rows)
-    return tile
+    # The backward pass has the operands of four products in shared memory, for all loads in flight.
+    operands = 4 * (tile.stages - 1) * (tile.rows + tile.units) * dtype.itemsize
+    return tile if operands * tile.inner <= _chip(device)[0] else replace(tile, inner=tile.inner // 2)
 
 
 _FEW_FEATURES = 32
 """Largest number of features for which a frame is projected again in every window, not once for all of them."""
 
-_STREAMED_ROWS = 64
+_STREAMED_ROWS = 128
 """Largest number of windows per multiprocessor for which all steps are one launch, though cuBLAS multiplies faster."""
 
 _MOST_STREAMED_UNITS = 256

@@ -56,7 +56,7 @@ def _gate_input(
 ):
     """A gate's input projection: read, or computed as the product of the frames and the gate's input weights."""
     if wx is not None:
-        return gate_tile(wx + at * (4 * H), frame, unit, inside, GATE, H)
+        return gate_tile(wx + at * (4 * H), frame, unit, inside, GATE, H) + vector(bias, GATE, unit, H)
     else:
         return product(u, v, tl.zeros((ROWS, UNITS), tl.float32) + vector(bias, GATE, unit, H), PRECISION)
 
@@ -102,8 +102,8 @@ def forward(
     """The result of every window or, if ``y`` is None, what :func:`backward` needs.
 
     Args:
-        wx: Projections with the bias, ``[.., 4 * H]``; None if frames are projected here. A window's row at a step is
-            ``sequence * sequence_frames + window * window_frames + frame_first + step * frame_step``.
+        wx: Projections without the bias, ``[.., 4 * H]``; None if frames are projected here. A window's row at a step
+            is ``sequence * sequence_frames + window * window_frames + frame_first + step * frame_step``.
         x: The frames ``[.., FEATURES]``, with the same rows; None if ``wx`` is given.
         weight_ih: ``[4 * H, FEATURES]``; None if ``wx`` is given.
         bias: ``[4 * H]``, or None.

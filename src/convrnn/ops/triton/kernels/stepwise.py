@@ -31,6 +31,7 @@ _SIZES = ["rows", "windows", "stride", "sequence_frames", "window_frames", "fram
 @triton.jit
 def _pre_activation(
     wx,
+    bias,
     frame,
     product,
     row,
@@ -42,7 +43,7 @@ def _pre_activation(
     PRODUCT_PITCH: tl.constexpr,
 ):
     """A gate's pre-activation without the peepholes."""
-    total = gate_tile(wx, frame, unit, inside, GATE, H) + vector(first, GATE, unit, H)
+    total = gate_tile(wx, frame, unit, inside, GATE, H) + vector(bias, GATE, unit, H) + vector(first, GATE, unit, H)
     if product is not None:
         total += state_tile(product + GATE * H, row, unit, inside, PRODUCT_PITCH)
     return total
@@ -51,6 +52,7 @@ def _pre_activation(
 @triton.jit(do_not_specialize=_SIZES)
 def forward(
     wx,
+    bias,
     product,
     first,
     weight_peephole,
@@ -84,8 +86,9 @@ def forward(
     """One step of what :func:`resident.forward` does for all steps.
 
     Args:
-        wx: Projections with the bias, ``[.., 4 * H]``: a window's row is ``sequence * sequence_frames + window *
+        wx: Projections without the bias, ``[.., 4 * H]``: a window's row is ``sequence * sequence_frames + window *
             window_frames + frame_offset``.
+        bias: ``[4 * H]``, or None.
         product: Product of the hidden state before the step and the recurrent weights, float32 ``[rows,
             PRODUCT_PITCH]``; None in the first step.
         first: The product of the first step ``[4 * H]``, which all rows share; None is zeros, or in a later step.
@@ -110,9 +113,9 @@ def forward(
     if product is not None:
         product += start * PRODUCT_PITCH
     own_wx = wx + (tl.zeros((), tl.int64) + frame_offset) * (4 * H)
-    a_i = _pre_activation(own_wx, frame, product, row, first, unit, inside, 0, H, PRODUCT_PITCH)
-    a_f = _pre_activation(own_wx, frame, product, row, first, unit, inside, 1, H, PRODUCT_PITCH)
-    a_g = _pre_activation(own_wx, frame, product, row, first, unit, inside, 2, H, PRODUCT_PITCH)
+    a_i = _pre_activation(own_wx, bias, frame, product, row, first, unit, inside, 0, H, PRODUCT_PITCH)
+    a_f = _pre_activation(own_wx, bias, frame, product, row, first, unit, inside, 1, H, PRODUCT_PITCH)
+    a_g = _pre_activation(own_wx, bias, frame, product, row, first, unit, inside, 2, H, PRODUCT_PITCH)
     if cell_before is None:
         c = tl.zeros((ROWS, UNITS), tl.float32) + vector(initial_cell, 0, unit, H)
     else:
@@ -120,7 +123,7 @@ def forward(
     i, f, g, c = next_cell(a_i, a_f, a_g, c, weight_peephole, unit, H, PRECISION)
     state = c
     if WITH_HIDDEN:
-        a_o = _pre_activation(own_wx, frame, product, row, first, unit, inside, 3, H, PRODUCT_PITCH)
+        a_o = _pre_activation(own_wx, bias, frame, product, row, first, unit, inside, 3, H, PRODUCT_PITCH)
         o, h = next_hidden(a_o, c, weight_peephole, unit, H, PRECISION)
         operand = rounded(h, hidden.dtype.element_ty, PRECISION)
         store_state(hidden + start * PITCH, row, unit, operand, inside, PITCH, PRECISION)

@@ -45,6 +45,7 @@ def _transposed_tile(weight, GATE: tl.constexpr, inner, unit, H: tl.constexpr):
 @triton.jit(do_not_specialize=_SIZES)
 def forward(
     wx,
+    bias,
     x,
     weight_hh,
     first,
@@ -87,7 +88,7 @@ def forward(
         y: None if only the other tensors are wanted.
         gates: None if only ``y`` is wanted; then so are ``cell`` and ``largest``.
         hidden: Always given; ``hidden_step`` is the offset between the states of two steps, 0 if they share memory.
-        BESIDE: A power of 2, at least ``PITCH - H``, if the frames are written beside the hidden states, and a 1 in every
+        BESIDE: A power of 2, at least ``PITCH - H``, if frames are written beside the hidden states, with a 1 in every
             column that is left, and zeros before the first step; 0 if not.
     """
     row, unit = tl.arange(0, ROWS), tl.arange(0, UNITS)
@@ -105,10 +106,10 @@ def forward(
         here = step * every_row + start
         at = tl.zeros((), tl.int64) + frame_first + step * frame_step
         own_wx = wx + at * (4 * H)
-        a_i = gate_tile(own_wx, frame, unit, inside, 0, H)
-        a_f = gate_tile(own_wx, frame, unit, inside, 1, H)
-        a_g = gate_tile(own_wx, frame, unit, inside, 2, H)
-        a_o = gate_tile(own_wx, frame, unit, inside, 3, H)
+        a_i = gate_tile(own_wx, frame, unit, inside, 0, H) + vector(bias, 0, unit, H)
+        a_f = gate_tile(own_wx, frame, unit, inside, 1, H) + vector(bias, 1, unit, H)
+        a_g = gate_tile(own_wx, frame, unit, inside, 2, H) + vector(bias, 2, unit, H)
+        a_o = gate_tile(own_wx, frame, unit, inside, 3, H) + vector(bias, 3, unit, H)
         if first is not None:
             if step == 0:
                 a_i += vector(first, 0, unit, H)
