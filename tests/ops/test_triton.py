@@ -120,7 +120,7 @@ LONG = {"batch": 32, "frames": 1, "features": 100, "hidden": 256}
             RTX, windowed("last"), "highest", torch.bfloat16, PAPERS | {"batch": 128}, {"stepwise"}, id="small-chip"
         ),
         pytest.param(
-            H100, windowed("mean"), "highest", torch.float32, PAPERS | {"batch": 128}, {"stepwise"}, id="ieee"
+            H100, windowed("mean"), "highest", torch.float32, PAPERS | {"batch": 256}, {"stepwise"}, id="ieee"
         ),
         pytest.param(H100, windowed("last"), "high", torch.float32, PAPERS | {"batch": 4}, {"streamed"}, id="tf32x3"),
         pytest.param(

@@ -153,7 +153,10 @@ def without_autocast(run: Callable[_P, _R]) -> Callable[_P, _R]:
     @functools.wraps(run)
     def wrapper(*args: _P.args, **kwargs: _P.kwargs) -> _R:
         operands = next(argument for argument in args if isinstance(argument, CellOperands))
-        with torch.autocast(operands.x.device.type, enabled=False):
+        device = operands.x.device.type
+        if not torch.is_autocast_enabled(device):
+            return run(*args, **kwargs)
+        with torch.autocast(device, enabled=False):
             return run(*args, **kwargs)
 
     return wrapper

@@ -22,7 +22,6 @@ from convrnn.ops.triton.operands import check_other, new_result, prepare
 from convrnn.ops.triton.states import States
 
 
-@without_autocast
 def _forward(operands: LSTMOperands, windows: Windows, dtype: torch.dtype) -> Tensor:
     """:func:`convrnn.ops.windowed_lstm` by the kernels, with features in ``dtype``.
 
