@@ -130,5 +130,5 @@ def describe() -> dict[str, str]:
         "System": f"{platform.system()} {platform.release()}, {platform.machine()}",
         "Versions": f"Python {platform.python_version()}, " + ", ".join(f"{p} {installed(p)}" for p in packages),
         "dtype": "torch.float32, except in the section dtypes",
-        "Command": f"python -m benchmarks.cpu {' '.join(sys.argv[1:])}".strip(),
+        "Command": f"`{' '.join(['python', '-m', 'benchmarks.cpu', *sys.argv[1:]])}`",
     }

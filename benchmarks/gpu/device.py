@@ -82,5 +82,5 @@ def describe() -> dict[str, str]:
         "CUDA": f"{torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}",
         "System": f"{platform.system()} {platform.release()}, {platform.machine()}",
         "Versions": f"Python {platform.python_version()}, " + ", ".join(f"{p} {installed(p)}" for p in packages),
-        "Command": f"python -m benchmarks.gpu {' '.join(sys.argv[1:])}".strip(),
+        "Command": f"`{' '.join(['python', '-m', 'benchmarks.gpu', *sys.argv[1:]])}`",
     }
