@@ -411,7 +411,11 @@ def backward(
                         dh = product(rounded(da_f, dtype, PRECISION), w_f, dh, PRECISION)
                         dh = product(rounded(da_g, dtype, PRECISION), w_g, dh, PRECISION)
                         dh = product(rounded(da_o, dtype, PRECISION), w_o, dh, PRECISION)
-                c = c_before
+                if MIXED:
+                    # The same as c_before, but in the layout of the products, in which the next step needs it.
+                    c = tl.where((unit < H)[None, :], c_before, dh)
+                else:
+                    c = c_before
                 step -= 1
             if weight_peephole is not None:
                 add_to_sums(sums, 0, sum_i if NARROW else tl.sum(sum_i, 0), unit, H)
