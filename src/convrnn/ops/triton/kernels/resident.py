@@ -312,6 +312,9 @@ def backward(
     w_g = recurrent_tile(weight_hh, 2, unit, unit, H)
     w_o = recurrent_tile(weight_hh, 3, unit, unit, H)
     nothing = tl.zeros((ROWS, UNITS), tl.float32)
+    if NARROW:
+        zeros = tl.zeros((UNITS,), tl.float32)
+        sum_i, sum_f, sum_o, sum_c = zeros, zeros, zeros, zeros
     tile = tl.program_id(0)
     while tile < tiles:
         start, _, valid = window_rows(
@@ -321,15 +324,6 @@ def backward(
             inside = valid[:, None] & (unit < H)[None, :]
             own_grad = grad + start * (KERNEL_SIZE * H if REDUCE == "none" else H)
             own_largest = largest + start * H if REDUCE == "max" else None
-            dh, dc = nothing, nothing
-            zero = tl.zeros((UNITS,), tl.float32) if NARROW else nothing
-            sum_i, sum_f, sum_o = zero, zero, zero
-            if REDUCE == "last":
-                if SEQUENCE == "cell":
-                    dc = state_tile(own_grad, row, unit, inside, H).to(tl.float32)
-                else:
-                    dh = state_tile(own_grad, row, unit, inside, H).to(tl.float32)
-            c = state_tile(cell + ((KERNEL_SIZE - 1) * every_row + start) * H, row, unit, inside, H)
             step = tl.zeros((), tl.int32) + (KERNEL_SIZE - 1)
             if AHEAD:
                 last = gates + ((KERNEL_SIZE - 1) * every_row + start) * (4 * H)
@@ -339,6 +333,15 @@ def backward(
                 next_o = state_tile(last + 3 * H, row, unit, inside & (step < HIDDEN_STEPS), 4 * H)
                 last_cell = cell + ((KERNEL_SIZE - 2) * every_row + start) * H
                 next_c = state_tile(last_cell, row, unit, inside & (step > 0), H)
+            dh, dc = nothing, nothing
+            if not NARROW:
+                sum_i, sum_f, sum_o = nothing, nothing, nothing
+            if REDUCE == "last":
+                if SEQUENCE == "cell":
+                    dc = state_tile(own_grad, row, unit, inside, H).to(tl.float32)
+                else:
+                    dh = state_tile(own_grad, row, unit, inside, H).to(tl.float32)
+            c = state_tile(cell + ((KERNEL_SIZE - 1) * every_row + start) * H, row, unit, inside, H)
             # Not a for loop, in which the compiler would carry the states in every layout that they are used in.
             while step >= 0:
                 here = step * every_row + start
@@ -417,10 +420,21 @@ def backward(
                 else:
                     c = c_before
                 step -= 1
-            if weight_peephole is not None:
-                add_to_sums(sums, 0, sum_i if NARROW else tl.sum(sum_i, 0), unit, H)
-                add_to_sums(sums, 1, sum_f if NARROW else tl.sum(sum_f, 0), unit, H)
-                add_to_sums(sums, 2, sum_o if NARROW else tl.sum(sum_o, 0), unit, H)
-            if initial_cell is not None:
-                add_to_sums(sums, 3, tl.sum(dc, 0), unit, H)
+            if NARROW:
+                if initial_cell is not None:
+                    sum_c += tl.sum(dc, 0)
+            else:
+                if weight_peephole is not None:
+                    add_to_sums(sums, 0, tl.sum(sum_i, 0), unit, H)
+                    add_to_sums(sums, 1, tl.sum(sum_f, 0), unit, H)
+                    add_to_sums(sums, 2, tl.sum(sum_o, 0), unit, H)
+                if initial_cell is not None:
+                    add_to_sums(sums, 3, tl.sum(dc, 0), unit, H)
         tile += tl.num_programs(0)
+    if NARROW:
+        if weight_peephole is not None:
+            add_to_sums(sums, 0, sum_i, unit, H)
+            add_to_sums(sums, 1, sum_f, unit, H)
+            add_to_sums(sums, 2, sum_o, unit, H)
+        if initial_cell is not None:
+            add_to_sums(sums, 3, sum_c, unit, H)
