@@ -124,6 +124,7 @@ def forward(
         largest: For "max" the largest state and how many are as large, float32 ``[2, rows, H]``; otherwise None.
         tiles: Number of tiles of ``ROWS`` rows.
         INPUTS: A power of 2, at least ``FEATURES``.
+        FRAMES_AHEAD: Whether a step's frames are loaded before the products of the step before it.
         BESIDE: A power of 2, at least ``PITCH - H``, if the frames are written beside the hidden states, and a 1 in every
             column that is left, and zeros before the first step; 0 if not.
     """
@@ -303,6 +304,8 @@ def backward(
             over its windows and their steps, ``[programs, 4, H]``; None if there is neither.
         AHEAD: Whether what a step needs is loaded before the products of the step after it, whose time hides the wait.
         SEPARATE: Whether the gates' products are summed apart, so that none has to wait for another.
+        MIXED: Whether all that is loaded is multiplied by a gradient first, so that it is needed in one layout only.
+        NARROW: Whether the contributions to ``sums`` are summed over a tile's rows in every step, for fewer registers.
     """
     row, unit = tl.arange(0, ROWS), tl.arange(0, UNITS)
     every_row = rows.to(tl.int64)
