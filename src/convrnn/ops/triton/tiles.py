@@ -37,9 +37,9 @@ class Tile:
         programs: Maximum number of programs if the weights are resident: each processes one tile after another.
         streamed: Whether the weights are read again in every step of a single launch; otherwise, if not resident
             either, every step is a launch of its own.
-        keeping_warps: Number of warps of the forward pass that keeps states, if the weights are resident; 0 is ``warps``.
+        keeping_warps: Number of warps of the forward pass that keeps states; 0 is ``warps``.
         backward_warps: The same of the backward pass.
-        backward_rows: Number of windows of the backward pass, if the weights are resident; 0 is ``rows``.
+        backward_rows: Number of windows of the backward pass; 0 is ``rows``.
         ahead: Whether the backward pass loads a step's gates before the products of the step after it.
         separate: Whether the backward pass sums the gates' products apart, so that none has to wait for another.
         mixed: Whether the backward pass multiplies everything that it loads by a gradient first, for fewer layouts.

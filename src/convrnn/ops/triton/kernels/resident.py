@@ -125,7 +125,7 @@ def forward(
         tiles: Number of tiles of ``ROWS`` rows.
         INPUTS: A power of 2, at least ``FEATURES``.
         FRAMES_AHEAD: Whether a step's frames are loaded before the products of the step before it.
-        BESIDE: A power of 2, at least ``PITCH - H``, if the frames are written beside the hidden states, and a 1 in every
+        BESIDE: A power of 2, at least ``PITCH - H``, if the frames are written beside the hidden states, a 1 in every
             column that is left, and zeros before the first step; 0 if not.
     """
     row, unit, feature = tl.arange(0, ROWS), tl.arange(0, UNITS), tl.arange(0, INPUTS)
