@@ -95,12 +95,18 @@ def _gate_gradients(
 def _weight_gradients(gates: Tensor, states: Tensor, columns: int, tile: Tile) -> Tensor:
     """Gradients of the gates ``[steps, rows, 4H]`` times what the weights were multiplied by, ``[steps, rows, ..]``.
 
+    Args:
+        gates: Gradients of the gates.
+        states: What the weights were multiplied by, in the first columns.
+        columns: Number of these, best a multiple of 8; what is in others may be anything.
+        tile: The tile of windows.
+
     Returns:
-        The products' sum ``[4H, columns]``; what is beside this many columns of ``states`` may be anything.
+        The products' sum ``[4H, columns]``.
     """
     gates, states = gates.flatten(0, 1), states.flatten(0, 1)
     size, (rows, across) = tile.product, gates.shape
-    if size is None or states.size(1) > _MOST_COLUMNS or not rows:
+    if size is None or columns > _MOST_COLUMNS or not rows:
         return gates.mT.mm(states)[:, :columns]
     from convrnn.ops.triton.kernels import products
 
@@ -123,7 +129,7 @@ def _weight_gradients(gates: Tensor, states: Tensor, columns: int, tile: Tile) -
         "PART": part,
         "ROWS": size.rows,
         "ACROSS": size.across,
-        "COLUMNS": tiles.power_of_2(states.size(1)),
+        "COLUMNS": tiles.power_of_2(columns),
     }
     launcher.launch(products.sum_of_products, (blocks, parts), arguments, size.warps, size.stages)
     return total.sum(0).to(gates.dtype)
@@ -159,7 +165,7 @@ def gradients(
     tile = call.tile(operands.x)
     gates, hidden, sums = _gate_gradients(grad_y, operands, call, states, with_frames)
     if with_frames:
-        product = _weight_gradients(gates, hidden, call.hidden + call.features + 1, tile)
+        product = _weight_gradients(gates, hidden, hidden.size(2), tile)
         # Copied, because the results of an operation must not share memory.
         grad_weight_hh = product[:, : call.hidden].contiguous()
         grad_weight_ih = product[:, call.hidden : call.hidden + call.features].contiguous()

@@ -25,12 +25,12 @@ def sum_of_products(
 
     Args:
         gates: ``[rows, GATES]``.
-        states: ``[rows, PITCH]``.
-        total: Filled with every part's sum, float32 ``[parts, GATES, STATES]``: of the first ``STATES`` columns.
+        states: ``[rows, PITCH]``, of which the first ``STATES`` columns are multiplied.
+        total: Filled with every part's sum, float32 ``[parts, GATES, STATES]``.
         PART: Number of rows in a part, a multiple of ``ROWS``.
         ROWS: Number of rows in one product.
         ACROSS: Number of gates in one product.
-        COLUMNS: A power of 2, at least ``PITCH``.
+        COLUMNS: A power of 2, at least ``STATES``.
     """
     gate, column = tl.program_id(0) * ACROSS + tl.arange(0, ACROSS), tl.arange(0, COLUMNS)
     row = tl.arange(0, ROWS)
@@ -43,8 +43,7 @@ def sum_of_products(
     for _ in range(0, PART, ROWS):
         inside = (row < left)[:, None]
         a = state_tile(gates, row, gate, inside & (gate < GATES)[None, :], GATES)
-        # All columns, whatever is in those that are not wanted: their number may be odd, and loads are then slow.
-        b = state_tile(states, row, column, inside & (column < PITCH)[None, :], PITCH)
+        b = state_tile(states, row, column, inside & (column < STATES)[None, :], PITCH)
         result = product(tl.trans(a), b, result, PRECISION)
         gates += ROWS * GATES
         states += ROWS * PITCH
