@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor
 
 from convrnn.ops.operands import LSTMOperands
-from convrnn.ops.triton import launcher
+from convrnn.ops.triton import launcher, tiles
 from convrnn.ops.triton.call import Call
 from convrnn.ops.triton.inputs import Inputs
 from convrnn.ops.triton.states import States
@@ -25,21 +25,28 @@ def _arguments(operands: LSTMOperands, call: Call, tile: Tile, pitch: int) -> di
     }
 
 
-def forward(operands: LSTMOperands, call: Call, tile: Tile, *, y: Tensor | None, states: States | None) -> None:
-    """Fill ``y``, or the states, without frames."""
+def forward(
+    operands: LSTMOperands, call: Call, tile: Tile, *, y: Tensor | None, states: States | None, with_frames: bool
+) -> None:
+    """Fill ``y``, or the states, with frames if they are wanted."""
     from convrnn.ops.triton.kernels import resident
 
+    if states is not None:
+        tile = tile.keeping
     pitch = call.hidden if states is None else states.hidden.size(2)
     none = {"gates": None, "hidden": None, "cell": None, "largest": None}
     arguments = {
         **_arguments(operands, call, tile, pitch),
         **vars(Inputs.of(operands, call, tile)),
+        **({"x": operands.x} if with_frames else {}),
         **(none if states is None else vars(states)),
         "y": y,
         "frame_first": call.frame_first,
         "frame_step": call.frame_step,
         "FEATURES": call.features,
         "INPUTS": max(16, tile.inputs),
+        "FRAMES_AHEAD": tile.frames_ahead and tile.inputs > 0,
+        "BESIDE": tiles.power_of_2(pitch - call.hidden) if with_frames else 0,
     }
     launcher.launch(resident.forward, (call.programs(tile),), arguments, tile.warps, tile.stages)
 
@@ -69,5 +76,9 @@ def backward(
         "weight_peephole": operands.weight_peephole,
         "initial_cell": operands.initial_cell,
         "lengths": operands.lengths,
+        "AHEAD": tile.ahead,
+        "SEPARATE": tile.separate,
+        "MIXED": tile.mixed,
+        "NARROW": tile.narrow,
     }
     launcher.launch(resident.backward, (call.programs(tile),), arguments, tile.warps, tile.stages)

@@ -37,6 +37,16 @@ class Tile:
         programs: Maximum number of programs if the weights are resident: each processes one tile after another.
         streamed: Whether the weights are read again in every step of a single launch; otherwise, if not resident
             either, every step is a launch of its own.
+        keeping_warps: Number of warps of the forward pass that keeps states; 0 is ``warps``.
+        backward_warps: The same of the backward pass.
+        backward_rows: Number of windows of the backward pass; 0 is ``rows``.
+        ahead: Whether the backward pass loads a step's gates before the products of the step after it.
+        separate: Whether the backward pass sums the gates' products apart, so that none has to wait for another.
+        mixed: Whether the backward pass multiplies everything that it loads by a gradient first, for fewer layouts.
+        narrow: Whether the backward pass sums the peepholes' gradients over a tile's rows in every step.
+        frames_ahead: Whether the forward pass loads a step's frames before the products of the step before it.
+        beside: Whether the forward pass writes the frames beside the hidden states.
+        product: The size of the product for the weights' gradients; None leaves it to cuBLAS.
     """
 
     resident: bool
@@ -48,11 +58,50 @@ class Tile:
     inputs: int = 0
     programs: int = 1
     streamed: bool = False
+    keeping_warps: int = 0
+    backward_warps: int = 0
+    backward_rows: int = 0
+    ahead: bool = False
+    separate: bool = False
+    mixed: bool = False
+    narrow: bool = False
+    frames_ahead: bool = False
+    beside: bool = False
+    product: "ProductSize | None" = None
+
+    @property
+    def keeping(self) -> "Tile":
+        """The tile of the forward pass that keeps states."""
+        return replace(self, warps=self.keeping_warps or self.warps)
+
+    @property
+    def backward(self) -> "Tile":
+        """The tile of the backward pass."""
+        return replace(self, rows=self.backward_rows or self.rows, warps=self.backward_warps or self.warps)
 
     @property
     def stepwise(self) -> bool:
         """Whether every step is a launch of its own."""
         return not (self.resident or self.streamed)
+
+
+@dataclass(frozen=True)
+class ProductSize:
+    """The work of one program of the product for the weights' gradients.
+
+    Attributes:
+        rows: Number of rows in one product.
+        across: Number of gates.
+        warps: Number of warps.
+        stages: Pipeline stages of the loop over rows.
+        waves: Programs per multiprocessor.
+    """
+
+    rows: int = 64
+    across: int = 256
+    warps: int = 8
+    stages: int = 3
+    waves: int = 1
 
 
 def power_of_2(count: int) -> int:
