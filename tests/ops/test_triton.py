@@ -158,11 +158,11 @@ def test_kernels_compile_for_gpus_and_fit_them(monkeypatch, tmp_path, gpu, opera
 REDUCTIONS = [("last", ()), ("mean", OPTIONAL), ("max", OPTIONAL[:1]), ("none", OPTIONAL)]
 
 
-RESIDENT = Tile(resident=True, rows=16, units=16, inner=0, warps=4, stages=2)
+RESIDENT = Tile("resident", rows=16, units=16, inner=0, warps=4, stages=2)
 KINDS = {
     "resident": RESIDENT,
-    "streamed": replace(RESIDENT, resident=False, inner=16, streamed=True),
-    "stepwise": replace(RESIDENT, resident=False),
+    "streamed": replace(RESIDENT, kind="streamed", inner=16),
+    "stepwise": replace(RESIDENT, kind="stepwise"),
 }
 
 

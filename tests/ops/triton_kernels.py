@@ -23,10 +23,10 @@ from operations import OUTPUTS, draw_float32, draw_lengths, outputs_of, same, va
 
 DEVICE = "cpu" if tiles.INTERPRETED else "cuda"
 TILES = {
-    "resident": Tile(resident=True, rows=16, units=32, inner=0, warps=4, stages=1, programs=2),
-    "projecting": Tile(resident=True, rows=16, units=32, inner=0, warps=4, stages=1, inputs=16, programs=2),
-    "streamed": Tile(resident=False, rows=16, units=32, inner=16, warps=4, stages=3, streamed=True),
-    "stepwise": Tile(resident=False, rows=16, units=16, inner=16, warps=4, stages=3),
+    "resident": Tile("resident", rows=16, units=32, inner=0, warps=4, stages=1, programs=2),
+    "projecting": Tile("resident", rows=16, units=32, inner=0, warps=4, stages=1, inputs=16, programs=2),
+    "streamed": Tile("streamed", rows=16, units=32, inner=16, warps=4, stages=3),
+    "stepwise": Tile("stepwise", rows=16, units=16, inner=16, warps=4, stages=3),
 }
 SEQUENCES = ("hidden", "cell")
 REDUCTIONS = ("last", "mean", "max", "none")

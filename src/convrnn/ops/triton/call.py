@@ -76,7 +76,7 @@ class Call:
     def programs(self, tile: Tile) -> int:
         """Number of programs that together compute all rows."""
         count = -(-self.rows // tile.rows)
-        return min(count, tile.programs) if tile.resident else count
+        return min(count, tile.programs) if tile.kind == "resident" else count
 
     def by_step(self, positions: Tensor) -> Tensor:
         """Reorder from positions in the window to processing order, or back."""

@@ -9,7 +9,6 @@ from convrnn.ops.triton import launcher, resident, stepwise, streamed, tiles
 from convrnn.ops.triton.call import Call
 from convrnn.ops.triton.operands import first_gradients
 from convrnn.ops.triton.states import States
-from convrnn.ops.triton.tiles import Tile
 
 
 def _sum_windows(gradients: Tensor, call: Call) -> Tensor:
@@ -39,6 +38,9 @@ def _sum_windows(gradients: Tensor, call: Call) -> Tensor:
     return total
 
 
+_KERNELS = {"resident": resident, "streamed": streamed, "stepwise": stepwise}
+
+
 def forward(
     operands: LSTMOperands,
     call: Call,
@@ -53,20 +55,11 @@ def forward(
         operands: Prepared operands.
         call: Their sizes.
         y: Filled with the result; float32 if a reduction accumulates in it step by step.
-        states: Filled for the backward pass. Only :meth:`Tile.streamed` tiles fill both at once.
+        states: Filled for the backward pass. Only "streamed" tiles fill both at once.
         with_frames: Whether frames lie beside the hidden states.
     """
     tile = call.tile(operands.x)
-    if tile.streamed:
-        return streamed.forward(operands, call, tile, y=y, states=states, with_frames=with_frames)
-    if tile.resident:
-        beside = tile.beside and with_frames
-        resident.forward(operands, call, tile, y=y, states=states, with_frames=beside)
-    else:
-        stepwise.forward(operands, call, tile, y=y, states=states)
-    if states is not None and with_frames and not tile.beside:
-        states.add_frames(operands, call)
-    return None
+    _KERNELS[tile.kind].forward(operands, call, tile, y=y, states=states, with_frames=with_frames)
 
 
 def _gate_gradients(
@@ -81,62 +74,18 @@ def _gate_gradients(
     """
     tile = call.tile(operands.x)
     grad, sums = grad_y.contiguous(), None
-    backward_tile = tile.backward
     if operands.weight_peephole is not None or operands.initial_cell is not None:
-        sums = operands.x.new_zeros(call.programs(backward_tile), 4, call.hidden, dtype=torch.float32)
+        sums = operands.x.new_zeros(call.programs(tile), 4, call.hidden, dtype=torch.float32)
     if states is None:
         states = States.new(operands, call, with_frames=with_frames)
         forward(operands, call, states=states, with_frames=with_frames)
-    kernels = resident if tile.resident else streamed if tile.streamed else stepwise
-    kernels.backward(grad, operands, call, backward_tile, states=states, sums=sums)
+    _KERNELS[tile.kind].backward(grad, operands, call, tile, states=states, sums=sums)
     return states.gates, states.hidden[: call.kernel_size], sums
 
 
-def _weight_gradients(gates: Tensor, states: Tensor, columns: int, tile: Tile) -> Tensor:
-    """Gradients of the gates ``[steps, rows, 4H]`` times what the weights were multiplied by, ``[steps, rows, ..]``.
-
-    Args:
-        gates: Gradients of the gates.
-        states: What the weights were multiplied by, in the first columns.
-        columns: Number of these, best a multiple of 8; what is in others may be anything.
-        tile: The tile of windows.
-
-    Returns:
-        The products' sum ``[4H, columns]``.
-    """
-    gates, states = gates.flatten(0, 1), states.flatten(0, 1)
-    size, (rows, across) = tile.product, gates.shape
-    if size is None or columns > _MOST_COLUMNS or not rows:
-        return gates.mT.mm(states)[:, :columns]
-    from convrnn.ops.triton.kernels import products
-
-    blocks = -(-across // size.across)
-    part = -(-rows // max(1, size.waves * tile.programs // blocks))
-    # One of few sizes, for each of which the kernel is compiled.
-    unit = max(size.rows, tiles.power_of_2(part) // 16)
-    part = -(-part // unit) * unit
-    parts = -(-rows // part)
-    total = gates.new_empty(parts, across, columns, dtype=torch.float32)
-    arguments = {
-        "gates": gates,
-        "states": states,
-        "total": total,
-        "rows": rows,
-        "GATES": across,
-        "PITCH": states.size(1),
-        "STATES": columns,
-        "PRECISION": tiles.precision(gates.dtype),
-        "PART": part,
-        "ROWS": size.rows,
-        "ACROSS": size.across,
-        "COLUMNS": tiles.power_of_2(columns),
-    }
-    launcher.launch(products.sum_of_products, (blocks, parts), arguments, size.warps, size.stages)
-    return total.sum(0).to(gates.dtype)
-
-
-_MOST_COLUMNS = 128
-"""Largest number of columns of states that our own kernel multiplies at once."""
+def _weight_gradients(gates: Tensor, states: Tensor) -> Tensor:
+    """Gradients of the gates ``[steps, rows, 4H]`` times what the weights were multiplied by, ``[steps, rows, ..]``."""
+    return gates.flatten(0, 1).mT.mm(states.flatten(0, 1))
 
 
 def keeps_frames(call: Call, with_x: bool) -> bool:
@@ -162,10 +111,9 @@ def gradients(
     """
     weight_ih, grad_x = operands.weight_ih, None
     with_frames = keeps_frames(call, with_x)
-    tile = call.tile(operands.x)
     gates, hidden, sums = _gate_gradients(grad_y, operands, call, states, with_frames)
     if with_frames:
-        product = _weight_gradients(gates, hidden, hidden.size(2), tile)
+        product = _weight_gradients(gates, hidden)
         # Copied, because the results of an operation must not share memory.
         grad_weight_hh = product[:, : call.hidden].contiguous()
         grad_weight_ih = product[:, call.hidden : call.hidden + call.features].contiguous()
@@ -173,7 +121,7 @@ def gradients(
     else:
         # Past the end of a sequence the products need zeros; the values of x may be NaN.
         x = geometry.mask_frames(operands.x, operands.lengths)
-        grad_weight_hh = _weight_gradients(gates[1:], hidden[1:], call.hidden, tile).contiguous()
+        grad_weight_hh = _weight_gradients(gates[1:], hidden[1:])[:, : call.hidden].contiguous()
         if call.positions:
             grad_weight_ih = call.by_step(gates.mT.bmm(call.apart(x)))
             grad_bias = gates.sum((0, 1), dtype=torch.float32)

@@ -31,8 +31,6 @@ def forward(
     """Fill ``y``, or the states, with frames if they are wanted."""
     from convrnn.ops.triton.kernels import resident
 
-    if states is not None:
-        tile = tile.keeping
     pitch = call.hidden if states is None else states.hidden.size(2)
     none = {"gates": None, "hidden": None, "cell": None, "largest": None}
     arguments = {
@@ -45,7 +43,6 @@ def forward(
         "frame_step": call.frame_step,
         "FEATURES": call.features,
         "INPUTS": max(16, tile.inputs),
-        "FRAMES_AHEAD": tile.frames_ahead and tile.inputs > 0,
         "BESIDE": tiles.power_of_2(pitch - call.hidden) if with_frames else 0,
     }
     launcher.launch(resident.forward, (call.programs(tile),), arguments, tile.warps, tile.stages)
@@ -76,9 +73,5 @@ def backward(
         "weight_peephole": operands.weight_peephole,
         "initial_cell": operands.initial_cell,
         "lengths": operands.lengths,
-        "AHEAD": tile.ahead,
-        "SEPARATE": tile.separate,
-        "MIXED": tile.mixed,
-        "NARROW": tile.narrow,
     }
     launcher.launch(resident.backward, (call.programs(tile),), arguments, tile.warps, tile.stages)

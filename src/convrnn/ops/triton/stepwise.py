@@ -56,8 +56,10 @@ def _of_one_step(
     }
 
 
-def forward(operands: LSTMOperands, call: Call, tile: Tile, *, y: Tensor | None, states: States | None) -> None:
-    """Fill ``y``, float32 if a reduction accumulates in it, or the states, without frames."""
+def forward(
+    operands: LSTMOperands, call: Call, tile: Tile, *, y: Tensor | None, states: States | None, with_frames: bool
+) -> None:
+    """Fill ``y``, float32 if a reduction accumulates in it, or the states, with frames if they are wanted."""
     from convrnn.ops.triton.kernels import stepwise
 
     inputs = Inputs.of(operands, call, tile)
@@ -94,6 +96,8 @@ def forward(operands: LSTMOperands, call: Call, tile: Tile, *, y: Tensor | None,
             "PRODUCT_PITCH": 1 if product is None else product.size(1),
         }
         launcher.launch(stepwise.forward, grid, arguments, tile.warps, tile.stages)
+    if states is not None and with_frames:
+        states.add_frames(operands, call)
 
 
 def backward(

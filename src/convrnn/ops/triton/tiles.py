@@ -26,7 +26,9 @@ class Tile:
     """The work that one program does at a time, and its compilation options.
 
     Attributes:
-        resident: Whether the recurrent weights stay on the chip through all steps.
+        kind: Of the kernels over windows: "resident" if the recurrent weights stay on the chip through all steps,
+            "streamed" if they are read again in every step of the same launch, "stepwise" if every step is a launch;
+            "sequence" for whole sequences.
         rows: Number of windows or whole sequences.
         units: Number of hidden units; all of them if the weights are resident.
         inner: For whole sequences, the inner dimension of one product.
@@ -35,21 +37,9 @@ class Tile:
         inputs: Number of features, all of them, if the input weights are resident too; otherwise 0, and frames are
             projected beforehand.
         programs: Maximum number of programs if the weights are resident: each processes one tile after another.
-        streamed: Whether the weights are read again in every step of a single launch; otherwise, if not resident
-            either, every step is a launch of its own.
-        keeping_warps: Number of warps of the forward pass that keeps states; 0 is ``warps``.
-        backward_warps: The same of the backward pass.
-        backward_rows: Number of windows of the backward pass; 0 is ``rows``.
-        ahead: Whether the backward pass loads a step's gates before the products of the step after it.
-        separate: Whether the backward pass sums the gates' products apart, so that none has to wait for another.
-        mixed: Whether the backward pass multiplies everything that it loads by a gradient first, for fewer layouts.
-        narrow: Whether the backward pass sums the peepholes' gradients over a tile's rows in every step.
-        frames_ahead: Whether the forward pass loads a step's frames before the products of the step before it.
-        beside: Whether the forward pass writes the frames beside the hidden states.
-        product: The size of the product for the weights' gradients; None leaves it to cuBLAS.
     """
 
-    resident: bool
+    kind: str
     rows: int
     units: int
     inner: int
@@ -57,51 +47,6 @@ class Tile:
     stages: int
     inputs: int = 0
     programs: int = 1
-    streamed: bool = False
-    keeping_warps: int = 0
-    backward_warps: int = 0
-    backward_rows: int = 0
-    ahead: bool = False
-    separate: bool = False
-    mixed: bool = False
-    narrow: bool = False
-    frames_ahead: bool = False
-    beside: bool = False
-    product: "ProductSize | None" = None
-
-    @property
-    def keeping(self) -> "Tile":
-        """The tile of the forward pass that keeps states."""
-        return replace(self, warps=self.keeping_warps or self.warps)
-
-    @property
-    def backward(self) -> "Tile":
-        """The tile of the backward pass."""
-        return replace(self, rows=self.backward_rows or self.rows, warps=self.backward_warps or self.warps)
-
-    @property
-    def stepwise(self) -> bool:
-        """Whether every step is a launch of its own."""
-        return not (self.resident or self.streamed)
-
-
-@dataclass(frozen=True)
-class ProductSize:
-    """The work of one program of the product for the weights' gradients.
-
-    Attributes:
-        rows: Number of rows in one product.
-        across: Number of gates.
-        warps: Number of warps.
-        stages: Pipeline stages of the loop over rows.
-        waves: Programs per multiprocessor.
-    """
-
-    rows: int = 64
-    across: int = 256
-    warps: int = 8
-    stages: int = 3
-    waves: int = 1
 
 
 def power_of_2(count: int) -> int:
@@ -144,8 +89,8 @@ def choose(rows: int, hidden: int, features: int | None, dtype: torch.dtype, dev
         device: Device of the operands.
 
     Example:
-        >>> choose(2016, 100, 26, torch.float32, torch.device("cpu")).resident
-        False
+        >>> choose(2016, 100, 26, torch.float32, torch.device("cpu")).kind
+        'stepwise'
     """
     return _choose(rows, hidden, features, dtype, precision(dtype), *_chip(device))
 
@@ -162,7 +107,7 @@ def _choose(
 ) -> Tile:
     units = power_of_2(hidden)
     columns = min(units, 128)
-    tile = Tile(resident=False, rows=2048 // columns, units=columns, inner=0, warps=8, stages=1)
+    tile = Tile("stepwise", rows=2048 // columns, units=columns, inner=0, warps=8, stages=1)
     if dtype != torch.float32 or products == "tf32":
         for rows_at_once in (16, 32):
             # Rows of weights, of all gates, that fit into shared memory in addition to the staging buffers.
@@ -171,10 +116,10 @@ def _choose(
                 inputs = 0 if features is None or features > _FEW_FEATURES else power_of_2(features)
                 inputs = inputs if units + inputs <= capacity else 0
                 warps = 8 if units > 64 else 4
-                tile = Tile(True, rows_at_once, units, 0, warps, stages=1, inputs=inputs, programs=processors)
-    if tile.stepwise and units <= _MOST_STREAMED_UNITS and rows <= _STREAMED_ROWS * processors:
+                tile = Tile("resident", rows_at_once, units, 0, warps, stages=1, inputs=inputs, programs=processors)
+    if tile.kind == "stepwise" and units <= _MOST_STREAMED_UNITS and rows <= _STREAMED_ROWS * processors:
         inner, stages = (16, 3 if units <= 128 else 2) if products in ("ieee", "upcast") else (32, 2)
-        return Tile(False, 16, units, inner, 8, stages, streamed=True)
+        return Tile("streamed", 16, units, inner, 8, stages)
     # Few windows are spread over the whole chip, down to 16 per tile, the minimum side of a product.
     while tile.rows > 16 and rows < tile.rows * processors:
         tile = replace(tile, rows=tile.rows // 2)
@@ -198,7 +143,7 @@ def choose_step(batch: int, hidden: int, dtype: torch.dtype, device: torch.devic
         >>> choose_step(32, 256, torch.bfloat16, torch.device("cpu")).rows
         64
     """
-    tile = Tile(resident=False, rows=16, units=16, inner=64, warps=4, stages=3)
+    tile = Tile("sequence", rows=16, units=16, inner=64, warps=4, stages=3)
     while tile.rows < 64 and not run_together(directions * -(-batch // tile.rows) * -(-hidden // tile.units), device):
         tile = replace(tile, rows=2 * tile.rows)
     # The backward pass has the operands of four products in shared memory, for all loads in flight.

@@ -51,10 +51,10 @@ def _forward_keeping(
     if not call.rows:
         return y, None
     states, with_frames = None, with_x is not None and keeps_frames(call, with_x)
-    if tile.streamed and with_x is not None:
+    if tile.kind == "streamed" and with_x is not None:
         states = States.new(operands, call, with_frames=with_frames)
     # A stepwise reduction accumulates in the result, which must not be rounded after every step.
-    exact = y.float() if windows.reduce in ("mean", "max") and tile.stepwise else y
+    exact = y.float() if windows.reduce in ("mean", "max") and tile.kind == "stepwise" else y
     forward(operands, call, y=exact, states=states, with_frames=states is not None and with_frames)
     return exact.to(dtype), states
 

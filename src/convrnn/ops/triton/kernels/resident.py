@@ -11,13 +11,11 @@ import triton.language as tl
 
 from convrnn.ops.triton.kernels.cell import (
     add_to_sums,
-    cell_gradient,
     combine,
     frame_tile,
     gate_tile,
     next_cell,
     next_hidden,
-    output_gradient,
     product,
     recurrent_tile,
     rounded,
@@ -100,7 +98,6 @@ def forward(
     ROWS: tl.constexpr,
     UNITS: tl.constexpr,
     INPUTS: tl.constexpr,
-    FRAMES_AHEAD: tl.constexpr,
     BESIDE: tl.constexpr,
 ):
     """The result of every window or, if ``y`` is None, what :func:`backward` needs.
@@ -124,7 +121,6 @@ def forward(
         largest: For "max" the largest state and how many are as large, float32 ``[2, rows, H]``; otherwise None.
         tiles: Number of tiles of ``ROWS`` rows.
         INPUTS: A power of 2, at least ``FEATURES``.
-        FRAMES_AHEAD: Whether a step's frames are loaded before the products of the step before it.
         BESIDE: A power of 2, at least ``PITCH - H``, if the frames are written beside the hidden states, a 1 in every
             column that is left, and zeros before the first step; 0 if not.
     """
@@ -178,18 +174,10 @@ def forward(
                     own_y = y + (start * KERNEL_SIZE + y_first) * H
                     store_state(own_y, row * KERNEL_SIZE, unit, total, inside, H, PRECISION)
 
-            if FRAMES_AHEAD:
-                at = tl.zeros((), tl.int64) + frame_first + frame_step
-                next_u = frame_tile(x, at, frame, valid & (KERNEL_SIZE > 1), FEATURES, INPUTS)
             for step in range(1, KERNEL_SIZE):
                 here = step * every_row + start
                 at = tl.zeros((), tl.int64) + frame_first + step * frame_step
-                if FRAMES_AHEAD:
-                    u = next_u
-                    more = valid & (step + 1 < KERNEL_SIZE)
-                    next_u = frame_tile(x, at + frame_step, frame, more, FEATURES, INPUTS)
-                else:
-                    u = frame_tile(x, at, frame, valid, FEATURES, INPUTS) if wx is None else None
+                u = frame_tile(x, at, frame, valid, FEATURES, INPUTS) if wx is None else None
                 a_i = _gate_input(wx, u, v_i, bias, at, frame, unit, inside, 0, H, PRECISION, ROWS, UNITS)
                 a_f = _gate_input(wx, u, v_f, bias, at, frame, unit, inside, 1, H, PRECISION, ROWS, UNITS)
                 a_g = _gate_input(wx, u, v_g, bias, at, frame, unit, inside, 2, H, PRECISION, ROWS, UNITS)
@@ -291,10 +279,6 @@ def backward(
     PRECISION: tl.constexpr,
     ROWS: tl.constexpr,
     UNITS: tl.constexpr,
-    AHEAD: tl.constexpr,
-    SEPARATE: tl.constexpr,
-    MIXED: tl.constexpr,
-    NARROW: tl.constexpr,
 ):
     """Gradients of the four pre-activations in every step, which overwrite the gates.
 
@@ -302,10 +286,6 @@ def backward(
         grad: Gradient of the result, in its shape.
         sums: Zeros, to be filled by each program with the gradients of ``weight_peephole`` and ``initial_cell``, summed
             over its windows and their steps, ``[programs, 4, H]``; None if there is neither.
-        AHEAD: Whether what a step needs is loaded before the products of the step after it, whose time hides the wait.
-        SEPARATE: Whether the gates' products are summed apart, so that none has to wait for another.
-        MIXED: Whether all that is loaded is multiplied by a gradient first, so that it is needed in one layout only.
-        NARROW: Whether the contributions to ``sums`` are summed over a tile's rows in every step, for fewer registers.
     """
     row, unit = tl.arange(0, ROWS), tl.arange(0, UNITS)
     every_row = rows.to(tl.int64)
@@ -315,9 +295,8 @@ def backward(
     w_g = recurrent_tile(weight_hh, 2, unit, unit, H)
     w_o = recurrent_tile(weight_hh, 3, unit, unit, H)
     nothing = tl.zeros((ROWS, UNITS), tl.float32)
-    if NARROW:
-        zeros = tl.zeros((UNITS,), tl.float32)
-        sum_i, sum_f, sum_o, sum_c = zeros, zeros, zeros, zeros
+    zeros = tl.zeros((UNITS,), tl.float32)
+    sum_i, sum_f, sum_o, sum_c = zeros, zeros, zeros, zeros
     tile = tl.program_id(0)
     while tile < tiles:
         start, _, valid = window_rows(
@@ -328,17 +307,14 @@ def backward(
             own_grad = grad + start * (KERNEL_SIZE * H if REDUCE == "none" else H)
             own_largest = largest + start * H if REDUCE == "max" else None
             step = tl.zeros((), tl.int32) + (KERNEL_SIZE - 1)
-            if AHEAD:
-                last = gates + ((KERNEL_SIZE - 1) * every_row + start) * (4 * H)
-                next_i = state_tile(last, row, unit, inside, 4 * H)
-                next_f = state_tile(last + H, row, unit, inside, 4 * H)
-                next_g = state_tile(last + 2 * H, row, unit, inside, 4 * H)
-                next_o = state_tile(last + 3 * H, row, unit, inside & (step < HIDDEN_STEPS), 4 * H)
-                last_cell = cell + ((KERNEL_SIZE - 2) * every_row + start) * H
-                next_c = state_tile(last_cell, row, unit, inside & (step > 0), H)
+            last = gates + ((KERNEL_SIZE - 1) * every_row + start) * (4 * H)
+            next_i = state_tile(last, row, unit, inside, 4 * H)
+            next_f = state_tile(last + H, row, unit, inside, 4 * H)
+            next_g = state_tile(last + 2 * H, row, unit, inside, 4 * H)
+            next_o = state_tile(last + 3 * H, row, unit, inside & (step < HIDDEN_STEPS), 4 * H)
+            last_cell = cell + ((KERNEL_SIZE - 2) * every_row + start) * H
+            next_c = state_tile(last_cell, row, unit, inside & (step > 0), H)
             dh, dc = nothing, nothing
-            if not NARROW:
-                sum_i, sum_f, sum_o = nothing, nothing, nothing
             if REDUCE == "last":
                 if SEQUENCE == "cell":
                     dc = state_tile(own_grad, row, unit, inside, H).to(tl.float32)
@@ -349,16 +325,13 @@ def backward(
             while step >= 0:
                 here = step * every_row + start
                 own = gates + here * (4 * H)
-                if AHEAD:
-                    i, f, g, o, c_before = next_i, next_f, next_g, next_o, next_c
-                    before, earlier = own - every_row * (4 * H), inside & (step > 0)
-                    next_i = state_tile(before, row, unit, earlier, 4 * H)
-                    next_f = state_tile(before + H, row, unit, earlier, 4 * H)
-                    next_g = state_tile(before + 2 * H, row, unit, earlier, 4 * H)
-                    next_o = state_tile(before + 3 * H, row, unit, earlier & (step <= HIDDEN_STEPS), 4 * H)
-                    next_c = state_tile(cell + (here - 2 * every_row) * H, row, unit, inside & (step > 1), H)
-                else:
-                    c_before = state_tile(cell + (here - every_row) * H, row, unit, inside & (step > 0), H)
+                i, f, g, o, c_before = next_i, next_f, next_g, next_o, next_c
+                before, earlier = own - every_row * (4 * H), inside & (step > 0)
+                next_i = state_tile(before, row, unit, earlier, 4 * H)
+                next_f = state_tile(before + H, row, unit, earlier, 4 * H)
+                next_g = state_tile(before + 2 * H, row, unit, earlier, 4 * H)
+                next_o = state_tile(before + 3 * H, row, unit, earlier & (step <= HIDDEN_STEPS), 4 * H)
+                next_c = state_tile(cell + (here - 2 * every_row) * H, row, unit, inside & (step > 1), H)
                 if initial_cell is not None:
                     if step == 0:
                         c_before += vector(initial_cell, 0, unit, H)
@@ -379,65 +352,29 @@ def backward(
                         dh += extra
                 da_o = nothing
                 if step < HIDDEN_STEPS:
-                    if not AHEAD:
-                        o = state_tile(own + 3 * H, row, unit, inside, 4 * H)
-                    if MIXED:
-                        da_o, dc = _output_gradient(o.to(tl.float32), c, weight_peephole, unit, dh, dc, H, PRECISION)
-                    else:
-                        da_o, dc = output_gradient(o.to(tl.float32), c, weight_peephole, unit, dh, dc, H, PRECISION)
-                if AHEAD:
-                    i, f, g = i.to(tl.float32), f.to(tl.float32), g.to(tl.float32)
-                else:
-                    i = gate_tile(own, row, unit, inside, 0, H)
-                    f = gate_tile(own, row, unit, inside, 1, H)
-                    g = gate_tile(own, row, unit, inside, 2, H)
-                if MIXED:
-                    da_i, da_f, da_g, dc = _cell_gradient(i, f, g, c_before, weight_peephole, unit, dc, H)
-                else:
-                    da_i, da_f, da_g, dc = cell_gradient(i, f, g, c_before, weight_peephole, unit, dc, H)
+                    da_o, dc = _output_gradient(o.to(tl.float32), c, weight_peephole, unit, dh, dc, H, PRECISION)
+                i, f, g = i.to(tl.float32), f.to(tl.float32), g.to(tl.float32)
+                da_i, da_f, da_g, dc = _cell_gradient(i, f, g, c_before, weight_peephole, unit, dc, H)
                 if weight_peephole is not None:
-                    if NARROW:
-                        sum_i += tl.sum(da_i * c_before, 0)
-                        sum_f += tl.sum(da_f * c_before, 0)
-                        sum_o += tl.sum(da_o * c, 0)
-                    else:
-                        sum_i += da_i * c_before
-                        sum_f += da_f * c_before
-                        sum_o += da_o * c
+                    sum_i += tl.sum(da_i * c_before, 0)
+                    sum_f += tl.sum(da_f * c_before, 0)
+                    sum_o += tl.sum(da_o * c, 0)
                 tl.debug_barrier()  # no thread may still be reading what others now overwrite
                 store_gates(own, row, unit, da_i, da_f, da_g, da_o, inside, H, PRECISION)
                 if step > 0:
                     dh = product(rounded(da_i, dtype, PRECISION), w_i, nothing, PRECISION)
-                    if SEPARATE:
-                        dh_f = product(rounded(da_f, dtype, PRECISION), w_f, nothing, PRECISION)
-                        dh_g = product(rounded(da_g, dtype, PRECISION), w_g, nothing, PRECISION)
-                        dh_o = product(rounded(da_o, dtype, PRECISION), w_o, nothing, PRECISION)
-                        dh = (dh + dh_f) + (dh_g + dh_o)
-                    else:
-                        dh = product(rounded(da_f, dtype, PRECISION), w_f, dh, PRECISION)
-                        dh = product(rounded(da_g, dtype, PRECISION), w_g, dh, PRECISION)
-                        dh = product(rounded(da_o, dtype, PRECISION), w_o, dh, PRECISION)
-                if MIXED:
-                    # The same as c_before, but in the layout of the products, in which the next step needs it.
-                    c = tl.where((unit < H)[None, :], c_before, dh)
-                else:
-                    c = c_before
+                    dh = product(rounded(da_f, dtype, PRECISION), w_f, dh, PRECISION)
+                    dh = product(rounded(da_g, dtype, PRECISION), w_g, dh, PRECISION)
+                    dh = product(rounded(da_o, dtype, PRECISION), w_o, dh, PRECISION)
+                # The same as c_before, but in the layout of the products, in which the next step needs it.
+                c = tl.where((unit < H)[None, :], c_before, dh)
                 step -= 1
-            if NARROW:
-                if initial_cell is not None:
-                    sum_c += tl.sum(dc, 0)
-            else:
-                if weight_peephole is not None:
-                    add_to_sums(sums, 0, tl.sum(sum_i, 0), unit, H)
-                    add_to_sums(sums, 1, tl.sum(sum_f, 0), unit, H)
-                    add_to_sums(sums, 2, tl.sum(sum_o, 0), unit, H)
-                if initial_cell is not None:
-                    add_to_sums(sums, 3, tl.sum(dc, 0), unit, H)
+            if initial_cell is not None:
+                sum_c += tl.sum(dc, 0)
         tile += tl.num_programs(0)
-    if NARROW:
-        if weight_peephole is not None:
-            add_to_sums(sums, 0, sum_i, unit, H)
-            add_to_sums(sums, 1, sum_f, unit, H)
-            add_to_sums(sums, 2, sum_o, unit, H)
-        if initial_cell is not None:
-            add_to_sums(sums, 3, sum_c, unit, H)
+    if weight_peephole is not None:
+        add_to_sums(sums, 0, sum_i, unit, H)
+        add_to_sums(sums, 1, sum_f, unit, H)
+        add_to_sums(sums, 2, sum_o, unit, H)
+    if initial_cell is not None:
+        add_to_sums(sums, 3, sum_c, unit, H)
