@@ -15,7 +15,8 @@ from benchmarks.report import Section
 from convrnn.ops.triton import tiles
 
 SECTIONS: dict[str, Callable[[Settings], Section]] = {
-    "commands": commands.run,
+    "command": commands.command,
+    "table": commands.table,
     "windowed": windowed.run,
     "sequences": sequences.run,
     "epoch": epoch.run,
@@ -29,7 +30,8 @@ events. Before anything is timed, values and gradients are checked against
 float64; a peer with a wrong answer is not timed, and the exit code is 1.
 
 sections:
-  commands    convrnn compare itself: an epoch, and a table of 100 runs
+  command     an epoch by convrnn compare itself
+  table       a table of 100 runs by convrnn compare itself
   windowed    the windowed LSTM of the paper's front end
   sequences   the LSTM over whole sequences
   epoch       an epoch of the paper's CLSTM model, the corpus on the GPU"""

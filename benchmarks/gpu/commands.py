@@ -1,4 +1,4 @@
-"""Section "commands": ``convrnn compare`` on the GPU, from its start to its table."""
+"""Sections "command" and "table": ``convrnn compare`` on the GPU, from its start to its table."""
 
 import json
 import statistics
@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,14 +21,21 @@ FEATURES, CLASSES = 26, 5
 MODELS = ("baseline", "conv", "clstm", "extended-clstm")
 PRECISIONS = {"fp32": "32", "tf32": "tf32", "bf16": "bf16"}
 TRAINING, OTHERS, FRAMES = 10_000, 500, 180
+ROWS = 535
 
-_TEXT = f"""\
+_TEXT = """\
 The command itself, in a new process: it checks the corpus, trains, tests and writes its report. Corpora are noise whose
-mean depends on the class. "epoch" is the median time of the epochs of one run after the first, with training and
-validation, of the CLSTM model of section IV-A on {TRAINING:,} utterances of {FRAMES} frames of {FEATURES} features, at
-batch size 128; validation and test set have {OTHERS}. "table" is a comparison of {", ".join(MODELS)} on 535 utterances
-of 10 speakers with a median of 260 frames, as many as EmoDB has, in 5 folds with 5 seeds: 100 runs of 40 epochs. "busy"
-is the share of the time in which the GPU ran a kernel, as nvidia-smi tells it twice a second, from start to end."""
+mean depends on the class. "busy" is the share of the time in which the GPU ran a kernel, as nvidia-smi tells it twice a
+second, from start to end. """
+
+_EPOCH_TEXT = f"""\
+"An epoch" is the median time of the epochs of one run after the first, with training and validation, of the CLSTM model
+of section IV-A on {TRAINING:,} utterances of {FRAMES} frames of {FEATURES} features, at batch size 128; validation and
+test set have {OTHERS}."""
+
+_TABLE_TEXT = f"""\
+A comparison of {", ".join(MODELS)} on {ROWS} utterances of 10 speakers with a median of 260 frames, as many as EmoDB
+has, in 5 folds, with 5 seeds and 40 epochs: 100 runs. With --quick one seed, a fifth of it."""
 
 
 @dataclass(frozen=True)
@@ -144,35 +151,60 @@ def measure(what: str, corpus: Path, precision: str, jobs: int, device: str, *op
         )
 
 
-def measure_all(settings: Settings, folder: Path, device: str, *, jobs: int = 8, scale: float = 1.0) -> list[Measured]:
-    """All commands of the section.
+def measure_epochs(settings: Settings, folder: Path, device: str, *, scale: float = 1.0) -> Iterator[Measured]:
+    """An epoch through the command, in each precision.
 
     Args:
         settings: What to measure.
-        folder: Where the corpora go.
+        folder: Where the corpus goes.
         device: "cuda", or "cpu" to try the script.
-        jobs: Number of processes that share the GPU for the table.
-        scale: Multiplies the size of the corpora.
+        scale: Multiplies the size of the corpus.
     """
+    corpus = _one_set(folder / "one", round(TRAINING * scale), round(OTHERS * scale))
+    options = ("--models", "clstm", "--split", "partitions", "--seeds", "1", "--max-epochs", "6", "--batch-size", "128")
+    for precision in settings.precisions:
+        if precision.name in PRECISIONS:
+            with progress("command", {"precision": precision.name}):
+                measured = measure("epoch", corpus, precision.name, 1, device, *options)
+            yield measured
+
+
+def measure_table(
+    settings: Settings, folder: Path, device: str, *, jobs: int = 8, scale: float = 1.0
+) -> Iterator[Measured]:
+    """A table through the command, in float32.
+
+    Args:
+        settings: What to measure.
+        folder: Where the corpus goes.
+        device: "cuda", or "cpu" to try the script.
+        jobs: Number of processes that share the GPU.
+        scale: Multiplies the size of the corpus.
+    """
+    corpus, seeds = _folds(folder / "folds", round(ROWS * scale)), "1" if settings.quick else "5"
+    options = ("--models", ",".join(MODELS), "--split", "folds:5", "--seeds", seeds, "--max-epochs", "40")
+    with progress("table", {"seeds": seeds, "jobs": jobs}):
+        measured = measure("table", corpus, "fp32", jobs, device, *options, "--patience", "40")
+    yield measured
+
+
+def command(settings: Settings) -> Section:
+    """Measure an epoch through the command."""
+    return _section("An epoch by the command", _TEXT + _EPOCH_TEXT, settings, measure_epochs)
+
+
+def table(settings: Settings) -> Section:
+    """Measure a table through the command."""
+    return _section("A table by the command", _TEXT + _TABLE_TEXT, settings, measure_table)
+
+
+def _section(title: str, text: str, settings: Settings, measure_all: Callable[..., Iterator[Measured]]) -> Section:
     measured = []
-    names = [precision.name for precision in settings.precisions if precision.name in PRECISIONS]
-    one_set = _one_set(folder / "one", round(TRAINING * scale), round(OTHERS * scale))
-    for name in names:
-        with progress("commands", {"what": "epoch", "precision": name}):
-            options = ("--models", "clstm", "--split", "partitions", "--seeds", "1", "--max-epochs", "6")
-            measured.append(measure("epoch", one_set, name, 1, device, *options, "--batch-size", "128"))
-    folds = _folds(folder / "folds", round(535 * scale))
-    seeds, epochs = ("1", "2") if settings.quick else ("5", "40")
-    with progress("commands", {"what": "table", "precision": names[0], "jobs": jobs}):
-        options = ("--models", ",".join(MODELS), "--split", "folds:5", "--seeds", seeds, "--max-epochs", epochs)
-        measured.append(measure("table", folds, names[0], jobs, device, *options, "--patience", epochs))
-    return measured
-
-
-def run(settings: Settings) -> Section:
-    """Measure the section."""
     with tempfile.TemporaryDirectory() as folder:
-        measured = measure_all(settings, Path(folder), "cuda")
+        for each in measure_all(settings, Path(folder), "cuda"):
+            # At once, so that an interrupted run has told what it measured.
+            print(each, file=sys.stderr, flush=True)
+            measured.append(each)
     rows = [
         [
             *(each.what, each.precision, str(each.jobs), number(each.seconds), number(1000 * each.epoch)),
@@ -181,4 +213,4 @@ def run(settings: Settings) -> Section:
         for each in measured
     ]
     head = ("what", "precision", "jobs", "whole command, s", "an epoch, ms", "UA recall, %", "GPU busy, %")
-    return Section("Commands", _TEXT, [Table("convrnn compare", head, rows, names=3)], [], {"commands": measured})
+    return Section(title, text, [Table("convrnn compare", head, rows, names=3)], [], {"commands": measured})
