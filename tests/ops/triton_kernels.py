@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.utils.checkpoint import checkpoint
 
 from check_layer import draw_batch, gradients, randomised
 from convrnn import nn, ops
@@ -477,6 +478,17 @@ def test_a_second_backward_pass_gives_the_same_gradients(name):
     with ops.use_backend("triton"):
         y = OPERATIONS[name](*leaves)
     first, second = (torch.autograd.grad(y.square().sum(), leaves, retain_graph=True) for _ in range(2))
+    for one, other in zip(first, second, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-6)
+
+
+@EVERY_TILE
+def test_activation_checkpointing_gives_the_same_gradients():
+    leaves = [tensor.requires_grad_() for tensor in drawn(batch=2, frames=9, hidden=18).values()]
+    operation = OPERATIONS["cell-last"]
+    with ops.use_backend("triton"):
+        results = [operation(*leaves), checkpoint(operation, *leaves, use_reentrant=False)]
+        first, second = [torch.autograd.grad(y.square().sum(), leaves) for y in results]
     for one, other in zip(first, second, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-6)
 

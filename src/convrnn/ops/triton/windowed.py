@@ -130,7 +130,9 @@ class _Unobserved(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad_y: Tensor) -> tuple[Any, ...]:  # noqa: ANN401
-        tensors, kept = ctx.saved_tensors[:_TENSORS], ctx.saved_tensors[_TENSORS:]
+        # Read once: activation checkpointing lets no tensor be read twice.
+        saved = ctx.saved_tensors
+        tensors, kept = saved[:_TENSORS], saved[_TENSORS:]
         windows, with_x = ctx.windows, ctx.needs_input_grad[2]
         if torch.is_grad_enabled():
             found = _operation_backward(grad_y, *tensors, *windows.options, with_x)
