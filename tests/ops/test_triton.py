@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch._subclasses import FakeTensorMode
 
 from convrnn import ops
 from convrnn.ops import cudnn, dispatch, triton
@@ -187,12 +188,12 @@ def test_kernels_compile_with_every_option(monkeypatch, tmp_path, tile, sequence
         assert arguments.keys() == set(launch[0].arg_names)
         ptx = compiled(A100, *launch).asm["ptx"]
         # In a maximum the interpreter always keeps NaN, the GPU only if asked to. One state has no maximum.
-        compares = kernel.__name__ == "forward" and arguments.get("cell_before", "of a step in them") is not None
+        compares = kernel.__name__ == "forward" and arguments.get("cell_before", True) is not None
         assert ("max.NaN" in ptx) == (reduce == "max" and compares)
 
 
 @needs_triton
-def test_a_compiled_kernel_is_found_by_all_that_triton_compiles_it_for():
+def test_compiled_kernels_are_told_apart_as_triton_does():
     from convrnn.ops.triton.kernels import windows
 
     numbers = {"sequences": 2, "frames": 9, "windows": 4, "stride": 2, "first": 0, "step": 1}
@@ -205,10 +206,21 @@ def test_a_compiled_kernel_is_found_by_all_that_triton_compiles_it_for():
 
     assert variant() == variant(gradients=torch.ones(32), frames=7, stride=16)
     changes = [
-        *({"gradients": others}, {"gradients": aligned.half()}, {"total": None}, {"frames": 2**31}),
+        *({"gradients": others}, {"gradients": aligned.half()}, {"total": None}),
+        *({"frames": 2**31}, {"windows": 2**31}, {"frames": 2**31, "windows": 2**31}),
         *({"KERNEL_SIZE": 5}, {"PRECISION": "tf32"}),
     ]
     assert len({variant(), *(variant(**change) for change in changes)}) == 1 + len(changes)
+
+
+@needs_triton
+def test_the_interpreter_also_takes_tensors_on_the_gpu(monkeypatch):
+    launched = []
+    monkeypatch.setattr(tiles, "INTERPRETED", True)
+    with FakeTensorMode():
+        x = torch.empty(2, device="cuda")
+    launcher.launch({(3,): lambda **arguments: launched.append(arguments)}, (3,), {"x": x})
+    assert launched == [{"x": x, "num_warps": 4, "num_stages": 3}]
 
 
 def test_precision_follows_pytorchs_setting(monkeypatch):
