@@ -139,7 +139,8 @@ def forward(
             operand = rounded(h, dtype, PRECISION)
             if gates is not None:
                 store_gate(gates + here * (4 * H), row, unit, o, inside, 3, H, PRECISION)
-                h = operand.to(tl.float32)
+            if REDUCE == "max":
+                h = operand.to(tl.float32)  # the backward pass compares what was stored with the largest
             tl.debug_barrier()  # no thread may still be reading what others now overwrite
             store_state(own_hidden + hidden_step, row, unit, operand, inside, PITCH, PRECISION)
             tl.debug_barrier()  # other threads read it
