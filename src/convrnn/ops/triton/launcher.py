@@ -24,8 +24,8 @@ class _Parameters:
     Attributes:
         all: All of them, in order.
         tensors: The tensors.
-        sizes: The integers for whose values Triton does not compile the kernel anew.
-        constants: Those for whose values it does.
+        sizes: The integers; only their width, 32 or 64 bits, needs another version of the kernel.
+        constants: The compile-time constants.
     """
 
     all: Getter
@@ -74,7 +74,7 @@ def launch(
 ) -> None:
     """Launch this many programs of a kernel on the tensors' device and its current stream.
 
-    The first launch goes through Triton, which compiles the kernel; later ones find what it compiled.
+    The first launch goes through Triton, which compiles the kernel; later ones reuse the compiled kernel.
 
     Raises:
         RuntimeError: the tensors are not on a GPU.

@@ -1,7 +1,7 @@
 """Few windows whose weights do not fit on the chip: all steps in one launch, with the weights read again in every step.
 
-A program takes a tile of windows with all their units, ``UNITS``, a power of 2, at least H, through all steps. What one
-step hands to the product of the next goes through memory, from where it is read in blocks of ``INNER``.
+A program takes a tile of windows with all their units through all steps; ``UNITS``, a power of 2, is at least H. The
+operand of the next step's product is written to memory and read from there in blocks of ``INNER``.
 """
 
 import triton
