@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch._subclasses import FakeTensorMode
 
 from convrnn import ops
 from convrnn.ops import cudnn, dispatch, triton
-from convrnn.ops.operands import LSTMOperands
+from convrnn.ops.operands import LSTMOperands, Windows
 from convrnn.ops.triton import launcher, tiles
 from convrnn.ops.triton.tiles import Tile
+from convrnn.ops.triton.windowed import windowed_lstm
 from operations import draw_float32, values_and_gradients
 
 HERE = Path(__file__).parent
@@ -73,6 +75,15 @@ def windowed(reduce, sequence="cell", kernel_size=5):
     def operation(*tensors):
         options = (kernel_size, 2, sequence, reduce, False, tensors[0].dtype)
         return torch.ops.convrnn.triton_windowed_lstm(*tensors, *options)
+
+    return operation
+
+
+def training(reduce, sequence="cell", kernel_size=5):
+    """The same without PyTorch's dispatcher: few windows then keep their states for the backward pass."""
+
+    def operation(*tensors):
+        return windowed_lstm(LSTMOperands(*tensors), Windows(kernel_size, 2, sequence, reduce, False))
 
     return operation
 
@@ -135,6 +146,15 @@ LONG = {"batch": 32, "frames": 1, "features": 100, "hidden": 256}
         pytest.param(
             A100, windowed("max"), "highest", torch.float32, PAPERS | {"batch": 32}, {"streamed"}, id="few-windows"
         ),
+        pytest.param(
+            A100,
+            training("max", "hidden"),
+            "highest",
+            torch.float16,
+            PAPERS | {"batch": 32, "hidden": 200},
+            {"streamed"},
+            id="states-kept",
+        ),
         pytest.param(H100, whole, "highest", torch.float32, LONG, {"sequence"}, id="whole"),
         pytest.param(H100, both, "highest", torch.float32, LONG, {"sequence"}, id="both"),
         pytest.param(RTX, whole, "highest", torch.float32, LONG | {"batch": 600}, {"sequence"}, id="whole-small-chip"),
@@ -181,18 +201,20 @@ def test_kernels_compile_with_every_option(monkeypatch, tmp_path, tile, sequence
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(tiles, "choose", lambda *_: tile)
     sizes = {"batch": 2, "frames": 3, "hidden": 16, "without": without, "with_lengths": not without}
-    operation = windowed(reduce, sequence, kernel_size=1 if reduce == "mean" else 3)
-    for launch in launches_of(monkeypatch, A100, operation, "medium", torch.float32, **sizes):
+    options = {"sequence": sequence, "kernel_size": 1 if reduce == "mean" else 3}
+    operations = [windowed(reduce, **options), *([training(reduce, **options)] if tile.kind == "streamed" else [])]
+    launches = [launches_of(monkeypatch, A100, each, "medium", torch.float32, **sizes) for each in operations]
+    for launch in itertools.chain(*launches):
         kernel, arguments = launch[0].fn, launch[1]
         assert arguments.keys() == set(launch[0].arg_names)
         ptx = compiled(A100, *launch).asm["ptx"]
         # In a maximum the interpreter always keeps NaN, the GPU only if asked to. One state has no maximum.
-        compares = kernel.__name__ == "forward" and arguments.get("cell_before", "of a step in them") is not None
+        compares = kernel.__name__ == "forward" and arguments.get("cell_before", True) is not None
         assert ("max.NaN" in ptx) == (reduce == "max" and compares)
 
 
 @needs_triton
-def test_a_compiled_kernel_is_found_by_all_that_triton_compiles_it_for():
+def test_compiled_kernels_are_told_apart_as_triton_does():
     from convrnn.ops.triton.kernels import windows
 
     numbers = {"sequences": 2, "frames": 9, "windows": 4, "stride": 2, "first": 0, "step": 1}
@@ -205,10 +227,21 @@ def test_a_compiled_kernel_is_found_by_all_that_triton_compiles_it_for():
 
     assert variant() == variant(gradients=torch.ones(32), frames=7, stride=16)
     changes = [
-        *({"gradients": others}, {"gradients": aligned.half()}, {"total": None}, {"frames": 2**31}),
+        *({"gradients": others}, {"gradients": aligned.half()}, {"total": None}),
+        *({"frames": 2**31}, {"windows": 2**31}, {"frames": 2**31, "windows": 2**31}),
         *({"KERNEL_SIZE": 5}, {"PRECISION": "tf32"}),
     ]
     assert len({variant(), *(variant(**change) for change in changes)}) == 1 + len(changes)
+
+
+@needs_triton
+def test_the_interpreter_also_takes_tensors_on_the_gpu(monkeypatch):
+    launched = []
+    monkeypatch.setattr(tiles, "INTERPRETED", True)
+    with FakeTensorMode():
+        x = torch.empty(2, device="cuda")
+    launcher.launch({(3,): lambda **arguments: launched.append(arguments)}, (3,), {"x": x})
+    assert launched == [{"x": x, "num_warps": 4, "num_stages": 3}]
 
 
 def test_precision_follows_pytorchs_setting(monkeypatch):

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.utils.checkpoint import checkpoint
 
 from check_layer import draw_batch, gradients, randomised
 from convrnn import nn, ops
@@ -477,6 +478,33 @@ def test_a_second_backward_pass_gives_the_same_gradients(name):
     with ops.use_backend("triton"):
         y = OPERATIONS[name](*leaves)
     first, second = (torch.autograd.grad(y.square().sum(), leaves, retain_graph=True) for _ in range(2))
+    for one, other in zip(first, second, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-6)
+
+
+@EVERY_TILE
+@pytest.mark.parametrize("reduce", REDUCTIONS)
+@pytest.mark.parametrize("autocast", [False, True])
+def test_results_do_not_depend_on_whether_gradients_are_wanted(reduce, autocast):
+    tensors = drawn(batch=2, frames=9, hidden=18)
+    if not autocast:
+        tensors = {name: tensor.bfloat16() for name, tensor in tensors.items()}
+    options = {"kernel_size": 3, "stride": 2, "sequence": "hidden", "reduce": reduce}
+    with ops.use_backend("triton"), torch.autocast(DEVICE, torch.bfloat16, enabled=autocast):
+        alone = ops.windowed_lstm(**tensors, **options)
+        y = ops.windowed_lstm(**{name: tensor.requires_grad_() for name, tensor in tensors.items()}, **options)
+    assert y.requires_grad
+    # Two versions of a kernel may differ in which products and sums they fuse.
+    torch.testing.assert_close(y, alone, rtol=1e-5, atol=1e-5)
+
+
+@EVERY_TILE
+def test_activation_checkpointing_gives_the_same_gradients():
+    leaves = [tensor.requires_grad_() for tensor in drawn(batch=2, frames=9, hidden=18).values()]
+    operation = OPERATIONS["cell-last"]
+    with ops.use_backend("triton"):
+        results = [operation(*leaves), checkpoint(operation, *leaves, use_reentrant=False)]
+        first, second = [torch.autograd.grad(y.square().sum(), leaves) for y in results]
     for one, other in zip(first, second, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-6)
 

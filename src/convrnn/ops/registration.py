@@ -122,9 +122,9 @@ _PLAIN = {Tensor, torch.nn.Parameter, type(None)}
 
 
 def is_traced(operands: CellOperands) -> bool:
-    """Whether PyTorch has to see a call as an operation for other reasons than to differentiate it, as compilers do.
+    """Whether PyTorch has to see a call as an operation to compile, trace, count or profile it.
 
-    Otherwise its dispatcher, which takes as long as a short sequence, is not needed.
+    Otherwise its dispatcher, which takes as long as a short sequence, is needed at most for a gradient.
     """
     return (
         torch.compiler.is_compiling()

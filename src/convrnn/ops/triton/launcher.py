@@ -1,4 +1,4 @@
-"""Launching kernels with little work in Python, which on few windows takes longer than the kernels themselves."""
+"""Launching kernels with little overhead in Python, which for few windows exceeds the time of the kernels."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +12,7 @@ from torch import Tensor
 from convrnn.ops.triton import tiles
 
 _LARGEST = 2**31
-"""From here on Triton takes an integer for one of 64 bits."""
+"""The first integer that Triton passes to a kernel in 64 bits."""
 
 Getter = Callable[[Mapping[str, Any]], tuple[Any, ...]]
 
@@ -24,8 +24,8 @@ class _Parameters:
     Attributes:
         all: All of them, in order.
         tensors: The tensors.
-        sizes: The integers for whose values Triton does not compile the kernel anew.
-        constants: Those for whose values it does.
+        sizes: The integers; only their width, 32 or 64 bits, needs another version of the kernel.
+        constants: The compile-time constants.
     """
 
     all: Getter
@@ -50,8 +50,10 @@ def _getter(names: Sequence[str]) -> Getter:
 
 
 def variant(of: _Parameters, arguments: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What tells apart the arguments for which Triton compiles a kernel anew."""
-    found: list[Any] = [of.constants(arguments), max(of.sizes(arguments)) < _LARGEST]
+    """Everything in the arguments that Triton compiles separate versions of a kernel for."""
+    sizes = of.sizes(arguments)
+    wide = max(sizes) >= _LARGEST and tuple(size >= _LARGEST for size in sizes)
+    found: list[Any] = [of.constants(arguments), wide]
     for tensor in of.tensors(arguments):
         if tensor is None:
             found.append(None)
@@ -72,17 +74,17 @@ def launch(
 ) -> None:
     """Launch this many programs of a kernel on the tensors' device and its current stream.
 
-    The first launch goes through Triton, which compiles the kernel; later ones find what it compiled.
+    The first launch goes through Triton, which compiles the kernel; later ones reuse the compiled kernel.
 
     Raises:
         RuntimeError: the tensors are not on a GPU.
     """
     tensor = next(argument for argument in arguments.values() if isinstance(argument, Tensor))
     device = tensor.device
-    if device.type != "cuda":
-        if not tiles.INTERPRETED:
-            raise RuntimeError(f"the Triton kernels are for the GPU, but the tensors are on {device}")
+    if tiles.INTERPRETED:
         kernel[programs](**arguments, num_warps=warps, num_stages=stages)
+    elif device.type != "cuda":
+        raise RuntimeError(f"the Triton kernels are for the GPU, but the tensors are on {device}")
     elif device.index != torch.cuda.current_device():
         with torch.cuda.device(device):
             launch(kernel, programs, arguments, warps, stages)

@@ -1,6 +1,7 @@
 """The LSTM over windows step by step: in each step PyTorch's matrix product for all windows, and a kernel for the rest.
 
-It is used for weights that do not fit on the chip, and for float32 products, in which Triton is slower than cuBLAS.
+It is used for many windows whose weights do not fit on the chip, or whose products are in float32, in which Triton is
+slower than cuBLAS; and for many units.
 """
 
 from collections.abc import Sequence

@@ -31,7 +31,7 @@ class Tile:
             "sequence" for whole sequences.
         rows: Number of windows or whole sequences.
         units: Number of hidden units; all of them if the weights are resident.
-        inner: For whole sequences, the inner dimension of one product.
+        inner: Inner dimension of one product, where the weights are read in blocks: "streamed" and "sequence".
         warps: Number of warps of 32 threads.
         stages: Pipeline stages of a loop, one more than the number of loads in flight.
         inputs: Number of features, all of them, if the input weights are resident too; otherwise 0, and frames are
@@ -78,8 +78,8 @@ def choose(rows: int, hidden: int, features: int | None, dtype: torch.dtype, dev
 
     The sizes were the fastest of those tried on an H100, with 100 units and 100,000 windows, forward and backward pass
     together. The weights are resident if tensor cores multiply them and they fit into shared memory: those of 128 units
-    in 2 bytes on data-centre GPUs, of 64 on others, or of 64 in 4 bytes (TF32). Otherwise a program computes one step
-    of 2048 states.
+    in 2 bytes on data-centre GPUs, of 64 on others, or of 64 in 4 bytes (TF32). Otherwise, few windows of at most 256
+    units are streamed; of many, or with more units, a program computes one step of 2048 states.
 
     Args:
         rows: Number of windows.

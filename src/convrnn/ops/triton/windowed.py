@@ -34,13 +34,13 @@ def _forward(operands: LSTMOperands, windows: Windows, dtype: torch.dtype) -> Te
 def _forward_keeping(
     operands: LSTMOperands, windows: Windows, dtype: torch.dtype, with_x: bool | None = None
 ) -> tuple[Tensor, States | None]:
-    """The features, and for few windows, unless ``with_x`` is None, what a backward pass then need not compute again.
+    """The features, and for few windows, unless ``with_x`` is None, the states that a backward pass needs.
 
     Args:
         operands: The operands, not prepared.
         windows: Options of the windows.
         dtype: Dtype of the features.
-        with_x: Whether the backward pass computes a gradient of x.
+        with_x: Whether a backward pass will compute a gradient of x; None if there will be none.
     """
     operands = prepare(operands)
     call = Call.of(operands, windows)
@@ -50,12 +50,13 @@ def _forward_keeping(
     y = new_result(operands, call.shape, dtype)
     if not call.rows:
         return y, None
-    states, with_frames = None, with_x is not None and keeps_frames(call, with_x)
+    states, with_frames = None, False
     if tile.kind == "streamed" and with_x is not None:
+        with_frames = keeps_frames(call, with_x)
         states = States.new(operands, call, with_frames=with_frames)
     # A stepwise reduction accumulates in the result, which must not be rounded after every step.
     exact = y.float() if windows.reduce in ("mean", "max") and tile.kind == "stepwise" else y
-    forward(operands, call, y=exact, states=states, with_frames=states is not None and with_frames)
+    forward(operands, call, y=exact, states=states, with_frames=with_frames)
     return exact.to(dtype), states
 
 
@@ -114,9 +115,9 @@ _operation_backward.register_autograd(refuse_second_derivative("Triton LSTM kern
 
 
 class _Unobserved(torch.autograd.Function):
-    """The operation without PyTorch's dispatcher, whose part of a call takes longer than the kernels on few windows.
+    """The operation without PyTorch's dispatcher, whose overhead exceeds the time of the kernels on few windows.
 
-    For few windows it keeps the states of the forward pass, which the operation itself does not.
+    For few windows it also keeps the states of the forward pass; the operation computes them again.
     """
 
     @staticmethod
@@ -130,7 +131,9 @@ class _Unobserved(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad_y: Tensor) -> tuple[Any, ...]:  # noqa: ANN401
-        tensors, kept = ctx.saved_tensors[:_TENSORS], ctx.saved_tensors[_TENSORS:]
+        # Read once: activation checkpointing lets no tensor be read twice.
+        saved = ctx.saved_tensors
+        tensors, kept = saved[:_TENSORS], saved[_TENSORS:]
         windows, with_x = ctx.windows, ctx.needs_input_grad[2]
         if torch.is_grad_enabled():
             found = _operation_backward(grad_y, *tensors, *windows.options, with_x)

@@ -215,7 +215,7 @@ def weight_tile(weight, GATE: tl.constexpr, inner, unit, H: tl.constexpr, DEPTH:
 def four_weight_tiles(weight_hh, inner, block, H: tl.constexpr, UNITS: tl.constexpr):
     """All gates' weights of the units starting at ``block``: ``[inner, units * 4]``, a unit's gates side by side.
 
-    They lie so in memory too, ``[H, H, 4]``: in any other order threads would compete for banks of shared memory.
+    They are stored in this order, ``[H, H, 4]``: in another, threads would compete for banks of shared memory.
     """
     column = 4 * block + tl.arange(0, 4 * UNITS)
     at = weight_hh + inner[:, None] * (4 * H) + column[None, :]

@@ -1,4 +1,4 @@
-"""Windows whose recurrent weights do not fit on the chip: one step of all windows, with cuBLAS for the product.
+"""Many windows whose weights do not fit on the chip: one step of all windows, with cuBLAS for the product.
 
 A program takes a tile of windows and units through the step.
 """

@@ -1,7 +1,7 @@
 """Few windows whose weights do not fit on the chip: all steps in one launch, with the weights read again in every step.
 
-A program takes a tile of windows with all their units, ``UNITS``, a power of 2, at least H, through all steps. What one
-step hands to the product of the next goes through memory, from where it is read in blocks of ``INNER``.
+A program takes a tile of windows with all their units through all steps; ``UNITS``, a power of 2, is at least H. The
+operand of the next step's product is written to memory and read from there in blocks of ``INNER``.
 """
 
 import triton
@@ -139,7 +139,8 @@ def forward(
             operand = rounded(h, dtype, PRECISION)
             if gates is not None:
                 store_gate(gates + here * (4 * H), row, unit, o, inside, 3, H, PRECISION)
-                h = operand.to(tl.float32)
+            if REDUCE == "max":
+                h = operand.to(tl.float32)  # the backward pass compares what was stored with the largest
             tl.debug_barrier()  # no thread may still be reading what others now overwrite
             store_state(own_hidden + hidden_step, row, unit, operand, inside, PITCH, PRECISION)
             tl.debug_barrier()  # other threads read it
