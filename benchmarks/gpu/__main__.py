@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from benchmarks import report
-from benchmarks.gpu import commands, device, epoch, sequences, windowed
+from benchmarks.gpu import commands, device, eager, epoch, sequences, windowed
 from benchmarks.gpu.settings import PRECISIONS, Settings
 from benchmarks.report import Section
 from convrnn.ops.triton import tiles
@@ -17,6 +17,7 @@ from convrnn.ops.triton import tiles
 SECTIONS: dict[str, Callable[[Settings], Section]] = {
     "command": commands.command,
     "table": commands.table,
+    "eager": eager.run,
     "windowed": windowed.run,
     "sequences": sequences.run,
     "epoch": epoch.run,
@@ -32,6 +33,7 @@ float64; a peer with a wrong answer is not timed, and the exit code is 1.
 sections:
   command     an epoch by convrnn compare itself
   table       a table of 100 runs by convrnn compare itself
+  eager       a layer called from Python, with 128 to 20,000 windows
   windowed    the windowed LSTM of the paper's front end
   sequences   the LSTM over whole sequences
   epoch       an epoch of the paper's CLSTM model, the corpus on the GPU"""

@@ -2,7 +2,7 @@
 
 import functools
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -10,7 +10,7 @@ import torch
 from benchmarks.compare import Contender
 from benchmarks.gpu import memory
 from benchmarks.gpu.device import Rates, Work, measure_rates
-from benchmarks.gpu.peers import PEERS, Prepared, fitted, moved
+from benchmarks.gpu.peers import PEERS, Peer, Prepared, fitted, moved
 from benchmarks.gpu.settings import Precision, Settings
 from benchmarks.gpu.tables import comparison_table
 from benchmarks.gpu.timing import compare
@@ -60,7 +60,7 @@ def work(problem: Problem, training: bool, itemsize: int) -> Work:
 
 
 def contenders(
-    problem: Problem, training: bool, precision: Precision, compiled: bool
+    problem: Problem, training: bool, precision: Precision, compiled: bool, peers: Sequence[Peer] = PEERS
 ) -> tuple[list[Contender], list[Prepared]]:
     """The peers on a problem."""
     variants = [problem, replace(problem, as_torch=True)]
@@ -71,7 +71,7 @@ def contenders(
     # Functions compiled for other sizes would count towards the recompilation limit.
     torch.compiler.reset()
     found, prepared = [], []
-    for peer in PEERS:
+    for peer in peers:
         if peer.only not in (None, precision.dtype) or (peer.compiled and not compiled):
             continue
         # Each peer gets its own copy: what torch.compile recorded keeps nodes of its parameters' gradients, which
@@ -86,7 +86,8 @@ def contenders(
     return found, prepared
 
 
-def _redraw(prepared: list[Prepared], features: int) -> None:
+def redraw(prepared: list[Prepared], features: int) -> None:
+    """Draw new frames."""
     with torch.no_grad():
         for x in {id(ready.x): ready.x for ready in prepared}.values():
             x[..., :features].normal_()
@@ -111,7 +112,7 @@ def run(settings: Settings) -> Section:
                         case,
                         found,
                         settings.effort,
-                        refresh=functools.partial(_redraw, prepared, k),
+                        refresh=functools.partial(redraw, prepared, k),
                         floor=rates[precision.name].floor(needed),
                         flops=needed.flops,
                     )
