@@ -119,7 +119,10 @@ def _choose(
                 tile = Tile("resident", rows_at_once, units, 0, warps, stages=1, inputs=inputs, programs=processors)
     if tile.kind == "stepwise" and units <= _MOST_STREAMED_UNITS and rows <= _STREAMED_ROWS * processors:
         inner, stages = (16, 3 if units <= 128 else 2) if products in ("ieee", "upcast") else (32, 2)
-        return Tile("streamed", 16, units, inner, 8, stages)
+        for inner_that_fits in (inner, 16):
+            streamed = Tile("streamed", 16, units, inner_that_fits, 8, stages)
+            if _loads(streamed, dtype) <= shared:
+                return streamed
     # Few windows are spread over the whole chip, down to 16 per tile, the minimum side of a product.
     while tile.rows > 16 and rows < tile.rows * processors:
         tile = replace(tile, rows=tile.rows // 2)
@@ -146,9 +149,12 @@ def choose_step(batch: int, hidden: int, dtype: torch.dtype, device: torch.devic
     tile = Tile("sequence", rows=16, units=16, inner=64, warps=4, stages=3)
     while tile.rows < 64 and not run_together(directions * -(-batch // tile.rows) * -(-hidden // tile.units), device):
         tile = replace(tile, rows=2 * tile.rows)
-    # The backward pass has the operands of four products in shared memory, for all loads in flight.
-    operands = 4 * (tile.stages - 1) * (tile.rows + tile.units) * dtype.itemsize
-    return tile if operands * tile.inner <= _chip(device)[0] else replace(tile, inner=tile.inner // 2)
+    return tile if _loads(tile, dtype) <= _chip(device)[0] else replace(tile, inner=tile.inner // 2)
+
+
+def _loads(tile: Tile, dtype: torch.dtype) -> int:
+    """Bytes of shared memory for the loads in flight: in the backward pass, the operands of one product per gate."""
+    return 4 * (tile.stages - 1) * (tile.rows + tile.units) * tile.inner * dtype.itemsize
 
 
 _FEW_FEATURES = 32
