@@ -285,3 +285,11 @@ def add_to_sums(sums, NUMBER: tl.constexpr, value, unit, H: tl.constexpr):
     """Add a tile's sum ``[units]`` to one of this program's own vectors ``[programs, 4, H]``."""
     at = sums + (tl.program_id(0) * 4 + NUMBER) * H + unit
     tl.store(at, tl.load(at, mask=unit < H, other=0.0) + value, mask=unit < H)
+
+
+@triton.jit
+def add_peepholes_to_sums(sums, da_i, da_f, da_o, c_before, c, unit, H: tl.constexpr):
+    """Add a step's gradients of the three peepholes, summed over its rows."""
+    add_to_sums(sums, 0, tl.sum(da_i * c_before, 0), unit, H)
+    add_to_sums(sums, 1, tl.sum(da_f * c_before, 0), unit, H)
+    add_to_sums(sums, 2, tl.sum(da_o * c, 0), unit, H)

@@ -8,6 +8,7 @@ import triton
 import triton.language as tl
 
 from convrnn.ops.triton.kernels.cell import (
+    add_peepholes_to_sums,
     add_to_sums,
     cell_gradient,
     four_gates,
@@ -263,9 +264,7 @@ def backward(
         store_gates(gates, here, unit, da_i, da_f, da_g, da_o, inside, H, PRECISION)
         store_state(carried, row, unit, dc, inside, H, PRECISION)
         if weight_peephole is not None:
-            add_to_sums(sums, 0, tl.sum(da_i * c_before, 0), unit, H)
-            add_to_sums(sums, 1, tl.sum(da_f * c_before, 0), unit, H)
-            add_to_sums(sums, 2, tl.sum(da_o * c, 0), unit, H)
+            add_peepholes_to_sums(sums, da_i, da_f, da_o, c_before, c, unit, H)
         if initial_cell is not None:
             if step == 0:
                 add_to_sums(sums, 3, tl.sum(dc, 0), unit, H)
