@@ -26,8 +26,9 @@ needs_triton = pytest.mark.skipif(tiles.MISSING is not None, reason="Triton is n
 
 
 def run_kernel_tests(**environment):
-    """``triton_kernels.py`` in a process of its own: the interpreter is chosen when a kernel is decorated."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(HERE / "triton_kernels.py")]
+    """Two files of tests in a process of their own: the interpreter is chosen when a kernel is decorated."""
+    files = [str(HERE / name) for name in ("triton_kernels.py", "triton_calls.py")]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "triton_cases", *files]
     path = os.pathsep.join([str(HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
     without = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     done = subprocess.run(

@@ -79,7 +79,7 @@ def forward(
         "y": y,
         "largest": None if states is None else states.largest,
     }
-    # Outside the loop, because with few windows the Python code dominates the time of a step.
+    # Outside the loop, to keep Python's part of a step short.
     factors, hiddens, cells = hidden[..., : call.hidden].unbind(), hidden.unbind(), cell.unbind()
     for step in range(call.kernel_size):
         product = None
