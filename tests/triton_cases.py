@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from convrnn import ops
+from convrnn.ops.operands import LSTMOperands
 from convrnn.ops.triton import tiles
 from convrnn.ops.triton.tiles import Tile
 from operations import draw_float32, values_and_gradients
@@ -24,12 +25,26 @@ TILES = {
 SEQUENCES = ("hidden", "cell")
 REDUCTIONS = ("last", "mean", "max", "none")
 OPTIONAL = ("bias", "weight_peephole", "initial_hidden", "initial_cell")
+
+
+def there_and_back(x, *parameters, lengths=None, **named):
+    """The features of :func:`convrnn.ops.windowed_bilstm` side by side.
+
+    The parameters of the backward direction have names with a suffix; without any they are those of the forward one.
+    """
+    windows = {name: named.pop(name) for name in ("kernel_size", "stride", "sequence", "reduce") if name in named}
+    backward = {name.removesuffix("_reverse"): named.pop(name) for name in list(named) if name.endswith("_reverse")}
+    forward = dict(zip(LSTMOperands.tensor_names[1:], parameters, strict=False)) | named
+    return torch.cat(ops.windowed_bilstm(x, forward, backward or forward, lengths=lengths, **windows), dim=-1)
+
+
 OPERATIONS = {
     "lstm": ops.lstm,
     "cell-last": functools.partial(ops.windowed_lstm, kernel_size=3, stride=2),
     "hidden-max": functools.partial(ops.windowed_lstm, kernel_size=3, stride=2, reduce="max", sequence="hidden"),
     "cell-mean": functools.partial(ops.windowed_lstm, kernel_size=3, stride=2, reduce="mean"),
     "hidden-none": functools.partial(ops.windowed_lstm, kernel_size=3, stride=2, reduce="none", sequence="hidden"),
+    "both-max": functools.partial(there_and_back, kernel_size=3, stride=2, reduce="max"),
 }
 EVERY_OPERATION = pytest.mark.parametrize(
     ("tile", "operation"),

@@ -14,7 +14,7 @@ _CONTROL = dict.fromkeys([*range(32), *range(127, 160)], "\N{REPLACEMENT CHARACT
 def one_sentence(text: str, most: int = 300) -> str:
     r"""Text on one line, without URLs, shortened if it is too long.
 
-    The middle of the longest word, such as a path, is cut first, to keep the end of the path and what follows it; then
+    The middles of long words, such as paths, are cut first, to keep the ends of the paths and what is said of them; then
     the middle of the whole text.
 
     Args:
@@ -26,15 +26,19 @@ def one_sentence(text: str, most: int = 300) -> str:
         '1 validation error Input should be valid'
         >>> one_sentence(f"/data/{'x' * 100}/a.wav: is empty", 60)
         '/data/xxxxxxxxxx…xxxxxxxxxxxxxxxxxxxxxxxxxxx/a.wav: is empty'
+        >>> one_sentence(f"/data/{'x' * 100}/a.wav: is not in /data/{'y' * 50}/list.csv", 90)
+        '/data/x…xxxxxxx/a.wav: is not in /data/yyyyyyyyyyyy…yyyyyyyyyyyyyyyyyyyyyyyyyyyyy/list.csv'
     """
     text = " ".join(_URL.sub("", text).split()).translate(_CONTROL)
     excess = len(text) - most
     if excess <= 0:
         return text
     words = text.split(" ")
-    longest = max(range(len(words)), key=lambda place: len(words[place]))
-    # If the longest word is below a third, the text is long because of its many words.
-    words[longest] = _without_middle(words[longest], max(len(words[longest]) - excess, most // 3))
+    for place in sorted(range(len(words)), key=lambda place: -len(words[place])):
+        # If its words are short, the text is long because they are many.
+        kept = min(len(words[place]), max(len(words[place]) - excess, most // 4))
+        excess -= len(words[place]) - kept
+        words[place] = _without_middle(words[place], kept)
     return _without_middle(" ".join(words), most)
 
 

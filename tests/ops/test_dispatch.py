@@ -12,7 +12,7 @@ from operations import WINDOWED, draw, draw_float32
 
 
 def test_only_the_operations_and_use_backend_are_public():
-    windowed = ["windowed_gru", "windowed_lstm", "windowed_rnn"]
+    windowed = ["windowed_bilstm", "windowed_gru", "windowed_lstm", "windowed_rnn"]
     assert ops.__all__ == ["bilstm_hidden", "gru", "lstm", "lstm_hidden", "rnn", "use_backend", *windowed]
 
 

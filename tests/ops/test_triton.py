@@ -17,7 +17,7 @@ from convrnn.ops import cudnn, dispatch, triton
 from convrnn.ops.operands import LSTMOperands, Windows
 from convrnn.ops.triton import launcher, tiles
 from convrnn.ops.triton.tiles import Tile
-from convrnn.ops.triton.windowed import windowed_lstm
+from convrnn.ops.triton.windowed import windowed_bilstm, windowed_lstm
 from operations import draw_float32, values_and_gradients
 
 HERE = Path(__file__).parent
@@ -85,6 +85,16 @@ def training(reduce, sequence="cell", kernel_size=5):
 
     def operation(*tensors):
         return windowed_lstm(LSTMOperands(*tensors), Windows(kernel_size, 2, sequence, reduce, False))
+
+    return operation
+
+
+def windowed_both(reduce):
+    """Both directions, without PyTorch's dispatcher."""
+
+    def operation(*tensors):
+        operands = LSTMOperands(*tensors)
+        return torch.stack(windowed_bilstm(operands, operands, Windows(5, 2, "cell", reduce, False)))
 
     return operation
 
@@ -165,10 +175,25 @@ LONG = {"batch": 32, "frames": 1, "features": 100, "hidden": 256}
             {"streamed"},
             id="few-windows-small-chip",
         ),
+        pytest.param(
+            H100,
+            windowed_both("last"),
+            "highest",
+            torch.bfloat16,
+            PAPERS | {"batch": 128},
+            {"resident"},
+            id="both-bf16",
+        ),
+        pytest.param(
+            H100, windowed_both("max"), "highest", torch.float32, PAPERS | {"batch": 32}, {"streamed"}, id="both-few"
+        ),
+        pytest.param(
+            H100, windowed_both("last"), "high", torch.float32, PAPERS | {"batch": 256}, {"stepwise"}, id="in-turn"
+        ),
         pytest.param(H100, whole, "highest", torch.float32, LONG, {"sequence"}, id="whole"),
-        pytest.param(H100, both, "highest", torch.float32, LONG, {"sequence"}, id="both"),
+        pytest.param(H100, both, "highest", torch.float32, LONG, {"sequence"}, id="both-whole"),
         pytest.param(RTX, whole, "highest", torch.float32, LONG | {"batch": 600}, {"sequence"}, id="whole-small-chip"),
-        pytest.param(H100, both, "highest", torch.bfloat16, LONG, {"sequence"}, id="both-bf16"),
+        pytest.param(H100, both, "highest", torch.bfloat16, LONG, {"sequence"}, id="both-whole-bf16"),
     ],
 )
 def test_kernels_compile_for_gpus_and_fit_them(monkeypatch, tmp_path, gpu, operation, precision, dtype, sizes, kernels):
@@ -229,6 +254,7 @@ def test_compiled_kernels_are_told_apart_as_triton_does():
 
     numbers = {"sequences": 2, "frames": 9, "windows": 4, "stride": 2, "first": 0, "step": 1}
     constants = {"KERNEL_SIZE": 3, "MOST": 2, "COLUMNS": 8, "PRECISION": "ieee", "ROWS": 16, "BLOCK": 128}
+    constants["DIRECTIONS"] = 1
     aligned, others = torch.zeros(64), torch.zeros(65)[1:]
     usual = {"gradients": aligned, "total": torch.zeros(64), **numbers, **constants}
 

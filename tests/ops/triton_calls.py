@@ -14,7 +14,7 @@ from triton_cases import DEVICE, EVERY_TILE, OPERATIONS, OPTIONAL, REDUCTIONS, T
 
 
 @pytest.mark.parametrize("tile", [name for name in TILES if name != "streamed"], indirect=True)
-@pytest.mark.parametrize("name", ["cell-last", "hidden-max"])
+@pytest.mark.parametrize("name", ["cell-last", "hidden-max", "both-max"])
 def test_many_windows_keep_nothing_for_the_backward_pass(name):
     tensors = {key: tensor.requires_grad_() for key, tensor in drawn(batch=2, frames=9, hidden=18).items()}
     inputs, saved = {tensor.untyped_storage().data_ptr() for tensor in tensors.values()}, []
@@ -30,7 +30,7 @@ def test_many_windows_keep_nothing_for_the_backward_pass(name):
 
 
 @EVERY_TILE
-@pytest.mark.parametrize("name", ["cell-last", "hidden-max"])
+@pytest.mark.parametrize("name", ["cell-last", "hidden-max", "both-max"])
 def test_a_second_backward_pass_gives_the_same_gradients(name):
     # The first overwrites what the forward pass kept.
     leaves = [tensor.requires_grad_() for tensor in drawn(batch=2, frames=9, hidden=18).values()]
@@ -58,9 +58,10 @@ def test_results_do_not_depend_on_whether_gradients_are_wanted(reduce, autocast)
 
 
 @EVERY_TILE
-def test_activation_checkpointing_gives_the_same_gradients():
+@pytest.mark.parametrize("name", ["cell-last", "both-max"])
+def test_activation_checkpointing_gives_the_same_gradients(name):
     leaves = [tensor.requires_grad_() for tensor in drawn(batch=2, frames=9, hidden=18).values()]
-    operation = OPERATIONS["cell-last"]
+    operation = OPERATIONS[name]
     with ops.use_backend("triton"):
         results = [operation(*leaves), checkpoint(operation, *leaves, use_reentrant=False)]
         first, second = [torch.autograd.grad(y.square().sum(), leaves) for y in results]
@@ -69,19 +70,20 @@ def test_activation_checkpointing_gives_the_same_gradients():
 
 
 @EVERY_TILE
-@pytest.mark.parametrize("name", ["cell-last", "hidden-max", "cell-mean", "hidden-none"])
+@pytest.mark.parametrize("name", ["cell-last", "hidden-max", "cell-mean", "hidden-none", "both-max"])
 def test_a_call_that_is_traced_gives_the_same_values_and_gradients(name):
     tensors = drawn(batch=2, frames=9, hidden=18)
     expected = run(OPERATIONS[name], tensors)
     with torch.profiler.profile() as profiler:
         found = run(OPERATIONS[name], tensors)
-    assert "convrnn::triton_windowed_lstm" in {event.name for event in profiler.events()}
+    traced = "triton_windowed_bilstm" if name == "both-max" else "triton_windowed_lstm"
+    assert f"convrnn::{traced}" in {event.name for event in profiler.events()}
     for key, value in expected.items():
         torch.testing.assert_close(found[key], value, rtol=1e-6, atol=1e-6)
 
 
 def test_second_derivatives_are_refused_with_advice():
-    for operation in (OPERATIONS["cell-last"], ops.lstm):
+    for operation in (OPERATIONS["cell-last"], OPERATIONS["both-max"], ops.lstm):
         tensors = drawn(batch=2, frames=5, hidden=4)
         x = tensors["x"].requires_grad_()
         with ops.use_backend("triton"):
@@ -116,19 +118,18 @@ def test_layers_and_compiled_layers_equal_the_references(make_layer):
 
 
 @pytest.mark.parametrize("everything", [True, False])
-@pytest.mark.parametrize("name", ["triton_windowed_lstm", "triton_lstm", "triton_bilstm"])
+@pytest.mark.parametrize("name", ["triton_windowed_lstm", "triton_windowed_bilstm", "triton_lstm", "triton_bilstm"])
 def test_registered_operations_keep_pytorchs_rules(name, everything):
     tensors = drawn(batch=2, frames=5, hidden=4, without=() if everything else OPTIONAL)
     leaves = [None if tensor is None else tensor.requires_grad_() for tensor in tensors.values()]
     lengths = torch.tensor([5, 2], device=DEVICE) if everything else None
     options = (3, 2, "hidden", "max") if everything else (2, 1, "cell", "last")
+    backward = [None if leaf is None else leaf.detach().clone().requires_grad_() for leaf in leaves[1:]]
     arguments = {
         "triton_windowed_lstm": (*leaves, lengths, *options, everything, torch.float32),
+        "triton_windowed_bilstm": (*leaves, lengths, *options, False, *backward, torch.float32),
         "triton_lstm": (*leaves, lengths, everything),
-        "triton_bilstm": (
-            *(*leaves, lengths),
-            *(None if leaf is None else leaf.detach().clone().requires_grad_() for leaf in leaves[1:]),
-        ),
+        "triton_bilstm": (*leaves, lengths, *backward),
     }[name]
     torch.library.opcheck(getattr(torch.ops.convrnn, name).default, arguments)
 

@@ -14,6 +14,7 @@ import torch
 
 from convrnn import ops
 from convrnn.ops import geometry
+from convrnn.ops.triton import launcher
 from operations import OUTPUTS, draw_lengths, outputs_of, same
 from triton_cases import (
     DEVICE,
@@ -27,6 +28,7 @@ from triton_cases import (
     drawn,
     errors,
     run,
+    there_and_back,
 )
 
 WINDOWED_SIZES = [
@@ -118,6 +120,52 @@ def test_both_directions_equal_the_references_in_float64(everything):
     assert same(call(), call())
 
 
+@EVERY_TILE
+@pytest.mark.parametrize(
+    ("sequence", "reduce", "without"),
+    [
+        (*case, without)
+        for case, without in zip(
+            itertools.product(SEQUENCES, REDUCTIONS),
+            itertools.cycle([(), ("bias", "initial_hidden"), ("weight_peephole", "initial_cell")]),
+        )
+    ],
+    ids=str,
+)
+def test_windows_in_both_directions_equal_the_references_in_float64(sequence, reduce, without):
+    options = {"kernel_size": 3, "stride": 2, "sequence": sequence, "reduce": reduce}
+    tensors = drawn_for_both(batch=3, frames=17, features=7, hidden=21, without=without)
+    if without:
+        # 24 windows are two tiles; one sequence contains none.
+        options["lengths"] = torch.tensor([17, 8, 0], device=DEVICE)
+    mask = distinct(there_and_back, tensors, options, 1e-5)
+    expected = run(there_and_back, tensors, "reference", dtype=torch.float64, mask=mask, **options)
+    found = [errors(run(there_and_back, tensors, mask=mask, **options), expected)]
+    # Without a gradient of x, frames may lie beside the hidden states.
+    operation, x = functools.partial(there_and_back, tensors.pop("x")), expected.pop("gradient of x")
+    assert x.any()
+    found.append(errors(run(operation, tensors, mask=mask, **options), expected))
+    assert not [(name, error) for each in found for name, error in each.items() if not error <= 1e-5]
+
+
+@EVERY_TILE
+def test_windows_in_both_directions_with_weights_for_each_position():
+    tensors = drawn_for_both(batch=2, frames=9, features=5, hidden=14, positions=3)
+    call = functools.partial(run, there_and_back, tensors, kernel_size=3, stride=2)
+    found = errors(call(), call(backend="reference", dtype=torch.float64))
+    assert not {name: error for name, error in found.items() if not error <= 1e-5}
+
+
+@pytest.mark.parametrize("tile", ["resident", "streamed"], indirect=True)
+def test_both_directions_of_windows_take_one_launch(monkeypatch):
+    launches, launch = [], launcher.launch
+    monkeypatch.setattr(launcher, "launch", lambda *arguments: launches.append(arguments[0]) or launch(*arguments))
+    tensors = drawn(batch=2, frames=9, hidden=14)
+    with ops.use_backend("triton"):
+        OPERATIONS["both-max"](**tensors)
+    assert len(launches) == 1
+
+
 @pytest.mark.parametrize("wanted", [["x"], ["weight_hh_reverse"], ["bias", "initial_cell_reverse"]], ids=str)
 def test_gradients_of_some_tensors_of_both_directions_equal_those_of_all(wanted):
     tensors = drawn_for_both(batch=2, frames=5, hidden=14)
@@ -139,6 +187,10 @@ def test_both_directions_need_the_same_parameters():
     ):
         with pytest.raises(ValueError, match=sentence):
             torch.ops.convrnn.triton_bilstm(*tensors.values(), None, *changed.values())
+        with pytest.raises(ValueError, match=sentence):
+            torch.ops.convrnn.triton_windowed_bilstm(
+                *(*tensors.values(), None), *(3, 2, "cell", "last", False), *changed.values(), torch.float32
+            )
 
 
 # The unit roundoff: the largest relative error of rounding a number to the dtype.
@@ -157,7 +209,7 @@ def test_half_precision_operands_cost_few_roundings(operation, dtype):
     """
     tensors = {name: t.to(dtype).float() for name, t in drawn(batch=3, frames=9, features=7, hidden=29).items()}
     options = operation.keywords if isinstance(operation, functools.partial) else {}
-    mask = distinct(ops.windowed_lstm, tensors, options, 8 * ROUNDOFF[dtype])
+    mask = distinct(getattr(operation, "func", operation), tensors, options, 8 * ROUNDOFF[dtype])
     exact = run(operation, tensors, backend="reference", dtype=torch.float64, mask=mask)
     found = errors(run(operation, tensors, dtype=dtype, mask=mask), exact)
     plain = errors(run(operation, tensors, backend="reference", dtype=dtype, mask=mask), exact)
@@ -223,7 +275,8 @@ def test_padding_affects_neither_outputs_nor_gradients(operation, options):
     for padding in (0.0, torch.nan):
         tensors = drawn(batch=3, frames=5, hidden=14, positions=positions)
         tensors["x"][~inside] = padding
-        results.append(run(operation, tensors, lengths=lengths, reverse=options.get("reverse", False)))
+        direction = {} if operation is OPERATIONS["both-max"] else {"reverse": options.get("reverse", False)}
+        results.append(run(operation, tensors, lengths=lengths, **direction))
     assert not results[0]["gradient of x"][~inside].any()
     assert results[0]["gradient of x"].any()
     for name in OUTPUTS & results[0].keys():

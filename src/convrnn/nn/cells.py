@@ -104,8 +104,10 @@ class Cell:
             backends; None runs the step.
         sequence_operation: A function like :func:`convrnn.ops.gru` that computes the hidden states of whole sequences;
             None if the cell only reads windows.
-        bidirectional_operation: A function like :func:`convrnn.ops.bilstm_hidden` that does so in both directions;
-            None if they are computed one after the other.
+        bidirectional_operation: A function like :func:`convrnn.ops.windowed_bilstm` that computes the cell over every
+            window in both directions; None if they are computed one after the other.
+        bidirectional_sequence_operation: Likewise for whole sequences, a function like
+            :func:`convrnn.ops.bilstm_hidden`.
         torch: PyTorch's own module, if there is one.
         tensor_names: Every parameter that the cell can have, in the order in which a layer registers them; not an
             argument.
@@ -127,7 +129,8 @@ class Cell:
     options: tuple[CellOption, ...] = ()
     operation: Callable[..., Tensor] | None = None
     sequence_operation: Callable[..., Tensor] | None = None
-    bidirectional_operation: Callable[..., Tensor] | None = None
+    bidirectional_operation: Callable[..., tuple[Tensor, Tensor]] | None = None
+    bidirectional_sequence_operation: Callable[..., Tensor] | None = None
     torch: TorchModule | None = None
 
     tensor_names: tuple[str, ...] = field(init=False, repr=False, compare=False)
@@ -341,7 +344,8 @@ LSTM_CELL = Cell(
     ),
     operation=ops.windowed_lstm,
     sequence_operation=ops.lstm_hidden,
-    bidirectional_operation=ops.bilstm_hidden,
+    bidirectional_operation=ops.windowed_bilstm,
+    bidirectional_sequence_operation=ops.bilstm_hidden,
     torch=TorchModule(nn.LSTM, options={"peepholes": (False,)}),
 )
 """The LSTM with peepholes, equations 3 to 7."""

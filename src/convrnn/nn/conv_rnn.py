@@ -210,19 +210,16 @@ class ConvRNN(nn.Module):
         self, x: Tensor, lengths: Tensor | None, layer: int, stride: int, sequence: str, reduce: str
     ) -> list[Tensor]:
         """One layer's states in each direction."""
+        directions = [
+            {name: getattr(self, name + suffix) for name in self.cell.tensor_names} for suffix in self._suffixes(layer)
+        ]
+        window: dict[str, Any] = {"kernel_size": self.kernel_size, "stride": stride, "sequence": sequence}
+        window |= {"reduce": reduce, "lengths": lengths}
+        if self.bidirectional and self.cell.bidirectional_operation is not None:
+            return list(self.cell.bidirectional_operation(x, *directions, **window))
         return [
-            self.cell.over_windows(
-                x,
-                {name: getattr(self, name + suffix) for name in self.cell.tensor_names},
-                self._cell_options(),
-                kernel_size=self.kernel_size,
-                stride=stride,
-                sequence=sequence,
-                reduce=reduce,
-                lengths=lengths,
-                reverse=suffix.endswith("_reverse"),
-            )
-            for suffix in self._suffixes(layer)
+            self.cell.over_windows(x, tensors, self._cell_options(), **window, reverse=number == 1)
+            for number, tensors in enumerate(directions)
         ]
 
     def _cell_options(self) -> dict[str, Any]:

@@ -60,8 +60,8 @@ class _Recurrent(nn.Module, Generic[_Module]):
         directions = [
             {name: getattr(self, name + suffix) for name in self.cell.tensor_names} for suffix in self._suffixes()
         ]
-        if self.bidirectional and self.cell.bidirectional_operation is not None:
-            return self.cell.bidirectional_operation(x, *directions, lengths=lengths)
+        if self.bidirectional and self.cell.bidirectional_sequence_operation is not None:
+            return self.cell.bidirectional_sequence_operation(x, *directions, lengths=lengths)
         hidden = [
             self.cell.over_sequences(x, tensors, options, lengths=lengths, reverse=number == 1)
             for number, tensors in enumerate(directions)

@@ -1,13 +1,13 @@
 """Backends: implementations of the operations."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from convrnn.ops.operands import CellOperands
+from convrnn.ops.operands import CellOperands, Windows
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,17 @@ def in_turn(lstm_hidden: Callable[[Any, bool], Tensor]) -> Callable[[Any, Any], 
 
     def both(forward: Any, backward: Any) -> Tensor:  # noqa: ANN401
         return torch.cat([lstm_hidden(forward, False), lstm_hidden(backward, True)], dim=-1)
+
+    return both
+
+
+def windows_in_turn(
+    windowed_lstm: Callable[[Any, Windows], Tensor],
+) -> Callable[[Any, Any, Windows], tuple[Tensor, Tensor]]:
+    """The features of both directions, by a function that computes those of one."""
+
+    def both(forward: Any, backward: Any, windows: Windows) -> tuple[Tensor, Tensor]:  # noqa: ANN401
+        return windowed_lstm(forward, windows), windowed_lstm(backward, replace(windows, reverse=True))
 
     return both
 

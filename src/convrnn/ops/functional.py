@@ -178,6 +178,50 @@ def windowed_lstm(
     return y
 
 
+def windowed_bilstm(
+    x: Tensor,
+    forward: Mapping[str, Tensor | None],
+    backward: Mapping[str, Tensor | None],
+    *,
+    kernel_size: int,
+    stride: int = 1,
+    sequence: str = "cell",
+    reduce: str = "last",
+    lengths: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Two LSTMs over every window of frames, one of them from its last frame to its first.
+
+    On a GPU both are computed at the same time, except where every step is a launch of its own.
+
+    Args:
+        x: Frames ``[batch, frames, in]``.
+        forward: The parameters of :func:`windowed_lstm` for the forward direction, by name.
+        backward: Likewise for the backward direction, with the same names and shapes.
+        kernel_size: Frames in a window, the paper's r1.
+        stride: Frames between the starts of two windows, the paper's r2.
+        sequence: Features from the "hidden" states h or the "cell" states c.
+        reduce: "last" (each direction's own final state), "mean", "max" or "none", as in :func:`windowed_rnn`.
+        lengths: Valid frames of each sequence, int64 ``[batch]``; None is all.
+
+    Returns:
+        The features of both directions, each as of :func:`windowed_lstm`.
+
+    Raises:
+        ValueError: naming the argument whose shape, dtype or value does not fit.
+
+    Example:
+        >>> parameters = {"weight_ih": torch.randn(32, 26), "weight_hh": torch.randn(32, 8), "bias": None}
+        >>> one, other = windowed_bilstm(torch.randn(2, 9, 26), parameters, parameters, kernel_size=5, stride=2)
+        >>> one.shape, other.shape
+        (torch.Size([2, 3, 8]), torch.Size([2, 3, 8]))
+    """
+    checks.check_frames(x)
+    one, other = _both_directions(x, forward, backward, check_lengths(lengths, x))
+    run = choose("windowed_bilstm", one)
+    y: tuple[Tensor, Tensor] = run(one, other, Windows(kernel_size, stride, sequence, reduce, reverse=False))
+    return y
+
+
 def rnn(
     x: Tensor,
     weight_ih: Tensor,
@@ -372,14 +416,21 @@ def bilstm_hidden(
     weight_hh = forward["weight_hh"]
     assert weight_hh is not None
     x, lengths = _check_sequences(x, weight_hh, lengths)
-    one, other = (LSTMOperands(x, **parameters, lengths=lengths) for parameters in (forward, backward))  # type: ignore[arg-type]
-    for name, first, second in zip(one.tensor_names, one.differentiable, other.differentiable, strict=True):
-        if (None if first is None else first.shape) != (None if second is None else second.shape):
-            raise ValueError(f"{name} must have the same shape in both directions, or be None in both")
+    one, other = _both_directions(x, forward, backward, lengths)
     with _without_autocast(x):
         run = choose("bilstm_hidden", one)
         states: Tensor = run(one, other)
     return states
+
+
+def _both_directions(
+    x: Tensor, forward: Mapping[str, Tensor | None], backward: Mapping[str, Tensor | None], lengths: Tensor | None
+) -> tuple[LSTMOperands, LSTMOperands]:
+    one, other = (LSTMOperands(x, **parameters, lengths=lengths) for parameters in (forward, backward))  # type: ignore[arg-type]
+    for name, first, second in zip(one.tensor_names, one.differentiable, other.differentiable, strict=True):
+        if (None if first is None else first.shape) != (None if second is None else second.shape):
+            raise ValueError(f"{name} must have the same shape in both directions, or be None in both")
+    return one, other
 
 
 def _check_sequences(x: Tensor, weight_hh: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from convrnn.ops import reference
-from convrnn.ops.backend import Backend, Implementation, first_of, gpu_architecture, in_turn
+from convrnn.ops.backend import Backend, Implementation, first_of, gpu_architecture, in_turn, windows_in_turn
 from convrnn.ops.operands import CellOperands, Windows
 from convrnn.ops.registration import register_composite
 
@@ -47,6 +47,7 @@ def _over_sequences(function: Callable[..., Any]) -> Callable[[CellOperands, boo
     return run
 
 
+_windowed_lstm = _over_windows(reference.windowed_lstm)
 _lstm = _over_sequences(reference.lstm)
 
 
@@ -65,7 +66,8 @@ BACKEND = Backend(
     operations={
         "windowed_rnn": _over_windows(reference.windowed_rnn),
         "windowed_gru": _over_windows(reference.windowed_gru),
-        "windowed_lstm": _over_windows(reference.windowed_lstm),
+        "windowed_lstm": _windowed_lstm,
+        "windowed_bilstm": windows_in_turn(_windowed_lstm),
         "rnn": _over_sequences(reference.rnn),
         "gru": _over_sequences(reference.gru),
         "lstm": _lstm,

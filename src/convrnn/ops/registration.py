@@ -21,7 +21,8 @@ LSTM = LSTMOperands.schema
 WINDOWS = "SymInt kernel_size, SymInt stride, str sequence, str reduce, bool reverse"
 """The part of a schema that becomes :class:`Windows`; it directly follows the operands."""
 
-_OPTIONS = WINDOWS.count(",") + 1
+OPTIONS = WINDOWS.count(",") + 1
+"""Number of the options of :class:`Windows`."""
 
 _library = torch.library.Library("convrnn", "FRAGMENT")
 
@@ -104,7 +105,7 @@ class Operation:
         operands = self._operands(*flat[self._first : self._after])
         if not self._windowed:
             return (*flat[: self._first], operands, *flat[self._after :])
-        options = self._after + _OPTIONS
+        options = self._after + OPTIONS
         return (*flat[: self._first], operands, Windows(*flat[self._after : options]), *flat[options:])
 
     def __call__(self, *flat: Any) -> Any:  # noqa: ANN401

@@ -10,7 +10,7 @@ gradients are rounded to them once.
 
 import torch
 
-from convrnn.ops.backend import Backend, Implementation, first_of, in_turn, why_no_kernel
+from convrnn.ops.backend import Backend, Implementation, first_of, in_turn, why_no_kernel, windows_in_turn
 from convrnn.ops.native import library, sequence, windowed
 from convrnn.ops.native.calls import DTYPES
 from convrnn.ops.native.library import MISSING, available, instruction_sets, use_instruction_set
@@ -41,6 +41,7 @@ def _describe(_: torch.device) -> Implementation:
     return Implementation("native", sources, library.instruction_set(), compiler)
 
 
+_windowed_lstm = windowed.OPERATIONS["windowed_lstm"]
 _lstm_hidden = first_of(sequence.OPERATIONS["lstm"])
 
 BACKEND = Backend(
@@ -48,7 +49,11 @@ BACKEND = Backend(
     title="native",
     operations=windowed.OPERATIONS
     | sequence.OPERATIONS
-    | {"lstm_hidden": _lstm_hidden, "bilstm_hidden": in_turn(_lstm_hidden)},
+    | {
+        "windowed_bilstm": windows_in_turn(_windowed_lstm),
+        "lstm_hidden": _lstm_hidden,
+        "bilstm_hidden": in_turn(_lstm_hidden),
+    },
     cannot_run=_cannot_run,
     missing=_missing,
     describe=_describe,

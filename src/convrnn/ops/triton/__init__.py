@@ -16,7 +16,7 @@ from convrnn.ops.backend import Backend, Implementation, first_of, why_no_kernel
 from convrnn.ops.operands import CellOperands
 from convrnn.ops.triton import tiles
 from convrnn.ops.triton.sequence import bilstm_hidden, lstm
-from convrnn.ops.triton.windowed import windowed_lstm
+from convrnn.ops.triton.windowed import windowed_bilstm, windowed_lstm
 
 __all__ = ["BACKEND"]
 
@@ -63,6 +63,7 @@ BACKEND = Backend(
     title="Triton",
     operations={
         "windowed_lstm": windowed_lstm,
+        "windowed_bilstm": windowed_bilstm,
         "lstm": lstm,
         "lstm_hidden": first_of(lstm),
         "bilstm_hidden": bilstm_hidden,

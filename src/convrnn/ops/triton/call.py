@@ -21,9 +21,10 @@ class Call:
         features: Features per frame.
         hidden: Number of hidden units.
         positions: Whether each position in the window has separate input weights.
-        options: Options of the windows.
+        options: Options of the windows; two directions have the option ``reverse`` only in the second.
         windows: Windows per sequence.
-        shape: Shape of the result.
+        shape: Shape of the result, with a first axis for two directions.
+        directions: 1 or 2; tensors of two have a first axis for them.
     """
 
     batch: int
@@ -34,14 +35,22 @@ class Call:
     options: Windows
     windows: int
     shape: tuple[int, ...]
+    directions: int = 1
 
     @classmethod
-    def of(cls, operands: LSTMOperands, options: Windows) -> "Call":
-        """The sizes of an operation's arguments."""
+    def of(cls, operands: LSTMOperands, options: Windows, directions: int = 1) -> "Call":
+        """The sizes of an operation's arguments, those of one direction and of the other alike."""
         batch, frames, features = operands.x.shape
         positions = operands.weight_ih.dim() == 3
         windows, shape = options.count(frames), options.shape(operands)
-        return cls(batch, frames, features, operands.hidden, positions, options, windows, shape)
+        if directions > 1:
+            shape = (directions, *shape)
+        return cls(batch, frames, features, operands.hidden, positions, options, windows, shape, directions)
+
+    @property
+    def axis(self) -> tuple[int, ...]:
+        """The first axis of the tensors of two directions; of one, none."""
+        return (self.directions,) if self.directions > 1 else ()
 
     @property
     def kernel_size(self) -> int:
@@ -50,7 +59,7 @@ class Call:
 
     @property
     def rows(self) -> int:
-        """Total number of windows of all sequences."""
+        """Total number of windows of all sequences, in one direction."""
         return self.batch * self.windows
 
     @property
@@ -71,12 +80,20 @@ class Call:
     def tile(self, x: Tensor) -> Tile:
         """The tile of windows that one program computes at a time."""
         features = None if self.positions else self.features
-        return tiles.choose(self.rows, self.hidden, features, x.dtype, x.device)
+        return tiles.choose(self.directions * self.rows, self.hidden, features, x.dtype, x.device)
+
+    def one_grid(self, x: Tensor) -> bool:
+        """Whether the kernels compute two directions at once: not step by step, nor with weights for each position."""
+        return not self.positions and self.tile(x).kind != "stepwise"
 
     def programs(self, tile: Tile) -> int:
-        """Number of programs that together compute all rows."""
+        """Number of programs that together compute all rows of one direction."""
         count = -(-self.rows // tile.rows)
-        return min(count, tile.programs) if tile.kind == "resident" else count
+        return min(count, max(1, tile.programs // self.directions)) if tile.kind == "resident" else count
+
+    def grid(self, tile: Tile) -> tuple[int, int]:
+        """Number of programs for the rows, and of directions."""
+        return self.programs(tile), self.directions
 
     def by_step(self, positions: Tensor) -> Tensor:
         """Reorder from positions in the window to processing order, or back."""

@@ -7,16 +7,19 @@ from convrnn.ops import geometry
 from convrnn.ops.operands import LSTMGradients, LSTMOperands
 from convrnn.ops.triton import launcher, resident, stepwise, streamed, tiles
 from convrnn.ops.triton.call import Call
-from convrnn.ops.triton.operands import first_gradients
+from convrnn.ops.triton.operands import first_gradients, times
 from convrnn.ops.triton.states import States
 
 
 def _sum_windows(gradients: Tensor, call: Call) -> Tensor:
-    """Sum over each frame's windows: ``[kernel_size, rows, columns]``, by steps, to ``[batch, frames, columns]``."""
+    """Sum over each frame's windows: ``[.., kernel_size, rows, columns]``, by steps, to ``[.., frames, columns]``.
+
+    The frames are those of all sequences.
+    """
     from convrnn.ops.triton.kernels import windows
 
-    columns, rows, block = gradients.size(2), 16, 128
-    total = gradients.new_empty(call.batch, call.frames, columns)
+    columns, rows, block = gradients.size(-1), 16, 128
+    total = gradients.new_empty(*call.axis, call.batch * call.frames, columns)
     arguments = {
         "gradients": gradients,
         "total": total,
@@ -32,8 +35,9 @@ def _sum_windows(gradients: Tensor, call: Call) -> Tensor:
         "PRECISION": tiles.precision(gradients.dtype),
         "ROWS": rows,
         "BLOCK": block,
+        "DIRECTIONS": call.directions,
     }
-    programs = (-(-call.batch * call.frames // rows), -(-columns // block))
+    programs = (-(-call.batch * call.frames // rows), call.directions, -(-columns // block))
     launcher.launch(windows.sum_windows, programs, arguments)
     return total
 
@@ -68,24 +72,24 @@ def _gate_gradients(
     """Gradients of all gates, the hidden states, and each program's contribution to other gradients.
 
     Returns:
-        Gradients of every step's gates ``[kernel_size, rows, 4H]``; the hidden states before every step, as in
+        Gradients of every step's gates ``[.., kernel_size, rows, 4H]``; the hidden states before every step, as in
         :class:`States`; and, if there are peepholes or an initial cell state, each program's contribution to their
-        gradients ``[programs, 4, H]``, still to be summed.
+        gradients ``[.., programs, 4, H]``, still to be summed.
     """
     tile = call.tile(operands.x)
     grad, sums = grad_y.contiguous(), None
     if operands.weight_peephole is not None or operands.initial_cell is not None:
-        sums = operands.x.new_zeros(call.programs(tile), 4, call.hidden, dtype=torch.float32)
+        sums = operands.x.new_zeros(*call.axis, call.programs(tile), 4, call.hidden, dtype=torch.float32)
     if states is None:
         states = States.new(operands, call, with_frames=with_frames)
         forward(operands, call, states=states, with_frames=with_frames)
     _KERNELS[tile.kind].backward(grad, operands, call, tile, states=states, sums=sums)
-    return states.gates, states.hidden[: call.kernel_size], sums
+    return states.gates, states.hidden.narrow(-3, 0, call.kernel_size), sums
 
 
 def _weight_gradients(gates: Tensor, states: Tensor) -> Tensor:
-    """Gradients of the gates ``[steps, rows, 4H]`` times what the weights were multiplied by, ``[steps, rows, ..]``."""
-    return gates.flatten(0, 1).mT.mm(states.flatten(0, 1))
+    """Gradients of the gates ``[.., steps, rows, 4H]`` times what the weights were multiplied by, of the same axes."""
+    return times(gates.flatten(-3, -2).mT, states.flatten(-3, -2))
 
 
 def keeps_frames(call: Call, with_x: bool) -> bool:
@@ -104,7 +108,7 @@ def gradients(
 
     Args:
         grad_y: Gradient of the result.
-        operands: Prepared operands.
+        operands: Prepared operands, of both directions with a first axis in all parameters.
         call: Their sizes.
         with_x: Whether x has a gradient.
         states: What the forward pass kept; they are overwritten. None computes them again.
@@ -115,29 +119,32 @@ def gradients(
     if with_frames:
         product = _weight_gradients(gates, hidden)
         # Copied, because the results of an operation must not share memory.
-        grad_weight_hh = product[:, : call.hidden].contiguous()
-        grad_weight_ih = product[:, call.hidden : call.hidden + call.features].contiguous()
-        grad_bias = product[:, call.hidden + call.features].contiguous()
+        grad_weight_hh = product[..., : call.hidden].contiguous()
+        grad_weight_ih = product[..., call.hidden : call.hidden + call.features].contiguous()
+        grad_bias = product[..., call.hidden + call.features].contiguous()
     else:
         # Past the end of a sequence the products need zeros; the values of x may be NaN.
         x = geometry.mask_frames(operands.x, operands.lengths)
-        grad_weight_hh = _weight_gradients(gates[1:], hidden[1:])[:, : call.hidden].contiguous()
+        later = [each.narrow(-3, 1, call.kernel_size - 1) for each in (gates, hidden)]
+        grad_weight_hh = _weight_gradients(*later)[..., : call.hidden].contiguous()
         if call.positions:
             grad_weight_ih = call.by_step(gates.mT.bmm(call.apart(x)))
             grad_bias = gates.sum((0, 1), dtype=torch.float32)
             if with_x:
-                grad_x = _sum_windows(gates.bmm(call.by_step(weight_ih)), call)
+                grad_x = _sum_windows(gates.bmm(call.by_step(weight_ih)), call).view(x.shape)
         else:
-            frames = _sum_windows(gates, call).flatten(0, 1)
-            grad_weight_ih = frames.mT.mm(x.flatten(0, 1))
-            grad_bias = frames.sum(0, dtype=torch.float32)
-            grad_x = frames.mm(weight_ih).view(x.shape)
+            frames = _sum_windows(gates, call)
+            grad_weight_ih = times(frames.mT, x.flatten(0, 1))
+            grad_bias = frames.sum(-2, dtype=torch.float32)
+            grad_x = times(frames, weight_ih).view(*call.axis, *x.shape)
+            if call.directions > 1:
+                grad_x = grad_x.sum(0)
     return LSTMGradients(
         grad_x,
         grad_weight_ih,
         grad_weight_hh,
         bias=grad_bias,
-        weight_peephole=None if sums is None else sums[:, :3].sum(0),
-        initial_hidden=first_gradients(operands, gates[0], grad_weight_hh),
-        initial_cell=None if sums is None else sums[:, 3].sum(0),
+        weight_peephole=None if sums is None else sums[..., :3, :].sum(-3),
+        initial_hidden=first_gradients(operands, gates.select(-3, 0), grad_weight_hh),
+        initial_cell=None if sums is None else sums[..., 3, :].sum(-2),
     )

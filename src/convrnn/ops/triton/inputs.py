@@ -6,13 +6,13 @@ from torch import Tensor
 
 from convrnn.ops.operands import LSTMOperands
 from convrnn.ops.triton.call import Call
-from convrnn.ops.triton.operands import first_product
+from convrnn.ops.triton.operands import first_product, times
 from convrnn.ops.triton.tiles import Tile
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """The inputs of the forward kernels, by parameter name.
+    """The inputs of the forward kernels, by parameter name; all but x and the lengths may have an axis of directions.
 
     Attributes:
         wx: Projected frames, ``W_x x_t``; None if the kernel projects them.
@@ -43,7 +43,7 @@ class Inputs:
         if not tile.inputs and call.positions:
             wx = call.apart(x).bmm(call.by_step(weight_ih).mT)
         elif not tile.inputs:
-            wx = x.flatten(0, 1).mm(weight_ih.mT)
+            wx = times(x.flatten(0, 1), weight_ih.mT)
         return cls(
             wx=wx,
             x=x if tile.inputs else None,

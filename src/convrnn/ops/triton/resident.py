@@ -22,6 +22,7 @@ def _arguments(operands: LSTMOperands, call: Call, tile: Tile, pitch: int) -> di
         "y_step": call.direction,
         "HIDDEN_STEPS": call.hidden_steps,
         "PITCH": pitch,
+        "DIRECTIONS": call.directions,
     }
 
 
@@ -31,7 +32,7 @@ def forward(
     """Fill ``y``, or the states, with frames if they are wanted."""
     from convrnn.ops.triton.kernels import resident
 
-    pitch = call.hidden if states is None else states.hidden.size(2)
+    pitch = call.hidden if states is None else states.hidden.size(-1)
     none = {"gates": None, "hidden": None, "cell": None, "largest": None}
     arguments = {
         **_arguments(operands, call, tile, pitch),
@@ -45,7 +46,7 @@ def forward(
         "INPUTS": max(16, tile.inputs),
         "BESIDE": tiles.power_of_2(pitch - call.hidden) if with_frames else 0,
     }
-    launcher.launch(resident.forward, (call.programs(tile),), arguments, tile.warps, tile.stages)
+    launcher.launch(resident.forward, call.grid(tile), arguments, tile.warps, tile.stages)
 
 
 def backward(
@@ -59,13 +60,13 @@ def backward(
         call: Its sizes.
         tile: The tile.
         states: What the forward pass kept.
-        sums: Zeros, for the gradients of the peepholes and the initial cell state, float32 ``[programs, 4, H]``; None
-            if there is neither.
+        sums: Zeros, for the gradients of the peepholes and the initial cell state, float32 ``[.., programs, 4, H]``;
+            None if there is neither.
     """
     from convrnn.ops.triton.kernels import resident
 
     arguments = {
-        **_arguments(operands, call, tile, states.hidden.size(2)),
+        **_arguments(operands, call, tile, states.hidden.size(-1)),
         **vars(states),
         "sums": sums,
         "grad": grad,
@@ -74,4 +75,4 @@ def backward(
         "initial_cell": operands.initial_cell,
         "lengths": operands.lengths,
     }
-    launcher.launch(resident.backward, (call.programs(tile),), arguments, tile.warps, tile.stages)
+    launcher.launch(resident.backward, call.grid(tile), arguments, tile.warps, tile.stages)

@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from convrnn.ops.operands import LSTMGradients, LSTMOperands, hand_out, refuse_second_derivative
+from convrnn.ops.operands import LSTMGradients, LSTMOperands, refuse_second_derivative
 from convrnn.ops.registration import LSTM, Operation, without_autocast
-from convrnn.ops.triton import launcher, tiles
+from convrnn.ops.triton import directions, launcher, tiles
 from convrnn.ops.triton.operands import check_other, first_product, new_result, prepare
 from convrnn.ops.triton.tiles import Tile
 
@@ -45,7 +45,7 @@ class _Stack:
 
     def __getitem__(self, name: str) -> Tensor | None:
         """A parameter of all directions."""
-        return _stacked([getattr(each, name) for each in self.operands])
+        return directions.stack([getattr(each, name) for each in self.operands])
 
     @property
     def states_shape(self) -> tuple[int, ...]:
@@ -88,9 +88,9 @@ class _Stack:
 
     def spans(self) -> list[dict[str, Any]]:
         """The steps of each launch: all steps in one launch if all programs can run at the same time."""
-        x, (rows, units, directions) = self.first.x, self.programs
-        frames, arrived = x.size(1), x.new_zeros(directions, rows, dtype=torch.int32)
-        length = frames if tiles.run_together(rows * units * directions, x.device) else 1
+        x, (rows, units, both) = self.first.x, self.programs
+        frames, arrived = x.size(1), x.new_zeros(both, rows, dtype=torch.int32)
+        length = frames if tiles.run_together(rows * units * both, x.device) else 1
         return [
             {"begin": begin, "end": min(begin + length, frames), "arrived": arrived}
             for begin in range(0, frames, length)
@@ -146,13 +146,6 @@ class _Stack:
         return before if initial is None else torch.where(starts, initial[:, None, None].to(hidden.dtype), before)
 
 
-def _stacked(tensors: list[Tensor | None]) -> Tensor | None:
-    given = [tensor for tensor in tensors if tensor is not None]
-    if not given:
-        return None
-    return given[0].unsqueeze(0) if len(given) == 1 else torch.stack(given)
-
-
 @without_autocast
 def _forward(operands: LSTMOperands, *others: Any) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ANN401
     """:func:`convrnn.ops.lstm` by the kernels, and the cell states in float32, empty if they are float32 already.
@@ -170,7 +163,7 @@ def _forward(operands: LSTMOperands, *others: Any) -> tuple[Tensor, Tensor, Tens
         arguments = stack.arguments() | {
             "wx": stack.project(x),
             "weight_hh": stack.transposed(),
-            "first": _stacked([first_product(each) for each in stack.operands]),
+            "first": directions.stack([first_product(each) for each in stack.operands]),
             "hidden": hidden,
             "cell": cell,
         }
@@ -182,26 +175,7 @@ def _forward(operands: LSTMOperands, *others: Any) -> tuple[Tensor, Tensor, Tens
 def _stack(operands: LSTMOperands, others: tuple[Any, ...]) -> _Stack:
     if len(others) == 1:
         return _Stack.of(operands, reverse=others[0])
-    return _Stack.of(operands, _backward_operands(operands, others), reverse=False)
-
-
-def _backward_operands(operands: LSTMOperands, parameters: tuple[Tensor | None, ...]) -> LSTMOperands:
-    """The operands of the backward direction.
-
-    Raises:
-        ValueError: They do not fit those of the forward direction.
-    """
-    other = LSTMOperands(operands.x, *parameters, operands.lengths)  # type: ignore[arg-type,call-arg]
-    other.check()
-    for name, one, two in zip(operands.tensor_names, operands.differentiable, other.differentiable, strict=True):
-        if (one is None) != (two is None):
-            raise ValueError(f"{name} is given for one direction and missing for the other")
-        if one is not None and two is not None and (one.shape, one.dtype) != (two.shape, two.dtype):
-            raise ValueError(
-                f"{name} must be the same in both directions, but is {one.dtype} with shape {list(one.shape)} and "
-                f"{two.dtype} with shape {list(two.shape)}"
-            )
-    return other
+    return _Stack.of(operands, directions.backward_operands(operands, others), reverse=False)
 
 
 def _fake_forward(operands: LSTMOperands, *others: Any) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ANN401
@@ -255,23 +229,16 @@ def _backward(
     of_first = torch.where(starts, gates, gates.new_zeros(())).sum((1, 2)).unsqueeze(2)
     frames = x.flatten(0, 1).expand(len(stack.operands), -1, -1)
     grad_x = _times(rows, weight_ih).sum(0).view(x.shape) if with_x else None
-    gradients = {
-        "weight_ih": _times(rows.mT, frames),
-        "weight_hh": _times(rows.mT, before),
-        "bias": rows.sum(1, dtype=torch.float32),
-        "weight_peephole": None if sums is None else sums[:, :, :3].sum(1),
-        "initial_hidden": _times(weight_hh.mT, of_first).squeeze(2),
-        "initial_cell": None if sums is None else sums[:, :, 3].sum(1),
-    }
-    listed: list[Tensor] = []
-    for number, each in enumerate(stack.operands):
-        # A copy where there are two, because the results of an operation must not share memory.
-        own = {
-            name: None if value is None else value.squeeze(0) if len(stack.operands) == 1 else value[number].clone()
-            for name, value in gradients.items()
-        }
-        listed += each.list_gradients(LSTMGradients(grad_x, **own))[min(number, 1) :]  # type: ignore[arg-type]
-    return listed
+    gradients = LSTMGradients(
+        grad_x,
+        weight_ih=_times(rows.mT, frames),
+        weight_hh=_times(rows.mT, before),
+        bias=rows.sum(1, dtype=torch.float32),
+        weight_peephole=None if sums is None else sums[:, :, :3].sum(1),
+        initial_hidden=_times(weight_hh.mT, of_first).squeeze(2),
+        initial_cell=None if sums is None else sums[:, :, 3].sum(1),
+    )
+    return directions.list_gradients(stack.operands, gradients)
 
 
 def _times(a: Tensor, b: Tensor, add: Tensor | None = None) -> Tensor:
@@ -291,32 +258,27 @@ def _fake_backward(
     *others: Any,  # noqa: ANN401
 ) -> list[Tensor]:
     *parameters, with_x = others
-    found = operands.fake_gradients(with_x)
-    if len(parameters) > 1:
-        found += [tensor.new_empty(tensor.shape) for tensor in parameters if tensor is not None]
-    return found
+    return directions.fake_gradients(operands, parameters if len(parameters) > 1 else (), with_x)
 
 
 _STATES = "Tensor? grad_hidden, Tensor? grad_cell, Tensor hidden, Tensor cell"
-_NAMES = LSTMOperands.tensor_names[1:]
-_BACKWARD_PARAMETERS = ", ".join(
-    f"{kind} {name}_reverse" for kind, name in (part.split() for part in LSTM.split(", ")) if name in _NAMES
-)
 
 _operation = Operation(f"triton_lstm({LSTM}, bool reverse) -> (Tensor, Tensor, Tensor)", _forward, _fake_forward)
 _operation_backward = Operation(
     f"triton_lstm_backward({_STATES}, {LSTM}, bool reverse, bool with_x) -> Tensor[]", _backward, _fake_backward
 )
-_both = Operation(f"triton_bilstm({LSTM}, {_BACKWARD_PARAMETERS}) -> (Tensor, Tensor, Tensor)", _forward, _fake_forward)
+_both = Operation(
+    f"triton_bilstm({LSTM}, {directions.PARAMETERS}) -> (Tensor, Tensor, Tensor)", _forward, _fake_forward
+)
 _both_backward = Operation(
-    f"triton_bilstm_backward({_STATES}, {LSTM}, {_BACKWARD_PARAMETERS}, bool with_x) -> Tensor[]",
+    f"triton_bilstm_backward({_STATES}, {LSTM}, {directions.PARAMETERS}, bool with_x) -> Tensor[]",
     _backward,
     _fake_backward,
 )
 
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:  # noqa: ANN401
-    tensors, others = inputs[: len(_NAMES) + 2], inputs[len(_NAMES) + 2 :]
+    tensors, others = inputs[: directions.TENSORS], inputs[directions.TENSORS :]
     if len(others) == 1:
         ctx.reverse, others = others[0], ()
     hidden, cell, exact = output
@@ -331,7 +293,7 @@ def _differentiate(ctx: Any, grad_hidden: Tensor | None, grad_cell: Tensor | Non
     hidden, cell, *tensors = ctx.saved_tensors
     with_x = ctx.needs_input_grad[0]
     gradients = _operation_backward(grad_hidden, grad_cell, hidden, cell, *tensors, ctx.reverse, with_x)
-    return (*hand_out(gradients, tensors, with_x), None, None)
+    return (*directions.hand_out_all(gradients, tensors, with_x), None)
 
 
 def _differentiate_both(
@@ -345,14 +307,7 @@ def _differentiate_both(
         return (None,) * len(tensors)
     with_x = ctx.needs_input_grad[0]
     gradients = _both_backward(grad_hidden, grad_cell, hidden, cell, *tensors, with_x)
-    # The lengths lie between the parameters of the two directions.
-    forward, backward = tensors[: len(_NAMES) + 2], tensors[len(_NAMES) + 2 :]
-    own = 1 + sum(tensor is not None for tensor in forward[1:-1])
-    return (
-        *hand_out(gradients[:own], forward, with_x),
-        None,
-        *hand_out(gradients[own:], [*backward, None]),
-    )
+    return directions.hand_out_all(gradients, tensors, with_x)
 
 
 _operation.register_autograd(_differentiate, setup_context=_setup)

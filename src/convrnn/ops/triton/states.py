@@ -14,7 +14,7 @@ from convrnn.ops.triton.operands import new_result
 
 @dataclass(frozen=True)
 class States:
-    """Tensors that the forward pass fills.
+    """Tensors that the forward pass fills; those of two directions have a first axis for them.
 
     Attributes:
         gates: The gates of every step, ``[kernel_size, rows, 4H]``.
@@ -44,10 +44,11 @@ class States:
         pitch = -(-(call.hidden + beside) // 8) * 8
         largest = None
         if call.options.reduce == "max":
-            largest = x.new_empty(2, call.rows, call.hidden, dtype=torch.float32)
-        cell = x.new_empty(call.kernel_size, call.rows, call.hidden, dtype=torch.float32)
-        gates = new_result(operands, (call.kernel_size, call.rows, 4 * call.hidden))
-        return cls(gates, new_result(operands, (call.hidden_steps + 1, call.rows, pitch)), cell, largest)
+            largest = x.new_empty(*call.axis, 2, call.rows, call.hidden, dtype=torch.float32)
+        cell = x.new_empty(*call.axis, call.kernel_size, call.rows, call.hidden, dtype=torch.float32)
+        gates = new_result(operands, (*call.axis, call.kernel_size, call.rows, 4 * call.hidden))
+        hidden = new_result(operands, (*call.axis, call.hidden_steps + 1, call.rows, pitch))
+        return cls(gates, hidden, cell, largest)
 
     @property
     def tensors(self) -> tuple[Tensor | None, ...]:

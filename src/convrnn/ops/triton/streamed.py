@@ -21,6 +21,7 @@ def _arguments(operands: LSTMOperands, call: Call, tile: Tile, pitch: int) -> di
         "y_step": call.direction,
         "HIDDEN_STEPS": call.hidden_steps,
         "PITCH": pitch,
+        "DIRECTIONS": call.directions,
         "INNER": tile.inner,
     }
 
@@ -33,7 +34,7 @@ def forward(
 
     inputs = Inputs.of(operands, call, tile)
     # Without states to keep, all steps share one hidden state.
-    hidden = operands.x.new_empty(call.rows, call.hidden) if states is None else states.hidden
+    hidden = operands.x.new_empty(*call.axis, call.rows, call.hidden) if states is None else states.hidden
     pitch = hidden.size(-1)
     arguments = {
         "wx": inputs.wx,
@@ -56,7 +57,7 @@ def forward(
         "FEATURES": call.features,
         "BESIDE": tiles.power_of_2(pitch - call.hidden) if with_frames else 0,
     }
-    launcher.launch(streamed.forward, (call.programs(tile),), arguments, tile.warps, tile.stages)
+    launcher.launch(streamed.forward, call.grid(tile), arguments, tile.warps, tile.stages)
 
 
 def backward(
@@ -73,6 +74,6 @@ def backward(
         "lengths": operands.lengths,
         **vars(states),
         "sums": sums,
-        **_arguments(operands, call, tile, states.hidden.size(2)),
+        **_arguments(operands, call, tile, states.hidden.size(-1)),
     }
-    launcher.launch(streamed.backward, (call.programs(tile),), arguments, tile.warps, tile.stages)
+    launcher.launch(streamed.backward, call.grid(tile), arguments, tile.warps, tile.stages)

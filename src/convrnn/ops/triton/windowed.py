@@ -1,5 +1,6 @@
 """The LSTM over windows on the GPU, as registered PyTorch operations."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -7,45 +8,52 @@ import torch
 from torch import Tensor
 
 from convrnn.ops import checks
-from convrnn.ops.operands import (
-    LSTMGradients,
-    LSTMOperands,
-    Windows,
-    hand_out,
-    may_need_gradient,
-    refuse_second_derivative,
-)
-from convrnn.ops.registration import LSTM, WINDOWS, Operation, is_traced, without_autocast
+from convrnn.ops.operands import LSTMOperands, Windows, may_need_gradient, refuse_second_derivative
+from convrnn.ops.registration import LSTM, OPTIONS, WINDOWS, Operation, is_traced, without_autocast
+from convrnn.ops.triton import directions
 from convrnn.ops.triton.call import Call
 from convrnn.ops.triton.gradients import forward, gradients, keeps_frames
 from convrnn.ops.triton.operands import check_other, new_result, prepare
 from convrnn.ops.triton.states import States
 
 
-def _forward(operands: LSTMOperands, windows: Windows, dtype: torch.dtype) -> Tensor:
-    """:func:`convrnn.ops.windowed_lstm` by the kernels, with features in ``dtype``.
+def _forward(operands: LSTMOperands, windows: Windows, *others: Any) -> Tensor:  # noqa: ANN401
+    """:func:`convrnn.ops.windowed_lstm` by the kernels.
 
-    ``x``, ``weight_ih`` and ``weight_hh`` have the dtype of the products; the other parameters may have any.
+    ``x``, ``weight_ih`` and ``weight_hh`` have the dtype of the products; the other parameters may have any. The others
+    are, for both directions, the parameters of the backward one; and the dtype of the features. Those of both have a
+    first axis.
     """
-    return _forward_keeping(operands, windows, dtype)[0]
+    *parameters, dtype = others
+    return _forward_keeping(operands, windows, parameters, dtype)[0]
 
 
 @without_autocast
 def _forward_keeping(
-    operands: LSTMOperands, windows: Windows, dtype: torch.dtype, with_x: bool | None = None
+    operands: LSTMOperands,
+    windows: Windows,
+    parameters: Sequence[Tensor | None],
+    dtype: torch.dtype,
+    with_x: bool | None = None,
 ) -> tuple[Tensor, States | None]:
     """The features, and for few windows, unless ``with_x`` is None, the states that a backward pass needs.
 
     Args:
         operands: The operands, not prepared.
         windows: Options of the windows.
+        parameters: Those of the backward direction; of one direction, none.
         dtype: Dtype of the features.
         with_x: Whether a backward pass will compute a gradient of x; None if there will be none.
     """
-    operands = prepare(operands)
-    call = Call.of(operands, windows)
     if not dtype.is_floating_point:
         raise ValueError(f"dtype must be a floating one, but is {dtype}")
+    both = _directions(operands, windows, parameters)
+    call = Call.of(operands, windows, len(both))
+    if call.rows and len(both) > 1 and not call.one_grid(operands.x):
+        return torch.stack(
+            [_forward(each, replace(windows, reverse=bool(n)), dtype) for n, each in enumerate(both)]
+        ), None
+    operands = directions.stack_parameters(both)
     tile = call.tile(operands.x)
     y = new_result(operands, call.shape, dtype)
     if not call.rows:
@@ -60,72 +68,104 @@ def _forward_keeping(
     return exact.to(dtype), states
 
 
-def _fake_forward(operands: LSTMOperands, windows: Windows, dtype: torch.dtype) -> Tensor:
-    return operands.x.new_empty(windows.shape(operands), dtype=dtype)
+def _directions(
+    operands: LSTMOperands, windows: Windows, parameters: Sequence[Tensor | None]
+) -> tuple[LSTMOperands, ...]:
+    """The prepared operands of each direction."""
+    if not parameters:
+        return (prepare(operands),)
+    if windows.reverse:
+        raise ValueError("reverse is True, but of both directions the first one goes forward; it must be False")
+    return prepare(operands), prepare(directions.backward_operands(operands, parameters, windows.kernel_size))
+
+
+def _fake_forward(operands: LSTMOperands, windows: Windows, *others: Any) -> Tensor:  # noqa: ANN401
+    *parameters, dtype = others
+    shape = windows.shape(operands)
+    return operands.x.new_empty((2, *shape) if parameters else shape, dtype=dtype)
 
 
 @without_autocast
 def _backward(
-    grad_y: Tensor, operands: LSTMOperands, windows: Windows, with_x: bool, states: States | None = None
+    grad_y: Tensor,
+    operands: LSTMOperands,
+    windows: Windows,
+    *others: Any,  # noqa: ANN401
+    states: States | None = None,
 ) -> list[Tensor]:
-    """Gradients of x (empty unless ``with_x``) and of the parameters that are not None, in order."""
-    operands = prepare(operands)
-    call = Call.of(operands, windows)
+    """Gradients of x (empty unless the last argument is true) and of the parameters that are not None, in order."""
+    *parameters, with_x = others
+    both = _directions(operands, windows, parameters)
+    call = Call.of(operands, windows, len(both))
     check_other("grad_y", grad_y, call.shape, operands)
     if not call.rows:
-        zeros = [None if tensor is None else torch.zeros_like(tensor) for tensor in operands.differentiable]
-        return operands.list_gradients(LSTMGradients(*zeros))  # type: ignore[arg-type]
-    return operands.list_gradients(gradients(grad_y, operands, call, with_x, states))
+        given = [*operands.differentiable, *parameters]
+        return [torch.zeros_like(tensor) for tensor in given if tensor is not None]
+    if len(both) > 1 and not call.one_grid(operands.x):
+        one, other = (
+            _backward(grad_y[n], each, replace(windows, reverse=bool(n)), with_x) for n, each in enumerate(both)
+        )
+        return [one[0] + other[0], *one[1:], *other[1:]]
+    found = gradients(grad_y, directions.stack_parameters(both), call, with_x, states)
+    return operands.list_gradients(found) if len(both) == 1 else directions.list_gradients(both, found)
 
 
 def _fake_backward(
     grad_y: Tensor,  # noqa: ARG001
     operands: LSTMOperands,
     windows: Windows,  # noqa: ARG001
-    with_x: bool,
+    *others: Any,  # noqa: ANN401
 ) -> list[Tensor]:
-    return operands.fake_gradients(with_x)
+    *parameters, with_x = others
+    return directions.fake_gradients(operands, parameters, with_x)
 
 
-_operation = Operation(f"triton_windowed_lstm({LSTM}, {WINDOWS}, ScalarType dtype) -> Tensor", _forward, _fake_forward)
-_operation_backward = Operation(
+_BOTH = f"{LSTM}, {WINDOWS}, {directions.PARAMETERS}"
+_one = Operation(f"triton_windowed_lstm({LSTM}, {WINDOWS}, ScalarType dtype) -> Tensor", _forward, _fake_forward)
+_one_backward = Operation(
     f"triton_windowed_lstm_backward(Tensor grad_y, {LSTM}, {WINDOWS}, bool with_x) -> Tensor[]",
     _backward,
     _fake_backward,
 )
-
-
-_TENSORS = LSTM.count(",") + 1
+_both = Operation(f"triton_windowed_bilstm({_BOTH}, ScalarType dtype) -> Tensor", _forward, _fake_forward)
+_both_backward = Operation(
+    f"triton_windowed_bilstm_backward(Tensor grad_y, {_BOTH}, bool with_x) -> Tensor[]", _backward, _fake_backward
+)
 
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ANN401, ARG001
-    ctx.options = inputs[_TENSORS:-1]
-    ctx.save_for_backward(*inputs[:_TENSORS])
+    own = directions.TENSORS
+    ctx.options = inputs[own : own + OPTIONS]
+    ctx.save_for_backward(*inputs[:own], *inputs[own + OPTIONS : -1])
 
 
 def _differentiate(ctx: Any, grad_y: Tensor) -> tuple[Any, ...]:  # noqa: ANN401
-    tensors = ctx.saved_tensors
+    tensors, own = ctx.saved_tensors, directions.TENSORS
     with_x = ctx.needs_input_grad[0]
-    gradients = _operation_backward(grad_y, *tensors, *ctx.options, with_x)
-    return (*hand_out(gradients, tensors, with_x), *(None,) * 7)
+    operation = _both_backward if len(tensors) > own else _one_backward
+    found = operation(grad_y, *tensors[:own], *ctx.options, *tensors[own:], with_x)
+    handed = directions.hand_out_all(found, tensors, with_x)
+    return (*handed[:own], *(None,) * OPTIONS, *handed[own:], None)
 
 
-_operation.register_autograd(_differentiate, setup_context=_setup)
-_operation_backward.register_autograd(refuse_second_derivative("Triton LSTM kernels can"))
+for _operation in (_one, _both):
+    _operation.register_autograd(_differentiate, setup_context=_setup)
+for _operation in (_one_backward, _both_backward):
+    _operation.register_autograd(refuse_second_derivative("Triton LSTM kernels can"))
 
 
 class _Unobserved(torch.autograd.Function):
-    """The operation without PyTorch's dispatcher, whose overhead exceeds the time of the kernels on few windows.
+    """The operations without PyTorch's dispatcher, whose overhead exceeds the time of the kernels on few windows.
 
-    For few windows it also keeps the states of the forward pass; the operation computes them again.
+    For few windows it also keeps the states of the forward pass; the operations compute them again.
     """
 
     @staticmethod
     def forward(ctx: Any, windows: Windows, dtype: torch.dtype, *tensors: Tensor | None) -> Tensor:  # noqa: ANN401
-        operands = LSTMOperands(*tensors)  # type: ignore[arg-type]
-        _operation.check(operands, windows)
-        y, states = _forward_keeping(operands, windows, dtype, ctx.needs_input_grad[2])
-        ctx.windows, ctx.keeps = windows, states is not None
+        operands, parameters = LSTMOperands(*tensors[: directions.TENSORS]), tensors[directions.TENSORS :]  # type: ignore[arg-type]
+        _one.check(operands, windows)
+        y, states = _forward_keeping(operands, windows, parameters, dtype, ctx.needs_input_grad[2])
+        ctx.windows, ctx.number, ctx.keeps = windows, len(tensors), states is not None
         ctx.save_for_backward(*tensors, *(states.tensors if states else ()))
         return y
 
@@ -133,16 +173,18 @@ class _Unobserved(torch.autograd.Function):
     def backward(ctx: Any, grad_y: Tensor) -> tuple[Any, ...]:  # noqa: ANN401
         # Read once: activation checkpointing lets no tensor be read twice.
         saved = ctx.saved_tensors
-        tensors, kept = saved[:_TENSORS], saved[_TENSORS:]
+        tensors, kept = saved[: ctx.number], saved[ctx.number :]
+        forward, parameters = tensors[: directions.TENSORS], tensors[directions.TENSORS :]
         windows, with_x = ctx.windows, ctx.needs_input_grad[2]
         if torch.is_grad_enabled():
-            found = _operation_backward(grad_y, *tensors, *windows.options, with_x)
+            operation = _both_backward if parameters else _one_backward
+            found = operation(grad_y, *forward, *windows.options, *parameters, with_x)
         else:
             states = States(*kept) if ctx.keeps else None
             # They are overwritten, so that another backward pass has to compute them again.
             ctx.keeps = False
-            found = _backward(grad_y, LSTMOperands(*tensors), windows, with_x, states)
-        return None, None, *hand_out(found, tensors, with_x), None
+            found = _backward(grad_y, LSTMOperands(*forward), windows, *parameters, with_x, states=states)
+        return None, None, *directions.hand_out_all(found, tensors, with_x)
 
 
 def windowed_lstm(operands: LSTMOperands, windows: Windows) -> Tensor:
@@ -150,19 +192,41 @@ def windowed_lstm(operands: LSTMOperands, windows: Windows) -> Tensor:
 
     Under autocast the products have autocast's dtype, and the features the dtype of the parameters.
     """
-    dtype = operands.x.dtype
-    if torch.is_autocast_enabled(operands.x.device.type):
-        x, weight_ih, weight_hh = operands.x, operands.weight_ih, operands.weight_hh
-        checks.check_floating({"x": x, "weight_ih": weight_ih, "weight_hh": weight_hh})
-        dtype = weight_hh.dtype
-        multiplied = torch.get_autocast_dtype(x.device.type)
-        x, weight_ih, weight_hh = x.to(multiplied), weight_ih.to(multiplied), weight_hh.to(multiplied)
-        operands = replace(operands, x=x, weight_ih=weight_ih, weight_hh=weight_hh)
+    (operands,), dtype = _without_autocast(operands)
     y: Tensor
     if is_traced(operands):
         y = torch.ops.convrnn.triton_windowed_lstm(*operands.tensors, *windows.options, dtype)
     elif may_need_gradient(operands.tensors):
         y = _Unobserved.apply(windows, dtype, *operands.tensors)  # type: ignore[no-untyped-call]
     else:
-        y = _operation.run(operands, windows, dtype)
+        y = _one.run(operands, windows, dtype)
     return y
+
+
+def windowed_bilstm(operands: LSTMOperands, backward: LSTMOperands, windows: Windows) -> tuple[Tensor, Tensor]:
+    """:func:`convrnn.ops.windowed_bilstm` by the kernels, in one grid where each step is not a launch of its own."""
+    (operands, backward), dtype = _without_autocast(operands, backward)
+    parameters = backward.differentiable[1:]
+    y: Tensor
+    if is_traced(operands) or is_traced(backward):
+        y = torch.ops.convrnn.triton_windowed_bilstm(*operands.tensors, *windows.options, *parameters, dtype)
+    elif may_need_gradient((*operands.tensors, *parameters)):
+        y = _Unobserved.apply(windows, dtype, *operands.tensors, *parameters)  # type: ignore[no-untyped-call]
+    else:
+        y = _both.run(operands, windows, *parameters, dtype)
+    one, other = y.unbind()
+    return one, other
+
+
+def _without_autocast(*both: LSTMOperands) -> tuple[tuple[LSTMOperands, ...], torch.dtype]:
+    """The operands as the operations take them, and the dtype of the features."""
+    first = both[0]
+    device = first.x.device.type
+    if not torch.is_autocast_enabled(device):
+        return both, first.x.dtype
+    multiplied, cast = torch.get_autocast_dtype(device), []
+    for each in both:
+        checks.check_floating({"x": each.x, "weight_ih": each.weight_ih, "weight_hh": each.weight_hh})
+        products = {name: getattr(each, name).to(multiplied) for name in ("x", "weight_ih", "weight_hh")}
+        cast.append(replace(each, **products))
+    return tuple(cast), first.weight_hh.dtype

@@ -125,6 +125,27 @@ def window_rows(
     return start, sequence * sequence_frames + window * window_frames, valid
 
 
+@triton.jit
+def of_direction(source, size, DIRECTIONS: tl.constexpr):
+    """The part of a tensor ``[DIRECTIONS, ..]`` that belongs to this program's direction, each of ``size`` numbers."""
+    if DIRECTIONS == 1:
+        return source
+    else:
+        return source + tl.program_id(1).to(tl.int64) * size
+
+
+@triton.jit
+def frame_order(first, step, KERNEL_SIZE: tl.constexpr, DIRECTIONS: tl.constexpr):
+    """Position in the window of this direction's first frame, and the offset from a frame to the next one.
+
+    With one direction, the arguments; of two, the second goes from the last frame to the first.
+    """
+    if DIRECTIONS == 1:
+        return first, step
+    else:
+        return tl.program_id(1) * (KERNEL_SIZE - 1), 1 - 2 * tl.program_id(1)
+
+
 # If a tile's rows are contiguous in memory, `row` below is their index in the tile and the source is the tile's first
 # row: the compiler then knows every thread's offsets, and they take no registers.
 

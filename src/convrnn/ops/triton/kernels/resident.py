@@ -12,10 +12,12 @@ import triton.language as tl
 from convrnn.ops.triton.kernels.cell import (
     add_to_sums,
     combine,
+    frame_order,
     frame_tile,
     gate_tile,
     next_cell,
     next_hidden,
+    of_direction,
     product,
     recurrent_tile,
     rounded,
@@ -99,6 +101,7 @@ def forward(
     UNITS: tl.constexpr,
     INPUTS: tl.constexpr,
     BESIDE: tl.constexpr,
+    DIRECTIONS: tl.constexpr,
 ):
     """The result of every window or, if ``y`` is None, what :func:`backward` needs.
 
@@ -127,6 +130,24 @@ def forward(
     row, unit, feature = tl.arange(0, ROWS), tl.arange(0, UNITS), tl.arange(0, INPUTS)
     every_row = rows.to(tl.int64)
     dtype: tl.constexpr = weight_hh.dtype.element_ty
+    wx = (
+        of_direction(wx, (rows // windows).to(tl.int64) * sequence_frames * (4 * H), DIRECTIONS)
+        if wx is not None
+        else None
+    )
+    weight_ih = of_direction(weight_ih, 4 * H * FEATURES, DIRECTIONS) if weight_ih is not None else None
+    bias = of_direction(bias, 4 * H, DIRECTIONS) if bias is not None else None
+    weight_hh = of_direction(weight_hh, 4 * H * H, DIRECTIONS)
+    first = of_direction(first, 4 * H, DIRECTIONS) if first is not None else None
+    weight_peephole = of_direction(weight_peephole, 3 * H, DIRECTIONS) if weight_peephole is not None else None
+    initial_cell = of_direction(initial_cell, H, DIRECTIONS) if initial_cell is not None else None
+    y = of_direction(y, every_row * (KERNEL_SIZE * H if REDUCE == "none" else H), DIRECTIONS) if y is not None else None
+    gates = of_direction(gates, every_row * (KERNEL_SIZE * 4 * H), DIRECTIONS) if gates is not None else None
+    hidden = of_direction(hidden, every_row * ((HIDDEN_STEPS + 1) * PITCH), DIRECTIONS) if hidden is not None else None
+    cell = of_direction(cell, every_row * (KERNEL_SIZE * H), DIRECTIONS) if cell is not None else None
+    largest = of_direction(largest, every_row * (2 * H), DIRECTIONS) if largest is not None else None
+    frame_first, frame_step = frame_order(frame_first, frame_step, KERNEL_SIZE, DIRECTIONS)
+    y_first, y_step = frame_order(y_first, y_step, KERNEL_SIZE, DIRECTIONS)
     v_i = weight_tile(weight_ih, 0, feature, unit, H, FEATURES) if wx is None else None
     v_f = weight_tile(weight_ih, 1, feature, unit, H, FEATURES) if wx is None else None
     v_g = weight_tile(weight_ih, 2, feature, unit, H, FEATURES) if wx is None else None
@@ -279,6 +300,7 @@ def backward(
     PRECISION: tl.constexpr,
     ROWS: tl.constexpr,
     UNITS: tl.constexpr,
+    DIRECTIONS: tl.constexpr,
 ):
     """Gradients of the four pre-activations in every step, which overwrite the gates.
 
@@ -290,6 +312,16 @@ def backward(
     row, unit = tl.arange(0, ROWS), tl.arange(0, UNITS)
     every_row = rows.to(tl.int64)
     dtype: tl.constexpr = weight_hh.dtype.element_ty
+    grad = of_direction(grad, every_row * (KERNEL_SIZE * H if REDUCE == "none" else H), DIRECTIONS)
+    weight_hh = of_direction(weight_hh, 4 * H * H, DIRECTIONS)
+    weight_peephole = of_direction(weight_peephole, 3 * H, DIRECTIONS) if weight_peephole is not None else None
+    initial_cell = of_direction(initial_cell, H, DIRECTIONS) if initial_cell is not None else None
+    gates = of_direction(gates, every_row * (KERNEL_SIZE * 4 * H), DIRECTIONS)
+    hidden = of_direction(hidden, every_row * ((HIDDEN_STEPS + 1) * PITCH), DIRECTIONS)
+    cell = of_direction(cell, every_row * (KERNEL_SIZE * H), DIRECTIONS)
+    largest = of_direction(largest, every_row * (2 * H), DIRECTIONS) if largest is not None else None
+    sums = of_direction(sums, tl.num_programs(0) * (4 * H), DIRECTIONS) if sums is not None else None
+    y_first, y_step = frame_order(y_first, y_step, KERNEL_SIZE, DIRECTIONS)
     w_i = recurrent_tile(weight_hh, 0, unit, unit, H)
     w_f = recurrent_tile(weight_hh, 1, unit, unit, H)
     w_g = recurrent_tile(weight_hh, 2, unit, unit, H)

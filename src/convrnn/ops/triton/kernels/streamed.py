@@ -12,9 +12,11 @@ from convrnn.ops.triton.kernels.cell import (
     add_to_sums,
     cell_gradient,
     combine,
+    frame_order,
     gate_tile,
     next_cell,
     next_hidden,
+    of_direction,
     output_gradient,
     product,
     recurrent_tile,
@@ -80,6 +82,7 @@ def forward(
     UNITS: tl.constexpr,
     INNER: tl.constexpr,
     BESIDE: tl.constexpr,
+    DIRECTIONS: tl.constexpr,
 ):
     """The result of every window, what :func:`backward` needs, or both.
 
@@ -95,6 +98,20 @@ def forward(
     row, unit = tl.arange(0, ROWS), tl.arange(0, UNITS)
     every_row = rows.to(tl.int64)
     dtype: tl.constexpr = weight_hh.dtype.element_ty
+    wx = of_direction(wx, (rows // windows).to(tl.int64) * sequence_frames * (4 * H), DIRECTIONS)
+    bias = of_direction(bias, 4 * H, DIRECTIONS) if bias is not None else None
+    weight_hh = of_direction(weight_hh, 4 * H * H, DIRECTIONS)
+    first = of_direction(first, 4 * H, DIRECTIONS) if first is not None else None
+    weight_peephole = of_direction(weight_peephole, 3 * H, DIRECTIONS) if weight_peephole is not None else None
+    initial_cell = of_direction(initial_cell, H, DIRECTIONS) if initial_cell is not None else None
+    y = of_direction(y, every_row * (KERNEL_SIZE * H if REDUCE == "none" else H), DIRECTIONS) if y is not None else None
+    gates = of_direction(gates, every_row * (KERNEL_SIZE * 4 * H), DIRECTIONS) if gates is not None else None
+    kept: tl.constexpr = 1 if gates is None else HIDDEN_STEPS + 1
+    hidden = of_direction(hidden, every_row * (kept * PITCH), DIRECTIONS)
+    cell = of_direction(cell, every_row * (KERNEL_SIZE * H), DIRECTIONS) if cell is not None else None
+    largest = of_direction(largest, every_row * (2 * H), DIRECTIONS) if largest is not None else None
+    frame_first, frame_step = frame_order(frame_first, frame_step, KERNEL_SIZE, DIRECTIONS)
+    y_first, y_step = frame_order(y_first, y_step, KERNEL_SIZE, DIRECTIONS)
     start, frame, valid = window_rows(
         tl.program_id(0), lengths, rows, windows, stride, sequence_frames, window_frames, KERNEL_SIZE, ROWS
     )
@@ -195,6 +212,7 @@ def backward(
     ROWS: tl.constexpr,
     UNITS: tl.constexpr,
     INNER: tl.constexpr,
+    DIRECTIONS: tl.constexpr,
 ):
     """Gradients of the four pre-activations in every step, which overwrite the gates.
 
@@ -202,6 +220,16 @@ def backward(
     """
     row, unit = tl.arange(0, ROWS), tl.arange(0, UNITS)
     every_row = rows.to(tl.int64)
+    grad = of_direction(grad, every_row * (KERNEL_SIZE * H if REDUCE == "none" else H), DIRECTIONS)
+    weight_hh = of_direction(weight_hh, 4 * H * H, DIRECTIONS)
+    weight_peephole = of_direction(weight_peephole, 3 * H, DIRECTIONS) if weight_peephole is not None else None
+    initial_cell = of_direction(initial_cell, H, DIRECTIONS) if initial_cell is not None else None
+    gates = of_direction(gates, every_row * (KERNEL_SIZE * 4 * H), DIRECTIONS)
+    hidden = of_direction(hidden, every_row * ((HIDDEN_STEPS + 1) * PITCH), DIRECTIONS)
+    cell = of_direction(cell, every_row * (KERNEL_SIZE * H), DIRECTIONS)
+    largest = of_direction(largest, every_row * (2 * H), DIRECTIONS) if largest is not None else None
+    sums = of_direction(sums, tl.num_programs(0) * (4 * H), DIRECTIONS) if sums is not None else None
+    y_first, y_step = frame_order(y_first, y_step, KERNEL_SIZE, DIRECTIONS)
     start, _, valid = window_rows(
         tl.program_id(0), lengths, rows, windows, stride, sequence_frames, window_frames, KERNEL_SIZE, ROWS
     )

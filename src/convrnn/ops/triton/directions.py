@@ -1,0 +1,101 @@
+"""Both directions of an LSTM as one operation: its parameters twice, and stacked for the kernels."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from convrnn.ops.operands import LSTMGradients, LSTMOperands, hand_out
+from convrnn.ops.registration import LSTM
+
+_NAMES = LSTMOperands.tensor_names[1:]
+
+TENSORS = len(_NAMES) + 2
+"""Number of tensors of one direction: the frames, the parameters, the lengths."""
+
+PARAMETERS = ", ".join(
+    f"{kind} {name}_reverse" for kind, name in (part.split() for part in LSTM.split(", ")) if name in _NAMES
+)
+"""The part of a schema with the parameters of the backward direction."""
+
+
+def backward_operands(
+    operands: LSTMOperands, parameters: Sequence[Tensor | None], kernel_size: int | None = None
+) -> LSTMOperands:
+    """The operands of the backward direction.
+
+    Args:
+        operands: Those of the forward direction.
+        parameters: The parameters of the backward one, in order.
+        kernel_size: Frames in a window; None for whole sequences.
+
+    Raises:
+        ValueError: They do not fit together, or not to those of the forward direction.
+    """
+    other = LSTMOperands(operands.x, *parameters, operands.lengths)  # type: ignore[arg-type,call-arg]
+    other.check(kernel_size)
+    for name, one, two in zip(operands.tensor_names, operands.differentiable, other.differentiable, strict=True):
+        if (one is None) != (two is None):
+            raise ValueError(f"{name} is given for one direction and missing for the other")
+        if one is not None and two is not None and (one.shape, one.dtype) != (two.shape, two.dtype):
+            raise ValueError(
+                f"{name} must be the same in both directions, but is {one.dtype} with shape {list(one.shape)} and "
+                f"{two.dtype} with shape {list(two.shape)}"
+            )
+    return other
+
+
+def stack(tensors: Sequence[Tensor | None]) -> Tensor | None:
+    """One parameter of all directions, with a first axis for them; None if it is missing."""
+    given = [tensor for tensor in tensors if tensor is not None]
+    if not given:
+        return None
+    return given[0].unsqueeze(0) if len(given) == 1 else torch.stack(given)
+
+
+def stack_parameters(operands: Sequence[LSTMOperands]) -> LSTMOperands:
+    """The operands of all directions, each parameter with a first axis for them if there are two."""
+    first, *others = operands
+    if not others:
+        return first
+    parameters = [stack([getattr(each, name) for each in operands]) for name in _NAMES]
+    return LSTMOperands(first.x, *parameters, first.lengths)  # type: ignore[arg-type,call-arg]
+
+
+def list_gradients(operands: Sequence[LSTMOperands], gradients: LSTMGradients) -> list[Tensor]:
+    """The results of a backward operation, as of :meth:`LSTMOperands.list_gradients`, one direction after the other.
+
+    Args:
+        operands: Those of each direction.
+        gradients: Of x, and of each parameter, with a first axis of directions.
+    """
+    listed: list[Tensor] = []
+    for number, each in enumerate(operands):
+        # A copy where there are two, because the results of an operation must not share memory.
+        own = [
+            None if value is None else value.squeeze(0) if len(operands) == 1 else value[number].clone()
+            for value in gradients.in_order[1:]
+        ]
+        listed += each.list_gradients(LSTMGradients(gradients.x, *own))[min(number, 1) :]  # type: ignore[arg-type]
+    return listed
+
+
+def fake_gradients(operands: LSTMOperands, parameters: Sequence[Tensor | None], with_x: bool) -> list[Tensor]:
+    """As :meth:`LSTMOperands.fake_gradients`, and those of the parameters of the backward direction."""
+    others = [tensor.new_empty(tensor.shape) for tensor in parameters if tensor is not None]
+    return operands.fake_gradients(with_x) + others
+
+
+def hand_out_all(gradients: Sequence[Tensor], tensors: Sequence[Tensor | None], with_x: bool) -> tuple[Any, ...]:
+    """What a backward pass returns for every tensor of one direction or of both.
+
+    Args:
+        gradients: As of :func:`list_gradients`.
+        tensors: The frames, the parameters, the lengths and, of both directions, the parameters of the backward one.
+        with_x: Whether x has a gradient.
+    """
+    forward, backward = tensors[:TENSORS], tensors[TENSORS:]
+    own = 1 + sum(tensor is not None for tensor in forward[1:-1])
+    handed = (*hand_out(gradients[:own], forward, with_x), None)
+    return (*handed, *hand_out(gradients[own:], [*backward, None])) if backward else handed
