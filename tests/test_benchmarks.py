@@ -1,5 +1,6 @@
 import os
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,6 +8,9 @@ import pytest
 import torch
 from benchmarks import cpu, dtypes, machine, sequences, small, windowed
 from benchmarks.compare import check
+from benchmarks.gpu import cblstm, layers
+from benchmarks.gpu import sequences as gpu_sequences
+from benchmarks.gpu.settings import PRECISIONS
 from benchmarks.peers import COMPILED, PEERS, REFERENCE
 from benchmarks.problem import GATES, Problem, differentiated, draw
 from benchmarks.problem import windowed as run_windowed
@@ -75,6 +79,23 @@ def test_useful_operations_are_those_that_pytorch_counts_less_the_unneeded(cell,
 @pytest.mark.parametrize("ragged", [False, True])
 def test_all_layers_over_whole_sequences_give_the_exact_answer(cell, training, bidirectional, ragged):
     _is_right(sequences.contenders(sequences.Case(3, 6, bidirectional, ragged, cell), training))
+
+
+@PASSES
+@pytest.mark.parametrize("make", ["windows", "one direction", "both directions"])
+def test_layers_of_the_gpu_benchmark_give_the_exact_answer(monkeypatch, make, training):
+    # On the CPU, where neither kernels nor CUDA graphs run, as a test of what is compared.
+    for section in (cblstm, gpu_sequences):
+        monkeypatch.setattr(section, "DEVICE", "cpu")
+    monkeypatch.setattr(layers, "graphed", lambda run: run)
+    monkeypatch.setattr(layers.ops, "use_backend", lambda _: nullcontext())
+    precision = PRECISIONS["fp32"]
+    if make == "windows":
+        found, _ = cblstm.contenders(9, training, precision)
+    else:
+        found, _ = gpu_sequences.contenders(2, 5, make == "both directions", training, precision)
+    assert len(found) == 6
+    _is_right(found)
 
 
 @needs_library

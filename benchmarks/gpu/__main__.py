@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from benchmarks import report
-from benchmarks.gpu import commands, device, eager, epoch, sequences, windowed
+from benchmarks.gpu import cblstm, commands, device, eager, epoch, sequences, windowed
 from benchmarks.gpu.settings import PRECISIONS, Settings
 from benchmarks.report import Section
 from convrnn.ops.triton import tiles
@@ -19,6 +19,7 @@ SECTIONS: dict[str, Callable[[Settings], Section]] = {
     "table": commands.table,
     "eager": eager.run,
     "windowed": windowed.run,
+    "cblstm": cblstm.run,
     "sequences": sequences.run,
     "epoch": epoch.run,
 }
@@ -35,6 +36,7 @@ sections:
   table       a table of 100 runs by convrnn compare itself
   eager       a layer called from Python, with 128 to 20,000 windows
   windowed    the windowed LSTM of the paper's front end
+  cblstm      the same in both directions, as in CBLSTM
   sequences   the LSTM over whole sequences
   epoch       an epoch of the paper's CLSTM model, the corpus on the GPU"""
 

@@ -14,8 +14,8 @@ _CONTROL = dict.fromkeys([*range(32), *range(127, 160)], "\N{REPLACEMENT CHARACT
 def one_sentence(text: str, most: int = 300) -> str:
     r"""Text on one line, without URLs, shortened if it is too long.
 
-    The middles of long words, such as paths, are cut first, to keep the ends of the paths and what is said of them; then
-    the middle of the whole text.
+    The middles of long words, such as paths, are cut first, to keep the ends of the paths and what is said of them;
+    then the middle of the whole text.
 
     Args:
         text: For example another library's error message.
