@@ -180,7 +180,7 @@ LONG = {"batch": 32, "frames": 1, "features": 100, "hidden": 256}
             windowed_both("last"),
             "highest",
             torch.bfloat16,
-            PAPERS | {"batch": 128},
+            PAPERS | {"batch": 64},
             {"resident"},
             id="both-bf16",
         ),
@@ -278,6 +278,14 @@ def test_the_interpreter_also_takes_tensors_on_the_gpu(monkeypatch):
         x = torch.empty(2, device="cuda")
     launcher.launch({(3,): lambda **arguments: launched.append(arguments)}, (3,), {"x": x})
     assert launched == [{"x": x, "num_warps": 4, "num_stages": 3}]
+
+
+@needs_triton
+@pytest.mark.parametrize(("batch", "directions"), [(64, [2]), (128, [1, 1])])
+def test_few_windows_in_both_directions_take_one_launch(monkeypatch, batch, directions):
+    sizes = PAPERS | {"batch": batch}
+    found = launches_of(monkeypatch, H100, windowed_both("last"), "highest", torch.bfloat16, **sizes)
+    assert [arguments["DIRECTIONS"] for _, arguments, *_ in found if arguments.get("y") is not None] == directions
 
 
 def test_precision_follows_pytorchs_setting(monkeypatch):

@@ -14,7 +14,6 @@ import torch
 
 from convrnn import ops
 from convrnn.ops import geometry
-from convrnn.ops.triton import launcher
 from operations import OUTPUTS, draw_lengths, outputs_of, same
 from triton_cases import (
     DEVICE,
@@ -120,7 +119,7 @@ def test_both_directions_equal_the_references_in_float64(everything):
     assert same(call(), call())
 
 
-@EVERY_TILE
+@pytest.mark.parametrize("tile", ["resident", "projecting", "streamed"], indirect=True)
 @pytest.mark.parametrize(
     ("sequence", "reduce", "without"),
     [
@@ -154,16 +153,6 @@ def test_windows_in_both_directions_with_weights_for_each_position():
     call = functools.partial(run, there_and_back, tensors, kernel_size=3, stride=2)
     found = errors(call(), call(backend="reference", dtype=torch.float64))
     assert not {name: error for name, error in found.items() if not error <= 1e-5}
-
-
-@pytest.mark.parametrize("tile", ["resident", "streamed"], indirect=True)
-def test_both_directions_of_windows_take_one_launch(monkeypatch):
-    launches, launch = [], launcher.launch
-    monkeypatch.setattr(launcher, "launch", lambda *arguments: launches.append(arguments[0]) or launch(*arguments))
-    tensors = drawn(batch=2, frames=9, hidden=14)
-    with ops.use_backend("triton"):
-        OPERATIONS["both-max"](**tensors)
-    assert len(launches) == 1
 
 
 @pytest.mark.parametrize("wanted", [["x"], ["weight_hh_reverse"], ["bias", "initial_cell_reverse"]], ids=str)

@@ -191,7 +191,7 @@ def windowed_bilstm(
 ) -> tuple[Tensor, Tensor]:
     """Two LSTMs over every window of frames, one of them from its last frame to its first.
 
-    On a GPU both are computed at the same time, except where every step is a launch of its own.
+    On a GPU both are computed at the same time, unless one has enough windows to fill it.
 
     Args:
         x: Frames ``[batch, frames, in]``.

@@ -83,8 +83,11 @@ class Call:
         return tiles.choose(self.directions * self.rows, self.hidden, features, x.dtype, x.device)
 
     def one_grid(self, x: Tensor) -> bool:
-        """Whether the kernels compute two directions at once: not step by step, nor with weights for each position."""
-        return not self.positions and self.tile(x).kind != "stepwise"
+        """Whether the kernels compute two directions at once.
+
+        One direction of many windows fills the GPU, and a backward pass through both would need twice the memory.
+        """
+        return not self.positions and tiles.few(2 * self.rows, x.device) and self.tile(x).kind != "stepwise"
 
     def programs(self, tile: Tile) -> int:
         """Number of programs that together compute all rows of one direction."""

@@ -117,7 +117,7 @@ def _choose(
                 inputs = inputs if units + inputs <= capacity else 0
                 warps = 8 if units > 64 else 4
                 tile = Tile("resident", rows_at_once, units, 0, warps, stages=1, inputs=inputs, programs=processors)
-    if tile.kind == "stepwise" and units <= _MOST_STREAMED_UNITS and rows <= _STREAMED_ROWS * processors:
+    if tile.kind == "stepwise" and units <= _MOST_STREAMED_UNITS and rows <= _FEW_ROWS * processors:
         inner, stages = (16, 3 if units <= 128 else 2) if products in ("ieee", "upcast") else (32, 2)
         for inner_that_fits in (inner, 16):
             streamed = Tile("streamed", 16, units, inner_that_fits, 8, stages)
@@ -127,6 +127,16 @@ def _choose(
     while tile.rows > 16 and rows < tile.rows * processors:
         tile = replace(tile, rows=tile.rows // 2)
     return tile
+
+
+def few(rows: int, device: torch.device) -> bool:
+    """Whether these are few windows, whose launches take longer than the work in them.
+
+    Example:
+        >>> few(128, torch.device("cpu")), few(129, torch.device("cpu"))
+        (True, False)
+    """
+    return rows <= _FEW_ROWS * _chip(device)[1]
 
 
 def choose_step(batch: int, hidden: int, dtype: torch.dtype, device: torch.device, directions: int = 1) -> Tile:
@@ -160,7 +170,7 @@ def _loads(tile: Tile, dtype: torch.dtype) -> int:
 _FEW_FEATURES = 32
 """Largest number of features for which a frame is projected again in every window, not once for all of them."""
 
-_STREAMED_ROWS = 128
+_FEW_ROWS = 128
 """Largest number of windows per multiprocessor for which all steps are one launch, though cuBLAS multiplies faster."""
 
 _MOST_STREAMED_UNITS = 256

@@ -204,7 +204,7 @@ def windowed_lstm(operands: LSTMOperands, windows: Windows) -> Tensor:
 
 
 def windowed_bilstm(operands: LSTMOperands, backward: LSTMOperands, windows: Windows) -> tuple[Tensor, Tensor]:
-    """:func:`convrnn.ops.windowed_bilstm` by the kernels, in one grid where each step is not a launch of its own."""
+    """:func:`convrnn.ops.windowed_bilstm` by the kernels; few windows of both directions take the same launches."""
     (operands, backward), dtype = _without_autocast(operands, backward)
     parameters = backward.differentiable[1:]
     y: Tensor
