@@ -25,35 +25,38 @@ def _forward(operands: LSTMOperands, windows: Windows, *others: Any) -> Tensor: 
     first axis.
     """
     *parameters, dtype = others
-    return _forward_keeping(operands, windows, parameters, dtype)[0]
+    return _forward_keeping(operands, windows, dtype, parameters=parameters)[0]
 
 
 @without_autocast
 def _forward_keeping(
     operands: LSTMOperands,
     windows: Windows,
-    parameters: Sequence[Tensor | None],
     dtype: torch.dtype,
     with_x: bool | None = None,
+    parameters: Sequence[Tensor | None] = (),
 ) -> tuple[Tensor, States | None]:
     """The features, and for few windows, unless ``with_x`` is None, the states that a backward pass needs.
 
     Args:
         operands: The operands, not prepared.
         windows: Options of the windows.
-        parameters: Those of the backward direction; of one direction, none.
         dtype: Dtype of the features.
         with_x: Whether a backward pass will compute a gradient of x; None if there will be none.
+        parameters: Those of the backward direction; of one direction, none.
     """
     if not dtype.is_floating_point:
         raise ValueError(f"dtype must be a floating one, but is {dtype}")
-    both = _directions(operands, windows, parameters)
-    call = Call.of(operands, windows, len(both))
-    if call.rows and len(both) > 1 and not call.one_grid(operands.x):
-        return torch.stack(
-            [_forward(each, replace(windows, reverse=bool(n)), dtype) for n, each in enumerate(both)]
-        ), None
-    operands = directions.stack_parameters(both)
+    if parameters:
+        both = _both_directions(operands, windows, parameters)
+        call = Call.of(operands, windows, 2)
+        if not call.one_grid(operands.x):
+            features = [_forward(each, replace(windows, reverse=bool(n)), dtype) for n, each in enumerate(both)]
+            return torch.stack(features), None
+        operands = directions.stack_parameters(both)
+    else:
+        operands = prepare(operands)
+        call = Call.of(operands, windows)
     tile = call.tile(operands.x)
     y = new_result(operands, call.shape, dtype)
     if not call.rows:
@@ -68,12 +71,10 @@ def _forward_keeping(
     return exact.to(dtype), states
 
 
-def _directions(
+def _both_directions(
     operands: LSTMOperands, windows: Windows, parameters: Sequence[Tensor | None]
-) -> tuple[LSTMOperands, ...]:
-    """The prepared operands of each direction."""
-    if not parameters:
-        return (prepare(operands),)
+) -> tuple[LSTMOperands, LSTMOperands]:
+    """The prepared operands of both directions."""
     if windows.reverse:
         raise ValueError("reverse is True, but of both directions the first one goes forward; it must be False")
     return prepare(operands), prepare(directions.backward_operands(operands, parameters, windows.kernel_size))
@@ -95,19 +96,42 @@ def _backward(
 ) -> list[Tensor]:
     """Gradients of x (empty unless the last argument is true) and of the parameters that are not None, in order."""
     *parameters, with_x = others
-    both = _directions(operands, windows, parameters)
-    call = Call.of(operands, windows, len(both))
+    if parameters:
+        return _backward_both(grad_y, operands, windows, parameters, with_x, states)
+    operands = prepare(operands)
+    call = Call.of(operands, windows)
     check_other("grad_y", grad_y, call.shape, operands)
     if not call.rows:
-        given = [*operands.differentiable, *parameters]
-        return [torch.zeros_like(tensor) for tensor in given if tensor is not None]
-    if len(both) > 1 and not call.one_grid(operands.x):
-        one, other = (
-            _backward(grad_y[n], each, replace(windows, reverse=bool(n)), with_x) for n, each in enumerate(both)
+        return _zeros(operands.differentiable)
+    return operands.list_gradients(gradients(grad_y, operands, call, with_x, states))
+
+
+def _backward_both(
+    grad_y: Tensor,
+    operands: LSTMOperands,
+    windows: Windows,
+    parameters: Sequence[Tensor | None],
+    with_x: bool,
+    states: States | None,
+) -> list[Tensor]:
+    both = _both_directions(operands, windows, parameters)
+    call = Call.of(operands, windows, 2)
+    check_other("grad_y", grad_y, call.shape, operands)
+    if not call.rows:
+        return _zeros([*operands.differentiable, *parameters])
+    if call.one_grid(operands.x):
+        return directions.list_gradients(
+            both, gradients(grad_y, directions.stack_parameters(both), call, with_x, states)
         )
-        return [one[0] + other[0], *one[1:], *other[1:]]
-    found = gradients(grad_y, directions.stack_parameters(both), call, with_x, states)
-    return operands.list_gradients(found) if len(both) == 1 else directions.list_gradients(both, found)
+    one, other = (
+        _backward(grad, each, replace(windows, reverse=bool(n)), with_x)
+        for n, (grad, each) in enumerate(zip(grad_y, both, strict=True))
+    )
+    return [one[0] + other[0], *one[1:], *other[1:]]
+
+
+def _zeros(tensors: Sequence[Tensor | None]) -> list[Tensor]:
+    return [torch.zeros_like(tensor) for tensor in tensors if tensor is not None]
 
 
 def _fake_backward(
@@ -164,7 +188,7 @@ class _Unobserved(torch.autograd.Function):
     def forward(ctx: Any, windows: Windows, dtype: torch.dtype, *tensors: Tensor | None) -> Tensor:  # noqa: ANN401
         operands, parameters = LSTMOperands(*tensors[: directions.TENSORS]), tensors[directions.TENSORS :]  # type: ignore[arg-type]
         _one.check(operands, windows)
-        y, states = _forward_keeping(operands, windows, parameters, dtype, ctx.needs_input_grad[2])
+        y, states = _forward_keeping(operands, windows, dtype, ctx.needs_input_grad[2], parameters)
         ctx.windows, ctx.number, ctx.keeps = windows, len(tensors), states is not None
         ctx.save_for_backward(*tensors, *(states.tensors if states else ()))
         return y
@@ -192,7 +216,9 @@ def windowed_lstm(operands: LSTMOperands, windows: Windows) -> Tensor:
 
     Under autocast the products have autocast's dtype, and the features the dtype of the parameters.
     """
-    (operands,), dtype = _without_autocast(operands)
+    dtype = operands.x.dtype
+    if torch.is_autocast_enabled(operands.x.device.type):
+        operands, dtype = _cast(operands)
     y: Tensor
     if is_traced(operands):
         y = torch.ops.convrnn.triton_windowed_lstm(*operands.tensors, *windows.options, dtype)
@@ -205,7 +231,10 @@ def windowed_lstm(operands: LSTMOperands, windows: Windows) -> Tensor:
 
 def windowed_bilstm(operands: LSTMOperands, backward: LSTMOperands, windows: Windows) -> tuple[Tensor, Tensor]:
     """:func:`convrnn.ops.windowed_bilstm` by the kernels; few windows of both directions take the same launches."""
-    (operands, backward), dtype = _without_autocast(operands, backward)
+    dtype = operands.x.dtype
+    if torch.is_autocast_enabled(operands.x.device.type):
+        operands, dtype = _cast(operands)
+        backward, _ = _cast(backward)
     parameters = backward.differentiable[1:]
     y: Tensor
     if is_traced(operands) or is_traced(backward):
@@ -218,15 +247,10 @@ def windowed_bilstm(operands: LSTMOperands, backward: LSTMOperands, windows: Win
     return one, other
 
 
-def _without_autocast(*both: LSTMOperands) -> tuple[tuple[LSTMOperands, ...], torch.dtype]:
-    """The operands as the operations take them, and the dtype of the features."""
-    first = both[0]
-    device = first.x.device.type
-    if not torch.is_autocast_enabled(device):
-        return both, first.x.dtype
-    multiplied, cast = torch.get_autocast_dtype(device), []
-    for each in both:
-        checks.check_floating({"x": each.x, "weight_ih": each.weight_ih, "weight_hh": each.weight_hh})
-        products = {name: getattr(each, name).to(multiplied) for name in ("x", "weight_ih", "weight_hh")}
-        cast.append(replace(each, **products))
-    return tuple(cast), first.weight_hh.dtype
+def _cast(operands: LSTMOperands) -> tuple[LSTMOperands, torch.dtype]:
+    """What the products multiply in autocast's dtype, and the dtype of the features."""
+    products = {name: getattr(operands, name) for name in ("x", "weight_ih", "weight_hh")}
+    checks.check_floating(products)
+    multiplied = torch.get_autocast_dtype(operands.x.device.type)
+    cast = {name: tensor.to(multiplied) for name, tensor in products.items()}
+    return replace(operands, **cast), operands.weight_hh.dtype
