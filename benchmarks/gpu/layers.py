@@ -72,11 +72,12 @@ def contenders(
         parameter.requires_grad_(not name.startswith("bias_hh"))
     theirs = [parameter for parameter in module.parameters() if parameter.requires_grad]
 
+    of_layer, of_plain = expected(layer), expected(plain)
     found = []
     for name, forward, parameters, wanted, baseline in (
-        (OURS, _on("triton", layer, x), list(layer.parameters()), expected(layer), OURS),
-        (PLAIN, _on("triton", plain, x), list(plain.parameters()), expected(plain), PLAIN),
-        (CUDNN, cudnn, theirs, expected(plain), PLAIN),
+        (OURS, _on("triton", layer, x), list(layer.parameters()), of_layer, OURS),
+        (PLAIN, _on("triton", plain, x), list(plain.parameters()), of_plain, PLAIN),
+        (CUDNN, cudnn, theirs, of_plain, PLAIN),
     ):
         run = answer(forward, [x, *parameters], upstream)
         for suffix, timed in (("", run), (GRAPH, graphed(run))):

@@ -36,7 +36,7 @@ def one_sentence(text: str, most: int = 300) -> str:
     words = text.split(" ")
     for place in sorted(range(len(words)), key=lambda place: -len(words[place])):
         # If its words are short, the text is long because they are many.
-        kept = min(len(words[place]), max(len(words[place]) - excess, most // 4))
+        kept = min(len(words[place]), max(len(words[place]) - excess, max(1, most // 4)))
         excess -= len(words[place]) - kept
         words[place] = _without_middle(words[place], kept)
     return _without_middle(" ".join(words), most)

@@ -9,6 +9,7 @@ from torch.utils.checkpoint import checkpoint
 
 from check_layer import draw_batch, gradients, randomised
 from convrnn import nn, ops
+from convrnn.ops.triton import launcher
 from operations import draw_float32, outputs_of
 from triton_cases import DEVICE, EVERY_TILE, OPERATIONS, OPTIONAL, REDUCTIONS, TILES, drawn, run
 
@@ -27,6 +28,15 @@ def test_many_windows_keep_nothing_for_the_backward_pass(name):
         OPERATIONS[name](**tensors)
     assert saved
     assert set(saved) <= inputs
+
+
+@pytest.mark.parametrize("tile", ["streamed"], indirect=True)
+@pytest.mark.parametrize(("positions", "batch", "forward_passes"), [(None, 2, 1), (3, 2, 2), (None, 33, 2)])
+def test_no_forward_pass_of_few_windows_runs_twice(monkeypatch, positions, batch, forward_passes):
+    launched, launch = [], launcher.launch
+    monkeypatch.setattr(launcher, "launch", lambda kernel, *rest: launched.append(kernel) or launch(kernel, *rest))
+    run(OPERATIONS["both-max"], drawn(batch=batch, frames=5, hidden=14, positions=positions))
+    assert [kernel.fn.__name__ for kernel in launched].count("forward") == forward_passes
 
 
 @EVERY_TILE

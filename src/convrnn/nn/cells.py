@@ -16,7 +16,7 @@ config of a saved model, the preset. For example, the minimal gated unit of Zhou
 A cell in :data:`CELLS` can be selected by its name, ``rnn_type="mgu"``.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -253,14 +253,42 @@ class Cell:
         Returns:
             ``[batch, windows, H]``, or ``[batch, windows, kernel_size, H]`` if ``reduce`` is "none".
         """
-        arguments = window | {option.name: options[option.name] for option in self.options if option.in_step}
-        if self.cell_states:
-            arguments["sequence"] = sequence
+        arguments = window | self._of_windows(options, sequence)
         if self.operation is not None:
             return self.operation(x, **tensors, **arguments)
         shared: list[Any] = [tensors[name] for name in ("weight_ih", "weight_hh", "bias", *self._initial_states)]
         arguments |= {tensor.name: tensors[tensor.name] for tensor in self.tensors}
         return reference.windowed(self.step, x, *shared, gates=len(self.gates), **arguments)
+
+    def over_windows_both_ways(
+        self,
+        x: Tensor,
+        directions: Sequence[Mapping[str, Tensor | None]],
+        options: Mapping[str, OptionValue],
+        *,
+        sequence: str,
+        **window: Any,  # noqa: ANN401 - checked by the operation
+    ) -> list[Tensor]:
+        """As :meth:`over_windows`, in both directions.
+
+        Args:
+            x: Frames.
+            directions: The tensors of the forward and of the backward direction.
+            options: Values of the cell's options.
+            sequence: "hidden" or "cell".
+            window: As there, without ``reverse``.
+        """
+        if self.bidirectional_operation is not None:
+            arguments = window | self._of_windows(options, sequence)
+            return list(self.bidirectional_operation(x, *directions, **arguments))
+        return [
+            self.over_windows(x, tensors, options, sequence=sequence, **window, reverse=number == 1)
+            for number, tensors in enumerate(directions)
+        ]
+
+    def _of_windows(self, options: Mapping[str, OptionValue], sequence: str) -> dict[str, OptionValue]:
+        arguments = {option.name: options[option.name] for option in self.options if option.in_step}
+        return arguments | ({"sequence": sequence} if self.cell_states else {})
 
     def over_sequences(
         self,
@@ -287,6 +315,31 @@ class Cell:
             raise ValueError(f"the cell {self.name!r} has no operation for whole sequences")
         arguments = {option.name: options[option.name] for option in self.options if option.in_step}
         return self.sequence_operation(x, **tensors, **arguments, lengths=lengths, reverse=reverse)
+
+    def over_sequences_both_ways(
+        self,
+        x: Tensor,
+        directions: Sequence[Mapping[str, Tensor | None]],
+        options: Mapping[str, OptionValue],
+        *,
+        lengths: Tensor | None,
+    ) -> Tensor:
+        """As :meth:`over_sequences`, in both directions, side by side: ``[batch, frames, 2H]``.
+
+        Args:
+            x: Frames.
+            directions: The tensors of the forward and of the backward direction.
+            options: Values of the cell's options.
+            lengths: As there.
+        """
+        if self.bidirectional_sequence_operation is not None:
+            arguments = {option.name: options[option.name] for option in self.options if option.in_step}
+            return self.bidirectional_sequence_operation(x, *directions, **arguments, lengths=lengths)
+        hidden = [
+            self.over_sequences(x, tensors, options, lengths=lengths, reverse=number == 1)
+            for number, tensors in enumerate(directions)
+        ]
+        return torch.cat(hidden, dim=-1)
 
     @property
     def _initial_states(self) -> tuple[str, ...]:

@@ -215,12 +215,9 @@ class ConvRNN(nn.Module):
         ]
         window: dict[str, Any] = {"kernel_size": self.kernel_size, "stride": stride, "sequence": sequence}
         window |= {"reduce": reduce, "lengths": lengths}
-        if self.bidirectional and self.cell.bidirectional_operation is not None:
-            return list(self.cell.bidirectional_operation(x, *directions, **window))
-        return [
-            self.cell.over_windows(x, tensors, self._cell_options(), **window, reverse=number == 1)
-            for number, tensors in enumerate(directions)
-        ]
+        if self.bidirectional:
+            return self.cell.over_windows_both_ways(x, directions, self._cell_options(), **window)
+        return [self.cell.over_windows(x, directions[0], self._cell_options(), **window)]
 
     def _cell_options(self) -> dict[str, Any]:
         return {option.name: getattr(self, option.name) for option in self.cell.options}

@@ -60,13 +60,9 @@ class _Recurrent(nn.Module, Generic[_Module]):
         directions = [
             {name: getattr(self, name + suffix) for name in self.cell.tensor_names} for suffix in self._suffixes()
         ]
-        if self.bidirectional and self.cell.bidirectional_sequence_operation is not None:
-            return self.cell.bidirectional_sequence_operation(x, *directions, lengths=lengths)
-        hidden = [
-            self.cell.over_sequences(x, tensors, options, lengths=lengths, reverse=number == 1)
-            for number, tensors in enumerate(directions)
-        ]
-        return torch.cat(hidden, dim=-1) if self.bidirectional else hidden[0]
+        if self.bidirectional:
+            return self.cell.over_sequences_both_ways(x, directions, options, lengths=lengths)
+        return self.cell.over_sequences(x, directions[0], options, lengths=lengths, reverse=False)
 
     @classmethod
     def from_torch(cls, module: _Module) -> Self:

@@ -191,12 +191,13 @@ def windowed_bilstm(
 ) -> tuple[Tensor, Tensor]:
     """Two LSTMs over every window of frames, one of them from its last frame to its first.
 
-    On a GPU both are computed at the same time, unless one has enough windows to fill it.
+    On a GPU both are computed at the same time, unless one has enough windows to fill it, or an input matrix for each
+    position.
 
     Args:
         x: Frames ``[batch, frames, in]``.
         forward: The parameters of :func:`windowed_lstm` for the forward direction, by name.
-        backward: Likewise for the backward direction, with the same names and shapes.
+        backward: Likewise for the backward direction, with the same names, shapes and dtypes.
         kernel_size: Frames in a window, the paper's r1.
         stride: Frames between the starts of two windows, the paper's r2.
         sequence: Features from the "hidden" states h or the "cell" states c.
@@ -204,7 +205,7 @@ def windowed_bilstm(
         lengths: Valid frames of each sequence, int64 ``[batch]``; None is all.
 
     Returns:
-        The features of both directions, each as of :func:`windowed_lstm`.
+        The features of both directions, each as of :func:`windowed_lstm`; they may share memory.
 
     Raises:
         ValueError: naming the argument whose shape, dtype or value does not fit.

@@ -1,6 +1,7 @@
 """Both directions of an LSTM as one operation: its parameters twice, and stacked for the kernels."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -54,30 +55,36 @@ def stack(tensors: Sequence[Tensor | None]) -> Tensor | None:
     return given[0].unsqueeze(0) if len(given) == 1 else torch.stack(given)
 
 
-def stack_parameters(operands: Sequence[LSTMOperands]) -> LSTMOperands:
-    """The operands of all directions, each parameter with a first axis for them if there are two."""
-    first, *others = operands
-    if not others:
-        return first
-    parameters = [stack([getattr(each, name) for each in operands]) for name in _NAMES]
-    return LSTMOperands(first.x, *parameters, first.lengths)  # type: ignore[arg-type,call-arg]
+def stack_parameters(operands: Sequence[LSTMOperands], unread: Sequence[str] = ()) -> LSTMOperands:
+    """The operands of two directions, each parameter with a first axis for them.
+
+    Args:
+        operands: Those of each direction.
+        unread: Names of parameters that nobody reads, which remain those of the first direction.
+    """
+    first = operands[0]
+    read = [name for name in _NAMES if name not in unread]
+    stacked = {name: stack([getattr(each, name) for each in operands]) for name in read}
+    return replace(first, **stacked)  # type: ignore[arg-type]
 
 
-def list_gradients(operands: Sequence[LSTMOperands], gradients: LSTMGradients) -> list[Tensor]:
+def list_gradients(operands: Sequence[LSTMOperands], gradients: LSTMGradients, apart: bool = True) -> list[Tensor]:
     """The results of a backward operation, as of :meth:`LSTMOperands.list_gradients`, one direction after the other.
 
     Args:
         operands: Those of each direction.
         gradients: Of x, and of each parameter, with a first axis of directions.
+        apart: Whether those of two directions must not share memory, as the results of an operation.
     """
     listed: list[Tensor] = []
     for number, each in enumerate(operands):
-        # A copy where there are two, because the results of an operation must not share memory.
-        own = [
-            None if value is None else value.squeeze(0) if len(operands) == 1 else value[number].clone()
-            for value in gradients.in_order[1:]
-        ]
-        listed += each.list_gradients(LSTMGradients(gradients.x, *own))[min(number, 1) :]  # type: ignore[arg-type]
+        own: dict[str, Tensor | None] = {}
+        for name, value in zip(_NAMES, gradients.in_order[1:], strict=True):
+            there = value is not None and getattr(each, name) is not None
+            own[name] = value[number] if there else None  # type: ignore[index]
+            if there and apart and len(operands) > 1:
+                own[name] = own[name].clone()  # type: ignore[union-attr]
+        listed += each.list_gradients(LSTMGradients(gradients.x, **own))[min(number, 1) :]  # type: ignore[arg-type]
     return listed
 
 

@@ -76,19 +76,27 @@ def first_gradients(operands: LSTMOperands, gates: Tensor, grad_weight_hh: Tenso
     if operands.initial_hidden is None:
         return None
     total, initial = gates.sum(-2), operands.initial_hidden.to(operands.weight_hh.dtype)
-    grad_weight_hh.addcmul_(total.unsqueeze(-1), initial.unsqueeze(-2))
+    if total.dim() == 1:
+        grad_weight_hh.addr_(total, initial)
+    else:
+        grad_weight_hh.addcmul_(total.unsqueeze(-1), initial.unsqueeze(-2))
     return _times_vector(operands.weight_hh.mT, total)
 
 
 def times(a: Tensor, b: Tensor) -> Tensor:
     """The product of two matrices, or of two directions for each, ``[2, .., ..]``; one of the factors may be shared.
 
-    Not ``torch.matmul``, in which the order of the sums depends on which factor requires a gradient.
+    Two products, since one of batches of matrices is not split along a long inner dimension.
     """
     if a.dim() == b.dim() == 2:
         return a.mm(b)
-    return a.expand(2, *a.shape[-2:]).bmm(b.expand(2, *b.shape[-2:]))
+    products = a.new_empty(2, a.size(-2), b.size(-1))
+    for n, product in enumerate(products.unbind()):
+        torch.mm(a if a.dim() == 2 else a[n], b if b.dim() == 2 else b[n], out=product)
+    return products
 
 
 def _times_vector(matrix: Tensor, vector: Tensor) -> Tensor:
-    return times(matrix, vector.unsqueeze(-1)).squeeze(-1)
+    if vector.dim() == 1:
+        return matrix.mv(vector)
+    return matrix.bmm(vector.unsqueeze(-1)).squeeze(-1)

@@ -56,7 +56,7 @@ class States:
         return self.gates, self.hidden, self.cell, self.largest
 
     def add_frames(self, operands: LSTMOperands, call: Call) -> None:
-        """Fill in the frames of every window beside its hidden states, and zeros before the first step."""
+        """Fill in the frames of every window of one direction beside its hidden states, and zeros before the first."""
         hidden = self.hidden[: call.kernel_size]
         # Past the end of a sequence the products need zeros; the values of x may be NaN.
         x = geometry.mask_frames(operands.x, operands.lengths)

@@ -48,7 +48,7 @@ def _forward_keeping(
     if not dtype.is_floating_point:
         raise ValueError(f"dtype must be a floating one, but is {dtype}")
     if parameters:
-        both = _both_directions(operands, windows, parameters)
+        both = _prepare_both(operands, windows, parameters)
         call = Call.of(operands, windows, 2)
         if not call.one_grid(operands.x):
             features = [_forward(each, replace(windows, reverse=bool(n)), dtype) for n, each in enumerate(both)]
@@ -71,7 +71,7 @@ def _forward_keeping(
     return exact.to(dtype), states
 
 
-def _both_directions(
+def _prepare_both(
     operands: LSTMOperands, windows: Windows, parameters: Sequence[Tensor | None]
 ) -> tuple[LSTMOperands, LSTMOperands]:
     """The prepared operands of both directions."""
@@ -114,15 +114,16 @@ def _backward_both(
     with_x: bool,
     states: States | None,
 ) -> list[Tensor]:
-    both = _both_directions(operands, windows, parameters)
+    both = _prepare_both(operands, windows, parameters)
     call = Call.of(operands, windows, 2)
     check_other("grad_y", grad_y, call.shape, operands)
     if not call.rows:
         return _zeros([*operands.differentiable, *parameters])
     if call.one_grid(operands.x):
-        return directions.list_gradients(
-            both, gradients(grad_y, directions.stack_parameters(both), call, with_x, states)
-        )
+        # Without states, the forward pass reads everything again.
+        unread = () if states is None else ("bias",) if with_x else ("bias", "weight_ih")
+        found = gradients(grad_y, directions.stack_parameters(both, unread), call, with_x, states)
+        return directions.list_gradients(both, found, apart=states is None)
     one, other = (
         _backward(grad, each, replace(windows, reverse=bool(n)), with_x)
         for n, (grad, each) in enumerate(zip(grad_y, both, strict=True))
@@ -231,10 +232,15 @@ def windowed_lstm(operands: LSTMOperands, windows: Windows) -> Tensor:
 
 def windowed_bilstm(operands: LSTMOperands, backward: LSTMOperands, windows: Windows) -> tuple[Tensor, Tensor]:
     """:func:`convrnn.ops.windowed_bilstm` by the kernels; few windows of both directions take the same launches."""
+    if not (is_traced(operands) or is_traced(backward)):
+        _one.check(operands, windows)
+        if not Call.of(operands, windows, 2).one_grid(operands.x):
+            # So that each keeps the states of few windows.
+            return windowed_lstm(operands, windows), windowed_lstm(backward, replace(windows, reverse=True))
     dtype = operands.x.dtype
     if torch.is_autocast_enabled(operands.x.device.type):
         operands, dtype = _cast(operands)
-        backward, _ = _cast(backward)
+        backward, _ = _cast(replace(backward, x=operands.x))
     parameters = backward.differentiable[1:]
     y: Tensor
     if is_traced(operands) or is_traced(backward):
