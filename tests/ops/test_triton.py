@@ -254,7 +254,6 @@ def test_compiled_kernels_are_told_apart_as_triton_does():
 
     numbers = {"sequences": 2, "frames": 9, "windows": 4, "stride": 2, "first": 0, "step": 1}
     constants = {"KERNEL_SIZE": 3, "MOST": 2, "COLUMNS": 8, "PRECISION": "ieee", "ROWS": 16, "BLOCK": 128}
-    constants["DIRECTIONS"] = 1
     aligned, others = torch.zeros(64), torch.zeros(65)[1:]
     usual = {"gradients": aligned, "total": torch.zeros(64), **numbers, **constants}
 

@@ -1,6 +1,6 @@
 """Sizes of the LSTM over windows, and the kernel arguments derived from them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -46,6 +46,10 @@ class Call:
         if directions > 1:
             shape = (directions, *shape)
         return cls(batch, frames, features, operands.hidden, positions, options, windows, shape, directions)
+
+    def one(self, number: int) -> "Call":
+        """One of two directions: the second one goes backwards."""
+        return replace(self, directions=1, shape=self.shape[1:], options=replace(self.options, reverse=number == 1))
 
     @property
     def axis(self) -> tuple[int, ...]:

@@ -1,7 +1,6 @@
 """Both directions of an LSTM as one operation: its parameters twice, and stacked for the kernels."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -55,36 +54,19 @@ def stack(tensors: Sequence[Tensor | None]) -> Tensor | None:
     return given[0].unsqueeze(0) if len(given) == 1 else torch.stack(given)
 
 
-def stack_parameters(operands: Sequence[LSTMOperands], unread: Sequence[str] = ()) -> LSTMOperands:
-    """The operands of two directions, each parameter with a first axis for them.
-
-    Args:
-        operands: Those of each direction.
-        unread: Names of parameters that nobody reads, which remain those of the first direction.
-    """
-    first = operands[0]
-    read = [name for name in _NAMES if name not in unread]
-    stacked = {name: stack([getattr(each, name) for each in operands]) for name in read}
-    return replace(first, **stacked)  # type: ignore[arg-type]
-
-
-def list_gradients(operands: Sequence[LSTMOperands], gradients: LSTMGradients, apart: bool = True) -> list[Tensor]:
+def list_gradients(operands: Sequence[LSTMOperands], gradients: Sequence[LSTMGradients]) -> list[Tensor]:
     """The results of a backward operation, as of :meth:`LSTMOperands.list_gradients`, one direction after the other.
 
     Args:
         operands: Those of each direction.
-        gradients: Of x, and of each parameter, with a first axis of directions.
-        apart: Whether those of two directions must not share memory, as the results of an operation.
+        gradients: Likewise; that of x is the sum of theirs.
     """
-    listed: list[Tensor] = []
-    for number, each in enumerate(operands):
-        own: dict[str, Tensor | None] = {}
-        for name, value in zip(_NAMES, gradients.in_order[1:], strict=True):
-            there = value is not None and getattr(each, name) is not None
-            own[name] = value[number] if there else None  # type: ignore[index]
-            if there and apart and len(operands) > 1:
-                own[name] = own[name].clone()  # type: ignore[union-attr]
-        listed += each.list_gradients(LSTMGradients(gradients.x, **own))[min(number, 1) :]  # type: ignore[arg-type]
+    first, *others = gradients
+    listed = operands[0].list_gradients(first)
+    for each, own in zip(operands[1:], others, strict=True):
+        x, *parameters = each.list_gradients(own)
+        listed[0] = listed[0] + x if own.x is not None else listed[0]
+        listed += parameters
     return listed
 
 
@@ -102,7 +84,8 @@ def hand_out_all(gradients: Sequence[Tensor], tensors: Sequence[Tensor | None], 
         tensors: The frames, the parameters, the lengths and, of both directions, the parameters of the backward one.
         with_x: Whether x has a gradient.
     """
+    if len(tensors) == TENSORS:
+        return (*hand_out(gradients, tensors, with_x), None)
     forward, backward = tensors[:TENSORS], tensors[TENSORS:]
     own = 1 + sum(tensor is not None for tensor in forward[1:-1])
-    handed = (*hand_out(gradients[:own], forward, with_x), None)
-    return (*handed, *hand_out(gradients[own:], [*backward, None])) if backward else handed
+    return (*hand_out(gradients[:own], forward, with_x), None, *hand_out(gradients[own:], [*backward, None]))

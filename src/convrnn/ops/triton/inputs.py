@@ -1,21 +1,25 @@
 """What the kernels of the forward pass over windows read."""
 
+import functools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import torch
 from torch import Tensor
 
 from convrnn.ops.operands import LSTMOperands
 from convrnn.ops.triton.call import Call
-from convrnn.ops.triton.operands import first_product, times
+from convrnn.ops.triton.operands import first_product
 from convrnn.ops.triton.tiles import Tile
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """The inputs of the forward kernels, by parameter name; all but x and the lengths may have an axis of directions.
+    """The inputs of the forward kernels, by parameter name.
 
     Attributes:
-        wx: Projected frames, ``W_x x_t``; None if the kernel projects them.
+        wx: Projected frames, ``W_x x_t``, with a first axis for two directions; None if the kernel projects them.
         x: Frames for the kernel to project.
         weight_ih: Input weights for the projection.
         bias: Bias.
@@ -37,21 +41,39 @@ class Inputs:
     first: Tensor | None
 
     @classmethod
-    def of(cls, operands: LSTMOperands, call: Call, tile: Tile) -> "Inputs":
-        """The inputs of the forward kernels; each frame is projected once here, unless the kernel projects them."""
-        x, weight_ih, wx = operands.x, operands.weight_ih, None
+    def of(cls, operands: Sequence[LSTMOperands], call: Call, tile: Tile) -> "Inputs":
+        """The inputs of one direction, or of the first; each frame is projected once here, if the kernel does not."""
+        first = operands[0]
+        x, weight_ih, wx = first.x, first.weight_ih, None
         if not tile.inputs and call.positions:
             wx = call.apart(x).bmm(call.by_step(weight_ih).mT)
+        elif not tile.inputs and call.directions == 1:
+            wx = x.flatten(0, 1).mm(weight_ih.mT)
         elif not tile.inputs:
-            wx = times(x.flatten(0, 1), weight_ih.mT)
+            wx = x.new_empty(call.directions, x.size(0) * x.size(1), weight_ih.size(0))
+            for product, each in zip(wx.unbind(), operands, strict=True):
+                torch.mm(x.flatten(0, 1), each.weight_ih.mT, out=product)
         return cls(
             wx=wx,
             x=x if tile.inputs else None,
             weight_ih=weight_ih if tile.inputs else None,
-            bias=operands.bias,
-            weight_hh=operands.weight_hh,
-            weight_peephole=operands.weight_peephole,
-            initial_cell=operands.initial_cell,
-            lengths=operands.lengths,
-            first=first_product(operands),
+            bias=first.bias,
+            weight_hh=first.weight_hh,
+            weight_peephole=first.weight_peephole,
+            initial_cell=first.initial_cell,
+            lengths=first.lengths,
+            first=first_product(first),
         )
+
+
+@functools.cache
+def _nothing(*names: str) -> Mapping[str, None]:
+    return {f"{name}_reverse": None for name in names}
+
+
+def of_reverse(operands: Sequence[LSTMOperands], *names: str) -> Mapping[str, Any]:
+    """The kernels' arguments with the named parameters of the backward direction; None if there is none."""
+    if len(operands) == 1:
+        return _nothing(*names)
+    other = operands[1]
+    return {f"{name}_reverse": first_product(other) if name == "first" else getattr(other, name) for name in names}

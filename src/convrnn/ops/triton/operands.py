@@ -62,41 +62,19 @@ def new_result(operands: LSTMOperands, shape: tuple[int, ...], dtype: torch.dtyp
 
 
 def first_product(operands: LSTMOperands) -> Tensor | None:
-    """The recurrent product of the first step ``[.., 4H]``, which all rows share; None if the initial state is zero."""
+    """The recurrent product of the first step ``[4H]``, the same for all rows; None if the initial state is zero."""
     if operands.initial_hidden is None:
         return None
-    return _times_vector(operands.weight_hh, operands.initial_hidden.to(operands.weight_hh.dtype))
+    return operands.weight_hh.mv(operands.initial_hidden.to(operands.weight_hh.dtype))
 
 
 def first_gradients(operands: LSTMOperands, gates: Tensor, grad_weight_hh: Tensor) -> Tensor | None:
-    """Gradient of ``initial_hidden`` from the gradients of the first step's gates ``[.., rows, 4H]``.
+    """Gradient of ``initial_hidden`` from the gradients of the first step's gates ``[rows, 4H]``.
 
     The first step's contribution to the gradient of the recurrent weights is added to ``grad_weight_hh``.
     """
     if operands.initial_hidden is None:
         return None
-    total, initial = gates.sum(-2), operands.initial_hidden.to(operands.weight_hh.dtype)
-    if total.dim() == 1:
-        grad_weight_hh.addr_(total, initial)
-    else:
-        grad_weight_hh.addcmul_(total.unsqueeze(-1), initial.unsqueeze(-2))
-    return _times_vector(operands.weight_hh.mT, total)
-
-
-def times(a: Tensor, b: Tensor) -> Tensor:
-    """The product of two matrices, or of two directions for each, ``[2, .., ..]``; one of the factors may be shared.
-
-    Two products, since one of batches of matrices is not split along a long inner dimension.
-    """
-    if a.dim() == b.dim() == 2:
-        return a.mm(b)
-    products = a.new_empty(2, a.size(-2), b.size(-1))
-    for n, product in enumerate(products.unbind()):
-        torch.mm(a if a.dim() == 2 else a[n], b if b.dim() == 2 else b[n], out=product)
-    return products
-
-
-def _times_vector(matrix: Tensor, vector: Tensor) -> Tensor:
-    if vector.dim() == 1:
-        return matrix.mv(vector)
-    return matrix.bmm(vector.unsqueeze(-1)).squeeze(-1)
+    total = gates.sum(0)
+    grad_weight_hh.addr_(total, operands.initial_hidden.to(operands.weight_hh.dtype))
+    return operands.weight_hh.mT.mv(total)

@@ -1,5 +1,6 @@
 """The LSTM over windows with all weights on the chip."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
@@ -7,16 +8,16 @@ from torch import Tensor
 from convrnn.ops.operands import LSTMOperands
 from convrnn.ops.triton import launcher, tiles
 from convrnn.ops.triton.call import Call
-from convrnn.ops.triton.inputs import Inputs
+from convrnn.ops.triton.inputs import Inputs, of_reverse
 from convrnn.ops.triton.states import States
 from convrnn.ops.triton.tiles import Tile
 
 
-def _arguments(operands: LSTMOperands, call: Call, tile: Tile, pitch: int) -> dict[str, Any]:
+def _arguments(operands: Sequence[LSTMOperands], call: Call, tile: Tile, pitch: int) -> dict[str, Any]:
     """The arguments of both kernels other than tensors."""
     return {
         **call.sizes(),
-        **call.constants(tile, operands.x.dtype),
+        **call.constants(tile, operands[0].x.dtype),
         "tiles": -(-call.rows // tile.rows),
         "y_first": call.first,
         "y_step": call.direction,
@@ -27,7 +28,13 @@ def _arguments(operands: LSTMOperands, call: Call, tile: Tile, pitch: int) -> di
 
 
 def forward(
-    operands: LSTMOperands, call: Call, tile: Tile, *, y: Tensor | None, states: States | None, with_frames: bool
+    operands: Sequence[LSTMOperands],
+    call: Call,
+    tile: Tile,
+    *,
+    y: Tensor | None,
+    states: States | None,
+    with_frames: bool,
 ) -> None:
     """Fill ``y``, or the states, with frames if they are wanted."""
     from convrnn.ops.triton.kernels import resident
@@ -37,7 +44,9 @@ def forward(
     arguments = {
         **_arguments(operands, call, tile, pitch),
         **vars(Inputs.of(operands, call, tile)),
-        **({"x": operands.x} if with_frames else {}),
+        **of_reverse(operands, "bias", "weight_hh", "weight_peephole", "initial_cell", "first"),
+        **of_reverse(operands if tile.inputs else operands[:1], "weight_ih"),
+        **({"x": operands[0].x} if with_frames else {}),
         **(none if states is None else vars(states)),
         "y": y,
         "frame_first": call.frame_first,
@@ -50,13 +59,13 @@ def forward(
 
 
 def backward(
-    grad: Tensor, operands: LSTMOperands, call: Call, tile: Tile, *, states: States, sums: Tensor | None
+    grad: Tensor, operands: Sequence[LSTMOperands], call: Call, tile: Tile, *, states: States, sums: Tensor | None
 ) -> None:
     """Overwrite the gates with the gradients of their pre-activations, and fill the sums of each program.
 
     Args:
         grad: Gradient of the result.
-        operands: Operands of the operation.
+        operands: Operands of the operation, of each direction.
         call: Its sizes.
         tile: The tile.
         states: What the forward pass kept.
@@ -70,9 +79,10 @@ def backward(
         **vars(states),
         "sums": sums,
         "grad": grad,
-        "weight_hh": operands.weight_hh,
-        "weight_peephole": operands.weight_peephole,
-        "initial_cell": operands.initial_cell,
-        "lengths": operands.lengths,
+        "weight_hh": operands[0].weight_hh,
+        "weight_peephole": operands[0].weight_peephole,
+        "initial_cell": operands[0].initial_cell,
+        "lengths": operands[0].lengths,
+        **of_reverse(operands, "weight_hh", "weight_peephole", "initial_cell"),
     }
     launcher.launch(resident.backward, call.grid(tile), arguments, tile.warps, tile.stages)

@@ -229,16 +229,24 @@ def _backward(
     of_first = torch.where(starts, gates, gates.new_zeros(())).sum((1, 2)).unsqueeze(2)
     frames = x.flatten(0, 1).expand(len(stack.operands), -1, -1)
     grad_x = _times(rows, weight_ih).sum(0).view(x.shape) if with_x else None
-    gradients = LSTMGradients(
-        grad_x,
-        weight_ih=_times(rows.mT, frames),
-        weight_hh=_times(rows.mT, before),
-        bias=rows.sum(1, dtype=torch.float32),
-        weight_peephole=None if sums is None else sums[:, :, :3].sum(1),
-        initial_hidden=_times(weight_hh.mT, of_first).squeeze(2),
-        initial_cell=None if sums is None else sums[:, :, 3].sum(1),
-    )
-    return directions.list_gradients(stack.operands, gradients)
+    gradients = {
+        "weight_ih": _times(rows.mT, frames),
+        "weight_hh": _times(rows.mT, before),
+        "bias": rows.sum(1, dtype=torch.float32),
+        "weight_peephole": None if sums is None else sums[:, :, :3].sum(1),
+        "initial_hidden": _times(weight_hh.mT, of_first).squeeze(2),
+        "initial_cell": None if sums is None else sums[:, :, 3].sum(1),
+    }
+    both = len(stack.operands) > 1
+    found = []
+    for number in range(len(stack.operands)):
+        # Copies where there are two, because the results of an operation must not share memory.
+        own = {
+            name: None if value is None else value[number].clone() if both else value[number]
+            for name, value in gradients.items()
+        }
+        found.append(LSTMGradients(None if number else grad_x, **own))  # type: ignore[arg-type]
+    return directions.list_gradients(stack.operands, found)
 
 
 def _times(a: Tensor, b: Tensor, add: Tensor | None = None) -> Tensor:

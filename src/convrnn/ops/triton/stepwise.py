@@ -58,12 +58,21 @@ def _of_one_step(
 
 
 def forward(
-    operands: LSTMOperands, call: Call, tile: Tile, *, y: Tensor | None, states: States | None, with_frames: bool
+    directions: Sequence[LSTMOperands],
+    call: Call,
+    tile: Tile,
+    *,
+    y: Tensor | None,
+    states: States | None,
+    with_frames: bool,
 ) -> None:
-    """Fill ``y``, float32 if a reduction accumulates in it, or the states, with frames if they are wanted."""
+    """Fill ``y``, float32 if a reduction accumulates in it, or the states, with frames if they are wanted.
+
+    Of one direction only.
+    """
     from convrnn.ops.triton.kernels import stepwise
 
-    inputs = Inputs.of(operands, call, tile)
+    (operands,), inputs = directions, Inputs.of(directions, call, tile)
     x, weight_hh, gates = operands.x, operands.weight_hh, None if states is None else states.gates
     if states is None:
         # Shared by all steps: when a step overwrites the state, the product with the old state is complete.
@@ -102,11 +111,12 @@ def forward(
 
 
 def backward(
-    grad: Tensor, operands: LSTMOperands, call: Call, tile: Tile, *, states: States, sums: Tensor | None
+    grad: Tensor, directions: Sequence[LSTMOperands], call: Call, tile: Tile, *, states: States, sums: Tensor | None
 ) -> None:
-    """As ``resident.backward``, with sums of each tile of windows."""
+    """As ``resident.backward``, with sums of each tile of windows; of one direction only."""
     from convrnn.ops.triton.kernels import stepwise
 
+    (operands,) = directions
     weight_hh, gates, hidden, cell = operands.weight_hh, states.gates, states.hidden, states.cell
     grad_hidden, grad_cell = None, torch.empty_like(cell[0])
     grid = _grid(call, tile)

@@ -10,7 +10,7 @@ from torch import Tensor
 from convrnn.ops import checks
 from convrnn.ops.operands import LSTMOperands, Windows, may_need_gradient, refuse_second_derivative
 from convrnn.ops.registration import LSTM, OPTIONS, WINDOWS, Operation, is_traced, without_autocast
-from convrnn.ops.triton import directions
+from convrnn.ops.triton import directions, tiles
 from convrnn.ops.triton.call import Call
 from convrnn.ops.triton.gradients import forward, gradients, keeps_frames
 from convrnn.ops.triton.operands import check_other, new_result, prepare
@@ -49,31 +49,31 @@ def _forward_keeping(
         raise ValueError(f"dtype must be a floating one, but is {dtype}")
     if parameters:
         both = _prepare_both(operands, windows, parameters)
-        call = Call.of(operands, windows, 2)
+        call = Call.of(both[0], windows, 2)
         if not call.one_grid(operands.x):
             features = [_forward(each, replace(windows, reverse=bool(n)), dtype) for n, each in enumerate(both)]
             return torch.stack(features), None
-        operands = directions.stack_parameters(both)
     else:
-        operands = prepare(operands)
-        call = Call.of(operands, windows)
-    tile = call.tile(operands.x)
-    y = new_result(operands, call.shape, dtype)
+        both = (prepare(operands),)
+        call = Call.of(both[0], windows)
+    first = both[0]
+    tile = call.tile(first.x)
+    y = new_result(first, call.shape, dtype)
     if not call.rows:
         return y, None
     states, with_frames = None, False
     if tile.kind == "streamed" and with_x is not None:
         with_frames = keeps_frames(call, with_x)
-        states = States.new(operands, call, with_frames=with_frames)
+        states = States.new(first, call, with_frames=with_frames)
     # A stepwise reduction accumulates in the result, which must not be rounded after every step.
     exact = y.float() if windows.reduce in ("mean", "max") and tile.kind == "stepwise" else y
-    forward(operands, call, y=exact, states=states, with_frames=with_frames)
+    forward(both, call, y=exact, states=states, with_frames=with_frames)
     return exact.to(dtype), states
 
 
 def _prepare_both(
     operands: LSTMOperands, windows: Windows, parameters: Sequence[Tensor | None]
-) -> tuple[LSTMOperands, LSTMOperands]:
+) -> tuple[LSTMOperands, ...]:
     """The prepared operands of both directions."""
     if windows.reverse:
         raise ValueError("reverse is True, but of both directions the first one goes forward; it must be False")
@@ -103,7 +103,7 @@ def _backward(
     check_other("grad_y", grad_y, call.shape, operands)
     if not call.rows:
         return _zeros(operands.differentiable)
-    return operands.list_gradients(gradients(grad_y, operands, call, with_x, states))
+    return operands.list_gradients(gradients(grad_y, (operands,), call, with_x, states)[0])
 
 
 def _backward_both(
@@ -120,10 +120,7 @@ def _backward_both(
     if not call.rows:
         return _zeros([*operands.differentiable, *parameters])
     if call.one_grid(operands.x):
-        # Without states, the forward pass reads everything again.
-        unread = () if states is None else ("bias",) if with_x else ("bias", "weight_ih")
-        found = gradients(grad_y, directions.stack_parameters(both, unread), call, with_x, states)
-        return directions.list_gradients(both, found, apart=states is None)
+        return directions.list_gradients(both, gradients(grad_y, both, call, with_x, states))
     one, other = (
         _backward(grad, each, replace(windows, reverse=bool(n)), with_x)
         for n, (grad, each) in enumerate(zip(grad_y, both, strict=True))
@@ -232,9 +229,11 @@ def windowed_lstm(operands: LSTMOperands, windows: Windows) -> Tensor:
 
 def windowed_bilstm(operands: LSTMOperands, backward: LSTMOperands, windows: Windows) -> tuple[Tensor, Tensor]:
     """:func:`convrnn.ops.windowed_bilstm` by the kernels; few windows of both directions take the same launches."""
-    if not (is_traced(operands) or is_traced(backward)):
-        _one.check(operands, windows)
-        if not Call.of(operands, windows, 2).one_grid(operands.x):
+    traced = is_traced(operands) or is_traced(backward)
+    if not traced:
+        windows.check(operands)
+        rows = operands.x.size(0) * windows.count(operands.x.size(1))
+        if operands.weight_ih.dim() == 3 or not tiles.few(2 * rows, operands.x.device):
             # So that each keeps the states of few windows.
             return windowed_lstm(operands, windows), windowed_lstm(backward, replace(windows, reverse=True))
     dtype = operands.x.dtype
@@ -243,7 +242,7 @@ def windowed_bilstm(operands: LSTMOperands, backward: LSTMOperands, windows: Win
         backward, _ = _cast(replace(backward, x=operands.x))
     parameters = backward.differentiable[1:]
     y: Tensor
-    if is_traced(operands) or is_traced(backward):
+    if traced:
         y = torch.ops.convrnn.triton_windowed_bilstm(*operands.tensors, *windows.options, *parameters, dtype)
     elif may_need_gradient((*operands.tensors, *parameters)):
         y = _Unobserved.apply(windows, dtype, *operands.tensors, *parameters)  # type: ignore[no-untyped-call]

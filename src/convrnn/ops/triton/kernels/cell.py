@@ -126,6 +126,15 @@ def window_rows(
 
 
 @triton.jit
+def choose(forward, backward, DIRECTIONS: tl.constexpr):
+    """A parameter of this program's direction, by its number among the programs of axis 1."""
+    if DIRECTIONS == 1:
+        return forward
+    else:
+        return tl.where(tl.program_id(1) == 0, forward, backward)
+
+
+@triton.jit
 def of_direction(source, size, DIRECTIONS: tl.constexpr):
     """The part of a tensor ``[DIRECTIONS, ..]`` that belongs to this program's direction, each of ``size`` numbers."""
     if DIRECTIONS == 1:

@@ -11,6 +11,7 @@ import triton.language as tl
 
 from convrnn.ops.triton.kernels.cell import (
     add_to_sums,
+    choose,
     combine,
     frame_order,
     frame_tile,
@@ -68,11 +69,17 @@ def forward(
     wx,
     x,
     weight_ih,
+    weight_ih_reverse,
     bias,
+    bias_reverse,
     weight_hh,
+    weight_hh_reverse,
     first,
+    first_reverse,
     weight_peephole,
+    weight_peephole_reverse,
     initial_cell,
+    initial_cell_reverse,
     lengths,
     y,
     gates,
@@ -124,6 +131,9 @@ def forward(
         largest: For "max" the largest state and how many are as large, float32 ``[2, rows, H]``; otherwise None.
         tiles: Number of tiles of ``ROWS`` rows.
         INPUTS: A power of 2, at least ``FEATURES``.
+        DIRECTIONS: 1 or 2. Of two, the parameters whose names end in "reverse" are those of the second, which goes from
+            the last frame of a window to the first whatever ``frame_first``, ``frame_step``, ``y_first`` and ``y_step``
+            are; ``wx``, the result and the tensors of states have a first axis of directions.
         BESIDE: A power of 2, at least ``PITCH - H``, if the frames are written beside the hidden states, a 1 in every
             column that is left, and zeros before the first step; 0 if not.
     """
@@ -135,12 +145,14 @@ def forward(
         if wx is not None
         else None
     )
-    weight_ih = of_direction(weight_ih, 4 * H * FEATURES, DIRECTIONS) if weight_ih is not None else None
-    bias = of_direction(bias, 4 * H, DIRECTIONS) if bias is not None else None
-    weight_hh = of_direction(weight_hh, 4 * H * H, DIRECTIONS)
-    first = of_direction(first, 4 * H, DIRECTIONS) if first is not None else None
-    weight_peephole = of_direction(weight_peephole, 3 * H, DIRECTIONS) if weight_peephole is not None else None
-    initial_cell = of_direction(initial_cell, H, DIRECTIONS) if initial_cell is not None else None
+    weight_ih = choose(weight_ih, weight_ih_reverse, DIRECTIONS) if weight_ih is not None else None
+    bias = choose(bias, bias_reverse, DIRECTIONS) if bias is not None else None
+    weight_hh = choose(weight_hh, weight_hh_reverse, DIRECTIONS)
+    first = choose(first, first_reverse, DIRECTIONS) if first is not None else None
+    weight_peephole = (
+        choose(weight_peephole, weight_peephole_reverse, DIRECTIONS) if weight_peephole is not None else None
+    )
+    initial_cell = choose(initial_cell, initial_cell_reverse, DIRECTIONS) if initial_cell is not None else None
     y = of_direction(y, every_row * (KERNEL_SIZE * H if REDUCE == "none" else H), DIRECTIONS) if y is not None else None
     gates = of_direction(gates, every_row * (KERNEL_SIZE * 4 * H), DIRECTIONS) if gates is not None else None
     hidden = of_direction(hidden, every_row * ((HIDDEN_STEPS + 1) * PITCH), DIRECTIONS) if hidden is not None else None
@@ -275,8 +287,11 @@ def _cell_gradient(i, f, g, c, weight_peephole, unit, dc, H: tl.constexpr):
 def backward(
     grad,
     weight_hh,
+    weight_hh_reverse,
     weight_peephole,
+    weight_peephole_reverse,
     initial_cell,
+    initial_cell_reverse,
     lengths,
     gates,
     hidden,
@@ -313,9 +328,11 @@ def backward(
     every_row = rows.to(tl.int64)
     dtype: tl.constexpr = weight_hh.dtype.element_ty
     grad = of_direction(grad, every_row * (KERNEL_SIZE * H if REDUCE == "none" else H), DIRECTIONS)
-    weight_hh = of_direction(weight_hh, 4 * H * H, DIRECTIONS)
-    weight_peephole = of_direction(weight_peephole, 3 * H, DIRECTIONS) if weight_peephole is not None else None
-    initial_cell = of_direction(initial_cell, H, DIRECTIONS) if initial_cell is not None else None
+    weight_hh = choose(weight_hh, weight_hh_reverse, DIRECTIONS)
+    weight_peephole = (
+        choose(weight_peephole, weight_peephole_reverse, DIRECTIONS) if weight_peephole is not None else None
+    )
+    initial_cell = choose(initial_cell, initial_cell_reverse, DIRECTIONS) if initial_cell is not None else None
     gates = of_direction(gates, every_row * (KERNEL_SIZE * 4 * H), DIRECTIONS)
     hidden = of_direction(hidden, every_row * ((HIDDEN_STEPS + 1) * PITCH), DIRECTIONS)
     cell = of_direction(cell, every_row * (KERNEL_SIZE * H), DIRECTIONS)

@@ -11,6 +11,7 @@ from convrnn.ops.triton.kernels.cell import (
     add_peepholes_to_sums,
     add_to_sums,
     cell_gradient,
+    choose,
     combine,
     frame_order,
     gate_tile,
@@ -49,11 +50,16 @@ def _transposed_tile(weight, GATE: tl.constexpr, inner, unit, H: tl.constexpr):
 def forward(
     wx,
     bias,
+    bias_reverse,
     x,
     weight_hh,
+    weight_hh_reverse,
     first,
+    first_reverse,
     weight_peephole,
+    weight_peephole_reverse,
     initial_cell,
+    initial_cell_reverse,
     lengths,
     y,
     gates,
@@ -99,11 +105,13 @@ def forward(
     every_row = rows.to(tl.int64)
     dtype: tl.constexpr = weight_hh.dtype.element_ty
     wx = of_direction(wx, (rows // windows).to(tl.int64) * sequence_frames * (4 * H), DIRECTIONS)
-    bias = of_direction(bias, 4 * H, DIRECTIONS) if bias is not None else None
-    weight_hh = of_direction(weight_hh, 4 * H * H, DIRECTIONS)
-    first = of_direction(first, 4 * H, DIRECTIONS) if first is not None else None
-    weight_peephole = of_direction(weight_peephole, 3 * H, DIRECTIONS) if weight_peephole is not None else None
-    initial_cell = of_direction(initial_cell, H, DIRECTIONS) if initial_cell is not None else None
+    bias = choose(bias, bias_reverse, DIRECTIONS) if bias is not None else None
+    weight_hh = choose(weight_hh, weight_hh_reverse, DIRECTIONS)
+    first = choose(first, first_reverse, DIRECTIONS) if first is not None else None
+    weight_peephole = (
+        choose(weight_peephole, weight_peephole_reverse, DIRECTIONS) if weight_peephole is not None else None
+    )
+    initial_cell = choose(initial_cell, initial_cell_reverse, DIRECTIONS) if initial_cell is not None else None
     y = of_direction(y, every_row * (KERNEL_SIZE * H if REDUCE == "none" else H), DIRECTIONS) if y is not None else None
     gates = of_direction(gates, every_row * (KERNEL_SIZE * 4 * H), DIRECTIONS) if gates is not None else None
     kept: tl.constexpr = 1 if gates is None else HIDDEN_STEPS + 1
@@ -187,8 +195,11 @@ def forward(
 def backward(
     grad,
     weight_hh,
+    weight_hh_reverse,
     weight_peephole,
+    weight_peephole_reverse,
     initial_cell,
+    initial_cell_reverse,
     lengths,
     gates,
     hidden,
@@ -221,9 +232,11 @@ def backward(
     row, unit = tl.arange(0, ROWS), tl.arange(0, UNITS)
     every_row = rows.to(tl.int64)
     grad = of_direction(grad, every_row * (KERNEL_SIZE * H if REDUCE == "none" else H), DIRECTIONS)
-    weight_hh = of_direction(weight_hh, 4 * H * H, DIRECTIONS)
-    weight_peephole = of_direction(weight_peephole, 3 * H, DIRECTIONS) if weight_peephole is not None else None
-    initial_cell = of_direction(initial_cell, H, DIRECTIONS) if initial_cell is not None else None
+    weight_hh = choose(weight_hh, weight_hh_reverse, DIRECTIONS)
+    weight_peephole = (
+        choose(weight_peephole, weight_peephole_reverse, DIRECTIONS) if weight_peephole is not None else None
+    )
+    initial_cell = choose(initial_cell, initial_cell_reverse, DIRECTIONS) if initial_cell is not None else None
     gates = of_direction(gates, every_row * (KERNEL_SIZE * 4 * H), DIRECTIONS)
     hidden = of_direction(hidden, every_row * ((HIDDEN_STEPS + 1) * PITCH), DIRECTIONS)
     cell = of_direction(cell, every_row * (KERNEL_SIZE * H), DIRECTIONS)
