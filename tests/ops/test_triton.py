@@ -185,6 +185,9 @@ LONG = {"batch": 32, "frames": 1, "features": 100, "hidden": 256}
             id="both-bf16",
         ),
         pytest.param(
+            A100, windowed_both("max"), "highest", torch.float16, PAPERS | {"batch": 8}, {"resident"}, id="both-fp16"
+        ),
+        pytest.param(
             H100, windowed_both("max"), "highest", torch.float32, PAPERS | {"batch": 32}, {"streamed"}, id="both-few"
         ),
         pytest.param(

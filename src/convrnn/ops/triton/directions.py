@@ -1,9 +1,8 @@
-"""Both directions of an LSTM as one operation: its parameters twice, and stacked for the kernels."""
+"""Both directions of an LSTM as one operation: the parameters of the second, and gradients of both."""
 
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from convrnn.ops.operands import LSTMGradients, LSTMOperands, hand_out
@@ -44,14 +43,6 @@ def backward_operands(
                 f"{two.dtype} with shape {list(two.shape)}"
             )
     return other
-
-
-def stack(tensors: Sequence[Tensor | None]) -> Tensor | None:
-    """One parameter of all directions, with a first axis for them; None if it is missing."""
-    given = [tensor for tensor in tensors if tensor is not None]
-    if not given:
-        return None
-    return given[0].unsqueeze(0) if len(given) == 1 else torch.stack(given)
 
 
 def list_gradients(operands: Sequence[LSTMOperands], gradients: Sequence[LSTMGradients]) -> list[Tensor]:

@@ -45,7 +45,7 @@ class _Stack:
 
     def __getitem__(self, name: str) -> Tensor | None:
         """A parameter of all directions."""
-        return directions.stack([getattr(each, name) for each in self.operands])
+        return _stacked([getattr(each, name) for each in self.operands])
 
     @property
     def states_shape(self) -> tuple[int, ...]:
@@ -146,6 +146,13 @@ class _Stack:
         return before if initial is None else torch.where(starts, initial[:, None, None].to(hidden.dtype), before)
 
 
+def _stacked(tensors: list[Tensor | None]) -> Tensor | None:
+    given = [tensor for tensor in tensors if tensor is not None]
+    if not given:
+        return None
+    return given[0].unsqueeze(0) if len(given) == 1 else torch.stack(given)
+
+
 @without_autocast
 def _forward(operands: LSTMOperands, *others: Any) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ANN401
     """:func:`convrnn.ops.lstm` by the kernels, and the cell states in float32, empty if they are float32 already.
@@ -163,7 +170,7 @@ def _forward(operands: LSTMOperands, *others: Any) -> tuple[Tensor, Tensor, Tens
         arguments = stack.arguments() | {
             "wx": stack.project(x),
             "weight_hh": stack.transposed(),
-            "first": directions.stack([first_product(each) for each in stack.operands]),
+            "first": _stacked([first_product(each) for each in stack.operands]),
             "hidden": hidden,
             "cell": cell,
         }
