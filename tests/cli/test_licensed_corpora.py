@@ -96,7 +96,7 @@ def test_missing_lists_and_audio_stop_training(convrnn, tmp_path):
     aibo = write_aibo(tmp_path / "aibo")
     (aibo / LABEL_FOLDER / FIVE).unlink()
     for corpus, task, told in (
-        (f"aibo:{aibo}", "emotion5", f"task 'emotion5' needs {aibo / LABEL_FOLDER / FIVE}, which does not exist"),
+        (f"aibo:{aibo}", "emotion5", f"/{FIVE}, which does not exist"),
         (f"aibo:{root}", "emotion2", f"aibo: {root} has neither"),
         (f"agender:{aibo}", "age", f"agender: {aibo} has no {TRAIN}"),
         (f"agender:{root}", "age", f"agender:{root}: 4 errors in 28 utterances: missing-file (4)"),
