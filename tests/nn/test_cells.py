@@ -124,6 +124,21 @@ def test_a_new_cell_computes_its_equations_in_every_window(bidirectional, positi
             np.testing.assert_allclose(found, np.concatenate(expected), rtol=1e-12, atol=1e-12)
 
 
+def test_a_cell_without_an_operation_runs_its_step_in_both_directions():
+    def step(wx, h, c, W_h, weight_peephole=None):
+        h, c = reference.lstm_step(wx, h, c, W_h, weight_peephole)
+        return h + 1, c
+
+    own = dataclasses.replace(CELLS["lstm"], name="own", step=step, operation=None)
+    x, lengths = draw_batch(FEATURES)
+    layers = [
+        randomised(lambda cell=cell: nn.ConvRNN(FEATURES, 4, 3, rnn_type=cell, sequence="hidden", bidirectional=True))
+        for cell in ("lstm", own)
+    ]
+    plain, shifted = (layer(x, lengths) for layer in layers)
+    assert ((plain - shifted).abs() > 0.1).any(dim=(0, 1)).all()
+
+
 def test_a_layer_has_the_tensors_and_options_of_its_record():
     layer = nn.ConvRNN(3, 4, 5, rnn_type=COUPLED, learn_initial_state=True)
     assert {name: tuple(value.shape) for name, value in layer.state_dict().items()} == {

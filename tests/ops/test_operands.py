@@ -50,7 +50,11 @@ for cell, operands in of_cell.items():
             **upstream, **of_states, "gates": gates, **operands, "reverse": True, "with_x": True
         },
     }
+backward = {f"{name}_reverse": tensor for name, tensor in given.items() if name not in ("x", "lengths")}
+both = {**given, **of_windows, "reverse": False, **backward}
 OPERATIONS |= {
+    "triton_windowed_bilstm": {**both, "dtype": torch.float32},
+    "triton_windowed_bilstm_backward": {"grad_y": torch.stack([y, y]), **both, "with_x": True},
     "triton_windowed_lstm": {**given, **of_windows, "dtype": torch.float32},
     "triton_windowed_lstm_backward": {"grad_y": y, **given, **of_windows, "with_x": True},
     "triton_lstm": {**given, "reverse": True},

@@ -39,6 +39,19 @@ def test_no_forward_pass_of_few_windows_runs_twice(monkeypatch, positions, batch
     assert [kernel.fn.__name__ for kernel in launched].count("forward") == forward_passes
 
 
+@pytest.mark.parametrize("positions", [None, 3])
+def test_features_of_both_directions_may_be_changed_in_place(positions):
+    tensors = {name: t.requires_grad_() for name, t in drawn(frames=9, hidden=14, positions=positions).items()}
+    x = tensors.pop("x")
+    with ops.use_backend("triton"):
+        one, other = ops.windowed_bilstm(x, tensors, tensors, kernel_size=3)
+    before = other.detach().clone()
+    one.mul_(2)
+    assert torch.equal(other, before)
+    one.sum().backward()
+    assert x.grad.any()
+
+
 @EVERY_TILE
 @pytest.mark.parametrize("name", ["cell-last", "hidden-max", "both-max"])
 def test_a_second_backward_pass_gives_the_same_gradients(name):

@@ -104,9 +104,9 @@ class Cell:
             backends; None runs the step.
         sequence_operation: A function like :func:`convrnn.ops.gru` that computes the hidden states of whole sequences;
             None if the cell only reads windows.
-        bidirectional_operation: A function like :func:`convrnn.ops.windowed_bilstm` that computes the cell over every
-            window in both directions; None if they are computed one after the other.
-        bidirectional_sequence_operation: Likewise for whole sequences, a function like
+        bidirectional_operation: A function like :func:`convrnn.ops.windowed_bilstm` that computes in both directions
+            what ``operation`` computes in one; None if they are computed one after the other.
+        bidirectional_sequence_operation: Likewise what ``sequence_operation`` computes, a function like
             :func:`convrnn.ops.bilstm_hidden`.
         torch: PyTorch's own module, if there is one.
         tensor_names: Every parameter that the cell can have, in the order in which a layer registers them; not an
@@ -278,7 +278,7 @@ class Cell:
             sequence: "hidden" or "cell".
             window: As there, without ``reverse``.
         """
-        if self.bidirectional_operation is not None:
+        if self.operation is not None and self.bidirectional_operation is not None:
             arguments = window | self._of_windows(options, sequence)
             return list(self.bidirectional_operation(x, *directions, **arguments))
         return [
@@ -332,7 +332,7 @@ class Cell:
             options: Values of the cell's options.
             lengths: As there.
         """
-        if self.bidirectional_sequence_operation is not None:
+        if self.sequence_operation is not None and self.bidirectional_sequence_operation is not None:
             arguments = {option.name: options[option.name] for option in self.options if option.in_step}
             return self.bidirectional_sequence_operation(x, *directions, **arguments, lengths=lengths)
         hidden = [

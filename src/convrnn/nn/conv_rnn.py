@@ -217,7 +217,7 @@ class ConvRNN(nn.Module):
         window |= {"reduce": reduce, "lengths": lengths}
         if self.bidirectional:
             return self.cell.over_windows_both_ways(x, directions, self._cell_options(), **window)
-        return [self.cell.over_windows(x, directions[0], self._cell_options(), **window)]
+        return [self.cell.over_windows(x, directions[0], self._cell_options(), **window, reverse=False)]
 
     def _cell_options(self) -> dict[str, Any]:
         return {option.name: getattr(self, option.name) for option in self.cell.options}

@@ -191,8 +191,8 @@ def windowed_bilstm(
 ) -> tuple[Tensor, Tensor]:
     """Two LSTMs over every window of frames, one of them from its last frame to its first.
 
-    On a GPU both are computed at the same time, unless one has enough windows to fill it, or an input matrix for each
-    position.
+    On a GPU both are computed at the same time, unless one has enough windows to fill it, more than 256 units, or an
+    input matrix for each position.
 
     Args:
         x: Frames ``[batch, frames, in]``.

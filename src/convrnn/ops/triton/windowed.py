@@ -248,8 +248,8 @@ def windowed_bilstm(operands: LSTMOperands, backward: LSTMOperands, windows: Win
         y = _Unobserved.apply(windows, dtype, *operands.tensors, *parameters)  # type: ignore[no-untyped-call]
     else:
         y = _both.run(operands, windows, *parameters, dtype)
-    one, other = y.unbind()
-    return one, other
+    # Not `unbind`, whose results may not be changed in place.
+    return y[0], y[1]
 
 
 def _cast(operands: LSTMOperands) -> tuple[LSTMOperands, torch.dtype]:
